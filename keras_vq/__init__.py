@@ -1,0 +1,41 @@
+"""Vector quantization and autoencoders for Keras 3, on TensorFlow, JAX and PyTorch."""
+
+from keras_vq import (
+    callbacks,
+    codebooks,
+    estimators,
+    layers,
+    losses,
+    metrics,
+    models,
+    networks,
+    ops,
+    quantizers,
+)
+from keras_vq.codebooks import Codebook, DeadCodeRestart, EMACodebook
+from keras_vq.models import VAE, VQVAE, Autoencoder, load_model
+from keras_vq.quantizers import Quantizer, VectorQuantizer
+
+__version__ = "0.1.0.dev0"
+
+__all__ = [
+    "VAE",
+    "VQVAE",
+    "Autoencoder",
+    "Codebook",
+    "DeadCodeRestart",
+    "EMACodebook",
+    "Quantizer",
+    "VectorQuantizer",
+    "callbacks",
+    "codebooks",
+    "estimators",
+    "layers",
+    "load_model",
+    "losses",
+    "metrics",
+    "models",
+    "networks",
+    "ops",
+    "quantizers",
+]

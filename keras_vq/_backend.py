@@ -1,0 +1,73 @@
+"""Everything that differs between TensorFlow, JAX and PyTorch: no other file asks which one runs."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_vq._types import Tensor
+
+BACKEND = keras.backend.backend()
+
+
+def num_replicas() -> int:
+    """How many replicas share the global batch of the step being run.
+
+    One wherever the step sees the global batch itself: on a single device, and always on JAX,
+    whose distributed arrays are global.
+    """
+    if BACKEND == "tensorflow":
+        import tensorflow as tf
+
+        return int(tf.distribute.get_strategy().num_replicas_in_sync)
+    if BACKEND == "torch":
+        import torch.distributed as dist
+
+        if dist.is_available() and dist.is_initialized():
+            return int(dist.get_world_size())
+    return 1
+
+
+def loss_replicas() -> int:
+    """By how many replicas the losses of one replica are divided before their gradients are summed.
+
+    TensorFlow's strategies sum gradients over replicas; PyTorch's DistributedDataParallel already
+    averages them, and JAX computes them on the global batch.
+    """
+    return num_replicas() if BACKEND == "tensorflow" else 1
+
+
+def sum_over_replicas(tensors: list[Tensor]) -> list[Tensor]:
+    """Sums each tensor over the replicas of the step being run."""
+    if num_replicas() == 1:
+        return tensors
+    if BACKEND == "tensorflow":
+        import tensorflow as tf
+
+        context = tf.distribute.get_replica_context()
+        return list(context.all_reduce(tf.distribute.ReduceOp.SUM, tensors))
+    import torch.distributed as dist
+
+    summed = [tensor.clone() for tensor in tensors]
+    for tensor in summed:
+        dist.all_reduce(tensor)
+    return summed
+
+
+def from_first_replica(tensor: Tensor) -> Tensor:
+    """Gives every replica the first replica's value of a tensor."""
+    if num_replicas() == 1:
+        return tensor
+    is_first = ops.equal(_replica_index(), 0)
+    (value,) = sum_over_replicas([ops.where(is_first, tensor, ops.zeros_like(tensor))])
+    return value
+
+
+def _replica_index() -> Any:
+    if BACKEND == "tensorflow":
+        import tensorflow as tf
+
+        return tf.distribute.get_replica_context().replica_id_in_sync_group
+    import torch.distributed as dist
+
+    return dist.get_rank()

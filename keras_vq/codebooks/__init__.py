@@ -1,0 +1,8 @@
+"""Where codes live, and how they learn."""
+
+from keras_vq.codebooks.base import BaseCodebook
+from keras_vq.codebooks.codebook import Codebook
+from keras_vq.codebooks.ema_codebook import EMACodebook
+from keras_vq.codebooks.restart import DeadCodeRestart
+
+__all__ = ["BaseCodebook", "Codebook", "DeadCodeRestart", "EMACodebook"]

@@ -1,0 +1,6 @@
+"""Layers of autoencoders other than quantizers."""
+
+from keras_vq.layers.gaussian_sampling import GaussianSampling
+from keras_vq.layers.residual_stack import ResidualStack
+
+__all__ = ["GaussianSampling", "ResidualStack"]

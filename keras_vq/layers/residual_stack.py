@@ -1,0 +1,64 @@
+"""The stack of residual convolution blocks of VQ-VAE's encoder and decoder."""
+
+from typing import Any
+
+import keras
+from keras import layers
+
+from keras_vq import _validation
+from keras_vq._types import Shape, Tensor
+
+
+@keras.saving.register_keras_serializable("keras_vq")
+class ResidualStack(keras.layers.Layer):
+    """Blocks x + conv1x1(relu(conv3x3(relu(x)))), then a ReLU; the shape stays as it is.
+
+    Source: van den Oord et al., "Neural Discrete Representation Learning", 2017, section 4.1.
+
+    Args:
+        blocks: Number of blocks.
+        filters: Filters of the 3x3 convolution in each block.
+        **kwargs: Arguments of `keras.layers.Layer`.
+
+    Call arguments:
+        inputs: Float tensor of shape `(batch, height, width, channels)`.
+
+    Example:
+        >>> import numpy as np, keras_vq
+        >>> stack = keras_vq.layers.ResidualStack(blocks=2, filters=32)
+        >>> tuple(stack(np.zeros((1, 8, 8, 128), "float32")).shape)
+        (1, 8, 8, 128)
+    """
+
+    def __init__(self, blocks: int = 2, filters: int = 32, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.blocks = _validation.check_positive_integer("blocks", blocks)
+        self.filters = _validation.check_positive_integer("filters", filters)
+
+    def build(self, input_shape: Shape) -> None:
+        """Creates the convolutions."""
+        self.wide = [
+            layers.Conv2D(self.filters, 3, padding="same", activation="relu", dtype=self.dtype_policy)
+            for _ in range(self.blocks)
+        ]
+        self.narrow = [
+            layers.Conv2D(input_shape[-1], 1, dtype=self.dtype_policy) for _ in range(self.blocks)
+        ]
+        for wide, narrow in zip(self.wide, self.narrow, strict=True):
+            wide.build(input_shape)
+            narrow.build(wide.compute_output_shape(input_shape))
+
+    def call(self, inputs: Tensor) -> Tensor:
+        """Applies the blocks."""
+        x = inputs
+        for wide, narrow in zip(self.wide, self.narrow, strict=True):
+            x = x + narrow(wide(keras.ops.relu(x)))
+        return keras.ops.relu(x)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """The inputs' shape."""
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {**super().get_config(), "blocks": self.blocks, "filters": self.filters}

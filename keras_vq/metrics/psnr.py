@@ -1,0 +1,48 @@
+"""Peak signal-to-noise ratio."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_vq import _validation
+from keras_vq._types import Tensor
+
+
+@keras.saving.register_keras_serializable("keras_vq")
+class PSNR(keras.metrics.Mean):
+    """Mean over images of their peak signal-to-noise ratio, 10 log₁₀(peak² / MSE), in decibels.
+
+    The ratio is taken for each image, then averaged; the ratio of the mean error of a set is
+    another, lower number. An image without error counts as 100 dB.
+
+    Args:
+        max_value: The peak: the range of the pixels.
+        name: Name in the logs.
+        **kwargs: Arguments of `keras.metrics.Mean`.
+
+    Example:
+        >>> import numpy as np, keras_vq
+        >>> metric = keras_vq.metrics.PSNR()
+        >>> metric.update_state(np.zeros((1, 4, 4, 1)), np.full((1, 4, 4, 1), 0.1))
+        >>> round(float(metric.result()), 3)
+        20.0
+    """
+
+    def __init__(self, max_value: float = 1.0, name: str = "psnr", **kwargs: Any) -> None:
+        super().__init__(name=name, **kwargs)
+        self.max_value = _validation.check_positive("max_value", max_value)
+
+    def update_state(
+        self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None
+    ) -> None:
+        """Adds images of shape `(batch, ...)`, each with its weight of shape `(batch,)`."""
+        y_true = ops.cast(y_true, "float32")
+        error = ops.square(ops.cast(y_pred, "float32") - y_true)
+        mse = ops.mean(ops.reshape(error, (ops.shape(error)[0], -1)), axis=1)
+        ratio = self.max_value**2 / ops.maximum(mse, 1e-10 * self.max_value**2)
+        super().update_state(10.0 * ops.log10(ratio), sample_weight=sample_weight)
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {**super().get_config(), "max_value": self.max_value}

@@ -1,0 +1,20 @@
+"""Training that has gone to NaN does not go on unnoticed."""
+
+import math
+from typing import Any
+
+import keras
+
+
+class FiniteLoss(keras.callbacks.Callback):
+    """Stops `fit` with an error when the loss of an epoch is NaN or infinite."""
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Looks at the loss of the epoch, when it is on the host anyway."""
+        loss = float((logs or {}).get("loss", 0.0))
+        if not math.isfinite(loss):
+            raise ValueError(
+                "The loss is no longer finite, and the weights are lost. Check the data for NaN, "
+                "lower the learning rate or set the optimizer's `clipnorm`, and start again from "
+                f"a checkpoint. Received: loss {loss} in epoch {epoch + 1}"
+            )

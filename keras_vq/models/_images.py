@@ -1,0 +1,93 @@
+"""Checks of the images a model is given, before they can spoil it."""
+
+import warnings
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from keras_vq._types import Shape
+
+# Rows looked at together: bounds the memory that a check takes.
+_ROWS = 4096
+
+
+def check_images(images: Any, expected: Shape | None, name: str) -> None:
+    """Checks an array of images as a whole.
+
+    Args:
+        images: NumPy array or tensor of shape `(n, ...)`.
+        expected: Shape of one image, None where any size will do; or None.
+        name: What to call the argument in messages.
+
+    Raises:
+        ValueError: If it is empty, holds NaN or infinity, or images of another shape.
+    """
+    shape = tuple(images.shape)
+    if not shape or shape[0] == 0:
+        raise ValueError(
+            f"`{name}` holds no images: expected an array of shape (n, ...) with n >= 1. "
+            f"Received: shape {shape}"
+        )
+    check_image_shape(shape, expected, name)
+
+    largest = 0.0
+    for start in range(0, shape[0], _ROWS):
+        rows = np.asarray(ops.convert_to_numpy(images[start : start + _ROWS]))
+        if rows.dtype.kind == "f" and not np.isfinite(rows).all():
+            first = start + int(np.argmin(np.isfinite(rows).reshape(len(rows), -1).all(axis=1)))
+            raise ValueError(
+                f"`{name}` holds pixels that are NaN or infinite, which would spoil the weights: "
+                f"clean or leave out such images. Received: the first at index {first}"
+            )
+        largest = max(largest, float(np.abs(rows).max()))
+    if largest > 8.0:
+        warnings.warn(
+            f"`{name}` has values up to {largest:g}; models expect pixels in [0, 1]. "
+            "Divide 8-bit images by 255.",
+            stacklevel=4,
+        )
+
+
+def check_image_shape(shape: Shape, expected: Shape | None, name: str) -> None:
+    """Checks the static shape of a batch of images.
+
+    Raises:
+        ValueError: If its images have another shape than the expected one.
+    """
+    if expected is None:
+        return
+    fits = len(shape) == len(expected) + 1 and all(
+        want is None or have is None or want == have
+        for have, want in zip(shape[1:], expected, strict=True)
+    )
+    if not fits:
+        raise ValueError(
+            f"`{name}` must hold images of shape {_readable(expected)}, for which the model was "
+            f"built{_hint(shape, expected)}. Received: shape {tuple(shape)}"
+        )
+
+
+def variance(images: Any) -> float:
+    """Variance of all pixels of an array, in double precision and bounded memory."""
+    count, mean, squares = 0, 0.0, 0.0
+    for start in range(0, images.shape[0], _ROWS):
+        rows = np.asarray(ops.convert_to_numpy(images[start : start + _ROWS]), dtype="float64")
+        # Chan et al., 1979: joins the moments of two parts without loss of digits.
+        step, total = rows.mean() - mean, count + rows.size
+        squares += ((rows - rows.mean()) ** 2).sum() + step**2 * count * rows.size / total
+        mean += step * rows.size / total
+        count = total
+    return squares / count
+
+
+def _readable(shape: Shape) -> str:
+    return "(" + ", ".join("any" if size is None else str(size) for size in shape) + ")"
+
+
+def _hint(shape: Shape, expected: Shape) -> str:
+    if len(shape) == len(expected):
+        return "; add a channel axis (images[..., None]) or a batch axis"
+    if len(shape) == len(expected) + 1 and shape[-1] != expected[-1]:
+        return f"; the images have {shape[-1]} channels, not {expected[-1]}"
+    return ""

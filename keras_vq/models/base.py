@@ -1,0 +1,418 @@
+"""What all models share: one training step over named loss terms, and batched methods."""
+
+import os
+from typing import Any, Self
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_vq import _backend, _validation
+from keras_vq._types import Shape, Tensor
+from keras_vq.models._batches import first_targets, is_array
+from keras_vq.models._finite_loss import FiniteLoss
+from keras_vq.models._images import check_image_shape, check_images
+
+
+class ReconstructionModel(keras.Model):
+    """Abstract model that encodes images to latents and decodes latents to images.
+
+    `fit(x)` learns to reconstruct x; `fit(x, y)` learns to make y of x (denoising,
+    super-resolution). `compile(optimizer, loss=...)` takes the reconstruction term, any Keras
+    loss; without it the model's own default serves. Logs, history and `evaluate` name every
+    term of the loss.
+
+    A subclass builds its parts (`build_parts`), names its terms (`loss_names`, `loss_terms`),
+    may add to the loss what latents cost (`latent_loss`), and says how a batch is reconstructed
+    (`call`) and encoded (`encode_batch`).
+
+    Args:
+        encoder: Layer or model: images -> latents.
+        decoder: Layer or model: latents -> images.
+        **kwargs: Arguments of `keras.Model`.
+    """
+
+    loss_names: tuple[str, ...] = ("reconstruction_loss",)
+
+    def __init__(self, encoder: keras.Layer, decoder: keras.Layer, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        for name, part in (("encoder", encoder), ("decoder", decoder)):
+            if not isinstance(part, keras.Layer):
+                raise ValueError(f"`{name}` must be a Keras layer or model. Received: {part!r}")
+        self.encoder = encoder
+        self.decoder = decoder
+        self.loss_trackers = [keras.metrics.Mean(name=name) for name in self.loss_names]
+        self.has_regularizers = False
+
+    # --- what a subclass implements
+
+    def build_parts(self, input_shape: Shape) -> None:
+        """Builds encoder, decoder and what lies between, for a batch of images."""
+        raise NotImplementedError
+
+    def default_loss(self) -> keras.losses.Loss:
+        """The reconstruction term when `compile` is given none."""
+        return keras.losses.MeanSquaredError()
+
+    def reconstruction_scale(self) -> Tensor | float:
+        """By what the default reconstruction term is multiplied."""
+        return 1.0
+
+    def loss_terms(self, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Terms to log beside the reconstruction: scalars by their names in `loss_names`.
+
+        Args:
+            outputs: What `call` returned.
+        """
+        del outputs
+        return {}
+
+    def latent_loss(self, outputs: dict[str, Tensor]) -> Tensor | float:
+        """What the loss has beside the reconstruction and what layers added.
+
+        Args:
+            outputs: What `call` returned.
+        """
+        del outputs
+        return 0.0
+
+    def encode_batch(self, images: Tensor) -> Tensor:
+        """Latents of a batch of images: what `decode_batch` takes."""
+        raise NotImplementedError
+
+    def decode_batch(self, latents: Tensor) -> Tensor:
+        """Images of a batch of latents."""
+        return self.decoder(latents, training=False)
+
+    def reconstruct_batch(self, images: Tensor) -> Tensor:
+        """Reconstructions of a batch of images."""
+        return self.decode_batch(self.encode_batch(images))
+
+    def interpolate_batch(self, latents: Tensor) -> Tensor:
+        """Images of latents that lie between encodings."""
+        return self.decode_batch(latents)
+
+    # --- training
+
+    def train_step(self, *state_and_data: Any) -> Any:
+        """One step of training on a batch; the same on every backend.
+
+        Turns the batch into (inputs, target, weights), so that without targets the inputs are
+        their own; then forward pass, `compute_loss`, gradients, update and metrics are Keras's,
+        with all it knows of loss scaling, gradient accumulation and compilation.
+
+        Args:
+            *state_and_data: `(data,)` on TensorFlow and PyTorch, `(state, data)` on JAX.
+
+        Returns:
+            Logs; on JAX a pair of logs and the new state.
+        """
+        *state, data = state_and_data
+        return super().train_step(*state, self._with_target(data))
+
+    def test_step(self, *state_and_data: Any) -> Any:
+        """One step of evaluation on a batch; see `train_step`."""
+        *state, data = state_and_data
+        return super().test_step(*state, self._with_target(data))
+
+    def _with_target(self, data: Any) -> tuple[Tensor, Tensor, Tensor | None]:
+        images, target, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        # Shapes are known when the step is traced, so this costs a step nothing.
+        check_image_shape(tuple(images.shape), self.image_shape, "x")
+        return images, images if target is None else target, sample_weight
+
+    def compute_loss(
+        self,
+        x: Tensor = None,
+        y: Tensor = None,
+        y_pred: Any = None,
+        sample_weight: Tensor | None = None,
+        training: bool = True,
+    ) -> Tensor:
+        """The loss of a batch, each of whose terms is tracked under its name.
+
+        Args:
+            x: Inputs.
+            y: Targets; the inputs when None.
+            y_pred: What `call` returned.
+            sample_weight: Weights of the images in the reconstruction term, shape `(batch,)`.
+            training: Whether the loss is for a training step.
+
+        Returns:
+            Scalar float32 tensor.
+        """
+        target = x if y is None else y
+        replicas = _backend.loss_replicas()
+        # A Keras loss comes divided by the replicas, as the whole loss must be in the end.
+        reconstruction = replicas * self._reconstruction_loss(
+            target, y_pred["reconstruction"], sample_weight
+        )
+        terms = {"reconstruction_loss": reconstruction, **self.loss_terms(y_pred)}
+        if self.has_regularizers:
+            terms["regularization_loss"] = self._regularization_loss()
+        for tracker in self.loss_trackers:
+            tracker.update_state(terms[tracker.name], sample_weight=ops.shape(x)[0])
+
+        # The losses of the whole model: a part's own are empty outside its call on JAX.
+        loss = reconstruction + self.latent_loss(y_pred) + sum(self.losses, start=0.0)
+        return loss / replicas
+
+    def _reconstruction_loss(
+        self, target: Tensor, reconstruction: Tensor, sample_weight: Tensor | None
+    ) -> Tensor:
+        if self._compile_loss is not None:
+            return self._compile_loss(target, reconstruction, sample_weight)
+        loss = self.default_loss()(target, reconstruction, sample_weight)
+        return loss * self.reconstruction_scale()
+
+    def layer_losses(self) -> Tensor:
+        """Sum of what layers added in the forward pass, penalties of weights left out."""
+        added = sum(self.losses, start=0.0)
+        return added - self._regularization_loss() if self.has_regularizers else added
+
+    def _regularization_loss(self) -> Tensor:
+        return sum((w.regularizer(w) for w in self._regularized_weights()), start=0.0)
+
+    def _regularized_weights(self) -> list[Any]:
+        return [weight for weight in self.trainable_weights if weight.regularizer is not None]
+
+    def compute_metrics(
+        self, x: Tensor, y: Tensor, y_pred: Any, sample_weight: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Updates metrics of `compile(metrics=...)` with targets and reconstructions."""
+        target = x if y is None else y
+        return super().compute_metrics(x, target, y_pred["reconstruction"], sample_weight)
+
+    def fit(self, x: Any = None, y: Any = None, **kwargs: Any) -> keras.callbacks.History:
+        """Trains the model; takes what `keras.Model.fit` takes.
+
+        Args:
+            x: Images in [0, 1], shape `(n, height, width, channels)`; or a data set of them.
+            y: Images to make of them; the images themselves when None.
+            **kwargs: `batch_size`, `epochs`, `validation_data`, `callbacks` and so on.
+
+        Returns:
+            The history: every term of the loss, by epoch.
+
+        Raises:
+            ValueError: If there are no images, if they have a shape that the model was not built
+                for, if pixels are NaN or infinite, or if the loss stops being finite.
+        """
+        self._check_fit_data(x, y)
+        if not self.built:
+            self._build_for(x)
+        self.prepare_fit(x, y)
+        callbacks = kwargs.pop("callbacks", None)
+        if not isinstance(callbacks, keras.callbacks.CallbackList):
+            callbacks = [*_as_list(callbacks), FiniteLoss()]
+        return super().fit(x, y, callbacks=callbacks, **kwargs)
+
+    def _check_fit_data(self, x: Any, y: Any) -> None:
+        if is_array(x):
+            check_images(x, self.image_shape, "x")
+        if is_array(y):
+            check_images(y, None, "y")
+            if is_array(x) and len(x) != len(y):
+                raise ValueError(
+                    "`x` and `y` must hold as many images as each other. "
+                    f"Received: {len(x)} and {len(y)}"
+                )
+        if hasattr(x, "__len__") and len(x) == 0:
+            raise ValueError("`x` holds no images. Received: an empty data set")
+
+    def _build_for(self, x: Any) -> None:
+        images = first_targets(x, None, batches=1)
+        if images is not None:
+            self.build((None, *images.shape[1:]))
+
+    def prepare_fit(self, x: Any, y: Any) -> None:
+        """Measures what the model wants to know of the data it is about to be fitted to."""
+
+    # --- batched methods: NumPy arrays or tensors in, NumPy arrays out
+
+    def encode(self, images: Any, batch_size: int = 128) -> np.ndarray:
+        """Latents of images: what `decode` takes.
+
+        Args:
+            images: Array of shape `(n, height, width, channels)`, pixels in [0, 1].
+            batch_size: Images computed at a time.
+
+        Returns:
+            Float32 array of shape `(n, ...)`.
+        """
+        return self._in_batches("encode_batch", images, batch_size, self.image_shape)
+
+    def decode(self, latents: Any, batch_size: int = 128) -> np.ndarray:
+        """Images of latents.
+
+        Args:
+            latents: Array of shape `(n, ...)`, as `encode` returns them.
+            batch_size: Images computed at a time.
+
+        Returns:
+            Float32 array of shape `(n, height, width, channels)`.
+        """
+        return self._in_batches("decode_batch", latents, batch_size)
+
+    def reconstruct(self, images: Any, batch_size: int = 128) -> np.ndarray:
+        """What the model makes of images: `decode(encode(images))`.
+
+        Args:
+            images: Array of shape `(n, height, width, channels)`, pixels in [0, 1].
+            batch_size: Images computed at a time.
+
+        Returns:
+            Float32 array of shape `(n, height, width, channels)`.
+        """
+        return self._in_batches("reconstruct_batch", images, batch_size, self.image_shape)
+
+    def interpolate(
+        self, start: Any, end: Any, steps: int = 8, batch_size: int = 128
+    ) -> np.ndarray:
+        """Images along the straight lines between the latents of two sets of images.
+
+        Args:
+            start: Array of shape `(n, height, width, channels)`, pixels in [0, 1].
+            end: Array of the same shape.
+            steps: Images of each line, both ends counted; at least 2.
+            batch_size: Images computed at a time.
+
+        Returns:
+            Float32 array of shape `(n, steps, height, width, channels)`.
+
+        Raises:
+            ValueError: If the sets differ in shape, or `steps` is below 2.
+        """
+        if _validation.check_positive_integer("steps", steps) < 2:
+            raise ValueError(f"`steps` must be at least 2, the two ends. Received: {steps}")
+        if tuple(start.shape) != tuple(end.shape):
+            raise ValueError(
+                "`start` and `end` must be arrays of one shape. "
+                f"Received: {tuple(start.shape)} and {tuple(end.shape)}"
+            )
+        first = self._in_batches("continuous_latents", start, batch_size, self.image_shape)
+        last = self._in_batches("continuous_latents", end, batch_size, self.image_shape)
+        shares = np.linspace(0.0, 1.0, steps, dtype="float32")
+        shares = shares.reshape((1, steps) + (1,) * (first.ndim - 1))
+        latents = first[:, None] * (1.0 - shares) + last[:, None] * shares
+        latents = latents.reshape((-1, *first.shape[1:]))
+        images = self._in_batches("interpolate_batch", latents, batch_size)
+        return images.reshape((len(first), steps, *images.shape[1:]))
+
+    def continuous_latents(self, images: Tensor) -> Tensor:
+        """Latents of a batch among which one may interpolate."""
+        return self.encode_batch(images)
+
+    def _in_batches(
+        self, method: str, inputs: Any, batch_size: int, expected: Shape | None = None
+    ) -> np.ndarray:
+        """Applies a method of one batch to an array, compiled, a batch at a time."""
+        if not self.built:
+            raise ValueError(
+                f"{type(self).__name__} has no weights yet: fit it, or call it on a batch. "
+                "Received: an unbuilt model"
+            )
+        if not is_array(inputs):
+            inputs = np.asarray(inputs)
+        if len(inputs.shape) == 0 or inputs.shape[0] == 0:
+            raise ValueError(f"Expected at least one row. Received: shape {tuple(inputs.shape)}")
+        check_image_shape(tuple(inputs.shape), expected, "images")
+        _validation.check_positive_integer("batch_size", batch_size)
+        functions = self.__dict__.setdefault("_batch_functions", {})
+        if method not in functions:
+            functions[method] = _BatchFunction(self, method)
+        # A bar from the point where a user would wonder; short jobs print nothing.
+        verbose = 1 if inputs.shape[0] > 200 * batch_size else 0
+        return functions[method].predict(inputs, batch_size=batch_size, verbose=verbose)
+
+    # --- structure
+
+    @property
+    def image_shape(self) -> Shape | None:
+        """Shape of one image that the encoder takes, or None while it takes any."""
+        shape = getattr(self.encoder, "input_shape", None) if self.encoder.built else None
+        return tuple(shape[1:]) if isinstance(shape, tuple) else None
+
+    def build(self, input_shape: Shape) -> None:
+        """Builds the model for batches of images of shape `input_shape`."""
+        self.build_parts(input_shape)
+        self.has_regularizers = bool(self._regularized_weights())
+        if self.has_regularizers:
+            self.loss_trackers.append(keras.metrics.Mean(name="regularization_loss"))
+        self.built = True
+
+    def build_if_known(self) -> None:
+        """Builds the model at once when the encoder already knows its images."""
+        if self.image_shape is not None and not self.built:
+            self.build((None, *self.image_shape))
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {
+            **super().get_config(),
+            "encoder": keras.saving.serialize_keras_object(self.encoder),
+            "decoder": keras.saving.serialize_keras_object(self.decoder),
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Self:
+        """The model of a configuration, its parts with it."""
+        config = {
+            key: keras.saving.deserialize_keras_object(value, custom_objects=custom_objects)
+            if isinstance(value, dict) and "class_name" in value
+            else value
+            for key, value in config.items()
+        }
+        return cls(**config)
+
+
+class _BatchFunction(keras.Model):
+    """One method of a model as a model of its own, for `predict` to batch and compile."""
+
+    def __init__(self, owner: ReconstructionModel, method: str) -> None:
+        super().__init__(name=f"{owner.name}_{method}")
+        self.owner = owner
+        self.method = method
+        self.built = True
+
+    def call(self, inputs: Tensor) -> Tensor:
+        """Applies the method."""
+        return getattr(self.owner, self.method)(inputs)
+
+
+def load_model(path: str | os.PathLike[str], **kwargs: Any) -> keras.Model:
+    """Loads a model from a `.keras` file, whichever backend saved it.
+
+    Args:
+        path: The file.
+        **kwargs: Arguments of `keras.saving.load_model`.
+
+    Returns:
+        The model, compiled as it was.
+
+    Raises:
+        ValueError: If there is no such file, or it is no whole `.keras` file.
+    """
+    import zipfile
+
+    path = os.fspath(path)
+    if not os.path.isfile(path):
+        raise ValueError(f"Expected the path of a `.keras` file. Received: no file at {path}")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except zipfile.BadZipFile:
+        damaged = "its table of contents"
+    if damaged is not None:
+        raise ValueError(
+            f"{path} is not a whole `.keras` file ({damaged} is damaged): it may have been cut "
+            "short while it was copied or written. Copy it again, or take another checkpoint. "
+            f"Received: a file of {os.path.getsize(path)} bytes"
+        )
+    return keras.saving.load_model(path, **kwargs)
+
+
+def _as_list(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return list(value) if isinstance(value, list | tuple) else [value]

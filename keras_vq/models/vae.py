@@ -1,0 +1,180 @@
+"""The variational autoencoder: a bottleneck of Gaussians, from which new images can be drawn."""
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from keras_vq import _validation
+from keras_vq._types import Shape, Tensor
+from keras_vq.layers.gaussian_sampling import GaussianSampling
+from keras_vq.losses.bernoulli import BernoulliNegativeLogLikelihood
+from keras_vq.models.base import ReconstructionModel
+
+
+@keras.saving.register_keras_serializable("keras_vq")
+class VAE(ReconstructionModel):
+    """Encodes an image to a Gaussian over latents, and decodes a sample of it.
+
+    The loss is the negative evidence lower bound in nats an image, -log p(x|z) + β KL(q(z|x) ‖
+    N(0, I)): the reconstruction term is summed over pixels, the KL divergence over latents, both
+    averaged over images. Sources: Kingma and Welling, "Auto-Encoding Variational Bayes", 2013;
+    β: Higgins et al., "beta-VAE", 2017; warm-up: Sønderby et al., "Ladder Variational
+    Autoencoders", 2016; free bits: Kingma et al., "Improving Variational Inference with Inverse
+    Autoregressive Flow", 2016.
+
+    The logs give the plain KL divergence as `kl_loss`, whatever its weight in the loss. A forward
+    pass draws a sample, in evaluation too, so that the loss there is an estimate of the bound;
+    `encode` and `reconstruct` take the mean and draw nothing.
+
+    State that changes in training: `steps`, the warm-up's counter. The random generator's state
+    changes at each forward pass.
+
+    Args:
+        encoder: Layer or model: images -> features of shape `(batch, ..., channels)`.
+        decoder: Layer or model: latents -> images; pixels in [0, 1] for the default loss.
+        latent_dim: Number of latents (of each position, if the features are a map).
+        beta: Weight β of the KL divergence, at least 0.
+        kl_warmup_steps: Training steps over which the weight rises from 0 to β.
+        free_bits: Nats of each latent's KL divergence, averaged over the batch, that the loss
+            does not count, at least 0: keeps latents from collapsing.
+        seed: Seed of the samples.
+        **kwargs: Arguments of `keras.Model`.
+
+    Call arguments:
+        images: Float tensor of shape `(batch, height, width, channels)`, pixels in [0, 1].
+
+    Returns:
+        A dictionary: `reconstruction` (images), `mean`, `log_variance`, `latents` (the sample).
+
+    Raises:
+        ValueError: If an argument is out of its range.
+
+    Example:
+        >>> import numpy as np, keras_vq
+        >>> images = np.random.default_rng(0).random((64, 8, 8, 1), "float32")
+        >>> encoder, decoder = keras_vq.networks.dense((8, 8, 1), units=(32,), latent_dim=4)
+        >>> model = keras_vq.VAE(encoder, decoder, latent_dim=4)
+        >>> model.compile("adam")
+        >>> history = model.fit(images, epochs=1, verbose=0)
+        >>> sorted(history.history)
+        ['kl_loss', 'loss', 'reconstruction_loss']
+        >>> model.generate(5, seed=1).shape
+        (5, 8, 8, 1)
+    """
+
+    loss_names = ("reconstruction_loss", "kl_loss")
+
+    def __init__(
+        self,
+        encoder: keras.Layer,
+        decoder: keras.Layer,
+        latent_dim: int,
+        beta: float = 1.0,
+        kl_warmup_steps: int = 0,
+        free_bits: float = 0.0,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(encoder, decoder, **kwargs)
+        self.latent_dim = _validation.check_positive_integer("latent_dim", latent_dim)
+        self.beta = _validation.check_not_negative("beta", beta)
+        self.kl_warmup_steps = int(_validation.check_not_negative("kl_warmup_steps", kl_warmup_steps))
+        self.free_bits = _validation.check_not_negative("free_bits", free_bits)
+        self.seed = seed
+        # In float32: the exponential of a log-variance overflows half precision.
+        self.mean = layers.Dense(self.latent_dim, dtype="float32", name="mean")
+        self.log_variance = layers.Dense(self.latent_dim, dtype="float32", name="log_variance")
+        self.sampling = GaussianSampling(seed, dtype="float32")
+        self.build_if_known()
+
+    def build_parts(self, input_shape: Shape) -> None:
+        """Builds the parts for a batch of images."""
+        if not self.encoder.built:
+            self.encoder.build(input_shape)
+        features_shape = self.encoder.compute_output_shape(input_shape)
+        self.mean.build(features_shape)
+        self.log_variance.build(features_shape)
+        latent_shape = (*features_shape[:-1], self.latent_dim)
+        if not self.decoder.built:
+            self.decoder.build(latent_shape)
+        self.latent_shape = latent_shape[1:]
+        self.steps = self.add_weight(
+            name="steps", initializer="zeros", trainable=False, dtype="float32", autocast=False
+        )
+
+    def call(self, images: Tensor, training: bool | None = None) -> dict[str, Tensor]:
+        """Reconstructs a batch of images from samples of their latents."""
+        features = self.encoder(images, training=training)
+        mean, log_variance = self.mean(features), self.log_variance(features)
+        z = self.sampling(mean, log_variance)
+        x_hat = self.decoder(z, training=training)
+        if training:
+            self.steps.assign(self.steps + 1.0)
+        return {
+            "reconstruction": x_hat,
+            "mean": mean,
+            "log_variance": log_variance,
+            "latents": z,
+        }
+
+    def default_loss(self) -> keras.losses.Loss:
+        """The Bernoulli log-likelihood, summed over pixels."""
+        return BernoulliNegativeLogLikelihood()
+
+    def loss_terms(self, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The KL divergence of the posterior from the prior, in nats an image."""
+        return {"kl_loss": ops.sum(_kl_per_latent(outputs["mean"], outputs["log_variance"]))}
+
+    def latent_loss(self, outputs: dict[str, Tensor]) -> Tensor:
+        """The KL divergence as it stands in the loss: free bits left out, weighted."""
+        per_latent = _kl_per_latent(outputs["mean"], outputs["log_variance"])
+        return self.kl_weight() * ops.sum(ops.maximum(per_latent, self.free_bits))
+
+    def kl_weight(self) -> Tensor:
+        """Weight of the KL divergence at the present step: β, less during the warm-up."""
+        if self.kl_warmup_steps == 0:
+            return ops.convert_to_tensor(self.beta, dtype="float32")
+        return self.beta * ops.minimum(self.steps / self.kl_warmup_steps, 1.0)
+
+    def encode_batch(self, images: Tensor) -> Tensor:
+        """Mean latents of a batch of images."""
+        return self.mean(self.encoder(images, training=False))
+
+    def generate(self, n: int, seed: int | None = None, batch_size: int = 128) -> np.ndarray:
+        """New images: decodes latents drawn from the standard normal distribution.
+
+        Args:
+            n: Number of images.
+            seed: Seed of the draw; the same seed draws the same latents on every backend.
+            batch_size: Images computed at a time.
+
+        Returns:
+            Float32 array of shape `(n, height, width, channels)`.
+        """
+        _validation.check_positive_integer("n", n)
+        if not self.built or None in self.latent_shape:
+            raise ValueError(
+                "The shape of the latents is not known yet: fit the model, or call it on a "
+                "batch. Received: an unbuilt model"
+            )
+        latents = np.random.default_rng(seed).standard_normal((n, *self.latent_shape), "float32")
+        return self.decode(latents, batch_size)
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {
+            **super().get_config(),
+            "latent_dim": self.latent_dim,
+            "beta": self.beta,
+            "kl_warmup_steps": self.kl_warmup_steps,
+            "free_bits": self.free_bits,
+            "seed": self.seed,
+        }
+
+
+def _kl_per_latent(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """KL(N(μ, σ²) ‖ N(0, 1)) of each latent, averaged over the batch."""
+    per_image = 0.5 * (ops.square(mean) + ops.exp(log_variance) - 1.0 - log_variance)
+    return ops.mean(per_image, axis=0)

@@ -1,0 +1,58 @@
+"""Encoder and decoder of dense layers."""
+
+from collections.abc import Sequence
+
+from keras import layers
+
+from keras_vq import _validation
+from keras_vq.networks._shapes import check_image_shape, check_widths
+from keras_vq.networks.pair import EncoderDecoder, output_layer, sequential
+
+
+def dense(
+    image_shape: tuple[int, int, int],
+    units: Sequence[int] = (512, 256),
+    latent_dim: int = 16,
+    activation: str = "relu",
+    output_activation: str | None = "sigmoid",
+) -> EncoderDecoder:
+    """An encoder and decoder of dense layers, for images of any shape.
+
+    Args:
+        image_shape: (height, width, channels).
+        units: Width of each hidden layer of the encoder; the decoder mirrors them.
+        latent_dim: Size of the latent vector.
+        activation: Activation of the hidden layers.
+        output_activation: Activation of the pixels; the sigmoid keeps them in [0, 1].
+
+    Returns:
+        The pair: images -> `(batch, latent_dim)` -> images.
+
+    Raises:
+        ValueError: If a shape or width is not one.
+
+    Example:
+        >>> import keras_vq
+        >>> encoder, decoder = keras_vq.networks.dense((8, 8, 1), units=(64,), latent_dim=4)
+        >>> encoder.output_shape, decoder.output_shape
+        ((None, 4), (None, 8, 8, 1))
+    """
+    height, width, channels = check_image_shape(image_shape, 1)
+    units = check_widths("units", units)
+    _validation.check_positive_integer("latent_dim", latent_dim)
+
+    encoder = [
+        layers.Flatten(),
+        *(layers.Dense(width, activation=activation) for width in units),
+        layers.Dense(latent_dim),
+    ]
+    decoder = [
+        *(layers.Dense(width, activation=activation) for width in reversed(units)),
+        layers.Dense(height * width * channels),
+        layers.Reshape((height, width, channels)),
+        output_layer(output_activation),
+    ]
+    return EncoderDecoder(
+        sequential("encoder", (height, width, channels), encoder),
+        sequential("decoder", (latent_dim,), decoder),
+    )

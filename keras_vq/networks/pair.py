@@ -1,0 +1,77 @@
+"""An encoder and the decoder that mirrors it, and what all pairs share."""
+
+from typing import Any, NamedTuple
+
+import keras
+from keras import layers
+
+from keras_vq import _validation
+
+
+class EncoderDecoder(NamedTuple):
+    """An encoder and its decoder, ready for a model.
+
+    Example:
+        >>> import keras_vq
+        >>> encoder, decoder = keras_vq.networks.convolutional((28, 28, 1), latent_dim=16)
+        >>> encoder.output_shape, decoder.output_shape
+        ((None, 7, 7, 16), (None, 28, 28, 1))
+    """
+
+    encoder: keras.Model
+    decoder: keras.Model
+
+
+def flat_latent(pair: EncoderDecoder, latent_dim: int | None) -> EncoderDecoder:
+    """Turns a pair with a map of latents into one with a single latent vector.
+
+    Flattens the encoder's map and, unless `latent_dim` is None, projects it to `latent_dim`
+    numbers; the decoder begins with the dense layer that leads back to the map.
+
+    Args:
+        pair: A pair whose latents have the shape `(height, width, channels)`.
+        latent_dim: Size of the latent vector; None leaves the flattened map to the model, as
+            the VAE wants, whose own heads project it. The decoder then takes whatever size it
+            is first called with.
+
+    Returns:
+        The pair with latents of shape `(latent_dim,)`.
+
+    Example:
+        >>> import keras_vq
+        >>> maps = keras_vq.networks.convolutional((28, 28, 1), latent_dim=None)
+        >>> encoder, decoder = keras_vq.networks.flat_latent(maps, latent_dim=16)
+        >>> encoder.output_shape, decoder.output_shape
+        ((None, 16), (None, 28, 28, 1))
+    """
+    map_shape = pair.decoder.input_shape[1:]
+    units = 1
+    for size in map_shape:
+        units *= size
+    encoder_layers: list[Any] = [layers.Flatten()]
+    if latent_dim is not None:
+        _validation.check_positive_integer("latent_dim", latent_dim)
+        encoder_layers.append(layers.Dense(latent_dim))
+    return EncoderDecoder(
+        sequential("encoder", pair.encoder.input_shape[1:], [*pair.encoder.layers, *encoder_layers]),
+        sequential(
+            "decoder",
+            None if latent_dim is None else (latent_dim,),
+            [
+                layers.Dense(units, activation="relu"),
+                layers.Reshape(map_shape),
+                *pair.decoder.layers,
+            ],
+        ),
+    )
+
+
+def sequential(name: str, input_shape: tuple[int, ...] | None, parts: list[Any]) -> keras.Model:
+    """A Sequential model, built when its input shape is known."""
+    head = [] if input_shape is None else [keras.Input(input_shape)]
+    return keras.Sequential([*head, *parts], name=name)
+
+
+def output_layer(activation: str | None) -> Any:
+    """The last activation, in float32: half precision rounds away what a likelihood needs."""
+    return layers.Activation(activation, dtype="float32", name="pixels")

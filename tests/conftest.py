@@ -1,0 +1,32 @@
+"""What every test gets. The backend is the one of KERAS_BACKEND; `nox` runs all three."""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import matplotlib
+import numpy as np
+import pytest
+
+matplotlib.use("Agg")
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    keras.utils.set_random_seed(0)
+    yield
+    keras.config.set_dtype_policy("float32")
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="session")
+def digits():
+    """The 1,797 digits that scikit-learn carries: float32 in [0, 1], shape (n, 8, 8, 1)."""
+    from sklearn.datasets import load_digits
+
+    return (load_digits().images[..., None] / 16).astype("float32")

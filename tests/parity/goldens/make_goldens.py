@@ -1,0 +1,572 @@
+"""Writes the golden arrays: what other packages answer, for the parity tests to compare with.
+
+Runs Sonnet, vector-quantize-pytorch and scikit-learn themselves on drawn data and writes one .npz a
+case, beside this script. Each case is first replayed in float64 NumPy from the published formulas;
+a difference above 1e-5 (gradients: 1e-7) stops the script. README.md lists the arrays,
+requirements.txt the versions.
+
+    python make_goldens.py                      # every case
+    python make_goldens.py vqp_ema sonnet_vq    # some of them
+"""
+
+import argparse
+import importlib.metadata
+import json
+import os
+import pathlib
+import zlib
+
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"  # before TensorFlow is imported, or it has no effect
+
+import numpy as np
+import sonnet as snt
+import tensorflow as tf
+import torch
+from sklearn.cluster import KMeans
+from threadpoolctl import threadpool_limits
+from vector_quantize_pytorch import VectorQuantize
+from vector_quantize_pytorch.vector_quantize_pytorch import rotate_to
+
+N, D, K = 256, 8, 32  # vectors in a batch, their dimension, codes
+STEPS = 10
+POPULAR = 20  # only the first codes have inputs drawn around them
+GAP = 1e-3  # least difference between the squared distances to the two nearest codes
+GRID = 256.0  # drawn numbers are multiples of 1 / GRID: the files compress better
+EPSILON = 1e-5  # the Laplace term of both packages
+TOLERANCE = 1e-5
+GRADIENT_TOLERANCE = 1e-7
+
+
+# Data ---------------------------------------------------------------------------------------------
+
+
+def on_grid(array):
+    return (np.round(array * GRID) / GRID).astype("float32")
+
+
+def unit(vectors):
+    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+
+
+class Source:
+    """Draws codes, and inputs that hit some codes often, some rarely and some never.
+
+    An input whose two nearest codes are almost equally far is dropped, so that a rounding error
+    can't change its index on another backend.
+    """
+
+    def __init__(self, rng):
+        self.rng = rng
+        # Away from the origin, where Sonnet's unused codes go: some must stay unused.
+        self.codes = on_grid(rng.normal(loc=1.0, size=(K, D)))  # (K, D)
+        self.centres = self.codes[:POPULAR] + rng.normal(scale=0.4, size=(POPULAR, D))
+        weights = 0.85 ** np.arange(POPULAR)
+        self.weights = weights / weights.sum()
+
+    def inputs(self, codes, cosine=False):
+        """Draws (N, D) inputs with a clear nearest code in `codes`, (K, D)."""
+        picks = self.rng.choice(POPULAR, size=4 * N, p=self.weights)
+        drawn = on_grid(self.centres[picks] + self.rng.normal(scale=0.5, size=(4 * N, D)))
+        # Equal codes (Sonnet's unused ones are all zero) tie exactly, and the lowest index wins.
+        nearest_two = np.sort(distances(unit(drawn) if cosine else drawn, np.unique(codes, axis=0)))
+        clear = drawn[nearest_two[:, 1] - nearest_two[:, 0] > GAP]
+        assert len(clear) >= N
+        return clear[:N]
+
+    def upstream(self, *shape):
+        return on_grid(self.rng.normal(scale=0.02, size=shape))
+
+
+def stack(steps):
+    """List of one dict a step -> one dict of arrays with a leading step axis."""
+    return {name: np.stack([step[name] for step in steps]) for name in steps[0]}
+
+
+# Sonnet -------------------------------------------------------------------------------------------
+
+
+def run_sonnet(layer, inputs, upstream):
+    """One training call; codebooks and their gradients are transposed to (K, D)."""
+    inputs = tf.constant(inputs)
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(inputs)
+        outputs = layer(inputs, is_training=True)
+        objective = outputs["loss"] + tf.reduce_sum(outputs["quantize"] * upstream)
+    result = {
+        "indices": outputs["encoding_indices"].numpy().astype("int32"),
+        "quantized": outputs["quantize"].numpy(),
+        "loss": outputs["loss"].numpy(),
+        "perplexity": outputs["perplexity"].numpy(),
+        "input_gradients": tape.gradient(objective, inputs).numpy(),
+    }
+    if layer.embeddings.trainable:
+        gradients = tf.convert_to_tensor(tape.gradient(objective, layer.embeddings))
+        result["codebook_gradients"] = gradients.numpy().T
+    return result
+
+
+def sonnet_vq(source, learning_rate, commitment_cost):
+    """Gradient codebook: one call with every gradient, then SGD on the codebook alone."""
+    layer = snt.nets.VectorQuantizer(D, K, commitment_cost)
+    layer.embeddings.assign(source.codes.T)
+    inputs, upstream = source.inputs(source.codes), source.upstream(N, D)
+    golden = {"initial_codebook": source.codes, "inputs": inputs, "upstream": upstream}
+    golden |= run_sonnet(layer, inputs, upstream)
+    steps = []
+    for _ in range(STEPS):
+        inputs = source.inputs(layer.embeddings.numpy().T)
+        result = run_sonnet(layer, inputs, np.zeros_like(inputs))
+        layer.embeddings.assign_sub(learning_rate * result["codebook_gradients"].T)
+        steps.append(
+            {
+                "step_inputs": inputs,
+                "step_indices": result["indices"],
+                "step_loss": result["loss"],
+                "step_codebook": layer.embeddings.numpy().T,
+            }
+        )
+    golden |= stack(steps)
+    check_gradient_codebook(golden, learning_rate, commitment_cost)
+    check(golden, "perplexity", perplexity(golden["indices"]))
+    return golden
+
+
+def sonnet_ema(source, decay, commitment_cost, epsilon):
+    """Codebook moved by bias-corrected moving averages."""
+    layer = snt.nets.VectorQuantizerEMA(D, K, commitment_cost, decay, epsilon)
+    layer.embeddings.assign(source.codes.T)
+    upstream = source.upstream(N, D)
+    steps = []
+    for _ in range(STEPS):
+        inputs = source.inputs(layer.embeddings.numpy().T)
+        result = run_sonnet(layer, inputs, upstream)
+        state = {
+            "codebook": layer.embeddings.numpy().T,
+            "cluster_size": layer.ema_cluster_size.average.numpy(),
+            "embed_avg": layer.ema_dw.average.numpy().T,
+        }
+        steps.append({"inputs": inputs} | result | state)
+    golden = {"initial_codebook": source.codes, "upstream": upstream} | stack(steps)
+    check_ema(golden, decay, commitment_cost, debias=True)
+    check(golden, "perplexity", [perplexity(indices) for indices in golden["indices"]])
+    return golden
+
+
+# vector-quantize-pytorch --------------------------------------------------------------------------
+
+
+def build_vqp(codes, **settings):
+    layer = VectorQuantize(dim=D, codebook_size=K, **settings)
+    with torch.no_grad():
+        layer._codebook.embed.copy_(torch.tensor(codes)[None])
+        layer._codebook.embed_avg.copy_(torch.tensor(codes)[None])
+        layer._codebook.cluster_size.fill_(1.0)  # the package's own initial value
+    return layer.train()
+
+
+def vqp_state(layer):
+    state = layer._codebook
+    return {
+        "codebook": state.embed[0].detach().numpy().copy(),
+        "cluster_size": state.cluster_size[0].numpy().copy(),
+        "embed_avg": state.embed_avg[0].numpy().copy(),
+    }
+
+
+def run_vqp(layer, inputs, upstream, mask=None):
+    """One training call. Plain inputs go in as one batch row, (1, N, D)."""
+    batch = torch.tensor(inputs if mask is not None else inputs[None], requires_grad=True)
+    quantized, indices, loss = layer(batch, mask=None if mask is None else torch.tensor(mask))
+    objective = loss + (quantized * torch.tensor(upstream)).sum()
+    learnable = [layer._codebook.embed] if layer.learnable_codebook else []
+    gradients = torch.autograd.grad(objective, [batch, *learnable])
+    result = {
+        "indices": indices.detach().numpy().astype("int32").reshape(inputs.shape[:-1]),
+        "quantized": quantized.detach().numpy().reshape(inputs.shape),
+        "loss": loss.detach().numpy(),
+        "input_gradients": gradients[0].numpy().reshape(inputs.shape),
+    }
+    if learnable:
+        result["codebook_gradients"] = gradients[1].numpy()[0]
+    return result
+
+
+def vqp_steps(layer, source, upstream, cosine=False):
+    """Plain training steps, each with fresh inputs, and the state after each."""
+    steps = []
+    for _ in range(STEPS):
+        inputs = source.inputs(vqp_state(layer)["codebook"], cosine)
+        result = run_vqp(layer, inputs, upstream)
+        steps.append({"inputs": inputs} | result | vqp_state(layer))
+    return steps
+
+
+def vqp_ema(source, **settings):
+    """Codebook moved by moving averages, then one evaluation call."""
+    layer = build_vqp(source.codes, **settings)
+    upstream = source.upstream(N, D)
+    steps = vqp_steps(layer, source, upstream)
+    golden = {"initial_codebook": source.codes, "upstream": upstream} | stack(steps)
+
+    inputs = source.inputs(golden["codebook"][-1])
+    with torch.no_grad():
+        quantized, indices, loss = layer.eval()(torch.tensor(inputs[None]))
+    golden |= {
+        "eval_inputs": inputs,
+        "eval_indices": indices[0].numpy().astype("int32"),
+        "eval_quantized": quantized[0].numpy(),
+        "eval_loss": loss.detach().numpy(),
+    }
+    check_ema(golden, settings["decay"], settings["commitment_weight"])
+    codes = golden["codebook"][-1]
+    check(golden, "eval_quantized", codes[nearest(inputs, codes)])
+    check(golden, "eval_loss", 0.0)
+    for name, value in vqp_state(layer).items():
+        check(golden, name, [*golden[name][:-1], value])  # evaluation moved nothing
+    return golden
+
+
+def vqp_learnable(source, learning_rate, **settings):
+    """Gradient codebook: one call with every gradient, then SGD on the codebook alone."""
+    layer = build_vqp(source.codes, **settings)
+    inputs, upstream = source.inputs(source.codes), source.upstream(N, D)
+    golden = {"initial_codebook": source.codes, "inputs": inputs, "upstream": upstream}
+    golden |= run_vqp(layer, inputs, upstream)
+    optimizer = torch.optim.SGD([layer._codebook.embed], lr=learning_rate)
+    steps = []
+    for _ in range(STEPS):
+        inputs = source.inputs(vqp_state(layer)["codebook"])
+        _, indices, loss = layer(torch.tensor(inputs[None]))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        steps.append(
+            {
+                "step_inputs": inputs,
+                "step_indices": indices[0].numpy().astype("int32"),
+                "step_loss": loss.detach().numpy(),
+                "step_codebook": vqp_state(layer)["codebook"],
+            }
+        )
+    golden |= stack(steps)
+    check_gradient_codebook(golden, learning_rate, commitment=1.0, total=1.0)
+    return golden
+
+
+def vqp_rotation(source, **settings):
+    """Rotation trick: one training step, and the function alone on hard rows."""
+    layer = build_vqp(source.codes, **settings)
+    inputs, upstream = source.inputs(source.codes), source.upstream(N, D)
+    golden = {"initial_codebook": source.codes, "inputs": inputs, "upstream": upstream}
+    golden |= run_vqp(layer, inputs, upstream) | vqp_state(layer)
+    targets = source.codes[golden["indices"]]
+    check(golden, "quantized", targets)
+    gradients = rotation_gradients(inputs, targets, upstream)
+    check(golden, "input_gradients", gradients + 2.0 * (inputs - targets) / inputs.size)
+    check(golden, "loss", np.mean((inputs - targets) ** 2))
+
+    kinds = np.repeat(np.arange(6), 8).astype("int32")
+    sources = on_grid(source.rng.normal(size=(len(kinds), D)))
+    targets = on_grid(source.rng.normal(size=(len(kinds), D)))  # kind 0: any
+    targets[kinds == 1] = sources[kinds == 1] * 1.5 + 0.0625  # almost parallel
+    targets[kinds == 2] = sources[kinds == 2] * -0.5  # exactly opposite
+    targets[kinds == 3] = sources[kinds == 3] * -2.0 + 0.5  # almost opposite
+    targets[kinds == 4] *= 2.0**-10  # almost zero
+    targets[kinds == 5] = 0.0  # zero
+    upstream = source.upstream(len(kinds), D)
+    rows = torch.tensor(sources, requires_grad=True)
+    outputs = rotate_to(rows, torch.tensor(targets))
+    (gradients,) = torch.autograd.grad((outputs * torch.tensor(upstream)).sum(), [rows])
+    golden |= {
+        "rotate_kinds": kinds,
+        "rotate_sources": sources,
+        "rotate_targets": targets,
+        "rotate_upstream": upstream,
+        "rotate_outputs": outputs.detach().numpy(),
+        "rotate_gradients": gradients.numpy(),
+    }
+    check(golden, "rotate_outputs", targets)
+    check(golden, "rotate_gradients", rotation_gradients(sources, targets, upstream))
+    return golden
+
+
+def vqp_restart(source, **settings):
+    """Dead codes replaced by rows of the batch, right after the moving average."""
+    decay, threshold = settings["decay"], settings["threshold_ema_dead_code"]
+    layer = build_vqp(source.codes, **settings)
+    upstream = source.upstream(N, D)
+    steps = []
+    for _ in range(3):
+        state = vqp_state(layer)
+        on_edge = True
+        while on_edge:  # a count equal to the threshold would be dead or alive by rounding alone
+            inputs = source.inputs(state["codebook"])
+            hits = np.bincount(nearest(inputs, state["codebook"]), minlength=K)
+            counts = decay * state["cluster_size"] + (1.0 - decay) * hits
+            on_edge = np.abs(counts - threshold).min() < GAP
+        step = {"inputs": inputs} | run_vqp(layer, inputs, upstream) | vqp_state(layer)
+        # A restarted code equals a row of the batch; everything else is an average.
+        same = np.all(step["codebook"][:, None] == step["inputs"][None], axis=-1)  # (K, N)
+        step["restarted"] = same.any(axis=1)
+        step["restart_rows"] = np.where(step["restarted"], same.argmax(axis=1), -1).astype("int32")
+        steps.append(step)
+    golden = {"initial_codebook": source.codes, "upstream": upstream} | stack(steps)
+    assert golden["restarted"].any(axis=1).all()
+    assert not golden["restarted"].all(axis=1).any()
+    check_ema(golden, decay, settings["commitment_weight"], threshold=threshold)
+    return golden
+
+
+def vqp_masked(source, **settings):
+    """Moving averages with sequences of different lengths: 8 of up to 32 positions."""
+    layer = build_vqp(source.codes, **settings)
+    upstream = source.upstream(8, N // 8, D)
+    steps = []
+    for _ in range(STEPS):
+        mask = np.arange(N // 8) < source.rng.integers(1, N // 8 + 1, size=(8, 1))
+        inputs = source.inputs(vqp_state(layer)["codebook"]).reshape(8, N // 8, D)
+        inputs[~mask] = 7.0  # far from every code: padding that leaks shows
+        result = run_vqp(layer, inputs, upstream, mask)
+        steps.append({"inputs": inputs, "mask": mask} | result | vqp_state(layer))
+    golden = {"initial_codebook": source.codes, "upstream": upstream} | stack(steps)
+    check_ema(golden, settings["decay"], settings["commitment_weight"])
+    return golden
+
+
+def vqp_cosine(source, **settings):
+    """Moving averages of unit vectors, with codes kept on the unit sphere."""
+    source.codes = unit(source.codes)
+    layer = build_vqp(source.codes, **settings)
+    upstream = source.upstream(N, D)
+    steps = vqp_steps(layer, source, upstream, cosine=True)
+    golden = {"initial_codebook": source.codes, "upstream": upstream} | stack(steps)
+    check_ema(golden, settings["decay"], settings["commitment_weight"], cosine=True)
+    return golden
+
+
+# scikit-learn -------------------------------------------------------------------------------------
+
+
+def kmeans(source, **settings):
+    """Ten Lloyd iterations from given centres, no cluster ever empty."""
+    data = source.inputs(source.codes)
+    initial = source.codes[:8] + 0.0
+    with threadpool_limits(limits=1):  # the order of a sum over threads changes the last bit
+        model = KMeans(n_clusters=len(initial), init=initial, **settings).fit(data)
+
+    centers = initial.astype("float64")
+    for _ in range(settings["max_iter"]):
+        counts, sums = counts_and_sums(data, nearest(data, centers), len(centers))
+        assert counts.min() > 0
+        centers = sums / counts[:, None]
+    golden = {
+        "data": data,
+        "initial_centers": initial,
+        "centers": model.cluster_centers_,
+        "labels": model.labels_.astype("int32"),
+        "inertia": np.float32(model.inertia_),
+        "iterations": np.int32(model.n_iter_),
+    }
+    check(golden, "centers", centers)
+    check(golden, "labels", nearest(data, centers))
+    check(golden, "inertia", distances(data, centers).min(axis=1).sum(), relative=1e-6)
+    return golden
+
+
+# Replays in NumPy, float64 ------------------------------------------------------------------------
+
+
+def check(golden, name, expected, relative=0.0):
+    """Compares a stored array with its replay; gradients are small, so their bound is too."""
+    bound = GRADIENT_TOLERANCE if name.endswith("gradients") else TOLERANCE
+    np.testing.assert_allclose(golden[name], expected, rtol=relative, atol=bound, err_msg=name)
+
+
+def distances(inputs, codes):
+    """Squared distances, (N, D) and (K, D) -> (N, K)."""
+    return np.sum((inputs[:, None].astype("float64") - codes[None]) ** 2, axis=-1)
+
+
+def nearest(inputs, codes):
+    return distances(inputs, codes).argmin(axis=1)
+
+
+def counts_and_sums(inputs, indices, size):
+    one_hot = np.eye(size)[indices]  # (N, K)
+    return one_hot.sum(axis=0), one_hot.T @ inputs.astype("float64")
+
+
+def perplexity(indices):
+    used = np.bincount(indices, minlength=K) / len(indices)
+    return np.exp(-np.sum(used * np.log(used + 1e-10)))
+
+
+def rotation_gradients(sources, targets, upstream):
+    """Gradient of sum(rotation_trick(sources, targets) * upstream) with respect to sources."""
+
+    def normalised(rows):
+        return rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-6)
+
+    def dot(a, b):
+        return np.sum(a * b, axis=-1, keepdims=True)
+
+    sources, targets = sources.astype("float64"), targets.astype("float64")
+    x, q = normalised(sources), normalised(targets)
+    w = normalised(x + q)
+    scale = np.linalg.norm(targets, axis=-1, keepdims=True) / np.linalg.norm(
+        sources, axis=-1, keepdims=True
+    )
+    return scale * (upstream - 2.0 * dot(upstream, w) * w + 2.0 * dot(upstream, q) * x)
+
+
+def check_gradient_codebook(golden, learning_rate, commitment, total=None):
+    """Loss (total) * mse; the inputs feel `commitment` times it, the codebook one times it."""
+    total = 1.0 + commitment if total is None else total
+
+    def codebook_gradients(inputs, codes, indices):
+        counts, sums = counts_and_sums(inputs, indices, K)
+        return 2.0 * (counts[:, None] * codes - sums) / inputs.size
+
+    codes = golden["initial_codebook"].astype("float64")
+    inputs, indices = golden["inputs"], nearest(golden["inputs"], codes)
+    error = inputs - codes[indices]
+    check(golden, "indices", indices)
+    check(golden, "quantized", codes[indices])
+    check(golden, "loss", total * np.mean(error**2))
+    check(golden, "input_gradients", golden["upstream"] + 2.0 * commitment * error / error.size)
+    check(golden, "codebook_gradients", codebook_gradients(inputs, codes, indices))
+    replayed = []
+    for inputs in golden["step_inputs"]:
+        indices = nearest(inputs, codes)
+        loss = total * np.mean((inputs - codes[indices]) ** 2)
+        codes = codes - learning_rate * codebook_gradients(inputs, codes, indices)
+        replayed.append({"step_indices": indices, "step_loss": loss, "step_codebook": codes})
+    for name, expected in stack(replayed).items():
+        check(golden, name, expected)
+
+
+def check_ema(golden, decay, commitment, debias=False, cosine=False, threshold=0):
+    codes = golden["initial_codebook"].astype("float64")
+    counts, sums = (np.zeros(K), np.zeros((K, D))) if debias else (np.ones(K), codes.copy())
+    upstream = golden["upstream"].reshape(N, D)
+    replayed = []
+    for step, inputs in enumerate(golden["inputs"].astype("float64")):
+        mask = golden["mask"][step] if "mask" in golden else np.ones(inputs.shape[:-1], bool)
+        mask, raw = mask.reshape(N), inputs.reshape(N, D)
+        x = unit(raw) if cosine else raw
+        indices = nearest(x, codes)
+        error = np.where(mask[:, None], x - codes[indices], 0.0)
+        size = mask.sum() * D
+        gradients = mask[:, None] * upstream + 2.0 * commitment * error / size
+        if cosine:  # back through x = raw / |raw|
+            gradients -= np.sum(gradients * x, axis=-1, keepdims=True) * x
+            gradients /= np.linalg.norm(raw, axis=-1, keepdims=True)
+        result = {
+            "indices": np.where(mask, indices, -1).reshape(inputs.shape[:-1]),
+            "quantized": np.where(mask[:, None], codes[indices], 0.0).reshape(inputs.shape),
+            "loss": commitment * np.sum(error**2) / size,
+            "input_gradients": gradients.reshape(inputs.shape),
+        }
+
+        batch_counts, batch_sums = counts_and_sums(x[mask], indices[mask], K)
+        counts = decay * counts + (1.0 - decay) * batch_counts
+        sums = decay * sums + (1.0 - decay) * batch_sums
+        bias = 1.0 - decay ** (step + 1) if debias else 1.0
+        n, m = counts / bias, sums / bias
+        smoothed = (n + EPSILON) / (n.sum() + K * EPSILON) * n.sum()
+        codes = m / smoothed[:, None]
+        codes = unit(codes) if cosine else codes
+        if threshold:  # which rows replace the dead codes is theirs to draw
+            dead = counts < threshold
+            result["restarted"] = dead
+            codes[dead] = x[golden["restart_rows"][step][dead]]
+            counts[dead], sums[dead] = threshold, threshold * codes[dead]
+            n, m = counts, sums
+        result |= {"codebook": codes.copy(), "cluster_size": n.copy(), "embed_avg": m.copy()}
+        replayed.append(result)
+    for name, expected in stack(replayed).items():
+        # Counts and sums reach 60, and 1 - 0.99 ** step is known to 2e-6 of itself in float32.
+        check(golden, name, expected, TOLERANCE if name in ("cluster_size", "embed_avg") else 0.0)
+
+
+# Cases --------------------------------------------------------------------------------------------
+
+SONNET = ("dm-sonnet", "tensorflow")
+VQP = ("vector-quantize-pytorch", "torch")
+EMA = {"decay": 0.8, "rotation_trick": False, "commitment_weight": 1.0}
+EMA |= {"eps": EPSILON, "threshold_ema_dead_code": 0}
+GRADIENT = {"learnable_codebook": True, "ema_update": False, "rotation_trick": False}
+LLOYD = {"n_init": 1, "max_iter": 10, "algorithm": "lloyd", "tol": 0}
+
+# name: (packages, function, settings)
+CASES = {
+    "sonnet_vq": (SONNET, sonnet_vq, {"learning_rate": 10.0, "commitment_cost": 0.25}),
+    "sonnet_ema": (
+        SONNET,
+        sonnet_ema,
+        {"decay": 0.99, "commitment_cost": 0.25, "epsilon": EPSILON},
+    ),
+    "sonnet_ema_fast": (
+        SONNET,
+        sonnet_ema,
+        {"decay": 0.8, "commitment_cost": 0.25, "epsilon": EPSILON},
+    ),
+    "vqp_ema": (VQP, vqp_ema, EMA),
+    "vqp_learnable": (
+        VQP,
+        vqp_learnable,
+        GRADIENT | {"learning_rate": 10.0, "commitment_weight": 1.0},
+    ),
+    "vqp_rotation": (VQP, vqp_rotation, EMA | {"rotation_trick": True}),
+    "vqp_restart": (VQP, vqp_restart, EMA | {"threshold_ema_dead_code": 2}),
+    "vqp_masked": (VQP, vqp_masked, EMA),
+    "vqp_cosine": (VQP, vqp_cosine, EMA | {"use_cosine_sim": True}),
+    "kmeans": (("scikit-learn",), kmeans, LLOYD),
+}
+
+
+def make(name, seed):
+    """Runs one case; the draws of a case don't depend on which other cases are run."""
+    packages, function, settings = CASES[name]
+    torch.manual_seed(seed)
+    source = Source(np.random.default_rng([seed, zlib.crc32(name.encode())]))
+    golden = function(source, **settings)
+    meta = {
+        "package": packages[0],
+        "version": importlib.metadata.version(packages[0]),
+        "versions": {package: importlib.metadata.version(package) for package in packages},
+        "settings": settings,
+        "seed": seed,
+    }
+    for array_name, array in golden.items():
+        golden[array_name] = array = np.asarray(array)
+        assert array.dtype in (np.float32, np.int32, np.bool_), (array_name, array.dtype)
+        assert array.dtype != np.float32 or np.isfinite(array).all(), array_name
+    return golden | {"meta": np.array(json.dumps(meta, sort_keys=True))}
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("cases", nargs="*", metavar="case", help=", ".join(CASES))
+    parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path(__file__).parent)
+    parser.add_argument("--seed", type=int, default=0, help="default: 0, the stored files")
+    arguments = parser.parse_args()
+    unknown = set(arguments.cases) - set(CASES)
+    if unknown:
+        parser.error(f"unknown cases {sorted(unknown)}; choose from {', '.join(CASES)}")
+
+    for package in (*SONNET, *VQP, "scikit-learn", "numpy"):
+        print(package, importlib.metadata.version(package))
+    for name in arguments.cases or CASES:
+        golden = make(name, arguments.seed)
+        path = arguments.output / f"{name}.npz"
+        np.savez_compressed(path, **golden)
+        print(f"\n{path.name}: {path.stat().st_size} bytes")
+        for array_name, array in golden.items():
+            print(f"  {array_name} {array.dtype} {array.shape}")
+
+
+if __name__ == "__main__":
+    main()
