@@ -28,6 +28,7 @@ def straight_through(inputs: Tensor, codes: Tensor) -> Tensor:
     Returns:
         Tensor equal to `codes` whose derivative with respect to `inputs` is the identity.
     """
+    inputs, codes = ops.convert_to_tensor(inputs), ops.convert_to_tensor(codes)
     return _with_value(codes, inputs)
 
 
@@ -46,29 +47,26 @@ def rotation_trick(inputs: Tensor, codes: Tensor) -> Tensor:
         codes: Float32 tensor of the same shape: what the inputs were quantized to.
 
     Returns:
-        Tensor equal to `codes`. Where an input or its code is (nearly) zero, or the two point in
-        opposite directions, the rotation is undefined and the gradient passes unchanged.
+        Tensor equal to `codes`. Where an input is zero it has no direction to rotate, and the
+        gradient passes unchanged; where a code is zero the gradient is.
     """
+    inputs, codes = ops.convert_to_tensor(inputs), ops.convert_to_tensor(codes)
     x = ops.stop_gradient(inputs)
     q = ops.stop_gradient(codes)
-    x_norm = ops.sqrt(ops.sum(ops.square(x), axis=-1, keepdims=True))
-    q_norm = ops.sqrt(ops.sum(ops.square(q), axis=-1, keepdims=True))
+    x_norm, q_norm = _norm(x), _norm(q)
     x_unit = x / ops.maximum(x_norm, _TINY)
     q_unit = q / ops.maximum(q_norm, _TINY)
     bisector = x_unit + q_unit
-    bisector_norm = ops.sqrt(ops.sum(ops.square(bisector), axis=-1, keepdims=True))
-    w = bisector / ops.maximum(bisector_norm, _TINY)
+    w = bisector / ops.maximum(_norm(bisector), _TINY)
 
-    # R = I - 2 w wᵀ + 2 q̂ x̂ᵀ maps x̂ to q̂; x̂, q̂ and w are constants.
+    # The rotation I - 2 w wᵀ + 2 q̂ x̂ᵀ maps x̂ to q̂; x̂, q̂ and w are constants.
     along_w = ops.sum(inputs * w, axis=-1, keepdims=True)
     along_x = ops.sum(inputs * x_unit, axis=-1, keepdims=True)
     rotated = inputs - 2.0 * along_w * w + 2.0 * along_x * q_unit
-    scale = q_norm / ops.maximum(x_norm, _TINY)
-
-    is_defined = (x_norm > _TINY) & (q_norm > _TINY) & (bisector_norm > _OPPOSITE)
-    # Zero the scale where undefined, so that no infinity meets the zero gradient of `where`.
-    scale = ops.where(is_defined, scale, 0.0)
-    return _with_value(codes, ops.where(is_defined, scale * rotated, inputs))
+    has_direction = x_norm > _TINY
+    # The scale is made finite before it is discarded: the gradient of `where` is 0 times it.
+    scale = ops.where(has_direction, q_norm / ops.maximum(x_norm, _TINY), 0.0)
+    return _with_value(codes, ops.where(has_direction, scale * rotated, inputs))
 
 
 def get(identifier: str | Estimator) -> Estimator:
@@ -87,12 +85,17 @@ def get(identifier: str | Estimator) -> Estimator:
     )
 
 
+# Below it a float32 vector counts as zero.
 _TINY = 1e-12
-_OPPOSITE = 1e-6
+
 _BY_NAME: dict[str, Estimator] = {
     "straight_through": straight_through,
     "rotation_trick": rotation_trick,
 }
+
+
+def _norm(vectors: Tensor) -> Tensor:
+    return ops.sqrt(ops.sum(ops.square(vectors), axis=-1, keepdims=True))
 
 
 def _with_value(value: Tensor, gradient_of: Tensor) -> Tensor:

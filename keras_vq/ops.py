@@ -34,6 +34,7 @@ def squared_distances(vectors: Tensor, codes: Tensor) -> Tensor:
         >>> np.array(squared_distances(np.zeros((1, 2), "float32"), np.ones((3, 2), "float32")))
         array([[2., 2., 2.]], dtype=float32)
     """
+    vectors, codes = ops.convert_to_tensor(vectors), ops.convert_to_tensor(codes)
     products = ops.matmul(vectors, ops.transpose(codes))
     squares = ops.sum(ops.square(vectors), axis=-1, keepdims=True)
     return ops.maximum(squares - 2.0 * products + ops.sum(ops.square(codes), axis=-1), 0.0)
@@ -62,6 +63,7 @@ def nearest_code(vectors: Tensor, codes: Tensor) -> Tensor:
         >>> np.array(nearest_code(vectors, codes))
         array([0, 1], dtype=int32)
     """
+    vectors, codes = ops.convert_to_tensor(vectors), ops.convert_to_tensor(codes)
     scorer = _scorer(codes)
     vectors = ops.pad(vectors, [[0, 0], [0, 1]], constant_values=1.0)
     count = ops.shape(vectors)[0]
@@ -115,6 +117,7 @@ def code_counts(indices: Tensor, codebook_size: int, weights: Tensor | None = No
     Returns:
         Float32 tensor of shape `(codebook_size,)`.
     """
+    indices = ops.convert_to_tensor(indices)
     if weights is None:
         weights = ops.ones_like(indices, dtype="float32")
     return ops.segment_sum(weights, indices, num_segments=codebook_size)
@@ -134,8 +137,9 @@ def code_sums(
     Returns:
         Float32 tensor of shape `(codebook_size, dim)`.
     """
+    vectors = ops.convert_to_tensor(vectors)
     if weights is not None:
-        vectors = vectors * weights[:, None]
+        vectors = vectors * ops.convert_to_tensor(weights)[:, None]
     return ops.segment_sum(vectors, indices, num_segments=codebook_size)
 
 
@@ -156,6 +160,7 @@ def perplexity(counts: Tensor) -> Tensor:
         >>> round(float(perplexity(np.array([5.0, 5.0, 0.0, 0.0], "float32"))), 4)
         2.0
     """
+    counts = ops.convert_to_tensor(counts)
     probabilities = counts / ops.maximum(ops.sum(counts), 1.0)
     logarithms = ops.log(ops.where(probabilities > 0, probabilities, 1.0))
     return ops.exp(-ops.sum(probabilities * logarithms))
@@ -171,6 +176,7 @@ def masked_mean(values: Tensor, mask: Tensor | None) -> Tensor:
     Returns:
         Scalar float32 tensor; 0 when the mask is false everywhere.
     """
+    values = ops.convert_to_tensor(values)
     if mask is None:
         return ops.mean(values)
     kept = ops.sum(ops.where(mask, values, 0.0))
@@ -189,6 +195,7 @@ def sample_rows(vectors: Tensor, weights: Tensor, uniforms: Tensor) -> Tensor:
     Returns:
         Tensor of shape `(m, dim)`.
     """
+    vectors, uniforms = ops.convert_to_tensor(vectors), ops.convert_to_tensor(uniforms)
     cumulative = ops.cumsum(weights)
     positions = ops.searchsorted(cumulative, uniforms * cumulative[-1], side="right")
     # A uniform close to 1 times the rounded total may fall past the end.

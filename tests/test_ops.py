@@ -1,0 +1,134 @@
+"""The pure functions against plain NumPy."""
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from keras import ops
+from sklearn.metrics import pairwise_distances_argmin
+
+from keras_vq import ops as vq_ops
+
+
+def numpy(tensor):
+    return ops.convert_to_numpy(tensor)
+
+
+def test_squared_distances(rng):
+    x, e = rng.normal(size=(7, 3)).astype("float32"), rng.normal(size=(5, 3)).astype("float32")
+    expected = ((x[:, None] - e[None]) ** 2).sum(-1)
+    np.testing.assert_allclose(numpy(vq_ops.squared_distances(x, e)), expected, rtol=1e-4)
+
+
+def test_squared_distances_are_never_negative(rng):
+    x = (1000 + rng.normal(size=(50, 3))).astype("float32")
+    assert numpy(vq_ops.squared_distances(x, x)).min() >= 0
+
+
+# Sizes around the group width of 32 and the block of rows.
+@pytest.mark.parametrize("codebook_size", [1, 2, 31, 32, 33, 1000])
+@pytest.mark.parametrize("count", [1, 5, 3000])
+def test_nearest_code_is_that_of_scikit_learn(rng, count, codebook_size):
+    x = rng.normal(size=(count, 6)).astype("float32")
+    e = rng.normal(size=(codebook_size, 6)).astype("float32")
+    indices = numpy(vq_ops.nearest_code(x, e))
+    assert indices.dtype == np.int32
+    expected = pairwise_distances_argmin(x.astype("float64"), e.astype("float64"))
+    np.testing.assert_array_equal(indices, expected)
+
+
+def test_lowest_index_wins_a_tie():
+    codes = np.array([[5.0], [1.0], [1.0], [-1.0]] + [[1.0]] * 60, "float32")
+    indices = numpy(vq_ops.nearest_code(np.array([[1.0], [0.9], [-1.0], [0.0]], "float32"), codes))
+    assert indices.tolist() == [1, 1, 3, 1]
+
+
+def test_search_holds_a_bounded_block_of_scores(rng, monkeypatch):
+    """Rows go through the product in blocks, and the blocks give the same indices."""
+    x = rng.normal(size=(100, 4)).astype("float32")
+    e = rng.normal(size=(64, 4)).astype("float32")
+    whole = numpy(vq_ops.nearest_code(x, e))
+
+    rows = []
+    best_code = vq_ops._best_code
+
+    def spy(vectors, scorer):
+        rows.append(vectors.shape[0])
+        return best_code(vectors, scorer)
+
+    monkeypatch.setattr(vq_ops, "_best_code", spy)
+    monkeypatch.setattr(vq_ops, "SCORES_PER_BLOCK", 64 * 16)
+    np.testing.assert_array_equal(numpy(vq_ops.nearest_code(x, e)), whole)
+    assert set(rows) == {16}
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="a batch of unknown size")
+def test_search_takes_a_batch_of_unknown_size(rng):
+    import tensorflow as tf
+
+    codes = rng.normal(size=(2048, 4)).astype("float32")
+    function = tf.function(
+        lambda x: vq_ops.nearest_code(x, codes),
+        input_signature=[tf.TensorSpec((None, 4), tf.float32)],
+    )
+    for count in (1, 511, 512, 513, 2000):
+        x = rng.normal(size=(count, 4)).astype("float32")
+        expected = pairwise_distances_argmin(x.astype("float64"), codes.astype("float64"))
+        np.testing.assert_array_equal(function(x).numpy(), expected)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=50), st.integers(0, 2**32 - 1))
+def test_counts_and_sums_are_those_of_one_hot_products(indices, seed):
+    rng = np.random.default_rng(seed)
+    indices = np.array(indices, "int32")
+    x = rng.normal(size=(len(indices), 3)).astype("float32")
+    weights = (rng.random(len(indices)) < 0.7).astype("float32")
+    one_hot = np.eye(10)[indices] * weights[:, None]
+    counts = numpy(vq_ops.code_counts(indices, 10, weights))
+    sums = numpy(vq_ops.code_sums(x, indices, 10, weights))
+    np.testing.assert_allclose(counts, one_hot.sum(0), atol=1e-6)
+    np.testing.assert_allclose(sums, one_hot.T @ x, atol=1e-5)
+
+
+def test_counts_and_sums_without_weights(rng):
+    indices = np.array([2, 2, 0], "int32")
+    x = rng.normal(size=(3, 2)).astype("float32")
+    np.testing.assert_array_equal(numpy(vq_ops.code_counts(indices, 4)), [1, 0, 2, 0])
+    sums = numpy(vq_ops.code_sums(x, indices, 4))
+    np.testing.assert_allclose(sums, [x[2], [0, 0], x[0] + x[1], [0, 0]], rtol=1e-6)
+
+
+def test_perplexity_is_the_exponential_of_the_entropy(rng):
+    counts = rng.integers(0, 20, 64).astype("float32")
+    counts[:8] = 0
+    p = counts[counts > 0] / counts.sum()
+    expected = np.exp(-(p * np.log(p)).sum())
+    np.testing.assert_allclose(numpy(vq_ops.perplexity(counts)), expected, rtol=1e-5)
+    np.testing.assert_allclose(numpy(vq_ops.perplexity(np.full(64, 3, "float32"))), 64, rtol=1e-5)
+    assert float(numpy(vq_ops.perplexity(np.zeros(64, "float32")))) == 1
+
+
+def test_masked_mean():
+    values = np.array([1.0, 2.0, np.nan, 6.0], "float32")
+    mask = np.array([True, False, False, True])
+    assert float(numpy(vq_ops.masked_mean(values, mask))) == 3.5
+    assert float(numpy(vq_ops.masked_mean(values[:2], None))) == 1.5
+    assert float(numpy(vq_ops.masked_mean(values, np.zeros(4, bool)))) == 0
+
+
+def test_rows_are_drawn_in_proportion_to_their_weights(rng):
+    rows = np.arange(4, dtype="float32")[:, None]
+    weights = np.array([1.0, 0.0, 2.0, 5.0], "float32")
+    uniforms = rng.random(20_000).astype("float32")
+    drawn = numpy(vq_ops.sample_rows(rows, weights, uniforms))[:, 0]
+    shares = np.bincount(drawn.astype(int), minlength=4) / len(drawn)
+    np.testing.assert_allclose(shares, weights / 8, atol=0.01)
+    assert shares[1] == 0
+
+
+def test_rows_of_no_weight_at_all_are_still_rows():
+    rows = np.arange(3, dtype="float32")[:, None]
+    drawn = numpy(vq_ops.sample_rows(rows, np.zeros(3, "float32"), np.array([0.0, 0.999], "float32")))
+    assert set(drawn[:, 0]) <= {0, 1, 2}
