@@ -63,7 +63,8 @@ class BaseCodebook(keras.layers.Layer):
         self.restart = restart
         # Variance 1/dim, so that codes have a norm near 1 whatever the dimension.
         self.initializer = keras.initializers.get(
-            initializer or keras.initializers.VarianceScaling(mode="fan_out", distribution="uniform")
+            initializer
+            or keras.initializers.VarianceScaling(mode="fan_out", distribution="uniform")
         )
         self.seed = seed
         if restart is not None:
@@ -209,7 +210,8 @@ class BaseCodebook(keras.layers.Layer):
             codes = vectors[: self.codebook_size]
         else:
             codes = kmeans_centres(vectors, self.codebook_size, self.seed)
-        self.place_codes(ops.ones((self.codebook_size,), "bool"), codes, ops.ones(()))
+        all_of_them = ops.ones((self.codebook_size,), "bool")
+        self.place_codes(all_of_them, ops.convert_to_tensor(codes), ops.ones(()))
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

@@ -1,0 +1,283 @@
+"""What every quantizer promises, over the table of all of them."""
+
+import math
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from keras import ops
+
+from tests.gradients import gradients
+from tests.quantizers.cases import QUANTIZER_CASES
+
+DIM = 4
+
+
+@pytest.fixture(params=QUANTIZER_CASES, ids=lambda case: case.id)
+def case(request):
+    return request.param
+
+
+@pytest.fixture
+def vectors(rng):
+    return rng.normal(size=(3, 5, 5, DIM)).astype("float32")
+
+
+def numpy(tensor):
+    return ops.convert_to_numpy(tensor)
+
+
+def weights_of(layer):
+    """Copies of all weights that training is meant to change or leave."""
+    return [numpy(weight).copy() for weight in layer.weights]
+
+
+def assert_same_weights(before, after):
+    for old, new in zip(before, after, strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def built(case):
+    quantizer = case.build()
+    quantizer.build((None, DIM))
+    return quantizer
+
+
+@pytest.mark.parametrize(
+    "shape", [(6, DIM), (2, 6, DIM), (2, 3, 3, DIM), (2, 2, 2, 2, DIM), (1, DIM)]
+)
+def test_shapes_and_dtypes(case, rng, shape):
+    quantizer = case.build()
+    inputs = rng.normal(size=shape).astype("float32")
+    quantized, indices = quantizer(inputs)
+    assert tuple(quantized.shape) == shape
+    assert tuple(indices.shape) == shape[:-1] + quantizer.index_shape
+    assert keras.backend.standardize_dtype(quantized.dtype) == "float32"
+    assert keras.backend.standardize_dtype(indices.dtype) == "int32"
+
+    symbolic = case.build()(keras.KerasTensor((None, *shape[1:])))
+    assert [part.shape[1:] for part in symbolic] == [shape[1:], tuple(indices.shape[1:])]
+    assert [part.dtype for part in symbolic] == ["float32", "int32"]
+    assert quantizer.compute_output_shape(shape) == (shape, tuple(indices.shape))
+
+
+def test_indices_are_in_range(case, vectors):
+    quantizer = built(case)
+    _, indices = quantizer(vectors)
+    assert 0 <= numpy(indices).min() <= numpy(indices).max() < quantizer.codebook_size
+    assert quantizer.bits_per_vector == math.log2(quantizer.codebook_size)
+
+
+def test_decode_gives_the_inference_output_to_the_bit(case, vectors):
+    quantizer = built(case)
+    quantized, indices = quantizer(vectors, training=False)
+    np.testing.assert_array_equal(numpy(quantizer.decode(indices)), numpy(quantized))
+    np.testing.assert_array_equal(numpy(quantizer.encode(vectors)), numpy(indices))
+
+
+def test_each_vector_becomes_its_nearest_code(case, vectors):
+    quantizer = built(case)
+    _, indices = quantizer(vectors)
+    codes = numpy(quantizer.decode(np.arange(quantizer.codebook_size, dtype="int32")))
+    distances = ((vectors[..., None, :].astype("float64") - codes) ** 2).sum(-1)
+    np.testing.assert_array_equal(numpy(indices), distances.argmin(-1))
+
+
+def test_inference_changes_no_state(case, vectors):
+    quantizer = built(case)
+    before = weights_of(quantizer)
+    quantizer(vectors)
+    quantizer(vectors, training=False)
+    quantizer.encode(vectors)
+    quantizer.decode(np.zeros((2,), "int32"))
+    assert_same_weights(before, weights_of(quantizer))
+
+
+def test_training_changes_what_learns_by_statistics(case, vectors):
+    quantizer = built(case)
+    before = weights_of(quantizer)
+    quantizer(vectors, training=True)
+    changed = any(
+        (old != new).any() for old, new in zip(before, weights_of(quantizer), strict=True)
+    )
+    assert changed == case.learns_by_statistics
+    assert bool(quantizer.trainable_weights) == case.learns_by_gradient
+
+
+def test_frozen_quantizer_does_not_learn(case, vectors):
+    quantizer = built(case)
+    quantizer.trainable = False
+    before = weights_of(quantizer)
+    quantizer(vectors, training=True)
+    assert_same_weights(before, weights_of(quantizer))
+    assert quantizer.trainable_weights == []
+
+
+def test_gradient_of_straight_through_is_the_identity(case, vectors, rng):
+    if not case.is_straight_through:
+        pytest.skip("another estimator")
+    quantizer = built(case)
+    upstream = rng.normal(size=vectors.shape).astype("float32")
+    (gradient,) = gradients(lambda x: ops.sum(ops.multiply(quantizer(x)[0], upstream)), vectors)
+    np.testing.assert_array_equal(gradient, upstream)
+
+
+def test_masked_positions_change_nothing(case, vectors, rng):
+    mask = rng.random(vectors.shape[:-1]) < 0.6
+    spoiled = np.where(mask[..., None], vectors, np.nan).astype("float32")
+    results = []
+    for inputs in (vectors, spoiled):
+        keras.utils.set_random_seed(7)
+        quantizer = built(case)
+        quantized, indices = quantizer(inputs, mask=mask, training=True)
+        (gradient,) = gradients(lambda x, layer=quantizer: _loss(layer, x, mask), inputs)
+        results.append([numpy(quantized), numpy(indices), gradient, *weights_of(quantizer)])
+    for clean, other in zip(*results, strict=True):
+        np.testing.assert_array_equal(clean, other)
+    quantized, indices, gradient = results[0][:3]
+    assert (quantized[~mask] == 0).all()
+    assert (indices[~mask] == -1).all()
+    assert (gradient[~mask] == 0).all()
+    quantizer = built(case)
+    np.testing.assert_array_equal(numpy(quantizer.encode(vectors, mask))[~mask], -1)
+    assert (numpy(quantizer.decode(np.array([-1], "int32"))) == 0).all()
+
+
+def _loss(layer, inputs, mask):
+    layer(inputs, mask=mask)
+    return sum(layer.losses, start=0.0)
+
+
+def test_mask_gives_the_loss_of_the_vectors_it_keeps(case, vectors, rng):
+    quantizer = built(case)
+    mask = rng.random(vectors.shape[:-1]) < 0.6
+    masked = numpy(_loss(quantizer, vectors, mask))
+    alone = numpy(_loss(quantizer, vectors[mask], None))
+    np.testing.assert_allclose(masked, alone, rtol=1e-5)
+
+
+def test_a_mask_of_nothing_gives_no_loss_and_leaves_codes(case, vectors):
+    quantizer = built(case)
+    codes = numpy(quantizer.codebook.codes()).copy()
+    quantizer(vectors, mask=np.zeros(vectors.shape[:-1], bool), training=True)
+    assert float(numpy(sum(quantizer.losses, start=0.0))) == 0
+    assert np.isfinite(numpy(quantizer.codebook.codes())).all()
+    if case.id != "ema_bias_correction":  # whose averages hold nothing yet
+        np.testing.assert_allclose(numpy(quantizer.codebook.codes()), codes, rtol=1e-3)
+
+
+def test_wrong_rank_of_mask(case, vectors):
+    with pytest.raises(ValueError, match=r"shape of the inputs without their last axis"):
+        built(case)(vectors, mask=np.ones((3,), bool))
+
+
+@pytest.mark.parametrize("shape", [(4,), (3, None)])
+def test_shapes_it_cannot_quantize(case, shape):
+    with pytest.raises(ValueError, match=r"needs inputs of shape \(..., dim\)"):
+        case.build().build(shape)
+
+
+def test_another_dimension_than_the_codes(case):
+    quantizer = built(case)
+    other = case.build().__class__(quantizer.codebook)
+    with pytest.raises(ValueError, match=r"codes of dimension 4"):
+        other.build((None, 7))
+
+
+@pytest.mark.parametrize("value", [0.0, 1e-30, 1e4, -3.0])
+@pytest.mark.parametrize("training", [False, True])
+def test_vectors_that_are_all_equal(case, value, training):
+    quantizer = built(case)
+    inputs = np.full((8, DIM), value, "float32")
+    for _ in range(3):
+        quantized, _ = quantizer(inputs, training=training)
+        assert np.isfinite(numpy(quantized)).all()
+        (gradient,) = gradients(
+            lambda x: ops.sum(quantizer(x)[0]) + sum(quantizer.losses, start=0.0), inputs
+        )
+        assert np.isfinite(gradient).all()
+    assert all(np.isfinite(weight).all() for weight in weights_of(quantizer))
+
+
+@settings(
+    max_examples=12,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(
+    hnp.arrays(
+        "float32",
+        # Few shapes: JAX compiles each operation for each of them.
+        st.sampled_from([(1, DIM), (5, DIM), (2, 3, DIM)]),
+        elements=st.floats(-1e4, 1e4, width=32),
+    )
+)
+def test_any_finite_vectors(case, inputs):
+    quantizer = built(case)
+    quantized, indices = quantizer(inputs, training=True)
+    assert np.isfinite(numpy(quantized)).all()
+    assert numpy(indices).min() >= 0
+    again, indices = quantizer(inputs)
+    np.testing.assert_array_equal(numpy(quantizer.decode(indices)), numpy(again))
+    assert all(np.isfinite(weight).all() for weight in weights_of(quantizer))
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_half_precision_keeps_state_and_statistics_in_float32(case, vectors, policy):
+    keras.config.set_dtype_policy(policy)
+    half = keras.dtype_policies.get(policy).compute_dtype
+    quantizer = built(case)
+    reference_inputs = numpy(ops.cast(ops.cast(vectors, half), "float32"))
+    quantized, indices = quantizer(ops.cast(vectors, half), training=True)
+    assert keras.backend.standardize_dtype(quantized.dtype) == half
+    keras.config.set_dtype_policy("float32")
+
+    assert {weight.dtype for weight in quantizer.codebook.weights} <= {"float32", "uint32"}
+    keras.utils.set_random_seed(0)
+    reference = built(case)
+    _, expected = reference(reference_inputs, training=True)
+    np.testing.assert_array_equal(numpy(indices), numpy(expected))
+    counts = numpy(quantizer.codebook.average_counts)
+    np.testing.assert_array_equal(counts, numpy(reference.codebook.average_counts))
+
+
+def test_same_seed_same_codes(case, vectors):
+    results = []
+    for _ in range(2):
+        keras.utils.set_random_seed(3)
+        quantizer = built(case)
+        quantizer(vectors, training=True)
+        results.append(weights_of(quantizer))
+    assert_same_weights(*results)
+
+
+def test_config_round_trip(case, vectors):
+    quantizer = built(case)
+    config = keras.saving.serialize_keras_object(quantizer)
+    copy = keras.saving.deserialize_keras_object(config)
+    assert keras.saving.serialize_keras_object(copy) == config
+    copy.build((None, DIM))
+    copy.set_weights(quantizer.get_weights())
+    np.testing.assert_array_equal(numpy(copy(vectors)[0]), numpy(quantizer(vectors)[0]))
+
+
+def test_functional_model_trains_and_comes_back_from_a_file(case, vectors, tmp_path):
+    inputs = keras.Input((5, 5, DIM))
+    quantizer = case.build()
+    quantized, indices = quantizer(keras.layers.Dense(DIM)(inputs))
+    model = keras.Model(inputs, [keras.layers.Dense(DIM)(quantized), indices])
+    model.compile(keras.optimizers.SGD(0.1), loss=["mse", None])
+    codes = numpy(quantizer.codebook.codes()).copy()
+    logs = model.fit(vectors, vectors, epochs=2, verbose=0).history["loss"]
+    assert np.isfinite(logs).all()
+    assert (numpy(quantizer.codebook.codes()) != codes).any()
+
+    model.save(tmp_path / "model.keras")
+    copy = keras.saving.load_model(tmp_path / "model.keras")
+    for ours, theirs in zip(
+        model.predict(vectors, verbose=0), copy.predict(vectors, verbose=0), strict=True
+    ):
+        np.testing.assert_array_equal(ours, theirs)
