@@ -1,8 +1,8 @@
 """Vector quantization and autoencoders for Keras 3, on TensorFlow, JAX and PyTorch."""
 
 from keras_vq import (
-    callbacks,
     codebooks,
+    data,
     estimators,
     layers,
     losses,
@@ -10,6 +10,7 @@ from keras_vq import (
     models,
     networks,
     ops,
+    plots,
     quantizers,
 )
 from keras_vq.codebooks import Codebook, DeadCodeRestart, EMACodebook
@@ -27,8 +28,8 @@ __all__ = [
     "EMACodebook",
     "Quantizer",
     "VectorQuantizer",
-    "callbacks",
     "codebooks",
+    "data",
     "estimators",
     "layers",
     "load_model",
@@ -37,5 +38,6 @@ __all__ = [
     "models",
     "networks",
     "ops",
+    "plots",
     "quantizers",
 ]

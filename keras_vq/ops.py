@@ -1,4 +1,4 @@
-"""Pure functions of vector quantization: distances, the nearest-code search, statistics per code."""
+"""Pure functions of vector quantization: distances, the nearest code, statistics per code."""
 
 from keras import ops
 
@@ -78,7 +78,7 @@ def nearest_code(vectors: Tensor, codes: Tensor) -> Tensor:
 
 
 def _scorer(codes: Tensor) -> Tensor:
-    """The (dim + 1, codes) matrix whose product with a vector, extended by a 1, scores each code."""
+    """The (dim + 1, codes) matrix whose product with (vector, 1) scores each code."""
     bias = -0.5 * ops.sum(ops.square(codes), axis=-1, keepdims=True)
     padding = -codes.shape[0] % _LANES
     codes = ops.pad(codes, [[0, padding], [0, 0]])

@@ -130,5 +130,7 @@ def test_rows_are_drawn_in_proportion_to_their_weights(rng):
 
 def test_rows_of_no_weight_at_all_are_still_rows():
     rows = np.arange(3, dtype="float32")[:, None]
-    drawn = numpy(vq_ops.sample_rows(rows, np.zeros(3, "float32"), np.array([0.0, 0.999], "float32")))
+    drawn = numpy(
+        vq_ops.sample_rows(rows, np.zeros(3, "float32"), np.array([0.0, 0.999], "float32"))
+    )
     assert set(drawn[:, 0]) <= {0, 1, 2}

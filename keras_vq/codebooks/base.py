@@ -1,4 +1,4 @@
-"""What every codebook is: a place where codes live, which knows how to find, learn and restart them."""
+"""What every codebook is: where codes live, and how they are found, learnt and restarted."""
 
 import warnings
 from typing import Any, Literal, NamedTuple, get_args
@@ -72,7 +72,13 @@ class BaseCodebook(keras.layers.Layer):
 
     def build(self, input_shape: Shape) -> None:
         """Creates the state for vectors of shape `(..., dim)`."""
-        self.dim = input_shape[-1]
+        dim = input_shape[-1]
+        if dim is None:
+            raise ValueError(
+                "A codebook needs vectors whose dimension, the last axis, is known. "
+                f"Received: shape {tuple(input_shape)}"
+            )
+        self.dim = int(dim)
         self.average_counts = self.add_state("average_counts", (self.codebook_size,), "ones")
 
     def add_state(
@@ -93,7 +99,7 @@ class BaseCodebook(keras.layers.Layer):
         raise NotImplementedError
 
     def call(self, vectors: Tensor) -> Tensor:
-        """Index of the nearest code of each vector: int32, the vectors' shape less its last axis."""
+        """Index of the nearest code of each vector: int32, of shape `vectors.shape[:-1]`."""
         flat = ops.reshape(ops.cast(vectors, "float32"), (-1, self.dim))
         indices = vq_ops.nearest_code(flat, self.codes())
         return ops.reshape(indices, ops.shape(vectors)[:-1])
@@ -133,16 +139,14 @@ class BaseCodebook(keras.layers.Layer):
         sums = vq_ops.code_sums(flat, indices, self.codebook_size)
         candidates = None
         if self.restart is not None:
-            candidates = self._draw_candidates(flat, ops.reshape(codes, (-1, self.dim)), weights)
+            if weights is None:
+                weights = ops.ones_like(flat[:, 0])
+            if self.restart.sampling == "distance":
+                distances = ops.square(flat - ops.reshape(codes, (-1, self.dim)))
+                weights = weights * ops.sum(distances, axis=-1)
+            uniforms = keras.random.uniform((self.codebook_size,), seed=self.seed_generator)
+            candidates = vq_ops.sample_rows(flat, weights, uniforms)
         return CodeStatistics(counts, sums, candidates)
-
-    def _draw_candidates(self, vectors: Tensor, codes: Tensor, weights: Tensor | None) -> Tensor:
-        if weights is None:
-            weights = ops.ones_like(vectors[:, 0])
-        if self.restart.sampling == "distance":
-            weights = weights * ops.sum(ops.square(vectors - codes), axis=-1)
-        uniforms = keras.random.uniform((self.codebook_size,), seed=self.seed_generator)
-        return vq_ops.sample_rows(vectors, weights, uniforms)
 
     def update(self, statistics: CodeStatistics) -> None:
         """Takes in a training batch: averages, codes that learn by statistics, restarts.

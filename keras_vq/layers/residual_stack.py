@@ -37,13 +37,11 @@ class ResidualStack(keras.layers.Layer):
 
     def build(self, input_shape: Shape) -> None:
         """Creates the convolutions."""
-        self.wide = [
-            layers.Conv2D(self.filters, 3, padding="same", activation="relu", dtype=self.dtype_policy)
-            for _ in range(self.blocks)
-        ]
-        self.narrow = [
-            layers.Conv2D(input_shape[-1], 1, dtype=self.dtype_policy) for _ in range(self.blocks)
-        ]
+        channels, dtype = input_shape[-1], self.dtype_policy
+        blocks = range(self.blocks)
+        wide = {"padding": "same", "activation": "relu", "dtype": dtype}
+        self.wide = [layers.Conv2D(self.filters, 3, **wide) for _ in blocks]
+        self.narrow = [layers.Conv2D(channels, 1, dtype=dtype) for _ in blocks]
         for wide, narrow in zip(self.wide, self.narrow, strict=True):
             wide.build(input_shape)
             narrow.build(wide.compute_output_shape(input_shape))

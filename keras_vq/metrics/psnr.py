@@ -31,6 +31,8 @@ class PSNR(keras.metrics.Mean):
 
     def __init__(self, max_value: float = 1.0, name: str = "psnr", **kwargs: Any) -> None:
         super().__init__(name=name, **kwargs)
+        # By which callbacks know that more is better.
+        self._direction = "up"
         self.max_value = _validation.check_positive("max_value", max_value)
 
     def update_state(

@@ -49,8 +49,19 @@ def check_images(images: Any, expected: Shape | None, name: str) -> None:
         )
 
 
-def check_image_shape(shape: Shape, expected: Shape | None, name: str) -> None:
+def check_image_shape(
+    shape: Shape,
+    expected: Shape | None,
+    name: str,
+    because: str = "the model was built for",
+) -> None:
     """Checks the static shape of a batch of images.
+
+    Args:
+        shape: The shape.
+        expected: Shape of one image, None where any size will do; or None.
+        name: What to call the argument in messages.
+        because: Whose demand it is.
 
     Raises:
         ValueError: If its images have another shape than the expected one.
@@ -63,8 +74,8 @@ def check_image_shape(shape: Shape, expected: Shape | None, name: str) -> None:
     )
     if not fits:
         raise ValueError(
-            f"`{name}` must hold images of shape {_readable(expected)}, for which the model was "
-            f"built{_hint(shape, expected)}. Received: shape {tuple(shape)}"
+            f"`{name}` must have the shape (n, {_readable(expected)}) that {because}"
+            f"{_hint(shape, expected)}. Received: shape {tuple(shape)}"
         )
 
 
@@ -82,12 +93,12 @@ def variance(images: Any) -> float:
 
 
 def _readable(shape: Shape) -> str:
-    return "(" + ", ".join("any" if size is None else str(size) for size in shape) + ")"
+    return ", ".join("any" if size is None else str(size) for size in shape)
 
 
 def _hint(shape: Shape, expected: Shape) -> str:
     if len(shape) == len(expected):
         return "; add a channel axis (images[..., None]) or a batch axis"
     if len(shape) == len(expected) + 1 and shape[-1] != expected[-1]:
-        return f"; the images have {shape[-1]} channels, not {expected[-1]}"
+        return f"; its last axis has {shape[-1]} channels, not {expected[-1]}"
     return ""

@@ -44,10 +44,7 @@ class Autoencoder(ReconstructionModel):
 
     def build_parts(self, input_shape: Shape) -> None:
         """Builds encoder and decoder for a batch of images."""
-        if not self.encoder.built:
-            self.encoder.build(input_shape)
-        if not self.decoder.built:
-            self.decoder.build(self.encoder.compute_output_shape(input_shape))
+        self.build_decoder(self.build_encoder(input_shape))
 
     def call(self, images: Tensor, training: bool | None = None) -> dict[str, Tensor]:
         """Reconstructs a batch of images."""

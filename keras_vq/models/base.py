@@ -161,9 +161,13 @@ class ReconstructionModel(keras.Model):
         self, target: Tensor, reconstruction: Tensor, sample_weight: Tensor | None
     ) -> Tensor:
         if self._compile_loss is not None:
+            sample_weight = _over_values(self.loss, target, reconstruction, sample_weight)
             return self._compile_loss(target, reconstruction, sample_weight)
-        loss = self.default_loss()(target, reconstruction, sample_weight)
-        return loss * self.reconstruction_scale()
+        # Subtraction would stretch one channel over three, and say nothing.
+        check_image_shape(tuple(target.shape), tuple(reconstruction.shape[1:]), "y", _MADE)
+        loss = self.default_loss()
+        sample_weight = _over_values(loss, target, reconstruction, sample_weight)
+        return loss(target, reconstruction, sample_weight) * self.reconstruction_scale()
 
     def layer_losses(self) -> Tensor:
         """Sum of what layers added in the forward pass, penalties of weights left out."""
@@ -204,13 +208,39 @@ class ReconstructionModel(keras.Model):
         self.prepare_fit(x, y)
         callbacks = kwargs.pop("callbacks", None)
         if not isinstance(callbacks, keras.callbacks.CallbackList):
-            callbacks = [*_as_list(callbacks), FiniteLoss()]
+            # The first, so that no checkpoint is overwritten with weights that are lost.
+            callbacks = [FiniteLoss(), *_as_list(callbacks)]
+        y = _target_of_weights(x, y, kwargs.get("sample_weight"))
+        validation = kwargs.get("validation_data")
+        if isinstance(validation, tuple) and len(validation) == 3:
+            kwargs["validation_data"] = (
+                validation[0],
+                _target_of_weights(*validation),
+                validation[2],
+            )
         return super().fit(x, y, callbacks=callbacks, **kwargs)
+
+    def evaluate(self, x: Any = None, y: Any = None, **kwargs: Any) -> Any:
+        """Loss, its terms and metrics on images; takes what `keras.Model.evaluate` takes.
+
+        Args:
+            x: Images in [0, 1], shape `(n, height, width, channels)`; or a data set of them.
+            y: Images to make of them; the images themselves when None.
+            **kwargs: `batch_size`, `return_dict` and so on.
+
+        Returns:
+            A list of numbers, or with `return_dict=True` a dictionary by name.
+        """
+        y = _target_of_weights(x, y, kwargs.get("sample_weight"))
+        return super().evaluate(x, y, **kwargs)
 
     def _check_fit_data(self, x: Any, y: Any) -> None:
         if is_array(x):
             check_images(x, self.image_shape, "x")
         if is_array(y):
+            made = getattr(self.decoder, "output_shape", None) if self.built else None
+            if self._compile_loss is None and isinstance(made, tuple):
+                check_image_shape(tuple(y.shape), tuple(made[1:]), "y", _MADE)
             check_images(y, None, "y")
             if is_array(x) and len(x) != len(y):
                 raise ValueError(
@@ -341,10 +371,49 @@ class ReconstructionModel(keras.Model):
             self.loss_trackers.append(keras.metrics.Mean(name="regularization_loss"))
         self.built = True
 
+    def build_encoder(self, input_shape: Shape) -> Shape:
+        """Builds the encoder for a batch of images; returns the shape of what it makes."""
+        return _built(self.encoder, input_shape)
+
+    def build_decoder(self, latent_shape: Shape) -> None:
+        """Builds the decoder for a batch of latents.
+
+        Raises:
+            ValueError: If it was built for others.
+        """
+        takes = getattr(self.decoder, "input_shape", None) if self.decoder.built else None
+        if isinstance(takes, tuple):
+            check_image_shape(latent_shape, takes[1:], "latents", "the decoder takes")
+        _built(self.decoder, latent_shape)
+
     def build_if_known(self) -> None:
         """Builds the model at once when the encoder already knows its images."""
         if self.image_shape is not None and not self.built:
             self.build((None, *self.image_shape))
+
+    def save_own_variables(self, store: Any) -> None:
+        """Saves, with what Keras does, the states of all random generators.
+
+        Keras leaves them out, so that training taken up again would draw what it drew before.
+        """
+        super().save_own_variables(store)
+        for index, state in enumerate(self._random_states()):
+            store[f"{_RANDOM_STATE}{index}"] = state
+
+    def load_own_variables(self, store: Any) -> None:
+        """Loads what `save_own_variables` saved."""
+        own = {key: store[key] for key in store.keys()}  # noqa: SIM118 - not a mapping
+        saved = {key: own.pop(key) for key in list(own) if key.startswith(_RANDOM_STATE)}
+        super().load_own_variables(own)
+        for index, state in enumerate(self._random_states()):
+            # Files of weights from elsewhere have none.
+            if f"{_RANDOM_STATE}{index}" in saved:
+                # Backends keep it as integers of different types.
+                value = np.asarray(saved[f"{_RANDOM_STATE}{index}"])
+                state.assign(value.astype(keras.backend.standardize_dtype(state.dtype)))
+
+    def _random_states(self) -> list[Any]:
+        return [variable for variable in self.variables if variable.name == "seed_generator_state"]
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
@@ -401,15 +470,50 @@ def load_model(path: str | os.PathLike[str], **kwargs: Any) -> keras.Model:
     try:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
+            missing = {"config.json", "model.weights.h5"} - set(archive.namelist())
+            damaged = damaged or ", ".join(sorted(missing)) or None
     except zipfile.BadZipFile:
         damaged = "its table of contents"
     if damaged is not None:
         raise ValueError(
-            f"{path} is not a whole `.keras` file ({damaged} is damaged): it may have been cut "
-            "short while it was copied or written. Copy it again, or take another checkpoint. "
+            f"{path} is not a whole `.keras` file ({damaged} is damaged or missing): it may have "
+            "been cut short while it was copied or written. Copy it again, or take another "
+            "checkpoint. "
             f"Received: a file of {os.path.getsize(path)} bytes"
         )
     return keras.saving.load_model(path, **kwargs)
+
+
+_RANDOM_STATE = "random_state_"
+_MADE = "the decoder makes"
+
+
+def _built(part: keras.Layer, input_shape: Shape) -> Shape:
+    """Builds a layer, and says what shape it makes of a shape."""
+    # A call on a tensor without values: a model whose class has neither `build` nor
+    # `compute_output_shape`, as most written by hand, is built and measured by no less.
+    return tuple(part(keras.KerasTensor(input_shape)).shape)
+
+
+def _target_of_weights(x: Any, y: Any, sample_weight: Any) -> Any:
+    # Keras forgets the weights of an array that comes without a target.
+    return x if y is None and sample_weight is not None and is_array(x) else y
+
+
+def _over_values(
+    loss: Any, target: Tensor, reconstruction: Tensor, sample_weight: Tensor | None
+) -> Tensor | None:
+    """Weights of images, with as many axes as the values that a loss takes the mean of.
+
+    Keras multiplies the two, and a loss such as the squared error has a value for each pixel.
+    """
+    function = loss.call if isinstance(loss, keras.losses.Loss) else keras.losses.get(loss)
+    if sample_weight is None or len(sample_weight.shape) != 1 or not callable(function):
+        return sample_weight
+    if isinstance(function, keras.losses.Loss):
+        function = function.call
+    axes = len(ops.convert_to_tensor(function(target, reconstruction)).shape)
+    return ops.reshape(sample_weight, (-1,) + (1,) * (axes - 1))
 
 
 def _as_list(value: Any) -> list[Any]:

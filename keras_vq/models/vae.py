@@ -80,7 +80,9 @@ class VAE(ReconstructionModel):
         super().__init__(encoder, decoder, **kwargs)
         self.latent_dim = _validation.check_positive_integer("latent_dim", latent_dim)
         self.beta = _validation.check_not_negative("beta", beta)
-        self.kl_warmup_steps = int(_validation.check_not_negative("kl_warmup_steps", kl_warmup_steps))
+        if kl_warmup_steps != 0:
+            _validation.check_positive_integer("kl_warmup_steps", kl_warmup_steps)
+        self.kl_warmup_steps = int(kl_warmup_steps)
         self.free_bits = _validation.check_not_negative("free_bits", free_bits)
         self.seed = seed
         # In float32: the exponential of a log-variance overflows half precision.
@@ -91,14 +93,11 @@ class VAE(ReconstructionModel):
 
     def build_parts(self, input_shape: Shape) -> None:
         """Builds the parts for a batch of images."""
-        if not self.encoder.built:
-            self.encoder.build(input_shape)
-        features_shape = self.encoder.compute_output_shape(input_shape)
+        features_shape = self.build_encoder(input_shape)
         self.mean.build(features_shape)
         self.log_variance.build(features_shape)
         latent_shape = (*features_shape[:-1], self.latent_dim)
-        if not self.decoder.built:
-            self.decoder.build(latent_shape)
+        self.build_decoder(latent_shape)
         self.latent_shape = latent_shape[1:]
         self.steps = self.add_weight(
             name="steps", initializer="zeros", trainable=False, dtype="float32", autocast=False

@@ -81,13 +81,10 @@ class VQVAE(ReconstructionModel):
 
     def build_parts(self, input_shape: Shape) -> None:
         """Builds encoder, quantizer and decoder for a batch of images."""
-        if not self.encoder.built:
-            self.encoder.build(input_shape)
-        latent_shape = self.encoder.compute_output_shape(input_shape)
+        latent_shape = self.build_encoder(input_shape)
         if not self.quantizer.built:
             self.quantizer.build(latent_shape)
-        if not self.decoder.built:
-            self.decoder.build(latent_shape)
+        self.build_decoder(latent_shape)
         # A weight, so that a saved model goes on with the variance it was trained with; 0 means
         # not measured yet.
         self.measured_variance = self.add_weight(
@@ -189,7 +186,9 @@ class VQVAE(ReconstructionModel):
         """
         codes = np.asarray(ops.convert_to_numpy(codes))
         limit = self.quantizer.codebook_size
-        if codes.dtype.kind not in "iu" or (codes.size and not -1 <= codes.min() <= codes.max() < limit):
+        if codes.dtype.kind not in "iu" or (
+            codes.size and not -1 <= codes.min() <= codes.max() < limit
+        ):
             span = f"{codes.min()} to {codes.max()}" if codes.size else "no values"
             raise ValueError(
                 f"`codes` must be integers from 0 to {limit - 1} (or -1). "

@@ -53,7 +53,9 @@ def flat_latent(pair: EncoderDecoder, latent_dim: int | None) -> EncoderDecoder:
         _validation.check_positive_integer("latent_dim", latent_dim)
         encoder_layers.append(layers.Dense(latent_dim))
     return EncoderDecoder(
-        sequential("encoder", pair.encoder.input_shape[1:], [*pair.encoder.layers, *encoder_layers]),
+        sequential(
+            "encoder", pair.encoder.input_shape[1:], [*pair.encoder.layers, *encoder_layers]
+        ),
         sequential(
             "decoder",
             None if latent_dim is None else (latent_dim,),

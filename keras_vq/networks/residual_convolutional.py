@@ -21,8 +21,9 @@ def residual_convolutional(
     """The VQ-VAE paper's network: strided 4x4 convolutions, then residual blocks, and its mirror.
 
     With the defaults and 32 x 32 images it is that of Sonnet's CIFAR-10 notebook (728,771
-    parameters with its codebook of 512), apart from the sigmoid. Source: van den Oord et al.,
-    "Neural Discrete Representation Learning", 2017, section 4.1.
+    parameters with its codebook of 512 and the codebook's moving averages), apart from the
+    sigmoid. Source: van den Oord et al., "Neural Discrete Representation Learning", 2017,
+    section 4.1.
 
     Args:
         image_shape: (height, width, channels); 2 to the power of the number of strided layers
@@ -43,8 +44,8 @@ def residual_convolutional(
     Example:
         >>> import keras_vq
         >>> encoder, decoder = keras_vq.networks.residual_convolutional((32, 32, 3))
-        >>> encoder.output_shape, encoder.count_params() + decoder.count_params() + 512 * 64
-        ((None, 8, 8, 64), 728771)
+        >>> encoder.output_shape, encoder.count_params() + decoder.count_params()
+        ((None, 8, 8, 64), 662723)
     """
     filters = check_widths("filters", filters)
     height, width, channels = check_image_shape(image_shape, 2 ** len(filters))

@@ -86,9 +86,7 @@ class Quantizer(keras.layers.Layer):
         del inputs, codes, indices, mask
         return None
 
-    def update(
-        self, inputs: Tensor, codes: Tensor, indices: Tensor, mask: Tensor | None
-    ) -> None:
+    def update(self, inputs: Tensor, codes: Tensor, indices: Tensor, mask: Tensor | None) -> None:
         """Learns from a training batch whatever is not learnt by gradient."""
         del inputs, codes, indices, mask
 

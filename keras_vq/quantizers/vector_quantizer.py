@@ -94,9 +94,7 @@ class VectorQuantizer(Quantizer):
         commitment = self.commitment * vq_ops.masked_mean(distance, mask)
         return commitment + self.codebook.loss(inputs, codes, mask)
 
-    def update(
-        self, inputs: Tensor, codes: Tensor, indices: Tensor, mask: Tensor | None
-    ) -> None:
+    def update(self, inputs: Tensor, codes: Tensor, indices: Tensor, mask: Tensor | None) -> None:
         """Hands the codebook the batch's statistics."""
         self.codebook.update(self.codebook.statistics(inputs, codes, indices, mask))
 

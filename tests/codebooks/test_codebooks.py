@@ -200,7 +200,7 @@ def test_restarts_put_a_collapsed_codebook_to_use_in_fit(kind, rng):
         model.fit(vectors, vectors, batch_size=64, epochs=4, verbose=0)
         used[restart is not None] = len(np.unique(numpy(quantizer.encode(vectors))))
     assert used[False] <= 2
-    assert used[True] >= 28
+    assert used[True] >= 24
 
 
 # --- what they do not accept

@@ -1,0 +1,251 @@
+"""Compressed images to equal-sized 8-bit arrays, without any backend."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+import numpy as np
+
+from keras_vq.data.progress import ProgressBar
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from keras_vq.data.cache import EntryWriter
+
+GREY_MODES = {"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N"}
+DEEP_GREY_MODES = {"I", "I;16", "I;16B", "I;16L", "I;16N"}
+CHUNK = 64
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+
+class Picture(NamedTuple):
+    """One compressed image."""
+
+    name: str  # how to call it in an error
+    source: Path | bytes
+    label: int | None = None
+
+
+class Header(NamedTuple):
+    """What the beginning of an image file says, or why it could not be read."""
+
+    height: int
+    width: int
+    is_grey: bool
+    problem: str | None = None
+
+
+def import_pillow() -> Any:
+    """The module `PIL.Image`.
+
+    Raises:
+        ImportError: where pillow isn't installed.
+    """
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise ImportError("Decoding images needs pillow: pip install pillow") from error
+    return Image
+
+
+def read_header(path: Path) -> Header:
+    """Size of the image in a file and whether it is grey; decodes no pixels."""
+    try:
+        with import_pillow().open(path) as image:
+            return Header(image.height, image.width, _is_grey(image))
+    except ImportError:
+        raise
+    except Exception as error:  # pillow's plugins raise nearly anything on a broken file
+        return Header(0, 0, True, problem=_reason(error))
+
+
+def decode(
+    source: Path | bytes, channels: int, image_size: tuple[int, int] | None = None
+) -> np.ndarray:
+    """Pixels of one image: uint8, shape (height, width, channels), 0 to 255.
+
+    What is transparent becomes white, 16-bit grey is scaled to 8 bits, and of an animation the
+    first frame is taken. Resizing is antialiased and does not keep the aspect ratio.
+
+    Args:
+        source: a file, or the bytes of one.
+        channels: 1 for grey or 3 for colour.
+        image_size: (height, width) to resize to, or None.
+
+    Raises:
+        Exception: whatever pillow raises for an image that can't be read.
+    """
+    pillow = import_pillow()
+    with pillow.open(io.BytesIO(source) if isinstance(source, bytes) else source) as opened:
+        image = _to_mode(opened, "L" if channels == 1 else "RGB")
+        pixels = np.asarray(image)
+    pixels = pixels[..., np.newaxis] if channels == 1 else pixels
+    return pixels if image_size is None else resize(pixels, image_size)
+
+
+def resize(pixels: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
+    """One image, uint8 (height, width, 1 or 3), resized to (height, width), antialiased."""
+    if pixels.shape[:2] == image_size:
+        return pixels
+    pillow = import_pillow()
+    channels = pixels.shape[-1]
+    image = pillow.fromarray(pixels[..., 0] if channels == 1 else pixels)
+    # Pillow's (width, height); its filters widen with the reduction, so nothing aliases.
+    resized = np.asarray(image.resize(image_size[::-1], pillow.Resampling.BICUBIC))
+    return resized.reshape(*image_size, channels)
+
+
+def write_decoded(
+    pictures: Iterable[Picture],
+    total: int,
+    writer: EntryWriter,
+    *,
+    channels: int,
+    image_size: tuple[int, int] | None,
+    skip_broken: bool,
+    bar: ProgressBar,
+) -> None:
+    """Decodes images in several threads and gives them to `writer` in their order.
+
+    Raises:
+        ValueError: for an image that can't be read (unless `skip_broken`, which notes it in
+            `writer.skipped`), images of different sizes, or no image at all.
+    """
+
+    def decode_chunk(chunk: list[Picture]) -> list[tuple[Picture, np.ndarray | str]]:
+        decoded: list[tuple[Picture, np.ndarray | str]] = []
+        for picture in chunk:
+            try:
+                decoded.append((picture, decode(picture.source, channels, image_size)))
+            except ImportError:
+                raise
+            except Exception as error:
+                decoded.append((picture, _reason(error)))
+        return decoded
+
+    first: tuple[str, tuple[int, ...]] | None = None
+    for decoded in map_in_threads(decode_chunk, _chunks(pictures)):
+        kept = []
+        for picture, pixels in decoded:
+            if isinstance(pixels, str):
+                note_broken(picture.name, pixels, writer.skipped, skip_broken)
+                continue
+            if first is None:
+                first = picture.name, pixels.shape
+            elif pixels.shape != first[1]:
+                raise different_sizes(*first, picture.name, pixels.shape)
+            kept.append((pixels, picture.label))
+        if kept:
+            images, labels = zip(*kept, strict=True)
+            writer.append(np.stack(images), None if labels[0] is None else labels)
+        bar.advance(len(decoded))
+    if first is None:
+        raise ValueError(
+            f"None of the {total:,} images can be read. Received: {'; '.join(writer.skipped[:3])}"
+        )
+    if writer.skipped:
+        warnings.warn(
+            f"{len(writer.skipped)} of {total:,} images can't be read and are left out: "
+            f"{'; '.join(writer.skipped)}",
+            stacklevel=2,
+        )
+
+
+def map_in_threads(function: Callable[[In], Out], items: Iterable[In]) -> Iterator[Out]:
+    """`map` in several threads, in order, with no more than a few results waiting."""
+    threads = min(8, os.cpu_count() or 1)
+    waiting: deque[Future[Out]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) >= 4 * threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def note_broken(name: str, problem: str, skipped: list[str], skip_broken: bool) -> None:
+    """Adds a broken image to `skipped`.
+
+    Raises:
+        ValueError: unless `skip_broken`.
+    """
+    if not skip_broken:
+        raise ValueError(
+            f"This image can't be read ({problem}). Repair or remove it, or pass "
+            f"skip_broken=True to leave out such files. Received: {name!r}"
+        )
+    skipped.append(f"{name} ({problem})")
+
+
+def different_sizes(
+    first: str, first_shape: tuple[int, ...], other: str, other_shape: tuple[int, ...]
+) -> ValueError:
+    """The error for images that do not agree in (height, width)."""
+    sizes = [f"{shape[0]}x{shape[1]}" for shape in (first_shape, other_shape)]
+    return ValueError(
+        "All images must have the same height and width; pass image_size=(h, w) to resize them. "
+        f"Received: {first!r} of {sizes[0]} and {other!r} of {sizes[1]}"
+    )
+
+
+def _chunks(pictures: Iterable[Picture]) -> Iterator[list[Picture]]:
+    chunk: list[Picture] = []
+    for picture in pictures:
+        chunk.append(picture)
+        if len(chunk) == CHUNK:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
+def _is_grey(image: Image) -> bool:
+    if image.mode != "P":
+        return image.mode in GREY_MODES
+    # The palette may list colours that no pixel has: look at those in use.
+    used = np.asarray(image.convert("RGB"))
+    return bool((used == used[..., :1]).all())
+
+
+def _to_mode(image: Image, mode: str) -> Image:
+    """The image in mode "L" or "RGB", on white."""
+    if image.mode == mode and "transparency" not in image.info:
+        return image
+    if image.mode in DEEP_GREY_MODES:
+        grey = np.asarray(image).astype(np.float64).clip(0, 65535)
+        image = import_pillow().fromarray(np.round(grey / 257).astype(np.uint8))
+    elif image.mode == "F":
+        raise ValueError("images of real numbers have no known range; store 8 or 16 bits")
+    if "transparency" in image.info or image.mode in ("LA", "La", "PA", "RGBA", "RGBa"):
+        image = image.convert("RGBA")
+        white = import_pillow().new("RGBA", image.size, "white")
+        image = import_pillow().alpha_composite(white, image)
+        if mode == "L":
+            # An opaque grey image has the same value in all channels; a weighted sum of
+            # them could round to its neighbour.
+            return image.getchannel("R")
+    return image if image.mode == mode else image.convert(mode)
+
+
+def _reason(error: Exception) -> str:
+    with contextlib.suppress(IndexError):
+        if type(error).__name__ == "UnidentifiedImageError":
+            return "not an image, or of an unknown kind"
+        return str(error).splitlines()[0]
+    return type(error).__name__

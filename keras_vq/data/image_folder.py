@@ -1,0 +1,200 @@
+"""A folder of image files as an image set."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import warnings
+from pathlib import Path
+from typing import NamedTuple
+
+from keras_vq.data.cache import Entry, EntryWriter, fetch
+from keras_vq.data.decoding import (
+    Header,
+    Picture,
+    different_sizes,
+    map_in_threads,
+    note_broken,
+    read_header,
+    write_decoded,
+)
+from keras_vq.data.progress import ProgressBar
+from keras_vq.data.splits import check_split, split_name
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
+SPLIT_FOLDERS = ("train", "test", "validation", "val")
+ALIASES = {"validation": "val", "val": "validation"}
+
+
+class ImageFile(NamedTuple):
+    """One image file of the folder."""
+
+    name: str  # path relative to the folder of its split, with "/"
+    path: Path
+    size: int  # bytes
+    modified: int  # nanoseconds
+    split: str
+
+
+def load_folder(
+    folder: Path,
+    split: str,
+    cache: Path,
+    image_size: tuple[int, int] | None,
+    skip_broken: bool,
+    progress: bool,
+) -> Entry:
+    """One full split of a folder of images.
+
+    Raises:
+        ValueError: if there is no such folder, no image in it or in the split, a broken file
+            (unless `skip_broken`) or images of different sizes (unless `image_size`).
+    """
+    if not folder.exists():
+        raise ValueError(f"There is no such folder. Received: {str(folder)!r}")
+    if not folder.is_dir():
+        raise ValueError(
+            f"name must be a folder of images; this is a file. Received: {str(folder)!r}"
+        )
+    files, splits = list_images(folder)
+    wanted = split_name(split)
+    if wanted not in splits and ALIASES.get(wanted) in splits:
+        wanted = ALIASES[wanted]
+    else:
+        check_split(split, splits, f"The folder {str(folder)!r}")
+    if not any(file.split == wanted for file in files):
+        raise ValueError(
+            f"No image of the folder {str(folder)!r} falls into the split {wanted!r}: it has only "
+            f"{len(files)}. Add images, or make sub-folders train and test. "
+            f"Received: split={split!r}"
+        )
+    listing = "\n".join(f"{f.split}/{f.name} {f.size} {f.modified}" for f in files)
+    key = {
+        "kind": "folder",
+        "name": str(folder.resolve()),
+        "split": wanted,
+        "files": hashlib.sha256(listing.encode("utf-8", "surrogateescape")).hexdigest(),
+        "image_size": image_size,
+    }
+
+    def build(writer: EntryWriter) -> None:
+        _decode(files, wanted, writer, image_size, skip_broken, progress)
+
+    return fetch(cache, key, build, allow_skipped=skip_broken)
+
+
+def list_images(folder: Path) -> tuple[list[ImageFile], tuple[str, ...]]:
+    """The image files below a folder, sorted by name, and the splits that they make up.
+
+    Sub-folders named train, test, validation or val are the splits. Where there are none, each
+    file belongs to "test" or "train" by a hash of its name, one in ten to "test", so that a file
+    stays where it is when others come. Names that begin with a dot are passed over.
+
+    Raises:
+        ValueError: if there is no image.
+    """
+    found = [(path.relative_to(folder).as_posix(), path) for path in _walk(folder)]
+    if not found:
+        raise ValueError(
+            f"The folder must hold images ({', '.join(SUFFIXES)}), in itself or in sub-folders. "
+            f"Received: {str(folder)!r}"
+        )
+    tops = {name.partition("/")[0] for name, _ in found if "/" in name}
+    splits = tuple(name for name in SPLIT_FOLDERS if name in tops)
+    files = []
+    outside = []
+    for name, path in sorted(found):
+        if splits:
+            split, _, rest = name.partition("/")
+            if split not in splits:
+                outside.append(name)
+                continue
+            name = rest
+        else:
+            split = _hashed_split(name)
+        stat = path.stat()
+        files.append(ImageFile(name, path, stat.st_size, stat.st_mtime_ns, split))
+    if outside:
+        warnings.warn(
+            f"{len(outside)} images of {str(folder)!r} lie outside its sub-folders "
+            f"{', '.join(splits)} and are not read, such as {outside[0]!r}",
+            stacklevel=4,
+        )
+    return files, splits or ("train", "test")
+
+
+def _walk(folder: Path) -> list[Path]:
+    paths = []
+    for parent, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        paths += [
+            Path(parent, name)
+            for name in names
+            if name.lower().endswith(SUFFIXES) and not name.startswith(".")
+        ]
+    return paths
+
+
+def _hashed_split(name: str) -> str:
+    digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()
+    return "test" if int.from_bytes(digest[:8], "big") % 10 == 0 else "train"
+
+
+def _decode(
+    files: list[ImageFile],
+    split: str,
+    writer: EntryWriter,
+    image_size: tuple[int, int] | None,
+    skip_broken: bool,
+    progress: bool,
+) -> None:
+    chosen = [file for file in files if file.split == split]
+    # Sizes and colours of all splits, so that the splits fit each other.
+    with ProgressBar("Reading image sizes", len(files), progress) as bar:
+        headers: list[Header] = []
+        for header in map_in_threads(read_header, (file.path for file in files)):
+            headers.append(header)
+            bar.advance(1)
+    broken: set[Path] = set()
+    sized: list[tuple[ImageFile, Header]] = []
+    for file, header in zip(files, headers, strict=True):
+        if header.problem is None:
+            sized.append((file, header))
+            continue
+        broken.add(file.path)
+        if file.split == split:
+            note_broken(str(file.path), header.problem, writer.skipped, skip_broken)
+    if image_size is None:
+        for file, header in sized:
+            if header[:2] != sized[0][1][:2]:
+                first_file, first = sized[0]
+                raise different_sizes(str(first_file.path), first[:2], str(file.path), header[:2])
+
+    label_of, writer.class_names = _labels(files, chosen)
+    pictures = (
+        Picture(str(file.path), file.path, label_of.get(file.name.partition("/")[0]))
+        for file in chosen
+        if file.path not in broken
+    )
+    with ProgressBar("Decoding images", len(chosen), progress) as bar:
+        bar.advance(sum(file.path in broken for file in chosen))
+        write_decoded(
+            pictures,
+            len(chosen),
+            writer,
+            channels=1 if all(header.is_grey for _, header in sized) else 3,
+            image_size=image_size,
+            skip_broken=skip_broken,
+            bar=bar,
+        )
+
+
+def _labels(
+    files: list[ImageFile], chosen: list[ImageFile]
+) -> tuple[dict[str, int], tuple[str, ...] | None]:
+    """Label of each class folder; none where images of the split lie in no sub-folder."""
+    if not all("/" in file.name for file in chosen):
+        return {}, None
+    # The classes of all splits, so that a label means the same in each of them.
+    names = sorted({file.name.partition("/")[0] for file in files if "/" in file.name})
+    return {name: label for label, name in enumerate(names)}, tuple(names)

@@ -1,0 +1,71 @@
+"""Split names with slices, such as "train[:1000]" and "train[10%:20%]"."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+_SPLIT = re.compile(r"(?P<name>[^\[\]+]+)(\[(?P<start>[^:\]]*):(?P<stop>[^:\]]*)\])?")
+_BOUNDARY = re.compile(r"(?P<number>-?\d+)(?P<percent>%?)")
+
+
+def split_name(split: str) -> str:
+    """The name in front of the slice: "train" for "train[:1000]".
+
+    Raises:
+        ValueError: if `split` is neither a name nor a name with a slice.
+    """
+    match = _SPLIT.fullmatch(split.strip()) if isinstance(split, str) else None
+    if match is None:
+        raise ValueError(
+            'split must be a name such as "train", or a name with a slice such as '
+            f'"train[:1000]", "train[10%:20%]" or "test[-100:]". Received: {split!r}'
+        )
+    return match["name"].strip()
+
+
+def split_range(split: str, length: int) -> range:
+    """The images of a split of `length` images that the slice selects.
+
+    Boundaries mean what they mean in Python, or are a percentage of the length, rounded to the
+    nearest image as TFDS does.
+
+    Raises:
+        ValueError: if a boundary can't be read, or nothing is selected.
+    """
+    name = split_name(split)
+    match = _SPLIT.fullmatch(split.strip())
+    assert match is not None, name
+    start, stop = (_boundary(match[part], length, split) for part in ("start", "stop"))
+    selected = range(length)[start:stop]
+    if not selected:
+        raise ValueError(
+            f"The slice selects no image: {name!r} has {length:,}. Received: split={split!r}"
+        )
+    return selected
+
+
+def check_split(split: str, available: Sequence[str], owner: str) -> str:
+    """The name in front of the slice, which must be one of `available`.
+
+    Raises:
+        ValueError: if it is not.
+    """
+    name = split_name(split)
+    if name not in available:
+        known = ", ".join(repr(known) for known in available)
+        raise ValueError(f"{owner} has the splits {known}. Received: split={split!r}")
+    return name
+
+
+def _boundary(text: str | None, length: int, split: str) -> int | None:
+    if text is None or not text.strip():
+        return None
+    match = _BOUNDARY.fullmatch(text.strip())
+    if match is None or (match["percent"] and abs(int(match["number"])) > 100):
+        raise ValueError(
+            "A slice's boundaries must be whole numbers or percentages from -100% to 100%. "
+            f"Received: split={split!r}"
+        )
+    number = int(match["number"])
+    return round(number * length / 100) if match["percent"] else number

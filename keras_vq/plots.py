@@ -1,0 +1,269 @@
+"""Pictures of what models make: images beside their reconstructions, samples, loss curves.
+
+Matplotlib is imported by the functions, so that importing keras_vq does not wait for it.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["plot_history", "plot_reconstructions", "plot_samples"]
+
+# Lengths in inches.
+_CELL = 0.8
+_GAP = 0.05
+_BLOCK_GAP = 0.25
+_LABEL_WIDTH = 1.15
+_MARGIN = 0.15
+_TITLE_HEIGHT = 0.4
+_DPI = 150
+_NOT_PLOTTED = ("epoch", "seconds")
+
+
+def plot_reconstructions(
+    images: Any,
+    reconstructions: Any,
+    path: str | os.PathLike[str] | None = None,
+    title: str | None = None,
+    columns: int = 10,
+) -> Figure:
+    """Images in rows, each row above the row of their reconstructions.
+
+    Args:
+        images: Float array of shape `(n, height, width, channels)`, pixels in [0, 1], 1 channel
+            (drawn in grey) or 3. Values outside [0, 1] are clipped.
+        reconstructions: Array of the same shape.
+        path: File to write; its ending says the format (png, pdf, svg). None writes none.
+        title: Heading, or None.
+        columns: Images in a row.
+
+    Returns:
+        The figure. It belongs to no window and changes no state of matplotlib's pyplot.
+
+    Raises:
+        ValueError: If the arrays are not images of one shape.
+
+    Example:
+        >>> import numpy as np
+        >>> from keras_vq.plots import plot_reconstructions
+        >>> images = np.random.default_rng(0).random((3, 8, 8, 1))
+        >>> figure = plot_reconstructions(images, images)
+        >>> len(figure.axes)
+        6
+    """
+    originals = _as_images("images", images)
+    made = _as_images("reconstructions", reconstructions)
+    if originals.shape != made.shape:
+        raise ValueError(
+            "`images` and `reconstructions` must be arrays of one shape. "
+            f"Received: {originals.shape} and {made.shape}"
+        )
+    _check_columns(columns)
+    rows: list[tuple[str | None, np.ndarray]] = []
+    for start in range(0, len(originals), columns):
+        part = slice(start, start + columns)
+        rows += [("original", originals[part]), ("reconstruction", made[part])]
+    figure = _draw_rows(rows, min(columns, len(originals)), rows_in_block=2, title=title)
+    _write(figure, path)
+    return figure
+
+
+def plot_samples(
+    images: Any,
+    path: str | os.PathLike[str] | None = None,
+    title: str | None = None,
+    columns: int = 10,
+) -> Figure:
+    """Images in a grid.
+
+    Args:
+        images: Float array of shape `(n, height, width, channels)`, pixels in [0, 1], 1 channel
+            (drawn in grey) or 3. Values outside [0, 1] are clipped.
+        path: File to write; its ending says the format (png, pdf, svg). None writes none.
+        title: Heading, or None.
+        columns: Images in a row.
+
+    Returns:
+        The figure. It belongs to no window and changes no state of matplotlib's pyplot.
+
+    Raises:
+        ValueError: If the array does not hold images.
+
+    Example:
+        >>> import numpy as np
+        >>> from keras_vq.plots import plot_samples
+        >>> figure = plot_samples(np.random.default_rng(0).random((12, 8, 8, 3)))
+        >>> len(figure.axes)
+        12
+    """
+    samples = _as_images("images", images)
+    _check_columns(columns)
+    rows: list[tuple[str | None, np.ndarray]]
+    rows = [(None, samples[start : start + columns]) for start in range(0, len(samples), columns)]
+    figure = _draw_rows(rows, min(columns, len(samples)), rows_in_block=1, title=title)
+    _write(figure, path)
+    return figure
+
+
+def plot_history(history: Any, path: str | os.PathLike[str] | None = None) -> Figure:
+    """Each term of the loss, and each metric, by epoch: training and validation in one panel.
+
+    Args:
+        history: What `fit` returned, or a mapping from names to one number an epoch; `val_` in
+            front of a name marks validation. `epoch`, where given, is the horizontal axis.
+        path: File to write; its ending says the format (png, pdf, svg). None writes none.
+
+    Returns:
+        The figure. It belongs to no window and changes no state of matplotlib's pyplot.
+
+    Raises:
+        ValueError: If there is nothing to plot.
+
+    Example:
+        >>> from keras_vq.plots import plot_history
+        >>> figure = plot_history({"loss": [3.0, 2.0], "val_loss": [3.1, 2.2]})
+        >>> [axes.get_title() for axes in figure.axes]
+        ['loss']
+    """
+    curves: Mapping[str, Sequence[float]] = getattr(history, "history", history)
+    if not isinstance(curves, Mapping) or not any(len(values) for values in curves.values()):
+        raise ValueError(
+            "`history` must be what `fit` returned, or a mapping from names to one number an "
+            f"epoch. Received: {history!r}"
+        )
+    names = list(dict.fromkeys(name.removeprefix("val_") for name in curves))
+    names = [name for name in names if name not in _NOT_PLOTTED]
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    columns = min(3, len(names))
+    rows = -(-len(names) // columns)
+    figure = Figure(figsize=(4 * columns, 2.8 * rows), dpi=_DPI, layout="constrained")
+    for position, name in enumerate(names):
+        axes = figure.add_subplot(rows, columns, position + 1)
+        for key, label in ((name, "training"), (f"val_{name}", "validation")):
+            if key in curves:
+                values = list(curves[key])
+                epochs = list(curves.get("epoch", range(1, len(values) + 1)))
+                # A single epoch is a point, which a line alone would not show.
+                axes.plot(epochs, values, label=label, marker="o" if len(values) == 1 else None)
+        axes.set_title(name.replace("_", " "), fontsize=10)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.tick_params(labelsize=8)
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+        if position + columns >= len(names):
+            axes.set_xlabel("epoch", fontsize=9)
+        if position == 0:
+            axes.legend(fontsize=8, frameon=False)
+    _write(figure, path)
+    return figure
+
+
+def _as_images(name: str, images: Any) -> np.ndarray:
+    array = np.asarray(images)
+    if array.ndim != 4 or len(array) == 0 or array.shape[-1] not in (1, 3):
+        raise ValueError(
+            f"`{name}` must be an array of shape (n, height, width, channels), n at least 1, with "
+            f"1 or 3 channels. Received: shape {array.shape}"
+        )
+    if array.dtype.kind != "f":
+        raise ValueError(
+            f"`{name}` must hold real numbers in [0, 1]: divide 8-bit pixels by 255. "
+            f"Received: type {array.dtype}"
+        )
+    return np.clip(array.astype("float32"), 0.0, 1.0)
+
+
+def _check_columns(columns: int) -> None:
+    if isinstance(columns, bool) or not hasattr(columns, "__index__") or columns < 1:
+        raise ValueError(f"`columns` must be a whole number of at least 1. Received: {columns!r}")
+
+
+def _draw_rows(
+    rows: list[tuple[str | None, np.ndarray]], columns: int, rows_in_block: int, title: str | None
+) -> Figure:
+    """Places every image by hand: a layout engine takes seconds for a hundred of them."""
+    from matplotlib.figure import Figure
+
+    height, width = rows[0][1].shape[1:3]
+    scale = _CELL / max(height, width)
+    cell_height, cell_width = height * scale, width * scale
+    left = _LABEL_WIDTH if any(label for label, _ in rows) else _MARGIN
+    top = _TITLE_HEIGHT if title else _MARGIN
+    blocks = len(rows) // rows_in_block
+    block_gap = _BLOCK_GAP if rows_in_block > 1 else _GAP
+    rows_height = len(rows) * (cell_height + _GAP) + (blocks - 1) * (block_gap - _GAP)
+    # A title may be wider than the images.
+    title_width = 0.09 * len(title) + 2 * _MARGIN if title else 0.0
+    figure_width = max(left + columns * (cell_width + _GAP) + _MARGIN, title_width)
+    figure_height = top + rows_height + _MARGIN
+
+    figure = Figure(figsize=(figure_width, figure_height), dpi=_DPI)
+    if title:
+        from_top = 1 - 0.5 * _TITLE_HEIGHT / figure_height
+        figure.text(_MARGIN / figure_width, from_top, title, fontsize=10, va="center")
+    for row, (label, images) in enumerate(rows):
+        gaps = row * _GAP + (row // rows_in_block) * (block_gap - _GAP)
+        bottom = figure_height - top - (row + 1) * cell_height - gaps
+        if label:
+            figure.text(
+                (left - 0.1) / figure_width,
+                (bottom + cell_height / 2) / figure_height,
+                label,
+                fontsize=9,
+                ha="right",
+                va="center",
+            )
+        for column, image in enumerate(images):
+            axes = figure.add_axes(
+                (
+                    (left + column * (cell_width + _GAP)) / figure_width,
+                    bottom / figure_height,
+                    cell_width / figure_width,
+                    cell_height / figure_height,
+                )
+            )
+            # Grey on the scale 0 to 1, not stretched over what one image happens to hold.
+            axes.imshow(
+                image[..., 0] if image.shape[-1] == 1 else image,
+                cmap="gray",
+                vmin=0.0,
+                vmax=1.0,
+                interpolation="nearest",
+                aspect="auto",
+            )
+            axes.set_xticks([])
+            axes.set_yticks([])
+            # A hair line, or white images would have no edge on the white page.
+            for spine in axes.spines.values():
+                spine.set(linewidth=0.4, edgecolor="0.7")
+    return figure
+
+
+def _write(figure: Figure, path: str | os.PathLike[str] | None) -> None:
+    """Writes beside and renames, so that nobody ever finds half a picture."""
+    if path is None:
+        return
+    path = Path(path)
+    known = figure.canvas.get_supported_filetypes()
+    if path.suffix[1:].lower() not in known:
+        raise ValueError(
+            "`path` must end in the name of a picture format, such as .png, .pdf or .svg. "
+            f"Received: {str(path)!r}"
+        )
+    beside = path.with_name(f".{path.stem}.{uuid.uuid4().hex}.tmp{path.suffix}")
+    try:
+        figure.savefig(beside, facecolor="white")
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)

@@ -1,0 +1,101 @@
+"""The command `keras-vq`: reads arguments, hands over to a command, turns errors into messages."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+from keras_vq_cli import console, reconstruct, train
+
+MISTAKE = 2
+INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line.
+
+    Args:
+        argv: Arguments without the program's name; those of the process when None.
+
+    Returns:
+        The exit code: 0, 2 for a user's mistake, 130 after Ctrl-C.
+    """
+    parser = _parser()
+    args = sys.argv[1:] if argv is None else list(argv)
+    try:
+        given = vars(parser.parse_args(args))
+    except SystemExit as error:  # argparse's way out: --help, --version and mistakes
+        return int(error.code or 0)
+    run = given.pop("run", None)
+    if run is None:
+        parser.print_help()
+        return 0
+    debug = given.get("debug", False)
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            run(given, args)
+    except KeyboardInterrupt as interrupt:
+        # A command that has something to say about what is kept raises one with a text.
+        console.message(str(interrupt) or "Stopped.")
+        return INTERRUPTED
+    except (ValueError, OSError, ImportError) as error:
+        if debug:
+            raise
+        console.error(str(error) or type(error).__name__)
+        return MISTAKE
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(
+        prog="keras-vq",
+        description="Trains autoencoders, VAEs and VQ-VAEs on images, and shows what they make.",
+        epilog="Example: keras-vq train (a VQ-VAE on small digits, in under a minute)",
+    )
+    parser.add_argument(
+        "--version",
+        action=_PrintVersion,
+        nargs=0,
+        dest=argparse.SUPPRESS,
+        default=argparse.SUPPRESS,
+        help="print the version and leave",
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=Parser)
+    for command in (train, reconstruct):
+        command.add_parser(commands)
+    return parser
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors look like all other errors of the command."""
+
+    def error(self, message: str) -> Any:
+        """Says what is wrong and leaves."""
+        console.error(f"{message}\nAll options: {self.prog} --help")
+        raise SystemExit(MISTAKE)
+
+
+class _PrintVersion(argparse.Action):
+    def __call__(self, *_: Any) -> None:
+        # Imported here: it would take a third of the time of --help.
+        from importlib.metadata import version
+
+        print(f"keras-vq {version('keras-vq')}")
+        raise SystemExit(0)
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: Any = None,
+    line: str | None = None,
+) -> None:
+    # Other kinds (deprecations) are for developers.
+    if category is UserWarning:
+        console.warning(str(message))

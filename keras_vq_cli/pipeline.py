@@ -1,0 +1,168 @@
+"""From settings to a trained model: data, network, model, start of the codes."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+import keras_vq.data
+from keras_vq import VAE, VQVAE, Autoencoder, Codebook, DeadCodeRestart, EMACodebook, networks
+from keras_vq.data import ImageDataset
+from keras_vq_cli.settings import ONLY_FOR, Settings
+
+# Vectors of one image that a dense network makes for a VQ-VAE; a single one would be a single code.
+_DENSE_VECTORS = 16
+_VECTORS_PER_CODE = 256
+_COMMON_NAMES = ("digits", "mnist", "fashion_mnist", "cifar10")
+
+
+def with_whole_path(settings: Settings) -> Settings:
+    """Settings in which a folder is named so that a resumed run finds it from anywhere."""
+    folder = Path(settings.dataset).expanduser()
+    if settings.dataset not in _COMMON_NAMES and folder.is_dir():
+        settings = dataclasses.replace(settings, dataset=str(folder.resolve()))
+    if settings.data_dir is not None:
+        data_dir = str(Path(settings.data_dir).expanduser().resolve())
+        settings = dataclasses.replace(settings, data_dir=data_dir)
+    return settings
+
+
+def load_images(settings: Settings, progress: bool) -> tuple[ImageDataset, ImageDataset]:
+    """The images to train on and those to test on.
+
+    The test images are the set's split "test", else its validation split, else the last tenth of
+    its training images, which are then not trained on.
+
+    Raises:
+        ValueError: If there is no such set, or its images can't be read.
+    """
+
+    def load(split: str) -> ImageDataset:
+        return keras_vq.data.load(
+            settings.dataset,
+            split,
+            data_dir=settings.data_dir,
+            image_size=settings.image_size,
+            skip_broken=settings.skip_broken,
+            progress=progress,
+        )
+
+    train = load("train")
+    test = _first_that_exists(load, ("test", "validation"))
+    if test is None:
+        train, test = load("train[:90%]"), load("train[90%:]")
+    if settings.limit is not None:
+        train = train.take(settings.limit)
+    return train, test
+
+
+def _first_that_exists(load: Any, splits: tuple[str, ...]) -> ImageDataset | None:
+    for split in splits:
+        try:
+            return load(split)
+        except ValueError as error:
+            if "has the splits" not in str(error):
+                raise
+    return None
+
+
+def build_model(settings: Settings, image_shape: tuple[int, int, int]) -> keras.Model:
+    """The compiled model of completed settings, with new weights drawn by the seed.
+
+    Raises:
+        ValueError: If the network doesn't fit the images.
+    """
+    keras.utils.set_random_seed(settings.seed)
+    policy = settings.mixed_precision
+    keras.config.set_dtype_policy("float32" if policy is None else f"mixed_{policy}")
+    try:
+        model = _MODELS[settings.model](settings, image_shape)
+    except ValueError as error:
+        if "product of the strides" not in str(error):
+            raise
+        raise ValueError(
+            f"{error}. Resize by --image-size H W, or take the dense network: --network dense"
+        ) from error
+    model.compile(keras.optimizers.Adam(settings.learning_rate))
+    return model
+
+
+def start_codes(model: keras.Model, settings: Settings, images: ImageDataset) -> None:
+    """Places the codes of a new VQ-VAE among the latents of some images, if that is asked for."""
+    if settings.start != "kmeans":
+        return
+    assert settings.codebook_size is not None
+    vectors_per_image = model.encode_to_codes(images.take(1).images).size
+    wanted = -(-_VECTORS_PER_CODE * settings.codebook_size // vectors_per_image)
+    order = np.random.default_rng(settings.seed).permutation(len(images))[:wanted]
+    chosen = np.divide(images.pixels[np.sort(order)], 255, dtype="float32")
+    model.adapt(chosen, "kmeans", settings.batch_size)
+
+
+def _autoencoder(settings: Settings, image_shape: tuple[int, int, int]) -> keras.Model:
+    if settings.network == "dense":
+        return Autoencoder(*_dense(settings, image_shape, settings.latent_dim))
+    maps = _maps(settings, image_shape, None)
+    return Autoencoder(*networks.flat_latent(maps, settings.latent_dim))
+
+
+def _vae(settings: Settings, image_shape: tuple[int, int, int]) -> keras.Model:
+    if settings.network == "dense":
+        encoder, decoder = _dense(settings, image_shape, settings.latent_dim)
+        # Without the projection to latents: the VAE has its own two, of mean and variance.
+        encoder = keras.Sequential([keras.Input(image_shape), *encoder.layers[:-1]], name="encoder")
+    else:
+        encoder, decoder = networks.flat_latent(_maps(settings, image_shape, None), None)
+    return VAE(
+        encoder,
+        decoder,
+        settings.latent_dim,
+        seed=settings.seed,
+        **_own_options(settings),
+    )
+
+
+def _vqvae(settings: Settings, image_shape: tuple[int, int, int]) -> keras.Model:
+    if settings.network == "dense":
+        encoder, decoder = _dense(settings, image_shape, _DENSE_VECTORS * settings.latent_dim)
+        vectors = (_DENSE_VECTORS, settings.latent_dim)
+        encoder = keras.Sequential(
+            [keras.Input(image_shape), *encoder.layers, keras.layers.Reshape(vectors)],
+            name="encoder",
+        )
+        decoder = keras.Sequential(
+            [keras.Input(vectors), keras.layers.Flatten(), *decoder.layers], name="decoder"
+        )
+    else:
+        encoder, decoder = _maps(settings, image_shape, settings.latent_dim)
+    own = _own_options(settings)
+    codebook_class = EMACodebook if own["codebook"] == "ema" else Codebook
+    codebook = codebook_class(own["codebook_size"], restart=DeadCodeRestart(), seed=settings.seed)
+    quantizer = keras_vq.VectorQuantizer(codebook, own["commitment"], own["estimator"])
+    return VQVAE(encoder, quantizer, decoder)
+
+
+def _own_options(settings: Settings) -> dict[str, Any]:
+    """The settings that only this kind of model has."""
+    return {name: getattr(settings, name) for name in ONLY_FOR[settings.model]}
+
+
+def _maps(
+    settings: Settings, image_shape: tuple[int, int, int], latent_dim: int | None
+) -> networks.EncoderDecoder:
+    network = getattr(networks, str(settings.network))
+    return network(image_shape, filters=settings.filters, latent_dim=latent_dim)
+
+
+def _dense(
+    settings: Settings, image_shape: tuple[int, int, int], latent_dim: int
+) -> networks.EncoderDecoder:
+    assert settings.filters is not None
+    return networks.dense(image_shape, units=settings.filters, latent_dim=latent_dim)
+
+
+_MODELS = {"autoencoder": _autoencoder, "vae": _vae, "vqvae": _vqvae}

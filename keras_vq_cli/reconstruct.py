@@ -1,0 +1,225 @@
+"""`keras-vq reconstruct`: shows what a trained model makes of a person's own images."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from keras_vq_cli import console, files
+from keras_vq_cli.backend import BACKENDS, choose_backend, import_keras
+
+if TYPE_CHECKING:
+    import numpy as np
+
+_PICTURED = 50
+_EPILOG = """\
+examples:
+  keras-vq reconstruct runs/vqvae-digits seven.png
+  keras-vq reconstruct runs/vqvae-photos holiday/ portrait.jpg --out seen.png
+"""
+
+
+class OwnImage(NamedTuple):
+    """One image of the user, as the model takes it."""
+
+    path: Path
+    size: tuple[int, int]  # (height, width) in the file
+    pixels: np.ndarray  # float32 (height, width, channels) in [0, 1], as the model takes it
+
+
+def add_parser(commands: Any) -> None:
+    """Adds the command to the command line."""
+    parser = commands.add_parser(
+        "reconstruct",
+        help="show what a trained model makes of your images",
+        description="Loads images, lets the model of a run reconstruct them, writes a picture\n"
+        "with the originals above the reconstructions and prints the error of each.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        argument_default=argparse.SUPPRESS,
+    )
+    parser.add_argument("folder", metavar="RUN", help="run folder that keras-vq train wrote")
+    parser.add_argument(
+        "images", metavar="IMG", nargs="+", help="image file, or folder of image files"
+    )
+    parser.add_argument(
+        "--out",
+        metavar="FILE",
+        help="picture to write: png, pdf or svg (default: reconstructions-of-IMG.png in the "
+        "current folder, numbered if there is one)",
+    )
+    parser.add_argument(
+        "--skip-broken",
+        action="store_true",
+        help="leave out files that can't be read instead of stopping (default: stop)",
+    )
+    parser.add_argument(
+        "--backend",
+        choices=BACKENDS,
+        help="what Keras runs on (default: the backend that the run was trained on)",
+    )
+    parser.add_argument("--debug", action="store_true", help="show the stack trace of an error")
+    parser.set_defaults(run=run)
+
+
+def run(given: dict[str, Any], args: list[str]) -> None:
+    """Runs the command.
+
+    Args:
+        given: The options that were given, by name.
+        args: The arguments as they were typed.
+
+    Raises:
+        ValueError: If the user made a mistake.
+    """
+    del args
+    folder = Path(given["folder"])
+    config = _read_config(folder)
+    # All that can be found wrong without Keras comes before the seconds that Keras takes.
+    paths = _image_files(given["images"])
+    out = _output_file(given.get("out"), given["images"])
+    choose_backend(given.get("backend") or config["backend"])
+    import_keras(given.get("debug", False))
+
+    from keras_vq import load_model, plots
+    from keras_vq_cli import figures
+
+    images = _read_images(paths, tuple(config["image_shape"]), given.get("skip_broken", False))
+    model = load_model(folder / "model.keras")
+    originals = _stack(images)
+    made = model.reconstruct(originals)
+    errors = figures.mean_squared_errors(originals, made)
+    bits = figures.bits_per_image(model, originals[:1])
+
+    console.result(_table(images, errors, figures.peak_signal_to_noise_ratios(errors), bits))
+    resized = [image for image in images if image.size != image.pixels.shape[:2]]
+    if resized:
+        height, width = resized[0].pixels.shape[:2]
+        console.message(
+            f"{len(resized)} of {len(images)} images resized to {height} x {width}, which the "
+            "model takes; errors are those of the resized images."
+        )
+    if len(images) > _PICTURED:
+        console.message(f"The picture shows the first {_PICTURED} of {len(images)} images.")
+    title = f"{folder.resolve().name}: mean PSNR {_mean_psnr(figures, errors):.1f} dB"
+    plots.plot_reconstructions(originals[:_PICTURED], made[:_PICTURED], out, title=title)
+    console.result(f"Look at: {out}")
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    if not (folder / "config.json").is_file():
+        raise ValueError(
+            "RUN must be a folder that keras-vq train wrote; there is no config.json. "
+            f"Received: {folder}"
+        )
+    config = files.read_json(folder / "config.json")
+    if not isinstance(config, dict) or not {"backend", "image_shape"} <= set(config):
+        raise ValueError(f"{folder / 'config.json'} is not the configuration of a run")
+    if not (folder / "model.keras").is_file():
+        raise ValueError(
+            "The run has no model yet: its first epoch is not finished. Go on with it: "
+            f"keras-vq train --resume --out {folder}"
+        )
+    return config
+
+
+def _image_files(named: Sequence[str]) -> list[Path]:
+    missing = [name for name in named if not Path(name).exists()]
+    if missing:
+        raise ValueError(f"There is no such file or folder. Received: {missing[0]}")
+    suffixes = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
+    paths: list[Path] = []
+    for name in named:
+        path = Path(name)
+        if path.is_dir():
+            found = [file for file in sorted(path.rglob("*")) if file.suffix.lower() in suffixes]
+            if not found:
+                raise ValueError(
+                    f"There is no image ({', '.join(suffixes)}) in the folder. Received: {path}"
+                )
+            paths += found
+        else:
+            paths.append(path)
+    return paths
+
+
+def _output_file(asked: str | None, named: Sequence[str]) -> Path:
+    if asked is not None:
+        out = Path(asked)
+        if out.suffix.lower() not in (".png", ".pdf", ".svg"):
+            raise ValueError(f"--out must end in .png, .pdf or .svg. Received: {asked}")
+        if not out.parent.is_dir():
+            raise ValueError(f"There is no folder {out.parent} to write --out to")
+        return out
+    others = f"-and-{len(named) - 1}-more" if len(named) > 1 else ""
+    stem = f"reconstructions-of-{Path(named[0]).resolve().stem}{others}"
+    out, number = Path(f"{stem}.png"), 1
+    while out.exists():
+        number += 1
+        out = Path(f"{stem}-{number}.png")
+    return out
+
+
+def _read_images(
+    paths: list[Path], image_shape: tuple[int, ...], skip_broken: bool
+) -> list[OwnImage]:
+    import numpy as np
+
+    from keras_vq.data.decoding import decode, read_header
+
+    images = []
+    for path in paths:
+        header = read_header(path)
+        problem = header.problem
+        if problem is None:
+            try:
+                pixels = decode(path, image_shape[-1], (image_shape[0], image_shape[1]))
+            except Exception as error:  # pillow raises nearly anything on a broken file
+                problem = str(error).partition("\n")[0] or type(error).__name__
+        if problem is None:
+            scaled = np.divide(pixels, 255, dtype="float32")
+            images.append(OwnImage(path, (header.height, header.width), scaled))
+        elif skip_broken:
+            console.warning(f"{path} can't be read ({problem}) and is left out.")
+        else:
+            raise ValueError(
+                f"This image can't be read ({problem}). Repair it, or pass --skip-broken to leave "
+                f"out such files. Received: {path}"
+            )
+    if not images:
+        raise ValueError(f"None of the {len(paths)} images can be read")
+    return images
+
+
+def _stack(images: list[OwnImage]) -> np.ndarray:
+    import numpy as np
+
+    return np.stack([image.pixels for image in images])
+
+
+def _mean_psnr(figures: Any, errors: np.ndarray) -> float:
+    return float(figures.peak_signal_to_noise_ratios(errors).mean())
+
+
+def _table(
+    images: list[OwnImage], errors: np.ndarray, ratios: np.ndarray, bits: float | None
+) -> Any:
+    from rich.table import Table
+
+    table = Table()
+    table.add_column("file", overflow="fold")
+    table.add_column("size", justify="right")
+    table.add_column("MSE", justify="right")
+    table.add_column("PSNR, dB", justify="right")
+    if bits is not None:
+        table.add_column("codes, bits", justify="right")
+        table.add_column("file, bytes", justify="right")
+    for image, error, ratio in zip(images, errors, ratios, strict=True):
+        size = f"{image.size[0]} x {image.size[1]}"
+        row = [str(image.path), size, f"{error:.5f}", f"{ratio:.2f}"]
+        if bits is not None:
+            row += [f"{bits:,.0f}", f"{image.path.stat().st_size:,}"]
+        table.add_row(*row)
+    return table

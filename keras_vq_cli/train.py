@@ -1,0 +1,544 @@
+"""`keras-vq train`: trains a model on a set of images and writes a run folder."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import platform
+import shlex
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from keras_vq_cli import arguments, console, files
+from keras_vq_cli.backend import BACKENDS, choose_backend, import_keras
+from keras_vq_cli.settings import (
+    EPOCHS,
+    EPOCHS_OF_SMALL_SET,
+    MODELS,
+    NETWORKS,
+    ONLY_FOR,
+    SMALL_SET,
+    Settings,
+    option,
+)
+
+if TYPE_CHECKING:
+    import keras
+
+    from keras_vq.data import ImageDataset
+    from keras_vq_cli.checkpoints import History
+
+# What may be given beside --resume: the rest is in the run's config.json.
+_WITH_RESUME = {"out", "resume", "epochs", "backend", "data_dir", "quiet", "debug"}
+_VALIDATION_IMAGES = 1000
+_PICTURED = 20
+_SAMPLES = 40
+
+_EPILOG = """\
+examples:
+  keras-vq train
+      a VQ-VAE on 8 x 8 digits, without a network connection, in under a minute
+  keras-vq train --model vae --dataset mnist --epochs 20 --beta 1 --out runs/vae
+      a VAE on MNIST, which is downloaded if it is not there yet
+  keras-vq train --dataset photos/ --image-size 64 64 --network residual_convolutional
+      a VQ-VAE on your own images
+  keras-vq train --resume --out runs/vae --epochs 40
+      goes on from the last finished epoch, up to 40 in all
+
+The run folder: model.keras (load it by keras_vq.load_model), config.json, metrics.json,
+history.csv, history.png, reconstructions.png, and samples.png of a VAE.
+"""
+
+
+def add_parser(commands: Any) -> None:
+    """Adds the command to the command line."""
+    parser = commands.add_parser(
+        "train",
+        help="train a model on images",
+        description="Trains a model and writes a folder with the model, figures and pictures.\n"
+        "Without options: a VQ-VAE on the 8 x 8 digits that come with scikit-learn.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        # Only what was given is there, so that --resume can tell it from a default.
+        argument_default=argparse.SUPPRESS,
+    )
+    _add_data_options(parser)
+    _add_model_options(parser)
+    _add_training_options(parser)
+    _add_run_options(parser)
+    parser.set_defaults(run=run)
+
+
+def _add_data_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("images")
+    group.add_argument(
+        "--dataset",
+        metavar="NAME|FOLDER",
+        help="digits, mnist, fashion_mnist, cifar10, another image set of TensorFlow Datasets, or "
+        "a folder of image files (default: digits)",
+    )
+    group.add_argument(
+        "--data-dir",
+        metavar="DIR",
+        help="where TensorFlow Datasets keeps its sets (default: $TFDS_DATA_DIR, else "
+        "~/tensorflow_datasets)",
+    )
+    group.add_argument(
+        "--image-size",
+        nargs=2,
+        type=arguments.positive_integer,
+        metavar=("H", "W"),
+        help="resize all images to this height and width, in pixels (default: as they are)",
+    )
+    group.add_argument(
+        "--skip-broken",
+        action="store_true",
+        help="leave out files that can't be read instead of stopping (default: stop)",
+    )
+    group.add_argument(
+        "--limit",
+        type=arguments.positive_integer,
+        metavar="N",
+        help="train on the first N images only (default: all)",
+    )
+
+
+def _add_model_options(parser: argparse.ArgumentParser) -> None:
+    codes, latents = ONLY_FOR["vqvae"], ONLY_FOR["vae"]
+    group = parser.add_argument_group("model")
+    group.add_argument("--model", choices=MODELS, help="kind of model (default: vqvae)")
+    group.add_argument(
+        "--network",
+        choices=NETWORKS,
+        help="encoder and decoder (default: convolutional; dense where the images are small and "
+        "can't be halved)",
+    )
+    group.add_argument(
+        "--filters",
+        nargs="+",
+        type=arguments.positive_integer,
+        metavar="N",
+        help="filters of each strided layer of the encoder, each of which halves the image, or "
+        "units of the hidden layers of the dense network (default: by the image size, such as "
+        "32 64 for 28 x 28)",
+    )
+    group.add_argument(
+        "--latent-dim",
+        type=arguments.positive_integer,
+        metavar="N",
+        help="numbers in the latent vector; of a vqvae, in each code "
+        f"(default: {Settings.latent_dim})",
+    )
+    group = parser.add_argument_group("vqvae only")
+    group.add_argument(
+        "--codebook-size",
+        type=arguments.positive_integer,
+        metavar="N",
+        help=f"number of codes (default: {codes['codebook_size']})",
+    )
+    group.add_argument(
+        "--codebook",
+        choices=("ema", "gradient"),
+        help=f"how the codes learn: by moving averages or by gradient "
+        f"(default: {codes['codebook']})",
+    )
+    group.add_argument(
+        "--commitment",
+        type=arguments.not_negative_number,
+        metavar="X",
+        help=f"weight of the commitment loss (default: {codes['commitment']})",
+    )
+    group.add_argument(
+        "--estimator",
+        choices=("straight_through", "rotation_trick"),
+        help=f"how gradients pass the codes (default: {codes['estimator']})",
+    )
+    group.add_argument(
+        "--start",
+        choices=("kmeans", "random"),
+        help="where the codes start: on the centres of a k-means of latents, or at "
+        f"random (default: {codes['start']})",
+    )
+    group = parser.add_argument_group("vae only")
+    group.add_argument(
+        "--beta",
+        type=arguments.not_negative_number,
+        metavar="X",
+        help=f"weight of the KL divergence (default: {latents['beta']:g})",
+    )
+    group.add_argument(
+        "--kl-warmup-steps",
+        type=arguments.not_negative_integer,
+        metavar="N",
+        help=f"batches over which that weight rises from 0 (default: {latents['kl_warmup_steps']})",
+    )
+
+
+def _add_training_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("training")
+    group.add_argument(
+        "--epochs",
+        type=arguments.positive_integer,
+        metavar="N",
+        help="passes through the images, those before a --resume counted (default: "
+        f"{EPOCHS_OF_SMALL_SET} for fewer than {SMALL_SET:,} images, else {EPOCHS})",
+    )
+    group.add_argument(
+        "--batch-size",
+        type=arguments.positive_integer,
+        metavar="N",
+        help=f"images of a training step (default: {Settings.batch_size})",
+    )
+    group.add_argument(
+        "--learning-rate",
+        type=arguments.positive_number,
+        metavar="X",
+        help=f"step size of the optimizer, Adam (default: {Settings.learning_rate:g})",
+    )
+    group.add_argument(
+        "--mixed-precision",
+        choices=("float16", "bfloat16"),
+        help="compute in 16 bits, for accelerators that are fast at it (default: 32 bits)",
+    )
+    group.add_argument(
+        "--backend",
+        choices=BACKENDS,
+        help="what Keras runs on (default: $KERAS_BACKEND, else that of ~/.keras/keras.json, else "
+        "the first installed)",
+    )
+    group.add_argument(
+        "--seed",
+        type=arguments.not_negative_integer,
+        metavar="N",
+        help="seed of weights, order of images and samples (default: 0)",
+    )
+
+
+def _add_run_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("run")
+    group.add_argument(
+        "--out",
+        metavar="DIR",
+        help="run folder to write, new or empty (default: runs/MODEL-DATASET, numbered if there "
+        "is one)",
+    )
+    group.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on with the run in --out, with its settings; a larger --epochs extends it",
+    )
+    group.add_argument("--quiet", action="store_true", help="print nothing but warnings and errors")
+    group.add_argument("--debug", action="store_true", help="show the stack trace of an error")
+
+
+@dataclasses.dataclass
+class Run:
+    """A training run: what it does and where it is written."""
+
+    settings: Settings
+    folder: Path | None  # None until the default name is taken
+    config: dict[str, Any]  # empty for a new run
+    command: str
+    quiet: bool
+
+    def say(self, text: str) -> None:
+        """Prints what is going on, unless that is not wanted."""
+        if not self.quiet:
+            console.message(text)
+
+
+def run(given: dict[str, Any], args: list[str]) -> None:
+    """Runs the command.
+
+    Args:
+        given: The options that were given, by name.
+        args: The arguments as they were typed.
+
+    Raises:
+        ValueError: If the user made a mistake.
+        KeyboardInterrupt: After Ctrl-C, with a text that says what is kept.
+    """
+    command = shlex.join(["keras-vq", *args])
+    backend = given.get("backend")
+    run = _resumed_run(given, command) if given.get("resume") else _new_run(given, command)
+    # A run goes on with the backend that it began with: the others draw other random numbers.
+    backend = choose_backend(backend or run.config.get("backend"))
+    run.say(f"Starting Keras on {backend} ...")
+    try:
+        import_keras(given.get("debug", False))
+        _train(run, backend)
+    except KeyboardInterrupt:
+        if run.folder is None or not (run.folder / "config.json").exists():
+            raise KeyboardInterrupt("Stopped before training began; nothing is written.") from None
+        raise KeyboardInterrupt(_what_is_kept(run.folder)) from None
+
+
+def _new_run(given: dict[str, Any], command: str) -> Run:
+    folder = Path(given["out"]) if "out" in given else None
+    if folder is not None and folder.exists():
+        if not folder.is_dir():
+            raise ValueError(f"--out must be a folder; this is a file. Received: {folder}")
+        if not all(files.is_left_over(path) for path in folder.iterdir()):
+            raise ValueError(
+                f"The folder {folder} is not empty, and nothing in it is overwritten. Go on with "
+                f"the run in it: keras-vq train --resume --out {shlex.quote(str(folder))}, or give "
+                "another --out"
+            )
+    names = {field.name for field in dataclasses.fields(Settings)}
+    settings = Settings.from_options({k: v for k, v in given.items() if k in names})
+    return Run(settings, folder, {}, command, given.get("quiet", False))
+
+
+def _resumed_run(given: dict[str, Any], command: str) -> Run:
+    if "out" not in given:
+        raise ValueError("--resume needs the run folder: keras-vq train --resume --out DIR")
+    foreign = sorted(set(given) - _WITH_RESUME)
+    if foreign:
+        raise ValueError(
+            f"A resumed run has the settings of its config.json: leave out {option(foreign[0])}, "
+            "or start a new run"
+        )
+    folder = Path(given["out"])
+    if not (folder / "config.json").is_file():
+        raise ValueError(
+            f"There is no run to resume: no config.json in the folder. Received: {folder}"
+        )
+    config = files.read_json(folder / "config.json")
+    if not isinstance(config, dict):
+        raise ValueError(f"{folder / 'config.json'} is not the configuration of a run")
+    settings = Settings.from_json(config.get("settings"))
+    epochs = given.get("epochs", settings.epochs)
+    data_dir = given.get("data_dir", settings.data_dir)
+    settings = dataclasses.replace(settings, epochs=epochs, data_dir=data_dir)
+    return Run(settings, folder, config, command, given.get("quiet", False))
+
+
+def _train(run: Run, backend: str) -> None:
+    from keras_vq_cli import checkpoints, pipeline
+
+    run.settings = pipeline.with_whole_path(run.settings)
+    train, test = pipeline.load_images(run.settings, progress=not run.quiet)
+    asked_network = run.settings.network
+    run.settings = run.settings.completed(train.image_shape, len(train))
+    if run.settings.network == "dense" and asked_network is None:
+        height, width, _ = train.image_shape
+        run.say(f"Images of {height} x {width} can't be halved: taking the dense network.")
+    _check_same_images(run, train)
+
+    model_file = None if run.folder is None else run.folder / "model.keras"
+    history: History = []
+    if run.config and model_file is not None and model_file.exists():
+        model, history = checkpoints.load(model_file)
+    else:
+        model = pipeline.build_model(run.settings, train.image_shape)
+    if _is_finished(run, len(history)):
+        return
+    folder = _write_config(run, backend, train, test)
+    if history:
+        run.say(f"Going on after epoch {len(history)}.")
+        checkpoints.write_history(history, folder / "history.csv")
+    elif run.settings.start is not None:
+        pipeline.start_codes(model, run.settings, train)
+    run.say(f"Training a {run.settings.model} on {len(train):,} images of {train.name} in {folder}")
+    _fit(run, folder, model, history, train, test)
+
+    run.say(f"Measuring on {len(test):,} test images ...")
+    metrics = _write_results(run.settings, folder, model, history, test)
+    if not run.quiet:
+        console.result(_table(run.settings, metrics))
+        console.result(_where_to_look(folder, run.settings))
+
+
+def _check_same_images(run: Run, train: ImageDataset) -> None:
+    now = {"image_shape": list(train.image_shape), "train_images": len(train)}
+    before = {name: run.config.get(name) for name in now}
+    if run.config and now != before:
+        raise ValueError(
+            "The images are not those that the run began with, so that it can't go on: start a "
+            f"new run. Received: {now}, before: {before}"
+        )
+
+
+def _is_finished(run: Run, done: int) -> bool:
+    assert run.settings.epochs is not None
+    if not done:
+        return False
+    if run.settings.epochs < done:
+        raise ValueError(
+            f"The run already has {done} epochs: give a larger --epochs to go on. "
+            f"Received: --epochs {run.settings.epochs}"
+        )
+    assert run.folder is not None
+    metrics = run.folder / "metrics.json"
+    if run.settings.epochs > done or not metrics.exists():
+        return False
+    if files.read_json(metrics).get("epochs") != done:
+        return False
+    run.say(
+        f"Nothing left to do: {run.folder} has all of its {done} epochs. Give a larger --epochs "
+        "to go on."
+    )
+    return True
+
+
+def _write_config(run: Run, backend: str, train: ImageDataset, test: ImageDataset) -> Path:
+    if run.folder is None:
+        name = train.name.replace("/", "-").replace(":", "-")
+        run.folder = _new_folder(Path("runs"), f"{run.settings.model}-{name}")
+    run.folder.mkdir(parents=True, exist_ok=True)
+    files.remove_left_overs(run.folder)
+    config = {
+        "settings": run.settings.to_json(),
+        "dataset": train.name,
+        "image_shape": list(train.image_shape),
+        "train_images": len(train),
+        "test_images": len(test),
+        "backend": backend,
+        "versions": {
+            "python": platform.python_version(),
+            **{name: _version(name) for name in ("keras-vq", "keras", "numpy", backend)},
+        },
+        "command": run.config.get("command", run.command),
+        "resumed_by": [*run.config.get("resumed_by", []), *([run.command] if run.config else [])],
+    }
+    files.write_json(run.folder / "config.json", config)
+    return run.folder
+
+
+def _new_folder(parent: Path, name: str) -> Path:
+    number = 1
+    while True:
+        folder = parent / (name if number == 1 else f"{name}-{number}")
+        try:
+            # Made at once, so that two runs started together don't take the same one.
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            number += 1
+        else:
+            return folder
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # packages such as tensorflow-cpu go by another name
+        return None
+
+
+def _fit(
+    run: Run,
+    folder: Path,
+    model: keras.Model,
+    history: History,
+    train: ImageDataset,
+    test: ImageDataset,
+) -> None:
+    from keras_vq_cli.checkpoints import SaveEpochs
+    from keras_vq_cli.progress import TrainingProgress
+
+    settings, done = run.settings, len(history)
+    assert settings.epochs is not None
+    if done == settings.epochs:
+        return
+    batches = train.batches(settings.batch_size, shuffle=True, seed=settings.seed, first_epoch=done)
+    validation = test.take(_VALIDATION_IMAGES).batches(settings.batch_size)
+    callbacks: list[Any] = [SaveEpochs(folder, history)]
+    options = {
+        "validation_data": validation,
+        "initial_epoch": done,
+        "epochs": settings.epochs,
+        "verbose": 0,
+    }
+    try:
+        if run.quiet:
+            model.fit(batches, callbacks=callbacks, **options)
+            return
+        with TrainingProgress(settings.epochs, done, len(batches)) as progress:
+            model.fit(batches, callbacks=[*callbacks, progress], **options)
+    except ValueError as error:
+        if "no longer finite" not in str(error):
+            raise
+        kept = f"epoch {len(history)} is kept in {folder}" if history else "no epoch is kept"
+        raise ValueError(
+            f"Training has gone astray in epoch {len(history) + 1}: the loss is no longer finite "
+            f"({kept}). Start a new run with a lower --learning-rate. "
+            f"Received: --learning-rate {settings.learning_rate:g}"
+        ) from error
+
+
+def _write_results(
+    settings: Settings, folder: Path, model: keras.Model, history: History, test: ImageDataset
+) -> dict[str, Any]:
+    from keras_vq import plots
+    from keras_vq_cli.figures import test_figures
+
+    metrics = test_figures(model, test, settings.batch_size)
+    metrics["epochs"] = len(history)
+    metrics["train_seconds"] = sum(row["seconds"] for row in history)
+    images = test.take(_PICTURED).images
+    of = f"{settings.model} on {test.name}"
+    plots.plot_reconstructions(
+        images,
+        model.reconstruct(images, settings.batch_size),
+        folder / "reconstructions.png",
+        title=f"{of}: test images, PSNR {metrics['psnr']:.1f} dB",
+    )
+    if settings.model == "vae":
+        samples = model.generate(_SAMPLES, seed=settings.seed)
+        plots.plot_samples(samples, folder / "samples.png", title=f"{of}: new images")
+    curves = {name: [row[name] for row in history] for name in history[0]}
+    plots.plot_history(curves, folder / "history.png")
+    # Last, because it is by this file that a finished run is known.
+    files.write_json(folder / "metrics.json", metrics)
+    return metrics
+
+
+def _table(settings: Settings, metrics: dict[str, Any]) -> Any:
+    from rich.table import Table
+
+    table = Table(title=f"{settings.model} on {metrics['test_images']:,} test images")
+    table.add_column("figure")
+    table.add_column("value", justify="right")
+    table.add_column("meaning", style="dim")
+    for name, value in metrics.items():
+        if value is not None and name != "test_images":
+            text = f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+            table.add_row(name, text, _MEANINGS.get(name, ""))
+    return table
+
+
+_MEANINGS = {
+    "loss": "what training makes small",
+    "reconstruction_loss": "the part of the images",
+    "quantization_loss": "the part of the codes",
+    "kl_loss": "KL divergence, nats an image",
+    "perplexity": "codes that equal use would take",
+    "codebook_usage": "share of the codes in use",
+    "mse": "mean squared error of pixels in [0, 1]",
+    "psnr": "peak signal-to-noise ratio, dB",
+    "bits_per_image": "bits that the codes of an image take",
+    "parameters": "numbers that the model has learnt",
+    "epochs": "passes through the training images",
+    "train_seconds": "time of training, s",
+}
+
+
+def _where_to_look(folder: Path, settings: Settings) -> str:
+    samples = f"\n  {folder / 'samples.png'}  new images" if settings.model == "vae" else ""
+    return (
+        f"Look at:\n  {folder / 'reconstructions.png'}  originals above reconstructions{samples}"
+        f"\n  {folder / 'history.png'}  the loss by epoch"
+        f"\nYour own images: keras-vq reconstruct {shlex.quote(str(folder))} IMAGE ..."
+    )
+
+
+def _what_is_kept(folder: Path) -> str:
+    from keras_vq_cli.checkpoints import finished_epochs
+
+    done = finished_epochs(folder / "model.keras")
+    kept = f"{done} finished epoch{'s' if done > 1 else ''} kept" if done else "No epoch finished"
+    return (
+        f"Stopped. {kept} in {folder}. Go on with: keras-vq train --resume --out "
+        f"{shlex.quote(str(folder))}"
+    )

@@ -1,0 +1,47 @@
+"""Everything that must pass before a change lands: `nox` runs it all, `nox -s tests` the tests."""
+
+import nox
+
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.reuse_existing_virtualenvs = True
+nox.options.error_on_missing_interpreters = True
+
+BACKENDS = ("tensorflow", "jax", "torch")
+# All three in one environment: files are carried from each backend to the others.
+# PyTorch is pinned, because the newest one draws in gigabytes of CUDA packages.
+REQUIREMENTS = ("-e", ".[dev,tensorflow,jax]", "torch==2.13.0")
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style, types and which room may import which."""
+    session.install(*REQUIREMENTS)
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("mypy")
+    session.run("lint-imports")
+
+
+@nox.session
+@nox.parametrize("backend", BACKENDS)
+def tests(session: nox.Session, backend: str) -> None:
+    """Tests and examples of docstrings on one backend, with coverage."""
+    session.install(*REQUIREMENTS)
+    session.run(
+        "pytest",
+        *("--numprocesses=2", "--dist=worksteal", "--cov", "--cov-report=", "--durations=5"),
+        *session.posargs,
+        env={
+            "KERAS_BACKEND": backend,
+            "TF_CPP_MIN_LOG_LEVEL": "3",
+            "COVERAGE_FILE": f".coverage.{backend}",
+        },
+    )
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """What the tests of the three backends together have run."""
+    session.install("coverage[toml]")
+    session.run("coverage", "combine")
+    session.run("coverage", "report", "--skip-covered", "--fail-under=90")

@@ -1,0 +1,1 @@
+"""Scripts that show what the models do; run one by `python -m recipes.NAME`."""

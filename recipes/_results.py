@@ -1,0 +1,69 @@
+"""What every recipe does with its figures: a table on the screen, a file in `recipes/results/`."""
+
+import json
+import os
+import platform
+import sys
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+import keras_vq
+
+FOLDER = Path(__file__).parent / "results"
+
+
+class Stopwatch:
+    """Seconds since it was made."""
+
+    def __init__(self) -> None:
+        self.started = time.perf_counter()
+
+    def seconds(self) -> float:
+        return round(time.perf_counter() - self.started, 1)
+
+
+def mean_squared_error(images: np.ndarray, reconstructions: np.ndarray) -> float:
+    """Mean squared error of pixels in [0, 1], reconstructions clipped to that range."""
+    return float(np.square(images - np.clip(reconstructions, 0.0, 1.0), dtype="float64").mean())
+
+
+def results_folder() -> Path:
+    """Where figures and pictures go: `recipes/results`, or KERAS_VQ_RESULTS."""
+    folder = Path(os.environ.get("KERAS_VQ_RESULTS", FOLDER))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def save(name: str, figures: dict[str, object], seed: int, stopwatch: Stopwatch) -> None:
+    """Prints figures as a table, and keeps them with how they were made.
+
+    Args:
+        name: Name of the recipe; the file is `NAME.json`.
+        figures: What was measured, by name.
+        seed: The seed.
+        stopwatch: Started with the recipe.
+    """
+    record = {
+        "command": f"python -m recipes.{name} {' '.join(sys.argv[1:])}".strip(),
+        "figures": figures,
+        "seed": seed,
+        "seconds": stopwatch.seconds(),
+        "backend": keras.backend.backend(),
+        "versions": {"keras": keras.__version__, "keras_vq": keras_vq.__version__},
+        "machine": f"{os.cpu_count()} cores, {platform.machine()}, no accelerator used",
+    }
+    path = results_folder() / f"{name}.json"
+    beside = path.with_suffix(".json.part")
+    beside.write_text(json.dumps(record, indent=2) + "\n")
+    beside.replace(path)
+
+    table = Table("figure", "value", title=record["command"])
+    for key, value in figures.items():
+        table.add_row(key, f"{value:.6g}" if isinstance(value, float) else str(value))
+    Console().print(table)
+    Console().print(f"{record['seconds']:.0f} s, seed {seed}, written to {path}")

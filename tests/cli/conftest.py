@@ -1,0 +1,58 @@
+"""The command in this process, in an empty folder, with a cache of its own."""
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import keras
+import pytest
+from tiny_run import TINY_CODES
+
+from keras_vq_cli.main import main
+
+
+class Result(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture(scope="session")
+def cache_folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def environment(monkeypatch, cache_folder):
+    """What subprocesses get: this backend, a cache of their own, a terminal wide enough."""
+    monkeypatch.setenv("KERAS_BACKEND", keras.config.backend())
+    monkeypatch.setenv("KERAS_VQ_CACHE", str(cache_folder))
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]), prepend=os.pathsep)
+    return os.environ
+
+
+@pytest.fixture
+def run(environment, monkeypatch, tmp_path, capsys):
+    """Runs the command in this process."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*args):
+        capsys.readouterr()
+        code = main([str(arg) for arg in args])
+        result = Result(code, *capsys.readouterr())
+        assert "Traceback" not in result.out + result.err
+        return result
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory, cache_folder):
+    """The folder of a small finished run of a VQ-VAE, not to be changed."""
+    folder = tmp_path_factory.mktemp("runs") / "finished"
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setenv("KERAS_BACKEND", keras.config.backend())
+        monkeypatch.setenv("KERAS_VQ_CACHE", str(cache_folder))
+        assert main(["train", *TINY_CODES, "--epochs", "2", "--quiet", "--out", str(folder)]) == 0
+    return folder

@@ -1,0 +1,155 @@
+"""What works before Keras is imported: help, version, mistakes, the choice of the backend."""
+
+import importlib.metadata
+import json
+import subprocess
+import sys
+import time
+
+import keras
+import pytest
+
+from keras_vq_cli import backend
+from keras_vq_cli.main import main
+
+
+@pytest.mark.parametrize(
+    "args", [["--help"], ["--version"], [], ["train", "--help"], ["reconstruct", "--help"]]
+)
+def test_help_and_version_take_no_half_second(environment, args):
+    command = [sys.executable, "-X", "importtime", "-m", "keras_vq_cli", *args]
+    seconds = []
+    # The best of three: other processes may hold one up.
+    for _ in range(3):
+        start = time.monotonic()
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        seconds.append(time.monotonic() - start)
+        if seconds[-1] < 0.5:
+            break
+    assert min(seconds) < 0.5
+    assert "keras-vq" in done.stdout
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "keras_vq_cli.main" in imported
+    assert not imported & {"keras", "keras_vq", "numpy", "rich", "matplotlib"}
+
+
+def test_the_entry_point_is_this_main():
+    (entry,) = importlib.metadata.entry_points(group="console_scripts", name="keras-vq")
+    assert entry.load() is main
+
+
+def test_help_names_every_option_with_its_default(run):
+    text = " ".join(run("train", "--help").out.split())
+    for option in ("--epochs", "--limit", "--image-size", "--kl-warmup-steps", "--resume"):
+        assert option in text
+    assert text.count("(default: ") == 23
+    assert "keras-vq train --resume --out" in text
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["train", "--epochs", "0"], "whole number of at least 1, received '0'"),
+        (["train", "--epochs", "ten"], "received 'ten'"),
+        (["train", "--learning-rate", "nan"], "number above 0, received 'nan'"),
+        (["train", "--learning-rate", "-1"], "above 0"),
+        (["train", "--beta", "inf", "--model", "vae"], "at least 0"),
+        (["train", "--seed", "-1"], "at least 0"),
+        (["train", "--model", "gan"], "invalid choice"),
+        (["train", "--nonsense"], "unrecognized arguments: --nonsense"),
+        (["train", "--beta", "2"], "--beta is an option of --model vae"),
+        (["train", "--model", "vae", "--codebook-size", "8"], "--model vqvae"),
+        (["train", "--resume"], "--resume needs the run folder"),
+        (["train", "--resume", "--out", "nowhere"], "no config.json"),
+        (["train", "--resume", "--out", "nowhere", "--seed", "3"], "leave out --seed"),
+        (["reconstruct", "nowhere", "a.png"], "no config.json"),
+        (["nonsense"], "invalid choice"),
+    ],
+)
+def test_a_mistake_is_one_message_and_code_2(run, args, message):
+    result = run(*args)
+    assert result.code == 2
+    assert result.out == ""
+    assert result.err.startswith("Error: ")
+    assert message in result.err
+
+
+def test_a_mistake_in_a_process_of_its_own(environment, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "keras_vq_cli", "train", "--beta", "2"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert done.stderr.startswith("Error: --beta")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_debug_shows_where_an_error_comes_from(run):
+    with pytest.raises(ValueError, match="--beta is an option"):
+        run("train", "--beta", "2", "--debug")
+
+
+class TestBackend:
+    @pytest.fixture(autouse=True)
+    def _no_keras(self, monkeypatch, tmp_path):
+        monkeypatch.delitem(sys.modules, "keras")
+        monkeypatch.setenv("KERAS_BACKEND", "")
+        monkeypatch.delenv("KERAS_BACKEND")
+        monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+        self.home = tmp_path
+        self.installed(monkeypatch, "tensorflow", "jax", "torch")
+
+    def installed(self, monkeypatch, *names):
+        monkeypatch.setattr(backend, "find_spec", lambda name: name if name in names else None)
+
+    def configured(self, text):
+        (self.home / "keras.json").write_text(text)
+
+    def test_the_option_comes_first(self, monkeypatch):
+        monkeypatch.setenv("KERAS_BACKEND", "jax")
+        assert backend.choose_backend("torch") == "torch"
+        assert backend.os.environ["KERAS_BACKEND"] == "torch"
+
+    def test_then_the_variable(self, monkeypatch):
+        monkeypatch.setenv("KERAS_BACKEND", "jax")
+        self.configured(json.dumps({"backend": "torch"}))
+        assert backend.choose_backend(None) == "jax"
+
+    def test_then_the_file(self):
+        self.configured(json.dumps({"backend": "torch"}))
+        assert backend.choose_backend(None) == "torch"
+
+    @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"backend": "numpy"}'])
+    def test_then_the_first_installed(self, monkeypatch, text):
+        self.configured(text)
+        self.installed(monkeypatch, "jax", "torch")
+        assert backend.choose_backend(None) == "jax"
+
+    def test_a_configured_one_that_is_missing_is_passed_over(self, monkeypatch):
+        self.configured(json.dumps({"backend": "tensorflow"}))
+        self.installed(monkeypatch, "torch")
+        assert backend.choose_backend(None) == "torch"
+
+    def test_none_installed(self, monkeypatch):
+        self.installed(monkeypatch)
+        with pytest.raises(ValueError, match=r'pip install "keras-vq\[tensorflow\]"'):
+            backend.choose_backend(None)
+
+    def test_the_asked_one_is_missing(self, monkeypatch):
+        self.installed(monkeypatch, "jax")
+        with pytest.raises(ValueError, match=r'pip install "keras-vq\[torch\]"'):
+            backend.choose_backend("torch")
+
+    def test_an_unknown_one(self, monkeypatch):
+        monkeypatch.setenv("KERAS_BACKEND", "theano")
+        with pytest.raises(ValueError, match="theano"):
+            backend.choose_backend(None)
+
+
+def test_keras_on_another_backend_is_noticed(environment):
+    other = "jax" if keras.config.backend() != "jax" else "torch"
+    with pytest.raises(ValueError, match="already running"):
+        backend.choose_backend(other)

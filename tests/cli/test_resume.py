@@ -1,0 +1,201 @@
+"""A run that was stopped, however it was stopped, goes on as if it had not been."""
+
+import csv
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from tiny_run import TINY, TINY_CODES
+
+import keras_vq
+from keras_vq_cli import checkpoints
+
+VAE = ["--model", "vae", "--network", "dense", *TINY, "--kl-warmup-steps", "10"]
+# A process whose Ctrl-C is not ignored, as it is in those that a shell starts in the background.
+START = (
+    "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "from keras_vq_cli.main import main; sys.exit(main(sys.argv[1:]))"
+)
+
+
+def terms(folder):
+    """The table of the history without the time, which differs from run to run."""
+    with open(folder / "history.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    return [{name: float(row[name]) for name in row if name != "seconds"} for row in rows]
+
+
+def figures_of(folder):
+    figures = json.loads((folder / "metrics.json").read_text())
+    return {k: v for k, v in figures.items() if v is not None and k != "train_seconds"}
+
+
+def assert_same_run(one, other):
+    assert len(terms(one)) == len(terms(other))
+    for have, want in zip(terms(one), terms(other), strict=True):
+        assert have == pytest.approx(want, rel=1e-3, abs=1e-5)
+    assert figures_of(one) == pytest.approx(figures_of(other), rel=1e-3)
+    models = [checkpoints.load(folder / "model.keras")[0] for folder in (one, other)]
+    for have, want in zip(*(model.variables for model in models), strict=True):
+        np.testing.assert_allclose(np.asarray(have), np.asarray(want), rtol=1e-2, atol=1e-4)
+
+
+def start(folder, *options):
+    return subprocess.Popen(
+        [sys.executable, "-c", START, "train", *options, "--out", str(folder)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for_epochs(process, folder, epochs):
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        table = folder / "history.csv"
+        if table.exists() and len(table.read_text().splitlines()) > epochs:
+            return
+        time.sleep(0.01)
+    raise AssertionError(f"no epoch in time: {process.communicate(timeout=10)}")
+
+
+def test_resumed_equals_uninterrupted(run, tmp_path):
+    """For a VAE, whose samples need the random generator's state; a VQ-VAE is killed below."""
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert run("train", *VAE, "--epochs", 4, "--out", whole).code == 0
+    assert run("train", *VAE, "--epochs", 2, "--out", parts).code == 0
+    result = run("train", "--resume", "--epochs", 4, "--out", parts)
+    assert result.code == 0
+    assert "Going on after epoch 2." in result.err
+    assert_same_run(parts, whole)
+    config = json.loads((parts / "config.json").read_text())
+    assert config["settings"]["epochs"] == 4
+    assert config["command"].endswith(f"--epochs 2 --out {parts}")
+    assert config["resumed_by"] == [f"keras-vq train --resume --epochs 4 --out {parts}"]
+
+
+def test_random_states_are_part_of_a_checkpoint(tmp_path):
+    encoder, decoder = keras_vq.networks.dense((8, 8, 1), units=(8,), latent_dim=2)
+    model = keras_vq.VAE(encoder, decoder, latent_dim=2, seed=3)
+    model.compile("adam")
+    images = np.random.default_rng(0).random((8, 8, 8, 1), "float32")
+    model.fit(images, epochs=1, verbose=0)
+    checkpoints.save(model, [], tmp_path / "model.keras")
+    loaded, _ = checkpoints.load(tmp_path / "model.keras")
+    states = [
+        [np.asarray(v).tolist() for v in each.variables if v.name == "seed_generator_state"]
+        for each in (model, loaded)
+    ]
+    assert states[0] == states[1]
+    assert states[0][0][1] > 0
+
+
+def test_killed_then_resumed(run, tmp_path):
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    process = start(killed, *TINY_CODES, "--epochs", "10000")
+    wait_for_epochs(process, killed, 2)
+    process.kill()
+    process.communicate()
+    done = checkpoints.finished_epochs(killed / "model.keras")
+    assert done >= 2
+    # What a kill in the middle of a write, and between two writes, leaves behind.
+    (killed / ".model.0.tmp.keras").write_bytes(b"half")
+    table = (killed / "history.csv").read_text().splitlines()[: done - 1]
+    (killed / "history.csv").write_text("\n".join(table) + "\n")
+
+    assert run("train", "--resume", "--epochs", done + 2, "--out", killed).code == 0
+    assert run("train", *TINY_CODES, "--epochs", done + 2, "--out", whole).code == 0
+    assert_same_run(killed, whole)
+    assert {path.name for path in killed.iterdir()} == {path.name for path in whole.iterdir()}
+
+
+def test_ctrl_c_keeps_what_is_done(environment, tmp_path):
+    folder = tmp_path / "a run"
+    process = start(folder, *VAE, "--epochs", "10000")
+    wait_for_epochs(process, folder, 1)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    done = checkpoints.finished_epochs(folder / "model.keras")
+    epochs = "epochs" if done > 1 else "epoch"
+    assert f"Stopped. {done} finished {epochs} kept in {folder}" in err
+    assert f"keras-vq train --resume --out '{folder}'" in err
+    assert not list(folder.glob(".*"))
+
+
+def test_ctrl_c_before_the_first_epoch(run, tmp_path, monkeypatch):
+    def interrupt(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("keras_vq.data.load", interrupt)
+        result = run("train", *TINY_CODES, "--out", "new")
+    assert result.code == 130
+    assert "nothing is written" in result.err
+    with monkeypatch.context() as patched:
+        patched.setattr("keras_vq_cli.pipeline.start_codes", interrupt)
+        result = run("train", *TINY_CODES, "--epochs", 1, "--out", "new")
+    assert result.code == 130
+    assert "No epoch finished" in result.err
+    assert run("train", "--resume", "--out", "new", "--quiet").code == 0
+    assert len(terms(tmp_path / "new")) == 1
+
+
+def test_a_finished_run_says_so(run, finished_run):
+    before = {path: path.stat().st_mtime_ns for path in finished_run.iterdir()}
+    result = run("train", "--resume", "--out", finished_run)
+    assert result.code == 0
+    assert "Nothing left to do" in result.err
+    assert {path: path.stat().st_mtime_ns for path in finished_run.iterdir()} == before
+
+
+def test_results_that_are_missing_are_made(run, finished_run, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(finished_run, folder)
+    figures = figures_of(folder)
+    (folder / "metrics.json").unlink()
+    (folder / "reconstructions.png").unlink()
+    assert run("train", "--resume", "--out", folder, "--quiet").code == 0
+    assert figures_of(folder) == pytest.approx(figures, rel=1e-4)
+    assert (folder / "reconstructions.png").exists()
+    assert terms(folder) == terms(finished_run)
+
+
+def test_what_can_not_be_resumed(run, finished_run, tmp_path):
+    def refused(change, *options):
+        folder = tmp_path / change.__name__
+        shutil.copytree(finished_run, folder)
+        change(folder)
+        result = run("train", "--resume", "--out", folder, *options)
+        assert result.code == 2
+        return result.err
+
+    def fewer_epochs(folder):
+        pass
+
+    def damaged_model(folder):
+        whole = (folder / "model.keras").read_bytes()
+        (folder / "model.keras").write_bytes(whole[: len(whole) // 2])
+
+    def damaged_config(folder):
+        (folder / "config.json").write_text("{")
+
+    def foreign_model(folder):
+        keras_vq.load_model(folder / "model.keras").save(folder / "model.keras")
+
+    def other_images(folder):
+        config = json.loads((folder / "config.json").read_text())
+        config["train_images"] = 95
+        (folder / "config.json").write_text(json.dumps(config))
+
+    assert "already has 2 epochs" in refused(fewer_epochs, "--epochs", 1)
+    assert "not a whole" in refused(damaged_model)
+    assert "not whole JSON" in refused(damaged_config)
+    assert "not written by keras-vq train" in refused(foreign_model)
+    assert "images are not those" in refused(other_images)

@@ -1,0 +1,4 @@
+"""Options of runs that take a second or two on every backend."""
+
+TINY = ["--limit", "96", "--batch-size", "32", "--filters", "8", "--latent-dim", "4"]
+TINY_CODES = [*TINY, "--codebook-size", "8"]

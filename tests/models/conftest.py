@@ -1,0 +1,22 @@
+"""The fitted models that the read-only tests share: compiling one takes seconds."""
+
+import pytest
+from cases import MODEL_CASES
+from checks import fit_case
+
+
+@pytest.fixture(scope="session")
+def images(digits):
+    return digits[:256]
+
+
+@pytest.fixture(scope="session")
+def held_out(digits):
+    # 96: batches of 64 leave a rest, so that batches don't all weigh the same.
+    return digits[256:352]
+
+
+@pytest.fixture(scope="session", params=MODEL_CASES, ids=lambda case: case.id)
+def fitted(request, images, held_out, tmp_path_factory):
+    case = request.param
+    return fit_case(case, images, held_out, tmp_path_factory.mktemp(case.id))

@@ -1,0 +1,234 @@
+"""What is wrong is said at once, with what to do, and leaves the model as it was."""
+
+import keras
+import numpy as np
+import pytest
+from checks import assert_same, weights_of
+from keras import layers
+
+import keras_vq
+
+
+@pytest.fixture(scope="module")
+def model():
+    encoder, decoder = keras_vq.networks.convolutional((8, 8, 1), filters=(8,), latent_dim=4)
+    model = keras_vq.VQVAE(encoder, keras_vq.VectorQuantizer(16), decoder)
+    model.compile("sgd")
+    return model
+
+
+@pytest.fixture
+def unspoilt(model):
+    """The model; after the test its weights must be those of before."""
+    before = weights_of(model)
+    yield model
+    assert_same(weights_of(model), before)
+    assert all(np.isfinite(weight).all() for weight in before)
+
+
+def with_pixel(images, value):
+    spoilt = images.copy()
+    spoilt[7, 3, 3, 0] = value
+    return spoilt
+
+
+BAD_FITS = {
+    "three channels": (
+        lambda x: (np.repeat(x, 3, axis=-1), None),
+        r"`x` must have the shape \(n, 8, 8, 1\).*3 channels, not 1",
+    ),
+    "another size": (
+        lambda x: (x[:, :4], None),
+        r"\(n, 8, 8, 1\).*Received: shape \(256, 4, 8, 1\)",
+    ),
+    "no channel axis": (lambda x: (x[..., 0], None), r"add a channel axis \(images\[..., None\]\)"),
+    "NaN in x": (lambda x: (with_pixel(x, np.nan), None), "`x`.*NaN.*leave out.*first at index 7"),
+    "infinity in x": (lambda x: (with_pixel(x, np.inf), None), "`x`.*infinite.*first at index 7"),
+    "NaN in y": (lambda x: (x, with_pixel(x, np.nan)), "`y`.*NaN.*first at index 7"),
+    "infinity in y": (lambda x: (x, with_pixel(x, -np.inf)), "`y`.*infinite.*first at index 7"),
+    "no images": (
+        lambda x: (x[:0], None),
+        r"`x` holds no images: expected an array of shape \(n, ",
+    ),
+    "lengths": (lambda x: (x, x[:100]), "as many images as each other. Received: 256 and 100"),
+    "three channels in y": (
+        lambda x: (x, np.repeat(x, 3, axis=-1)),
+        r"`y` must have the shape \(n, 8, 8, 1\) that the decoder makes.*3 channels",
+    ),
+    "one colour": (lambda x: (np.zeros_like(x), None), "all one colour.*give `data_variance`"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_FITS)
+def test_fit(name, unspoilt, images):
+    make, text = BAD_FITS[name]
+    with pytest.raises(ValueError, match=text):
+        unspoilt.fit(*make(images), verbose=0)
+
+
+class Batches(keras.utils.PyDataset):
+    def __init__(self, *arrays, length=1):
+        super().__init__()
+        self.arrays, self.length = arrays, length
+
+    def __len__(self):
+        return self.length
+
+    def __getitem__(self, index):
+        return self.arrays
+
+
+def test_fit_on_an_empty_data_set(unspoilt, images):
+    with pytest.raises(ValueError, match=r"`x` holds no images. Received: an empty data set"):
+        unspoilt.fit(Batches(images, length=0), verbose=0)
+
+
+def test_target_of_a_data_set_that_would_be_stretched(images):
+    # One channel of output against three of the target would broadcast without a word.
+    model = keras_vq.Autoencoder(*keras_vq.networks.dense((8, 8, 1), units=(8,), latent_dim=2))
+    model.compile("sgd")
+    before = weights_of(model)
+    with pytest.raises(ValueError, match=r"\(n, 8, 8, 1\) that the decoder makes"):
+        model.fit(Batches(images, np.repeat(images, 3, axis=-1)), verbose=0)
+    assert_same(weights_of(model), before)
+
+
+@pytest.mark.parametrize(
+    "method", ["encode", "reconstruct", "encode_to_codes", "evaluate", "predict"]
+)
+def test_methods_given_images_of_another_shape(method, unspoilt, images):
+    arguments = {"verbose": 0} if method in ("evaluate", "predict") else {}
+    # `predict` is Keras's own, and so are its words.
+    text = "incompatible" if method == "predict" else "8, 8, 1"
+    bad_images = [np.repeat(images, 3, axis=-1), images[:, :4]]
+    for bad in bad_images[: 1 if method == "predict" else 2]:
+        with pytest.raises(ValueError, match=text):
+            getattr(unspoilt, method)(bad, **arguments)
+
+
+@pytest.mark.parametrize("method", ["encode", "reconstruct", "encode_to_codes"])
+def test_methods_given_no_images(method, unspoilt, images):
+    with pytest.raises(ValueError, match=r"at least one row. Received: shape \(0, 8, 8, 1\)"):
+        getattr(unspoilt, method)(images[:0])
+    with pytest.raises(ValueError, match="`batch_size` must be a whole number of at least 1"):
+        getattr(unspoilt, method)(images, batch_size=0)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int64", "float32"])
+def test_images_of_eight_bits(dtype, images):
+    model = keras_vq.Autoencoder(*keras_vq.networks.dense((8, 8, 1), units=(8,), latent_dim=2))
+    model.compile(keras.optimizers.SGD(0.0))
+    with pytest.warns(UserWarning, match=r"values up to 255.*in \[0, 1\].*Divide 8-bit") as caught:
+        model.fit(np.rint(images * 255).astype(dtype), verbose=0)
+    assert caught[0].filename == __file__
+
+
+def test_loss_that_is_lost(images, tmp_path):
+    model = keras_vq.Autoencoder(
+        *keras_vq.networks.dense((8, 8, 1), units=(8,), latent_dim=2, output_activation=None)
+    )
+    model.compile(keras.optimizers.SGD(1e20))
+    model.save(tmp_path / "last.keras")
+    epochs = []
+    callbacks = [
+        keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: epochs.append(epoch)),
+        keras.callbacks.ModelCheckpoint(tmp_path / "last.keras"),
+    ]
+    with pytest.raises(ValueError, match=r"lower the learning rate.*Received: loss .* in epoch 1$"):
+        model.fit(images, epochs=3, verbose=0, callbacks=callbacks)
+    assert epochs == [0]
+    # The message sends one back to a checkpoint: it must not hold the lost weights.
+    saved = keras_vq.load_model(tmp_path / "last.keras")
+    assert all(np.isfinite(weight).all() for weight in weights_of(saved))
+
+
+def test_parts_that_are_none():
+    encoder, decoder = keras_vq.networks.dense((8, 8, 1), units=(8,), latent_dim=2)
+    for parts, text in [
+        (
+            (len, decoder),
+            "`encoder` must be a Keras layer or model. Received: <built-in function len>",
+        ),
+        ((encoder, None), "`decoder` must be a Keras layer or model. Received: None"),
+    ]:
+        with pytest.raises(ValueError, match=text):
+            keras_vq.Autoencoder(*parts)
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        keras_vq.Autoencoder,
+        lambda encoder, decoder: keras_vq.VQVAE(encoder, keras_vq.VectorQuantizer(16), decoder),
+    ],
+    ids=["autoencoder", "vqvae"],
+)
+def test_decoder_that_takes_other_latents(build):
+    encoder, _ = keras_vq.networks.convolutional((8, 8, 1), filters=(8,), latent_dim=4)
+    _, decoder = keras_vq.networks.convolutional((8, 8, 1), filters=(8,), latent_dim=6)
+    with pytest.raises(ValueError, match=r"`latents` must have the shape \(n, 4, 4, 6\)"):
+        build(encoder, decoder)
+
+
+def test_unbuilt_model(images):
+    encoder = keras.Sequential([layers.Conv2D(4, 2, 2)])
+    decoder = keras.Sequential([layers.Conv2DTranspose(1, 2, 2)])
+    model = keras_vq.VQVAE(encoder, keras_vq.VectorQuantizer(16), decoder)
+    for call in (
+        lambda: model.encode(images),
+        lambda: model.reconstruct(images),
+        lambda: model.interpolate(images, images),
+        lambda: model.encode_to_codes(images),
+        lambda: model.decode_codes(np.zeros((1, 4, 4), "int32")),
+        lambda: model.adapt(images),
+    ):
+        with pytest.raises(
+            ValueError, match=r"fit it, or call it on a batch. Received: an unbuilt model"
+        ):
+            call()
+
+
+# --- files
+
+
+@pytest.fixture(scope="module")
+def file(model, tmp_path_factory):
+    path = tmp_path_factory.mktemp("file") / "model.keras"
+    model.save(path)
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.99, 0.9999])
+def test_file_cut_short(share, file, tmp_path):
+    path = tmp_path / "cut.keras"
+    path.write_bytes(file[: int(share * len(file))])
+    with pytest.raises(
+        ValueError, match=r"not a whole `.keras` file.*Copy it again.*Received: a file of"
+    ):
+        keras_vq.load_model(path)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.2, 0.5, 0.8])
+def test_file_with_a_damaged_stretch(share, file, tmp_path):
+    path = tmp_path / "damaged.keras"
+    start = int(share * len(file))
+    path.write_bytes(file[:start] + b"\xff" * 64 + file[start + 64 :])
+    with pytest.raises(ValueError, match=r"not a whole `.keras` file"):
+        keras_vq.load_model(path)
+
+
+def test_file_of_another_kind(tmp_path):
+    import zipfile
+
+    with zipfile.ZipFile(tmp_path / "other.keras", "w") as archive:
+        archive.writestr("readme.txt", "no model")
+    with pytest.raises(ValueError, match=r"not a whole `.keras` file"):
+        keras_vq.load_model(tmp_path / "other.keras")
+
+
+def test_no_file(tmp_path):
+    for path in (tmp_path / "none.keras", str(tmp_path)):
+        with pytest.raises(
+            ValueError, match=r"Expected the path of a `.keras` file. Received: no file at"
+        ):
+            keras_vq.load_model(path)

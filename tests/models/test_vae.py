@@ -1,0 +1,228 @@
+"""The variational autoencoder, against the closed forms of its terms."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+
+import keras_vq
+
+
+def build(**arguments):
+    keras.utils.set_random_seed(3)
+    encoder, decoder = keras_vq.networks.dense((8, 8, 1), units=(16,), latent_dim=3)
+    model = keras_vq.VAE(encoder, decoder, **{"latent_dim": 3, **arguments})
+    model.compile(keras.optimizers.Adam(1e-3))
+    return model
+
+
+def set_posterior(model, mean, variance):
+    """Makes the posterior of every image the same Gaussian."""
+    for head, value in ((model.mean, mean), (model.log_variance, np.log(variance))):
+        head.kernel.assign(np.zeros(head.kernel.shape))
+        head.bias.assign(np.array(value, "float32"))
+
+
+def number(tensor):
+    return float(ops.convert_to_numpy(tensor))
+
+
+MEAN, VARIANCE = np.array([0.0, 1.5, -2.0]), np.array([1.0, 0.25, 3.0])
+# KL(N(m, v) || N(0, 1)) = (m² + v - 1 - log v) / 2, one latent after the other.
+KL = np.array([0.0, (2.25 + 0.25 - 1 + np.log(4)) / 2, (4.0 + 3.0 - 1 - np.log(3)) / 2])
+
+
+@pytest.fixture(scope="module")
+def logs(images):
+    """Logs of one evaluation, with no weight on chance: a narrow posterior."""
+    model = build(beta=2.5)
+    set_posterior(model, MEAN, [1e-12] * 3)
+    return model, model.evaluate(images, verbose=0, return_dict=True)
+
+
+def test_terms_are_those_of_the_evidence_lower_bound(logs, images):
+    model, logs = logs
+    x = images.astype("float64")
+    p = np.clip(model.reconstruct(images).astype("float64"), 1e-7, 1 - 1e-7)
+    likelihood = (x * np.log(p) + (1 - x) * np.log(1 - p)).sum(axis=(1, 2, 3)).mean()
+    kl = 0.5 * (MEAN**2 + 1e-12 - 1 - np.log(1e-12)).sum()
+    assert logs["reconstruction_loss"] == pytest.approx(-likelihood, rel=1e-5)
+    assert logs["kl_loss"] == pytest.approx(kl, rel=1e-5)
+    assert logs["loss"] == pytest.approx(-likelihood + 2.5 * kl, rel=1e-5)
+
+
+def test_kl_is_the_closed_form(images):
+    model = build()
+    set_posterior(model, MEAN, VARIANCE)
+    outputs = model(images)
+    assert number(model.loss_terms(outputs)["kl_loss"]) == pytest.approx(KL.sum(), rel=1e-5)
+    assert number(model.latent_loss(outputs)) == pytest.approx(KL.sum(), rel=1e-5)
+    set_posterior(model, [0, 0, 0], [1, 1, 1])
+    assert number(model.loss_terms(model(images))["kl_loss"]) == pytest.approx(0, abs=1e-5)
+
+
+def test_kl_of_a_map_of_latents_sums_over_positions(images):
+    encoder, decoder = keras_vq.networks.convolutional((8, 8, 1), filters=(8,), latent_dim=4)
+    model = keras_vq.VAE(encoder, decoder, latent_dim=4)
+    set_posterior(model, [1.0, 0, 0, 0], [1, 1, 1, 1])
+    # Mean 1 costs half a nat, at each of 4 x 4 positions.
+    assert number(model.latent_loss(model(images[:8]))) == pytest.approx(8.0, rel=1e-5)
+    assert model.generate(2, seed=0).shape == (2, 8, 8, 1)
+
+
+def test_free_bits_leave_small_divergences_uncounted(images):
+    model = build(free_bits=1.2, beta=2.0)
+    set_posterior(model, MEAN, VARIANCE)
+    outputs = model(images)
+    assert KL[0] < 1.2 < min(KL[1], KL[2])
+    expected = 2.0 * (1.2 + KL[1] + KL[2])
+    assert number(model.latent_loss(outputs)) == pytest.approx(expected, rel=1e-5)
+    # The log is the plain divergence.
+    assert number(model.loss_terms(outputs)["kl_loss"]) == pytest.approx(KL.sum(), rel=1e-5)
+
+
+def test_free_bits_are_of_the_batch_mean(images):
+    # One half of the batch costs 2 nats in a latent, the other half none: 1 nat on average.
+    model = build(free_bits=0.9)
+    mean = np.zeros((4, 3), "float32")
+    mean[:2] = 2.0
+    outputs = {
+        "mean": ops.convert_to_tensor(mean),
+        "log_variance": ops.zeros((4, 3)),
+    }
+    assert number(model.latent_loss(outputs)) == pytest.approx(3.0, rel=1e-5)
+
+
+def test_free_bits_stop_the_gradient(images):
+    # With no weight on the reconstruction, only the divergence would move the mean.
+    for free_bits, moves in ((100.0, False), (0.0, True)):
+        model = build(free_bits=free_bits)
+        set_posterior(model, MEAN, VARIANCE)
+        model.compile("sgd")
+        model.train_on_batch(images[:32], sample_weight=np.zeros(32))
+        moved = ops.convert_to_numpy(model.mean.bias) - MEAN
+        # The derivative of m² / 2, times the learning rate.
+        np.testing.assert_allclose(moved, -0.01 * MEAN if moves else 0 * MEAN, atol=1e-6)
+
+
+def test_warm_up_raises_the_weight_by_steps(images):
+    model = build(kl_warmup_steps=4, beta=3.0)
+    weights = []
+    for _ in range(6):
+        model.reset_metrics()
+        logs = model.train_on_batch(images[:32], return_dict=True)
+        weights.append((logs["loss"] - logs["reconstruction_loss"]) / logs["kl_loss"])
+    np.testing.assert_allclose(weights, [0.75, 1.5, 2.25, 3.0, 3.0, 3.0], rtol=2e-3)
+    # Evaluation has the weight of the last step, and counts none.
+    again = build(kl_warmup_steps=4, beta=3.0)
+    again.fit(images[:64], batch_size=32, verbose=0)
+    for _ in range(2):
+        logs = again.evaluate(images[:64], verbose=0, return_dict=True)
+        weight = (logs["loss"] - logs["reconstruction_loss"]) / logs["kl_loss"]
+        assert weight == pytest.approx(1.5, rel=2e-3)
+
+
+def test_warm_up_goes_on_after_loading(images, tmp_path):
+    model = build(kl_warmup_steps=4)
+    model.fit(images[:64], batch_size=32, verbose=0)
+    model.save(tmp_path / "model.keras")
+    again = keras_vq.load_model(tmp_path / "model.keras")
+    assert float(again.kl_weight()) == pytest.approx(0.5)
+
+
+def test_samples_have_the_mean_and_variance_of_the_posterior():
+    model = build()
+    set_posterior(model, MEAN, VARIANCE)
+    n = 20_000
+    latents = ops.convert_to_numpy(model(np.zeros((n, 8, 8, 1), "float32"))["latents"])
+    # Five standard errors; that of a variance is v √(2/n).
+    assert (np.abs(latents.mean(axis=0) - MEAN) < 5 * np.sqrt(VARIANCE / n)).all()
+    assert (np.abs(latents.var(axis=0) - VARIANCE) < 5 * VARIANCE * np.sqrt(2 / n)).all()
+    covariance = np.cov(latents.T / np.sqrt(VARIANCE)[:, None])
+    assert np.abs(covariance - np.diag(np.diag(covariance))).max() < 5 / np.sqrt(n)
+
+
+def test_decoder_of_another_dimension():
+    encoder, decoder = keras_vq.networks.dense((8, 8, 1), units=(16,), latent_dim=4)
+    with pytest.raises(ValueError, match=r"\(n, 4\) that the decoder takes.*Received.*3\)"):
+        keras_vq.VAE(encoder, decoder, latent_dim=3)
+
+
+def test_every_call_draws_anew_and_a_seed_draws_the_same(images):
+    first, second = build(seed=11), build(seed=11)
+    draws = [ops.convert_to_numpy(model(images)["latents"]) for model in (first, first, second)]
+    assert (draws[0] != draws[1]).all()
+    np.testing.assert_array_equal(draws[0], draws[2])
+    other = ops.convert_to_numpy(build(seed=12)(images)["latents"])
+    assert (draws[0] != other).all()
+    # In compiled inference as well.
+    predictions = [first.predict(images, verbose=0)["latents"] for _ in range(2)]
+    assert (predictions[0] != predictions[1]).all()
+
+
+def test_encode_gives_means(images):
+    model = build()
+    np.testing.assert_allclose(
+        model.encode(images), ops.convert_to_numpy(model(images)["mean"]), atol=1e-6
+    )
+
+
+class Identity(keras.Layer):
+    """A decoder whose images are the latents."""
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def call(self, latents):
+        return latents
+
+
+def test_generate_decodes_draws_of_the_prior():
+    encoder = keras.Sequential([keras.Input((8, 8, 1)), layers.Flatten()])
+    model = keras_vq.VAE(encoder, Identity(), latent_dim=3)
+    latents = model.generate(20_000, seed=0)
+    n = len(latents)
+    assert np.abs(latents.mean(axis=0)).max() < 5 / np.sqrt(n)
+    assert np.abs(latents.var(axis=0) - 1).max() < 5 * np.sqrt(2 / n)
+    # Fourth moment of the normal distribution: 3, its own variance 96.
+    assert np.abs((latents**4).mean(axis=0) - 3).max() < 5 * np.sqrt(96 / n)
+    assert np.abs(np.corrcoef(latents.T) - np.eye(3)).max() < 5 / np.sqrt(n)
+
+
+def test_generate_is_of_the_seed(fitted, images):
+    if fitted.case.id != "vae":
+        pytest.skip("a VAE's")
+    model = fitted.model
+    first = model.generate(6, seed=1)
+    np.testing.assert_array_equal(first, model.generate(6, seed=1))
+    # Batches change the images no more than rounding does.
+    np.testing.assert_allclose(first, model.generate(6, seed=1, batch_size=4), atol=1e-6)
+    assert np.abs(first - model.generate(6, seed=2)).max() > 0.01
+    assert np.abs(model.generate(6) - model.generate(6)).max() > 0.01
+    assert first.min() >= 0
+    assert first.max() <= 1
+    assert first.shape == (6, 8, 8, 1)
+
+
+def test_bad_arguments():
+    for arguments, text in [
+        ({"latent_dim": 0}, "`latent_dim` must be a whole number of at least 1. Received: 0"),
+        ({"latent_dim": 2.5}, "`latent_dim` must be a whole number"),
+        ({"beta": -1.0}, "`beta` must be a finite number of at least 0. Received: -1.0"),
+        ({"beta": float("nan")}, "`beta` must be a finite number"),
+        ({"free_bits": -0.1}, "`free_bits` must be a finite number of at least 0"),
+        ({"kl_warmup_steps": -1}, "`kl_warmup_steps` must be"),
+        ({"kl_warmup_steps": 2.5}, "`kl_warmup_steps` must be"),
+    ]:
+        with pytest.raises(ValueError, match=text):
+            build(**arguments)
+
+
+def test_generate_of_an_unbuilt_model():
+    encoder = keras.Sequential([layers.Flatten(), layers.Dense(4)])
+    decoder = keras.Sequential([layers.Dense(64), layers.Reshape((8, 8, 1))])
+    model = keras_vq.VAE(encoder, decoder, latent_dim=2)
+    with pytest.raises(ValueError, match="fit the model, or call it on a batch"):
+        model.generate(3)
+    with pytest.raises(ValueError, match="`n` must be a whole number of at least 1"):
+        build().generate(0)

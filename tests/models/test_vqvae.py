@@ -1,0 +1,203 @@
+"""The vector-quantized autoencoder: its codes, its codebook, and the variance of its data."""
+
+import keras
+import numpy as np
+import pytest
+from cases import MODEL_CASES
+from checks import assert_same, weights_of
+from keras import ops
+
+import keras_vq
+
+BUILD = {case.id: case.build for case in MODEL_CASES}
+
+
+def build(quantizer=None, **arguments):
+    encoder, decoder = keras_vq.networks.convolutional((8, 8, 1), filters=(8,), latent_dim=4)
+    model = keras_vq.VQVAE(encoder, quantizer or keras_vq.VectorQuantizer(16), decoder, **arguments)
+    model.compile(keras.optimizers.Adam(3e-3))
+    return model
+
+
+@pytest.fixture
+def vqvae(fitted):
+    if not isinstance(fitted.model, keras_vq.VQVAE):
+        pytest.skip("no VQVAE")
+    return fitted
+
+
+def test_codes_decode_to_the_reconstructions(vqvae):
+    model, images = vqvae.model, vqvae.held_out
+    codes = model.encode_to_codes(images)
+    assert codes.shape == (96, 4, 4)
+    assert codes.dtype == "int32"
+    assert codes.min() >= 0
+    assert codes.max() < 16
+    np.testing.assert_array_equal(model.decode_codes(codes), model.reconstruct(images))
+    np.testing.assert_array_equal(
+        model.encode_to_codes(images, batch_size=80), codes, "batches change codes"
+    )
+    # Codes of any whole type and from any holder.
+    expected = model.decode_codes(codes[:80])
+    for given in (
+        codes[:80].astype("uint8"),
+        ops.convert_to_tensor(codes[:80]),
+        codes[:80].tolist(),
+    ):
+        np.testing.assert_allclose(model.decode_codes(given), expected, atol=1e-6)
+
+
+def test_codes_are_the_nearest(vqvae):
+    model = vqvae.model
+    latents = ops.convert_to_numpy(model.encoder(vqvae.held_out)).astype("float64")
+    codebook = ops.convert_to_numpy(model.quantizer.codebook.codes()).astype("float64")
+    nearest = ((latents[..., None, :] - codebook) ** 2).sum(-1).argmin(-1)
+    np.testing.assert_array_equal(model.encode_to_codes(vqvae.held_out), nearest)
+    np.testing.assert_allclose(model.encode(vqvae.held_out), codebook[nearest], atol=1e-6)
+
+
+def test_code_of_minus_one_is_a_zero_latent(vqvae):
+    model = vqvae.model
+    masked = model.decode_codes(np.full((1, 4, 4), -1))
+    np.testing.assert_allclose(masked, model.decode(np.zeros((1, 4, 4, 4), "float32")), atol=1e-6)
+
+
+def test_interpolation_passes_through_codes(vqvae):
+    model, (start, end) = vqvae.model, (vqvae.held_out[:16], vqvae.held_out[16:32])
+    line = model.interpolate(start, end, steps=5)
+    latents = [ops.convert_to_numpy(model.encoder(images)) for images in (start, end)]
+    middle = 0.75 * latents[0] + 0.25 * latents[1]
+    codebook = ops.convert_to_numpy(model.quantizer.codebook.codes())
+    codes = ((middle[..., None, :] - codebook) ** 2).sum(-1).argmin(-1)
+    np.testing.assert_allclose(line[:, 1], model.decode_codes(codes, batch_size=80), atol=1e-6)
+
+
+@pytest.mark.parametrize("id", ["vqvae_ema", "vqvae_gradient"])
+def test_codebook_learns_in_fit(id, images):
+    # On JAX the losses of an inner layer read 0 outside its call, and its weights then stay.
+    model = BUILD[id]()
+    model.quantizer.codebook.restart = None
+    model.compile(keras.optimizers.Adam(3e-3))
+    before = ops.convert_to_numpy(model.quantizer.codebook.codes()).copy()
+    used = np.unique(model.encode_to_codes(images))
+    latents = ops.convert_to_numpy(model.encoder(images)).reshape(-1, 4)
+    distance = ((latents[:, None] - before) ** 2).sum(-1).min(-1).mean()
+    model.encoder.trainable = False
+    model.compile(keras.optimizers.Adam(3e-3))
+    model.fit(images, epochs=4, batch_size=64, verbose=0)
+    after = ops.convert_to_numpy(model.quantizer.codebook.codes())
+    moved = np.abs(after - before).max(axis=1)
+    assert (moved[used] > 1e-3).any()
+    # With the encoder frozen, codes can but move towards the latents.
+    assert ((latents[:, None] - after) ** 2).sum(-1).min(-1).mean() < 0.97 * distance
+
+
+@pytest.mark.parametrize("id", ["vqvae_ema", "vqvae_gradient"])
+def test_frozen_quantizer_stays(id, images):
+    model = BUILD[id]()
+    model.quantizer.trainable = False
+    model.compile(keras.optimizers.Adam(3e-3))
+    codebook, encoder = weights_of(model.quantizer), weights_of(model.encoder)
+    model.fit(images, batch_size=64, verbose=0)
+    assert_same(weights_of(model.quantizer), codebook)
+    assert all((a != b).any() for a, b in zip(weights_of(model.encoder), encoder, strict=True))
+
+
+@pytest.mark.parametrize("data_variance", [None, 0.5])
+def test_variance_of_the_data(data_variance, images, tmp_path):
+    model = build(data_variance=data_variance)
+    assert float(model.measured_variance) == (data_variance or 0.0)
+    targets = images[:, ::-1] * 0.7
+    model.fit(images, targets, batch_size=64, verbose=0)
+    expected = data_variance or targets.astype("float64").var()
+    assert float(model.measured_variance) == pytest.approx(expected, rel=1e-5)
+    # Neither a second fit nor a loaded model measures anew: losses go on comparing.
+    model.fit(images[:64], targets[:64] * 0.1, verbose=0)
+    assert float(model.measured_variance) == pytest.approx(expected, rel=1e-5)
+    model.save(tmp_path / "model.keras")
+    again = keras_vq.load_model(tmp_path / "model.keras")
+    assert again.data_variance == data_variance
+    again.prepare_fit(images[:64], targets[:64] * 0.1)
+    assert float(again.measured_variance) == pytest.approx(expected, rel=1e-5)
+
+
+def test_variance_of_many_rows_far_from_zero():
+    # More rows than are looked at together, and an offset that single precision would lose.
+    values = np.random.default_rng(0).normal(1000.0, 0.01, (5000, 2, 2, 1))
+    measured = keras_vq.models._images.variance(values)
+    assert measured == pytest.approx(values.var(), rel=1e-9)
+
+
+def test_variance_is_no_matter_of_a_loss_of_ones_own(images):
+    model = build()
+    model.compile("sgd", loss="mse")
+    model.prepare_fit(images, None)
+    assert float(model.measured_variance) == 0.0
+
+
+def test_adapt_puts_all_codes_to_use(images):
+    model = build(keras_vq.VectorQuantizer(keras_vq.EMACodebook(16, seed=0)))
+    assert len(np.unique(model.encode_to_codes(images))) < 16
+    latents = ops.convert_to_numpy(model.encoder(images))
+    distance = ((latents - model.encode(images)) ** 2).mean()
+    model.adapt(images)
+    codes = model.encode_to_codes(images)
+    assert len(np.unique(codes)) == 16
+    assert ((latents - model.encode(images)) ** 2).mean() < 0.2 * distance
+    # Centres of k-means are the means of their vectors, nearly so after ten iterations.
+    centres = np.stack([latents[codes == code].mean(axis=0) for code in range(16)])
+    codebook = ops.convert_to_numpy(model.quantizer.codebook.codes())
+    assert np.abs(centres - codebook).max() < 0.1 * latents.std()
+
+    model.adapt(images, start="first")
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(model.quantizer.codebook.codes()),
+        latents.reshape(-1, 4)[:16],
+        atol=1e-6,
+    )
+
+
+def test_restart_brings_dead_codes_to_use(images):
+    model = BUILD["vqvae_ema"]()
+    model.compile(keras.optimizers.Adam(3e-3))
+    before = model.evaluate(images, verbose=0, return_dict=True)["codebook_usage"]
+    model.fit(images, epochs=2, batch_size=64, verbose=0)
+    after = model.evaluate(images, verbose=0, return_dict=True)["codebook_usage"]
+    assert before < 0.7 < after
+
+
+def test_bad_codes(vqvae):
+    model = vqvae.model
+    for codes, text in [
+        (
+            np.full((1, 4, 4), 16),
+            r"integers from 0 to 15 \(or -1\). Received: int64 values, 16 to 16",
+        ),
+        (np.full((1, 4, 4), -2), "integers from 0 to 15"),
+        (np.zeros((1, 4, 4), "float32"), "integers from 0 to 15.*Received: float32"),
+        (np.full((1, 4, 4), True), "integers from 0 to 15.*Received: bool"),
+        (np.zeros((0, 4, 4), "int32"), "at least one row"),
+    ]:
+        with pytest.raises(ValueError, match=text):
+            model.decode_codes(codes)
+
+
+def test_bad_arguments():
+    for build_bad, text in [
+        (
+            lambda: keras_vq.VectorQuantizer(0),
+            "`codebook_size` must be a whole number of at least 1",
+        ),
+        (
+            lambda: keras_vq.VectorQuantizer(8, commitment=-1),
+            "`commitment` must be a finite number",
+        ),
+        (
+            lambda: build(quantizer=keras.layers.Dense(4)),
+            "`quantizer` must be a keras_vq Quantizer",
+        ),
+        (lambda: build(data_variance=0.0), "`data_variance` must be a finite number above 0"),
+        (lambda: build(data_variance=-1.0), "`data_variance` must be a finite number above 0"),
+    ]:
+        with pytest.raises(ValueError, match=text):
+            build_bad()

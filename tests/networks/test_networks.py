@@ -1,0 +1,171 @@
+"""Shapes, parameters and pixels of the builders of networks."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+
+import keras_vq
+from keras_vq import networks
+
+SHAPES = [(8, 8, 1), (12, 20, 3), (4, 16, 2)]
+
+
+def run(pair, shape):
+    images = np.random.default_rng(0).random((2, *shape), "float32")
+    latents = pair.encoder(images)
+    return tuple(latents.shape), ops.convert_to_numpy(pair.decoder(latents))
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("latent_dim", [5, None])
+@pytest.mark.parametrize("build", [networks.convolutional, networks.residual_convolutional])
+def test_maps(build, latent_dim, shape):
+    pair = build(shape, filters=(6, 7), latent_dim=latent_dim)
+    latents, images = run(pair, shape)
+    assert latents == (2, shape[0] // 4, shape[1] // 4, latent_dim or 7)
+    assert pair.encoder.output_shape[1:] == pair.decoder.input_shape[1:] == latents[1:]
+    assert images.shape == (2, *shape)
+    assert images.dtype == "float32"
+    assert images.min() >= 0
+    assert images.max() <= 1
+
+
+@pytest.mark.parametrize("shape", [*SHAPES, (7, 5, 3)], ids=str)
+def test_dense(shape):
+    latents, images = run(networks.dense(shape, units=(9, 6), latent_dim=5), shape)
+    assert latents == (2, 5)
+    assert images.shape == (2, *shape)
+    assert images.min() >= 0
+    assert images.max() <= 1
+
+
+@pytest.mark.parametrize("latent_dim", [5, None])
+def test_flat_latent(latent_dim):
+    maps = networks.convolutional((12, 20, 3), filters=(6, 7), latent_dim=None)
+    pair = networks.flat_latent(maps, latent_dim)
+    latents, images = run(pair, (12, 20, 3))
+    assert latents == (2, latent_dim or 3 * 5 * 7)
+    assert images.shape == (2, 12, 20, 3)
+    # The pair's own layers, not copies.
+    assert pair.encoder.layers[0] is maps.encoder.layers[0]
+
+
+def test_flat_latent_in_a_vae(digits):
+    maps = networks.convolutional((8, 8, 1), filters=(6,), latent_dim=None)
+    model = keras_vq.VAE(*networks.flat_latent(maps, None), latent_dim=3)
+    assert model.encode(digits[:4]).shape == (4, 3)
+    assert model.generate(2, seed=0).shape == (2, 8, 8, 1)
+
+
+def test_parameters_of_the_network_of_the_sonnet_notebook():
+    encoder, decoder = networks.residual_convolutional((32, 32, 3))
+    assert encoder.output_shape == (None, 8, 8, 64)
+    blocks = 2 * ((9 * 128 * 32 + 32) + (32 * 128 + 128))
+    assert encoder.count_params() == (
+        (16 * 3 * 64 + 64)
+        + (16 * 64 * 128 + 128)
+        + (9 * 128 * 128 + 128)
+        + blocks
+        + (128 * 64 + 64)
+    )
+    assert decoder.count_params() == (
+        (9 * 64 * 128 + 128) + blocks + (16 * 128 * 64 + 64) + (16 * 64 * 3 + 3)
+    )
+    # The figure published for Sonnet's CIFAR-10 notebook counts the 512 codes of 64 dimensions
+    # and their moving averages: of sums, and of counts.
+    quantizer = keras_vq.VectorQuantizer(keras_vq.EMACodebook(512))
+    quantizer.build((None, 8, 8, 64))
+    parts = (encoder, quantizer, decoder)
+    assert sum(part.count_params() for part in parts) == 728_771
+
+
+def test_parameters_of_the_network_of_keras_io():
+    encoder, decoder = networks.convolutional((28, 28, 1), filters=(32, 64), latent_dim=16)
+    # 3x3 kernels and biases, layer by layer.
+    assert encoder.count_params() == (9 * 1 * 32 + 32) + (9 * 32 * 64 + 64) + (64 * 16 + 16)
+    assert decoder.count_params() == (9 * 16 * 64 + 64) + (9 * 64 * 32 + 32) + (9 * 32 * 1 + 1)
+    assert encoder.output_shape == (None, 7, 7, 16)
+    model = keras_vq.VQVAE(encoder, keras_vq.VectorQuantizer(keras_vq.Codebook(128)), decoder)
+    codebook = [weight for weight in model.trainable_weights if "embeddings" in weight.path]
+    assert [tuple(weight.shape) for weight in codebook] == [(128, 16)]
+
+
+def test_parameters_of_dense():
+    encoder, decoder = networks.dense((8, 8, 1), units=(32, 16), latent_dim=4)
+    assert encoder.count_params() == (64 * 32 + 32) + (32 * 16 + 16) + (16 * 4 + 4)
+    assert decoder.count_params() == (4 * 16 + 16) + (16 * 32 + 32) + (32 * 64 + 64)
+
+
+@pytest.mark.parametrize(
+    "build", [networks.convolutional, networks.residual_convolutional, networks.dense]
+)
+def test_pixels_are_float32_in_half_precision(build):
+    keras.config.set_dtype_policy("mixed_float16")
+    pair = build((8, 8, 1), latent_dim=4)
+    images = np.random.default_rng(0).random((2, 8, 8, 1), "float32")
+    latents = pair.encoder(images)
+    assert keras.backend.standardize_dtype(latents.dtype) == "float16"
+    assert keras.backend.standardize_dtype(pair.decoder(latents).dtype) == "float32"
+
+
+@pytest.mark.parametrize(
+    "build", [networks.convolutional, networks.residual_convolutional, networks.dense]
+)
+def test_pixels_without_activation_leave_the_interval(build):
+    pair = build((8, 8, 1), latent_dim=4, output_activation=None)
+    latents = 100 * np.random.default_rng(0).normal(size=(8, *pair.decoder.input_shape[1:]))
+    pixels = ops.convert_to_numpy(pair.decoder(latents.astype("float32")))
+    assert pixels.min() < 0
+    assert pixels.max() > 1
+
+
+def test_kernel_size_and_activation():
+    encoder, _ = networks.convolutional(
+        (8, 8, 1), (4,), latent_dim=None, kernel_size=5, activation="tanh"
+    )
+    assert tuple(encoder.layers[0].kernel.shape) == (5, 5, 1, 4)
+    assert encoder.layers[0].activation is keras.activations.tanh
+
+
+@pytest.mark.parametrize("build", [networks.convolutional, networks.residual_convolutional])
+def test_strides_that_do_not_divide(build):
+    text = r"divisible by 8.*pad the images to 32 x 24.*Received: image_shape=\(28, 20, 1\)"
+    with pytest.raises(ValueError, match=text):
+        build((28, 20, 1), filters=(4, 4, 4))
+    assert build((32, 24, 1), filters=(4, 4, 4)).encoder.output_shape[1:3] == (4, 3)
+
+
+@pytest.mark.parametrize(
+    "build", [networks.convolutional, networks.residual_convolutional, networks.dense]
+)
+def test_bad_arguments(build):
+    widths = "units" if build is networks.dense else "filters"
+    for arguments, text in [
+        (
+            {"image_shape": (8, 8)},
+            r"\(height, width, channels\), all at least 1. Received: \(8, 8\)",
+        ),
+        ({"image_shape": (8, 8, 0)}, "all at least 1"),
+        ({"image_shape": None}, r"\(height, width, channels\).*Received: None"),
+        ({"latent_dim": 0}, "`latent_dim` must be a whole number of at least 1. Received: 0"),
+        ({widths: ()}, f"`{widths}` must be a sequence of whole numbers"),
+        ({widths: 32}, f"`{widths}` must be a sequence of whole numbers.*Received: 32"),
+        ({widths: (32, -1)}, "must be a whole number of at least 1. Received: -1"),
+    ]:
+        with pytest.raises(ValueError, match=text):
+            build(**{"image_shape": (8, 8, 1), **arguments})
+    with pytest.raises(ValueError, match="`latent_dim` must be a whole number"):
+        networks.flat_latent(networks.convolutional((8, 8, 1)), latent_dim=0)
+
+
+def test_networks_save_and_load(tmp_path):
+    pair = networks.residual_convolutional((8, 8, 1), filters=(4, 6), latent_dim=3)
+    images = np.random.default_rng(0).random((2, 8, 8, 1), "float32")
+    pair.encoder.save(tmp_path / "encoder.keras")
+    again = keras.saving.load_model(tmp_path / "encoder.keras")
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(again(images)), ops.convert_to_numpy(pair.encoder(images)), atol=1e-6
+    )
+    assert isinstance(pair.decoder.layers[1], keras_vq.layers.ResidualStack)
+    assert isinstance(pair.decoder.layers[-1], layers.Activation)

@@ -1,0 +1,85 @@
+"""Rules of the house that no other tool holds."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import pytest
+
+import keras_vq
+
+PACKAGE = Path(keras_vq.__file__).parent
+
+
+def test_only_one_file_asks_which_backend_runs():
+    asks = re.compile(
+        r"backend\.backend\(|config\.backend|KERAS_BACKEND"
+        r"|^\s*(import|from) (tensorflow|jax|torch)\b",
+        re.MULTILINE,
+    )
+    # The data room reads files that only TensorFlow can, whichever backend runs.
+    allowed = {PACKAGE / "_backend.py"}
+    asking = [
+        path
+        for path in PACKAGE.rglob("*.py")
+        if path not in allowed and "data" not in path.parts and asks.search(path.read_text())
+    ]
+    assert asking == []
+
+
+def run(code):
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_import_loads_nothing_that_keras_does_not():
+    """Neither another backend nor a library that only some functions need."""
+    others = {"tensorflow", "jax", "torch"} - {keras.backend.backend()}
+    watched = sorted(("sklearn", "matplotlib", "tensorflow_datasets", "rich", "PIL", *others))
+    tell = f"import sys; print([name for name in {watched} if name in sys.modules])"
+    alone, ours = run(f"import keras; {tell}"), run(f"import keras, keras_vq; {tell}")
+    assert ours.returncode == 0, ours.stderr
+    assert ours.stdout == alone.stdout
+
+
+BLOCKED = """
+from importlib.machinery import PathFinder
+
+find = PathFinder.find_spec
+
+def find_unless_blocked(name, path=None, target=None):
+    return None if name.partition(".")[0] in {blocked!r} else find(name, path, target)
+
+PathFinder.find_spec = find_unless_blocked
+import numpy as np
+import keras_vq
+
+images = keras_vq.data.load("digits", "train").take(64).images
+encoder, decoder = keras_vq.networks.convolutional((8, 8, 1), latent_dim=4)
+model = keras_vq.VQVAE(encoder, keras_vq.VectorQuantizer(16), decoder)
+model.compile("adam")
+model.fit(images, epochs=1, verbose=0)
+logs = model.evaluate(images, verbose=0, return_dict=True)
+print("finite:", np.isfinite(logs["loss"]))
+"""
+
+
+def test_one_installed_backend_is_enough():
+    others = {"tensorflow", "jax", "torch"} - {keras.backend.backend()}
+    result = run(BLOCKED.format(blocked=others))
+    assert result.stdout.strip().endswith("finite: True"), result.stderr
+
+
+@pytest.mark.parametrize("module", [keras_vq, *(getattr(keras_vq, n) for n in keras_vq.__all__)])
+def test_public_modules_name_what_they_offer(module):
+    if not hasattr(module, "__path__"):
+        pytest.skip("a class, a function or a single file")
+    assert sorted(module.__all__) == sorted(set(module.__all__))
+    for name in module.__all__:
+        assert getattr(module, name).__doc__

@@ -1,0 +1,147 @@
+"""Pictures: what is in the figure, what is on disk, what is refused."""
+
+import matplotlib
+import numpy as np
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from PIL import Image
+
+from keras_vq.plots import plot_history, plot_reconstructions, plot_samples
+
+COLOUR = (6, 4, 3)
+GREY = (8, 8, 1)
+
+
+@pytest.mark.parametrize("image_shape", [COLOUR, GREY])
+def test_reconstructions_lie_below_their_originals(rng, image_shape):
+    images = rng.random((5, *image_shape), "float32")
+    figure = plot_reconstructions(images, images / 2, columns=3, title="a title")
+
+    # Blocks of two rows: 3 originals, 3 reconstructions, then 2 and 2.
+    drawn = [axes.images[0].get_array().squeeze() for axes in figure.axes]
+    expected = [*images[:3], *images[:3] / 2, *images[3:], *images[3:] / 2]
+    assert len(drawn) == 10
+    for have, want in zip(drawn, expected, strict=True):
+        np.testing.assert_allclose(have, want.squeeze(), atol=1e-6)
+    first, below = figure.axes[0].get_position(), figure.axes[3].get_position()
+    assert below.y1 < first.y0
+    assert below.x0 == pytest.approx(first.x0)
+    texts = [text.get_text() for text in figure.texts]
+    assert texts == ["a title", *["original", "reconstruction"] * 2]
+
+
+def test_everything_lies_within_the_figure(rng):
+    figure = plot_reconstructions(*rng.random((2, 3, *COLOUR)), title="a rather long title" * 3)
+    for axes in figure.axes:
+        box = axes.get_position()
+        assert 0 <= box.x0 < box.x1 <= 1
+        assert 0 <= box.y0 < box.y1 <= 1
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    for text in figure.texts:
+        extent = text.get_window_extent(renderer)
+        assert extent.x0 >= 0
+        assert extent.x1 <= figure.bbox.x1
+
+
+def test_pixels_keep_their_shape():
+    figure = plot_samples(np.zeros((1, *COLOUR)))
+    box = figure.axes[0].get_position()
+    width, height = figure.get_size_inches()
+    assert (box.height * height) / (box.width * width) == pytest.approx(6 / 4)
+
+
+def test_grey_is_drawn_on_the_scale_from_0_to_1():
+    figure = plot_samples(np.full((1, *GREY), 0.5))
+    picture = figure.axes[0].images[0]
+    assert picture.get_clim() == (0.0, 1.0)
+    assert picture.get_cmap().name == "gray"
+
+
+def test_values_outside_0_to_1_are_clipped():
+    figure = plot_samples(np.array([-1.0, 2.0]).reshape(2, 1, 1, 1))
+    assert [axes.images[0].get_array().item() for axes in figure.axes] == [0.0, 1.0]
+
+
+def test_files_are_whole_and_alone(tmp_path, rng):
+    images = rng.random((3, *GREY))
+    plot_reconstructions(images, images, tmp_path / "a.png")
+    plot_samples(images, str(tmp_path / "b.png"))
+    plot_history({"loss": [1.0, 0.5]}, tmp_path / "c.png")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "b.png", "c.png"]
+    for path in tmp_path.iterdir():
+        with Image.open(path) as image:
+            image.load()
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path, rng, monkeypatch):
+    path = tmp_path / "a.png"
+    path.write_text("old")
+
+    def fail(*args, **kwargs):
+        raise OSError("disk full")
+
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", fail)
+    with pytest.raises(OSError, match="disk full"):
+        plot_samples(rng.random((3, *GREY)), path)
+    assert [found.read_text() for found in tmp_path.iterdir()] == ["old"]
+
+
+def test_no_state_of_matplotlib_changes(rng):
+    import matplotlib.pyplot as plt
+
+    before = dict(matplotlib.rcParams)
+    plot_samples(rng.random((2, *GREY)))
+    plot_history({"loss": [1.0]})
+    assert plt.get_fignums() == []
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_history_has_a_panel_for_each_term_and_none_for_the_time():
+    curves = {
+        "epoch": [3, 4],
+        "loss": [2.0, 1.0],
+        "perplexity": [4.0, 5.0],
+        "val_loss": [2.5, 1.5],
+        "seconds": [1.0, 1.0],
+    }
+    figure = plot_history(curves)
+    assert [axes.get_title() for axes in figure.axes] == ["loss", "perplexity"]
+    training, validation = figure.axes[0].lines
+    assert list(training.get_xdata()) == [3, 4]
+    assert list(training.get_ydata()) == [2.0, 1.0]
+    assert list(validation.get_ydata()) == [2.5, 1.5]
+    assert len(figure.axes[1].lines) == 1
+
+
+def test_history_of_fit_is_taken_as_it_is():
+    class History:
+        history = {"loss": [1.0]}  # noqa: RUF012
+
+    line = plot_history(History()).axes[0].lines[0]
+    assert line.get_marker() == "o"  # a single point has no line
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (np.zeros((0, 8, 8, 1)), "n at least 1"),
+        (np.zeros((8, 8, 1)), "shape"),
+        (np.zeros((2, 8, 8, 2)), "1 or 3 channels"),
+        (np.zeros((2, 8, 8, 1), "uint8"), "divide 8-bit pixels by 255"),
+    ],
+)
+def test_what_is_no_image_is_refused(images, message):
+    with pytest.raises(ValueError, match=message):
+        plot_samples(images)
+
+
+def test_other_mistakes_are_refused(tmp_path):
+    images = np.zeros((2, *GREY))
+    with pytest.raises(ValueError, match="one shape"):
+        plot_reconstructions(images, images[:1])
+    with pytest.raises(ValueError, match="columns"):
+        plot_reconstructions(images, images, columns=0)
+    with pytest.raises(ValueError, match=r"\.png"):
+        plot_samples(images, tmp_path / "a.xyz")
+    with pytest.raises(ValueError, match="history"):
+        plot_history({})
