@@ -1,4 +1,4 @@
-"""Everything that differs between TensorFlow, JAX and PyTorch: no other file asks which one runs."""
+"""All that differs between TensorFlow, JAX and PyTorch: no other file asks which one runs."""
 
 from typing import Any
 

@@ -1,9 +1,9 @@
 """A model and how far its training has come, in one file that changes in one rename.
 
-`model.keras` is an ordinary file of Keras with one more member, `training.json`: the history so far.
-The number of finished epochs is the length of that history, so it can't disagree with the weights,
-wherever a process is killed. The states of the random generators are among the model's weights.
-`history.csv` is written from it afterwards, and anew when a run is resumed.
+`model.keras` is an ordinary file of Keras with one more member, `training.json`, the history so
+far. The number of finished epochs is the length of that history, so it can't disagree with the
+weights, wherever a process is killed. `history.csv` is written from it afterwards, and anew when a
+run is resumed. The states of the random generators are saved by the model itself.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 import keras
 
 import keras_vq
+from keras_vq.models import NonFiniteLossError
 from keras_vq_cli.files import whole_file, write_text
 
 History = list[dict[str, float]]
@@ -77,7 +78,7 @@ class SaveEpochs(keras.callbacks.Callback):
         # The model looks at the training loss; the last step of an epoch shows only in these.
         spoilt = {name: value for name, value in terms.items() if not math.isfinite(value)}
         if spoilt:
-            raise ValueError(f"The loss is no longer finite. Received: {spoilt}")
+            raise NonFiniteLossError(f"The loss is no longer finite. Received: {spoilt}")
         seconds = time.monotonic() - self._started
         self.history.append({"epoch": epoch + 1, **terms, "seconds": seconds})
         save(self.model, self.history, self.folder / "model.keras")

@@ -64,9 +64,8 @@ def _first_that_exists(load: Any, splits: tuple[str, ...]) -> ImageDataset | Non
     for split in splits:
         try:
             return load(split)
-        except ValueError as error:
-            if "has the splits" not in str(error):
-                raise
+        except keras_vq.data.UnknownSplitError:
+            continue
     return None
 
 
@@ -81,9 +80,7 @@ def build_model(settings: Settings, image_shape: tuple[int, int, int]) -> keras.
     keras.config.set_dtype_policy("float32" if policy is None else f"mixed_{policy}")
     try:
         model = _MODELS[settings.model](settings, image_shape)
-    except ValueError as error:
-        if "product of the strides" not in str(error):
-            raise
+    except networks.IndivisibleSizeError as error:
         raise ValueError(
             f"{error}. Resize by --image-size H W, or take the dense network: --network dense"
         ) from error

@@ -163,31 +163,20 @@ def _output_file(asked: str | None, named: Sequence[str]) -> Path:
 
 
 def _read_images(
-    paths: list[Path], image_shape: tuple[int, ...], skip_broken: bool
+    paths: list[Path], image_shape: tuple[int, int, int], skip_broken: bool
 ) -> list[OwnImage]:
-    import numpy as np
-
-    from keras_vq.data.decoding import decode, read_header
+    from keras_vq.data import read_image
 
     images = []
     for path in paths:
-        header = read_header(path)
-        problem = header.problem
-        if problem is None:
-            try:
-                pixels = decode(path, image_shape[-1], (image_shape[0], image_shape[1]))
-            except Exception as error:  # pillow raises nearly anything on a broken file
-                problem = str(error).partition("\n")[0] or type(error).__name__
-        if problem is None:
-            scaled = np.divide(pixels, 255, dtype="float32")
-            images.append(OwnImage(path, (header.height, header.width), scaled))
-        elif skip_broken:
-            console.warning(f"{path} can't be read ({problem}) and is left out.")
-        else:
-            raise ValueError(
-                f"This image can't be read ({problem}). Repair it, or pass --skip-broken to leave "
-                f"out such files. Received: {path}"
-            )
+        try:
+            pixels = read_image(path, image_shape)
+        except ValueError as error:
+            if not skip_broken:
+                raise ValueError(f"{error}. With --skip-broken such files are left out") from error
+            console.warning(f"Left out: {error}")
+            continue
+        images.append(OwnImage(path, read_image(path).shape[:2], pixels))
     if not images:
         raise ValueError(f"None of the {len(paths)} images can be read")
     return images

@@ -434,6 +434,7 @@ def _fit(
     train: ImageDataset,
     test: ImageDataset,
 ) -> None:
+    from keras_vq.models import NonFiniteLossError
     from keras_vq_cli.checkpoints import SaveEpochs
     from keras_vq_cli.progress import TrainingProgress
 
@@ -456,9 +457,7 @@ def _fit(
             return
         with TrainingProgress(settings.epochs, done, len(batches)) as progress:
             model.fit(batches, callbacks=[*callbacks, progress], **options)
-    except ValueError as error:
-        if "no longer finite" not in str(error):
-            raise
+    except NonFiniteLossError as error:
         kept = f"epoch {len(history)} is kept in {folder}" if history else "no epoch is kept"
         raise ValueError(
             f"Training has gone astray in epoch {len(history) + 1}: the loss is no longer finite "

@@ -1,4 +1,4 @@
-"""The example of the README: a VQ-VAE on MNIST. Run: python -m recipes.quickstart"""
+"""The example of the README: a VQ-VAE on MNIST. Run: python -m recipes.quickstart."""
 
 import keras_vq
 

@@ -1,6 +1,8 @@
 """Image sets by name or from a folder, on every backend, with and without TensorFlow."""
 
 from keras_vq.data.image_dataset import ImageDataset
+from keras_vq.data.image_file import read_image
 from keras_vq.data.loading import load
+from keras_vq.data.splits import UnknownSplitError
 
-__all__ = ["ImageDataset", "load"]
+__all__ = ["ImageDataset", "UnknownSplitError", "load", "read_image"]

@@ -67,7 +67,7 @@ def read_header(path: Path) -> Header:
     except ImportError:
         raise
     except Exception as error:  # pillow's plugins raise nearly anything on a broken file
-        return Header(0, 0, True, problem=_reason(error))
+        return Header(0, 0, True, problem=reason(error))
 
 
 def decode(
@@ -131,7 +131,7 @@ def write_decoded(
             except ImportError:
                 raise
             except Exception as error:
-                decoded.append((picture, _reason(error)))
+                decoded.append((picture, reason(error)))
         return decoded
 
     first: tuple[str, tuple[int, ...]] | None = None
@@ -243,7 +243,8 @@ def _to_mode(image: Image, mode: str) -> Image:
     return image if image.mode == mode else image.convert(mode)
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
+    """What went wrong with an image, in one line."""
     with contextlib.suppress(IndexError):
         if type(error).__name__ == "UnidentifiedImageError":
             return "not an image, or of an unknown kind"

@@ -9,6 +9,10 @@ _SPLIT = re.compile(r"(?P<name>[^\[\]+]+)(\[(?P<start>[^:\]]*):(?P<stop>[^:\]]*)
 _BOUNDARY = re.compile(r"(?P<number>-?\d+)(?P<percent>%?)")
 
 
+class UnknownSplitError(ValueError):
+    """A set does not have the split that was asked for."""
+
+
 def split_name(split: str) -> str:
     """The name in front of the slice: "train" for "train[:1000]".
 
@@ -54,7 +58,7 @@ def check_split(split: str, available: Sequence[str], owner: str) -> str:
     name = split_name(split)
     if name not in available:
         known = ", ".join(repr(known) for known in available)
-        raise ValueError(f"{owner} has the splits {known}. Received: split={split!r}")
+        raise UnknownSplitError(f"{owner} has the splits {known}. Received: split={split!r}")
     return name
 
 

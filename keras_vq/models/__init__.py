@@ -1,8 +1,9 @@
 """Models that fit: parts put together, with their losses and their training step."""
 
+from keras_vq.models._finite_loss import NonFiniteLossError
 from keras_vq.models.autoencoder import Autoencoder
 from keras_vq.models.base import ReconstructionModel, load_model
 from keras_vq.models.vae import VAE
 from keras_vq.models.vqvae import VQVAE
 
-__all__ = ["VAE", "VQVAE", "Autoencoder", "ReconstructionModel", "load_model"]
+__all__ = ["VAE", "VQVAE", "Autoencoder", "NonFiniteLossError", "ReconstructionModel", "load_model"]

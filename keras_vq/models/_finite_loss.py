@@ -6,6 +6,10 @@ from typing import Any
 import keras
 
 
+class NonFiniteLossError(ValueError):
+    """The loss of training has become NaN or infinite."""
+
+
 class FiniteLoss(keras.callbacks.Callback):
     """Stops `fit` with an error when the loss of an epoch is NaN or infinite."""
 
@@ -13,7 +17,7 @@ class FiniteLoss(keras.callbacks.Callback):
         """Looks at the loss of the epoch, when it is on the host anyway."""
         loss = float((logs or {}).get("loss", 0.0))
         if not math.isfinite(loss):
-            raise ValueError(
+            raise NonFiniteLossError(
                 "The loss is no longer finite, and the weights are lost. Check the data for NaN, "
                 "lower the learning rate or set the optimizer's `clipnorm`, and start again from "
                 f"a checkpoint. Received: loss {loss} in epoch {epoch + 1}"

@@ -153,12 +153,13 @@ class VAE(ReconstructionModel):
             Float32 array of shape `(n, height, width, channels)`.
         """
         _validation.check_positive_integer("n", n)
-        if not self.built or None in self.latent_shape:
+        shape = [size for size in self.latent_shape if size] if self.built else []
+        if not self.built or len(shape) < len(self.latent_shape):
             raise ValueError(
                 "The shape of the latents is not known yet: fit the model, or call it on a "
                 "batch. Received: an unbuilt model"
             )
-        latents = np.random.default_rng(seed).standard_normal((n, *self.latent_shape), "float32")
+        latents = np.random.default_rng(seed).standard_normal((n, *shape), "float32")
         return self.decode(latents, batch_size)
 
     def get_config(self) -> dict[str, Any]:

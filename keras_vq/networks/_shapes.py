@@ -6,11 +6,16 @@ from typing import Any
 from keras_vq import _validation
 
 
+class IndivisibleSizeError(ValueError):
+    """The strides of a network do not divide the size of the images."""
+
+
 def check_image_shape(image_shape: Any, strides: int) -> tuple[int, int, int]:
     """The shape as (height, width, channels) if the product of the strides divides it.
 
     Raises:
-        ValueError: If it doesn't, or isn't such a shape.
+        IndivisibleSizeError: If it doesn't.
+        ValueError: If it isn't such a shape.
     """
     try:
         height, width, channels = (int(size) for size in image_shape)
@@ -22,7 +27,7 @@ def check_image_shape(image_shape: Any, strides: int) -> tuple[int, int, int]:
             f"Received: {image_shape!r}"
         )
     if height % strides or width % strides:
-        raise ValueError(
+        raise IndivisibleSizeError(
             f"Height and width must be divisible by {strides}, the product of the strides: "
             f"resize or pad the images to {_next_multiple(height, strides)} x "
             f"{_next_multiple(width, strides)}, or use fewer strided layers. "

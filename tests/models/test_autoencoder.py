@@ -93,6 +93,6 @@ def test_learns_what_principal_components_know(images):
     decoder = keras.Sequential([keras.Input((4,)), layers.Dense(64), layers.Reshape((8, 8, 1))])
     model = keras_vq.Autoencoder(encoder, decoder)
     model.compile(keras.optimizers.Adam(3e-2))
-    model.fit(images, epochs=60, batch_size=128, verbose=0)
+    model.fit(images, epochs=60, batch_size=64, verbose=0)
     loss = model.evaluate(images, verbose=0, return_dict=True)["loss"]
     assert least * 0.999 < loss < least * 1.15

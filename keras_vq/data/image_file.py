@@ -1,0 +1,59 @@
+"""One image file as an array."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from keras_vq.data.decoding import decode, read_header, reason
+
+
+def read_image(
+    path: str | os.PathLike[str], image_shape: tuple[int, int, int] | None = None
+) -> np.ndarray:
+    """The image in a file, as models take it.
+
+    What is transparent becomes white, 16-bit grey is scaled to 8 bits, and of an animation the
+    first frame is taken.
+
+    Args:
+        path: png, jpg, bmp, gif, webp or tif.
+        image_shape: (height, width, channels) to make of it, channels being 1 (grey) or 3
+            (colour); resizing is antialiased and does not keep the aspect ratio. None keeps its
+            own size, and grey or colour as it is.
+
+    Returns:
+        Float32 array of shape (height, width, channels), pixels in [0, 1].
+
+    Raises:
+        ValueError: If the file can't be read, or the shape has other channels.
+
+    Example:
+        >>> import keras_vq, numpy as np, PIL.Image, tempfile
+        >>> folder = tempfile.mkdtemp()
+        >>> PIL.Image.fromarray(np.full((4, 6), 255, "uint8")).save(f"{folder}/white.png")
+        >>> image = keras_vq.data.read_image(f"{folder}/white.png", (2, 3, 1))
+        >>> image.shape, float(image.min())
+        ((2, 3, 1), 1.0)
+    """
+    path = Path(path)
+    if image_shape is not None and (len(image_shape) != 3 or image_shape[2] not in (1, 3)):
+        raise ValueError(
+            "image_shape must be (height, width, channels) with 1 or 3 channels. "
+            f"Received: {image_shape!r}"
+        )
+    header = read_header(path)
+    problem = header.problem
+    if problem is None:
+        own_channels = 1 if header.is_grey else 3
+        channels = own_channels if image_shape is None else image_shape[2]
+        size = None if image_shape is None else (image_shape[0], image_shape[1])
+        try:
+            return np.divide(decode(path, channels, size), 255, dtype="float32")
+        except Exception as error:  # pillow raises nearly anything on a broken file
+            problem = reason(error)
+    raise ValueError(
+        f"This image can't be read ({problem}): repair it or leave it out. Received: {path}"
+    )

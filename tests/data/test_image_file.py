@@ -1,0 +1,50 @@
+"""One image file as an array."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from keras_vq.data import read_image
+
+
+@pytest.fixture
+def colour(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 6, 3), dtype="uint8")
+    Image.fromarray(pixels).save(tmp_path / "colour.png")
+    return tmp_path / "colour.png", pixels
+
+
+def test_as_it_is(colour):
+    path, pixels = colour
+    image = read_image(path)
+    assert image.dtype == np.float32
+    np.testing.assert_array_equal(image, (pixels / 255).astype("float32"))
+
+
+def test_grey_stays_grey(tmp_path):
+    Image.fromarray(np.full((2, 3), 51, "uint8")).save(tmp_path / "grey.png")
+    image = read_image(str(tmp_path / "grey.png"))
+    assert image.shape == (2, 3, 1)
+    np.testing.assert_allclose(image, 0.2)
+
+
+def test_in_the_shape_of_a_model(colour):
+    path, pixels = colour
+    image = read_image(path, (2, 2, 1))
+    assert image.shape == (2, 2, 1)
+    # Luma of ITU-R 601, which pillow documents for its grey mode.
+    grey = pixels @ np.array([0.299, 0.587, 0.114]) / 255
+    assert abs(image.mean() - grey.mean()) < 0.1
+
+
+def test_broken_file(tmp_path):
+    path = tmp_path / "broken.png"
+    path.write_bytes(b"\x89PNG\r\n\x1a\n and then nothing")
+    with pytest.raises(ValueError, match=rf"can't be read .* Received: {path}"):
+        read_image(path)
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (8, 8, 2)])
+def test_shapes_no_image_has(colour, shape):
+    with pytest.raises(ValueError, match="with 1 or 3 channels"):
+        read_image(colour[0], shape)
