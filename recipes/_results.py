@@ -39,17 +39,17 @@ def results_folder() -> Path:
     return folder
 
 
-def save(name: str, figures: dict[str, object], seed: int, stopwatch: Stopwatch) -> None:
+def save(name: str, figures: dict[str, object], seed: int | None, stopwatch: Stopwatch) -> None:
     """Prints figures as a table, and keeps them with how they were made.
 
     Args:
         name: Name of the recipe; the file is `NAME.json`.
         figures: What was measured, by name.
-        seed: The seed.
+        seed: The seed; None where none was set.
         stopwatch: Started with the recipe.
     """
     record = {
-        "command": f"python -m recipes.{name} {' '.join(sys.argv[1:])}".strip(),
+        "command": " ".join(["python", "-m", f"recipes.{_module()}", *sys.argv[1:]]),
         "figures": figures,
         "seed": seed,
         "seconds": stopwatch.seconds(),
@@ -67,3 +67,7 @@ def save(name: str, figures: dict[str, object], seed: int, stopwatch: Stopwatch)
         table.add_row(key, f"{value:.6g}" if isinstance(value, float) else str(value))
     Console().print(table)
     Console().print(f"{record['seconds']:.0f} s, seed {seed}, written to {path}")
+
+
+def _module() -> str:
+    return Path(sys.argv[0]).stem

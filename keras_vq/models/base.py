@@ -12,6 +12,7 @@ from keras_vq._types import Shape, Tensor
 from keras_vq.models._batches import first_targets, is_array
 from keras_vq.models._finite_loss import FiniteLoss
 from keras_vq.models._images import check_image_shape, check_images
+from keras_vq.models._kept_weights import kept_weights
 
 
 class ReconstructionModel(keras.Model):
@@ -218,7 +219,8 @@ class ReconstructionModel(keras.Model):
                 _target_of_weights(*validation),
                 validation[2],
             )
-        return super().fit(x, y, callbacks=callbacks, **kwargs)
+        with kept_weights(self):
+            return super().fit(x, y, callbacks=callbacks, **kwargs)
 
     def evaluate(self, x: Any = None, y: Any = None, **kwargs: Any) -> Any:
         """Loss, its terms and metrics on images; takes what `keras.Model.evaluate` takes.
@@ -232,7 +234,21 @@ class ReconstructionModel(keras.Model):
             A list of numbers, or with `return_dict=True` a dictionary by name.
         """
         y = _target_of_weights(x, y, kwargs.get("sample_weight"))
-        return super().evaluate(x, y, **kwargs)
+        with kept_weights(self):
+            return super().evaluate(x, y, **kwargs)
+
+    def predict(self, x: Any, **kwargs: Any) -> Any:
+        """What `call` returns for images; takes what `keras.Model.predict` takes.
+
+        Args:
+            x: Images in [0, 1], shape `(n, height, width, channels)`; or a data set of them.
+            **kwargs: `batch_size`, `verbose` and so on.
+
+        Returns:
+            A dictionary of arrays.
+        """
+        with kept_weights(self):
+            return super().predict(x, **kwargs)
 
     def _check_fit_data(self, x: Any, y: Any) -> None:
         if is_array(x):
@@ -353,7 +369,9 @@ class ReconstructionModel(keras.Model):
             functions[method] = _BatchFunction(self, method)
         # A bar from the point where a user would wonder; short jobs print nothing.
         verbose = 1 if inputs.shape[0] > 200 * batch_size else 0
-        return functions[method].predict(inputs, batch_size=batch_size, verbose=verbose)
+        function = functions[method]
+        with kept_weights(function):
+            return function.predict(inputs, batch_size=batch_size, verbose=verbose)
 
     # --- structure
 

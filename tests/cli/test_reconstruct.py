@@ -68,7 +68,8 @@ def test_a_broken_image_is_named(run, finished_run, images):
     assert "--skip-broken" in result.err
     result = run("reconstruct", finished_run, images, "--skip-broken")
     assert result.code == 0
-    assert "broken.png can't be read" in result.err
+    assert "Left out: This image can't be read" in result.err
+    assert "broken.png" in result.err
     result = run("reconstruct", finished_run, images / "broken.png", "--skip-broken")
     assert result.code == 2
     assert "None of the 1 images" in result.err

@@ -106,6 +106,11 @@ def test_methods_given_images_of_another_shape(method, unspoilt, images):
             getattr(unspoilt, method)(bad, **arguments)
 
 
+def test_decoding_of_another_shape(unspoilt):
+    with pytest.raises(ValueError, match="incompatible"):
+        unspoilt.decode(np.zeros((3, 4, 4, 9), "float32"))
+
+
 @pytest.mark.parametrize("method", ["encode", "reconstruct", "encode_to_codes"])
 def test_methods_given_no_images(method, unspoilt, images):
     with pytest.raises(ValueError, match=r"at least one row. Received: shape \(0, 8, 8, 1\)"):

@@ -292,6 +292,24 @@ def test_callbacks(small, held_out, tmp_path):
     np.testing.assert_allclose(seen[-1], model.reconstruct(held_out[:8]), atol=1e-6)
 
 
+@pytest.mark.parametrize("step", [1, 3])
+def test_interrupted_fit_leaves_the_weights_of_the_last_step(step, small):
+    class Interruption(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            if batch == step - 1:
+                raise KeyboardInterrupt
+
+    expected = build("vqvae_ema", loss="mse")
+    for start in range(0, 32 * (step - 1), 32):
+        expected.train_on_batch(small[start : start + 32])
+    model = build("vqvae_ema", loss="mse")
+    with pytest.raises(KeyboardInterrupt):
+        fit(model, small, callbacks=[Interruption()])
+    assert_same(weights_of(model), weights_of(expected), atol=1e-6)
+    # And one may go on.
+    assert np.isfinite(fit(model, small)["loss"])
+
+
 def test_one_callback_without_a_list(small):
     names = []
     callback = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: names.append(epoch))

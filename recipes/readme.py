@@ -1,0 +1,135 @@
+"""Writes the README's example, its output and its figures, and the table of all figures.
+
+The example is `recipes/quickstart.py`; figures come from `recipes/results/*.json`, which the other
+recipes write.
+
+Run: python -m recipes.readme [--run-quickstart]
+"""
+
+import argparse
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from recipes._results import FOLDER, Stopwatch, save
+
+README = Path(__file__).parents[1] / "README.md"
+QUICKSTART = Path(__file__).with_name("quickstart.py")
+# Figures of the README: recipe, figure, what it is beside.
+HIGHLIGHTS = [
+    (
+        "vqvae_mnist",
+        "restart, decay 0.95: test MSE",
+        "VQ-VAE, keras.io's network, 128 codes, 3 epochs: test MSE",
+    ),
+    ("vqvae_mnist", "restart, decay 0.95: perplexity", "its perplexity over the test set"),
+    (
+        "vqvae_mnist",
+        "no restart, decay 0.99: perplexity",
+        "the same without restarts, at the usual decay: perplexity",
+    ),
+    ("autoencoder_mnist", "test MSE", "autoencoder, 16 latents, 3 epochs: test MSE"),
+    ("vae_mnist", "test ELBO (nats)", "VAE, 16 latents, 10 epochs: test ELBO, nats"),
+    (
+        "backends_agree",
+        "largest difference of a step, jax",
+        "200 steps, JAX beside TensorFlow: largest relative difference in loss",
+    ),
+    (
+        "backends_agree",
+        "largest difference of a step, torch",
+        "200 steps, PyTorch beside TensorFlow: largest relative difference in loss",
+    ),
+]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--run-quickstart", action="store_true", help="run the example anew first")
+    if parser.parse_args().run_quickstart:
+        run_quickstart()
+    README.write_text(filled(README.read_text()))
+    (FOLDER / "README.md").write_text(table_of_results())
+
+
+def run_quickstart() -> None:
+    """Runs the example as a reader would; keeps its last line and its picture."""
+    stopwatch = Stopwatch()
+    with tempfile.TemporaryDirectory() as folder:
+        output = subprocess.run(
+            [sys.executable, str(QUICKSTART)],
+            cwd=folder,
+            check=True,
+            stdout=subprocess.PIPE,
+            text=True,
+        ).stdout
+        shutil.copy(Path(folder) / "reconstructions.png", FOLDER / "quickstart.png")
+    save("quickstart", {"last line": output.splitlines()[-1]}, None, stopwatch)
+
+
+def filled(readme: str) -> str:
+    """The README with its generated parts as they must be now."""
+    code = QUICKSTART.read_text().partition('"""\n\n')[2]
+    parts = {
+        "example": f"```python\n{code}```",
+        "output": f"```\n{results('quickstart')['figures']['last line']}\n```",
+        "figures": highlights(),
+    }
+    for name, text in parts.items():
+        between = re.compile(rf"(<!-- {name} -->\n).*?(\n<!-- end of {name} -->)", re.DOTALL)
+        readme = between.sub(lambda match, text=text: match[1] + text + match[2], readme)
+    return readme
+
+
+def highlights() -> str:
+    """The README's table of figures."""
+    rows = ["| what | figure | command |", "| --- | --- | --- |"]
+    for recipe, figure, text in HIGHLIGHTS:
+        record = results(recipe)
+        rows.append(f"| {text} | {shown(record['figures'][figure])} | `{record['command']}` |")
+    return "\n".join(rows)
+
+
+def table_of_results() -> str:
+    """Every figure that is kept, with how it was made."""
+    lines = [
+        "# Figures",
+        "",
+        "Written by `python -m recipes.readme` from the files beside this one, each of which a",
+        "command wrote. MSE: mean squared error of pixels in [0, 1]. Pictures lie here too.",
+        "",
+        "| command | figure | value | seed | seconds | backend |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    machines = set()
+    for path in sorted(FOLDER.glob("*.json")):
+        record = json.loads(path.read_text())
+        machines.add(record["machine"])
+        for name, value in record["figures"].items():
+            seed = "random" if record["seed"] is None else record["seed"]
+            cells = (f"`{record['command']}`", name, shown(value), seed)
+            lines.append(
+                "| "
+                + " | ".join(map(str, cells))
+                + f" | {record['seconds']:.0f} | {record['backend']} |"
+            )
+    lines += ["", f"Machine: {'; '.join(sorted(machines))}."]
+    return "\n".join(lines) + "\n"
+
+
+def results(recipe: str) -> dict[str, dict[str, object]]:
+    """What a recipe wrote."""
+    return json.loads((FOLDER / f"{recipe}.json").read_text())
+
+
+def shown(value: object) -> str:
+    """A figure to four digits."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+if __name__ == "__main__":
+    main()
