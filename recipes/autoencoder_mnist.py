@@ -21,12 +21,12 @@ LEARNING_RATE = 3e-3
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--epochs", type=int, default=3)
-    parser.add_argument("--limit", type=int, default=60_000, help="train on the first N images")
+    parser.add_argument("--limit", type=int, default=60_000, help="first N images of each split")
     arguments = parser.parse_args()
     stopwatch = Stopwatch()
 
     train = keras_vq.data.load("mnist", "train").take(arguments.limit).images
-    test = keras_vq.data.load("mnist", "test").images
+    test = keras_vq.data.load("mnist", "test").take(arguments.limit).images
 
     keras.utils.set_random_seed(SEED)
     maps = keras_vq.networks.convolutional((28, 28, 1), filters=(32, 64), latent_dim=None)

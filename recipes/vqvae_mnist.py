@@ -33,12 +33,12 @@ CODEBOOKS = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--epochs", type=int, default=3)
-    parser.add_argument("--limit", type=int, default=60_000, help="train on the first N images")
+    parser.add_argument("--limit", type=int, default=60_000, help="first N images of each split")
     arguments = parser.parse_args()
     stopwatch = Stopwatch()
 
     train = keras_vq.data.load("mnist", "train").take(arguments.limit).images
-    test = keras_vq.data.load("mnist", "test").images
+    test = keras_vq.data.load("mnist", "test").take(arguments.limit).images
 
     figures: dict[str, object] = {}
     for name, options in CODEBOOKS.items():

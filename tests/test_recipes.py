@@ -1,0 +1,67 @@
+"""The recipes run, on a few real images: their figures are another matter."""
+
+import json
+import os
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+import keras_vq
+
+ON_TENSORFLOW = pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="once is enough: it is no matter of backend"
+)
+
+
+def has_mnist():
+    folder = os.environ.get("TFDS_DATA_DIR")
+    return folder is not None and os.path.isdir(os.path.join(folder, "mnist"))
+
+
+NEEDS_MNIST = pytest.mark.skipif(not has_mnist(), reason="no MNIST in TFDS_DATA_DIR")
+
+
+def run(recipe, folder, *arguments):
+    subprocess.run(
+        [sys.executable, "-m", f"recipes.{recipe}", *arguments],
+        env={**os.environ, "KERAS_VQ_RESULTS": str(folder)},
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+    record = json.loads((folder / f"{recipe}.json").read_text())
+    assert record["command"] == " ".join(["python", "-m", f"recipes.{recipe}", *arguments])
+    return record
+
+
+@NEEDS_MNIST
+@ON_TENSORFLOW
+@pytest.mark.parametrize("recipe", ["autoencoder_mnist", "vae_mnist", "vqvae_mnist"])
+def test_mnist_recipe(recipe, tmp_path):
+    record = run(recipe, tmp_path, "--epochs", "1", "--limit", "256")
+    assert all(np.isfinite(value) for value in record["figures"].values())
+    assert record["seed"] == 0
+    assert (tmp_path / f"{recipe}.png").stat().st_size > 10_000
+
+
+@ON_TENSORFLOW
+def test_backends_agree(tmp_path):
+    record = run("backends_agree", tmp_path, "--steps", "10")
+    for backend in ("jax", "torch"):
+        assert record["figures"][f"largest difference of a step, {backend}"] < 1e-4
+
+
+@NEEDS_MNIST
+def test_short_fit_on_real_mnist():
+    """A VQ-VAE gets below the error of the mean image, on the backend that runs."""
+    images = keras_vq.data.load("mnist", "train[:512]").images
+    encoder, decoder = keras_vq.networks.convolutional((28, 28, 1), filters=(8, 16), latent_dim=8)
+    # 64 steps are few: everything learns fast.
+    codebook = keras_vq.EMACodebook(32, decay=0.9, restart=keras_vq.DeadCodeRestart())
+    model = keras_vq.VQVAE(encoder, keras_vq.VectorQuantizer(codebook), decoder)
+    model.compile(keras.optimizers.Adam(1e-2))
+    history = model.fit(images, batch_size=32, epochs=4, verbose=0).history
+    assert history["reconstruction_loss"][-1] < 0.5 * history["reconstruction_loss"][0]
+    assert np.square(model.reconstruct(images) - images).mean() < 0.5 * images.var()
