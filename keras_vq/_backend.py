@@ -1,5 +1,7 @@
 """All that differs between TensorFlow, JAX and PyTorch: no other file asks which one runs."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -71,3 +73,30 @@ def _replica_index() -> Any:
     import torch.distributed as dist
 
     return dist.get_rank()
+
+
+@contextlib.contextmanager
+def kept_weights(model: keras.Model) -> Iterator[None]:
+    """Gives a model back its weights when an error, or the user, ends a loop of steps.
+
+    On JAX Keras takes all values out of the model while it runs steps, and puts them back only
+    when the loop ends well: after an error, or Ctrl-C in a notebook, the model would be empty.
+    The values put back are those of after the last whole step. Other backends keep the values
+    in the model, and nothing is done.
+    """
+    if BACKEND != "jax":
+        yield
+        return
+    optimizer = getattr(model, "optimizer", None)
+    variables = [*model.variables, *model.metrics_variables]
+    variables += optimizer.variables if optimizer is not None else []
+    # References, not copies: a step that takes them over frees them all the same.
+    values = [variable._value for variable in variables]
+    try:
+        yield
+    except BaseException:
+        model.jax_state_sync()
+        for variable, value in zip(variables, values, strict=True):
+            if variable._value is None and value is not None and not value.is_deleted():
+                variable.assign(value)
+        raise

@@ -2,7 +2,8 @@
 
 from keras_vq.models._finite_loss import NonFiniteLossError
 from keras_vq.models.autoencoder import Autoencoder
-from keras_vq.models.base import ReconstructionModel, load_model
+from keras_vq.models.base import ReconstructionModel
+from keras_vq.models.loading import load_model
 from keras_vq.models.vae import VAE
 from keras_vq.models.vqvae import VQVAE
 

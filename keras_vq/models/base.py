@@ -1,6 +1,5 @@
 """What all models share: one training step over named loss terms, and batched methods."""
 
-import os
 from typing import Any, Self
 
 import keras
@@ -12,7 +11,6 @@ from keras_vq._types import Shape, Tensor
 from keras_vq.models._batches import first_targets, is_array
 from keras_vq.models._finite_loss import FiniteLoss
 from keras_vq.models._images import check_image_shape, check_images
-from keras_vq.models._kept_weights import kept_weights
 
 
 class ReconstructionModel(keras.Model):
@@ -219,7 +217,7 @@ class ReconstructionModel(keras.Model):
                 _target_of_weights(*validation),
                 validation[2],
             )
-        with kept_weights(self):
+        with _backend.kept_weights(self):
             return super().fit(x, y, callbacks=callbacks, **kwargs)
 
     def evaluate(self, x: Any = None, y: Any = None, **kwargs: Any) -> Any:
@@ -234,7 +232,7 @@ class ReconstructionModel(keras.Model):
             A list of numbers, or with `return_dict=True` a dictionary by name.
         """
         y = _target_of_weights(x, y, kwargs.get("sample_weight"))
-        with kept_weights(self):
+        with _backend.kept_weights(self):
             return super().evaluate(x, y, **kwargs)
 
     def predict(self, x: Any, **kwargs: Any) -> Any:
@@ -247,7 +245,7 @@ class ReconstructionModel(keras.Model):
         Returns:
             A dictionary of arrays.
         """
-        with kept_weights(self):
+        with _backend.kept_weights(self):
             return super().predict(x, **kwargs)
 
     def _check_fit_data(self, x: Any, y: Any) -> None:
@@ -370,7 +368,7 @@ class ReconstructionModel(keras.Model):
         # A bar from the point where a user would wonder; short jobs print nothing.
         verbose = 1 if inputs.shape[0] > 200 * batch_size else 0
         function = functions[method]
-        with kept_weights(function):
+        with _backend.kept_weights(function):
             return function.predict(inputs, batch_size=batch_size, verbose=verbose)
 
     # --- structure
@@ -465,41 +463,6 @@ class _BatchFunction(keras.Model):
     def call(self, inputs: Tensor) -> Tensor:
         """Applies the method."""
         return getattr(self.owner, self.method)(inputs)
-
-
-def load_model(path: str | os.PathLike[str], **kwargs: Any) -> keras.Model:
-    """Loads a model from a `.keras` file, whichever backend saved it.
-
-    Args:
-        path: The file.
-        **kwargs: Arguments of `keras.saving.load_model`.
-
-    Returns:
-        The model, compiled as it was.
-
-    Raises:
-        ValueError: If there is no such file, or it is no whole `.keras` file.
-    """
-    import zipfile
-
-    path = os.fspath(path)
-    if not os.path.isfile(path):
-        raise ValueError(f"Expected the path of a `.keras` file. Received: no file at {path}")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-            missing = {"config.json", "model.weights.h5"} - set(archive.namelist())
-            damaged = damaged or ", ".join(sorted(missing)) or None
-    except zipfile.BadZipFile:
-        damaged = "its table of contents"
-    if damaged is not None:
-        raise ValueError(
-            f"{path} is not a whole `.keras` file ({damaged} is damaged or missing): it may have "
-            "been cut short while it was copied or written. Copy it again, or take another "
-            "checkpoint. "
-            f"Received: a file of {os.path.getsize(path)} bytes"
-        )
-    return keras.saving.load_model(path, **kwargs)
 
 
 _RANDOM_STATE = "random_state_"
