@@ -23,30 +23,46 @@ def check_images(images: Any, expected: Shape | None, name: str) -> None:
     Raises:
         ValueError: If it is empty, holds NaN or infinity, or images of another shape.
     """
-    shape = tuple(images.shape)
-    if not shape or shape[0] == 0:
-        raise ValueError(
-            f"`{name}` holds no images: expected an array of shape (n, ...) with n >= 1. "
-            f"Received: shape {shape}"
-        )
-    check_image_shape(shape, expected, name)
-
-    largest = 0.0
-    for start in range(0, shape[0], _ROWS):
-        rows = np.asarray(ops.convert_to_numpy(images[start : start + _ROWS]))
-        if rows.dtype.kind == "f" and not np.isfinite(rows).all():
-            first = start + int(np.argmin(np.isfinite(rows).reshape(len(rows), -1).all(axis=1)))
-            raise ValueError(
-                f"`{name}` holds pixels that are NaN or infinite, which would spoil the weights: "
-                f"clean or leave out such images. Received: the first at index {first}"
-            )
-        largest = max(largest, float(np.abs(rows).max()))
+    check_image_shape(tuple(images.shape), expected, name)
+    largest = check_values(images, name)
     if largest > 8.0:
         warnings.warn(
             f"`{name}` has values up to {largest:g}; models expect pixels in [0, 1]. "
             "Divide 8-bit images by 255.",
             stacklevel=4,
         )
+
+
+def check_values(array: Any, name: str) -> float:
+    """Checks that there are values, and no NaN among them, in bounded memory.
+
+    Args:
+        array: NumPy array or tensor of shape `(n, ...)`.
+        name: What to call the argument in messages.
+
+    Returns:
+        The largest magnitude of a value.
+
+    Raises:
+        ValueError: If it is empty, or holds NaN or infinity.
+    """
+    shape = tuple(array.shape)
+    if not shape or shape[0] == 0:
+        raise ValueError(
+            f"`{name}` is empty: expected an array of shape (n, ...) with n >= 1. "
+            f"Received: shape {shape}"
+        )
+    largest = 0.0
+    for start in range(0, shape[0], _ROWS):
+        rows = np.asarray(ops.convert_to_numpy(array[start : start + _ROWS]))
+        if rows.dtype.kind == "f" and not np.isfinite(rows).all():
+            first = start + int(np.argmin(np.isfinite(rows).reshape(len(rows), -1).all(axis=1)))
+            raise ValueError(
+                f"`{name}` holds values that are NaN or infinite, which would spoil all that is "
+                f"computed from them: clean or leave them out. Received: the first at index {first}"
+            )
+        largest = max(largest, float(np.abs(rows).max()))
+    return largest
 
 
 def check_image_shape(

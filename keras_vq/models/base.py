@@ -10,7 +10,7 @@ from keras_vq import _backend, _validation
 from keras_vq._types import Shape, Tensor
 from keras_vq.models._batches import first_targets, is_array
 from keras_vq.models._finite_loss import FiniteLoss
-from keras_vq.models._images import check_image_shape, check_images
+from keras_vq.models._images import check_image_shape, check_images, check_values
 
 
 class ReconstructionModel(keras.Model):
@@ -186,13 +186,22 @@ class ReconstructionModel(keras.Model):
         target = x if y is None else y
         return super().compute_metrics(x, target, y_pred["reconstruction"], sample_weight)
 
-    def fit(self, x: Any = None, y: Any = None, **kwargs: Any) -> keras.callbacks.History:
+    def fit(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        **kwargs: Any,
+    ) -> keras.callbacks.History:
         """Trains the model; takes what `keras.Model.fit` takes.
 
         Args:
             x: Images in [0, 1], shape `(n, height, width, channels)`; or a data set of them.
             y: Images to make of them; the images themselves when None.
-            **kwargs: `batch_size`, `epochs`, `validation_data`, `callbacks` and so on.
+            batch_size: Images of a step, 32 when None; left out where `x` yields batches.
+            epochs: Passes through the images.
+            **kwargs: `validation_data`, `callbacks`, `verbose` and so on.
 
         Returns:
             The history: every term of the loss, by epoch.
@@ -218,7 +227,7 @@ class ReconstructionModel(keras.Model):
                 validation[2],
             )
         with _backend.kept_weights(self):
-            return super().fit(x, y, callbacks=callbacks, **kwargs)
+            return super().fit(x, y, batch_size, epochs, callbacks=callbacks, **kwargs)
 
     def evaluate(self, x: Any = None, y: Any = None, **kwargs: Any) -> Any:
         """Loss, its terms and metrics on images; takes what `keras.Model.evaluate` takes.
@@ -230,7 +239,13 @@ class ReconstructionModel(keras.Model):
 
         Returns:
             A list of numbers, or with `return_dict=True` a dictionary by name.
+
+        Raises:
+            ValueError: If there are no images, if they have a shape that the model was not built
+                for, or if pixels are NaN or infinite.
         """
+        if is_array(x):
+            check_images(x, self.image_shape, "x")
         y = _target_of_weights(x, y, kwargs.get("sample_weight"))
         with _backend.kept_weights(self):
             return super().evaluate(x, y, **kwargs)
@@ -244,7 +259,13 @@ class ReconstructionModel(keras.Model):
 
         Returns:
             A dictionary of arrays.
+
+        Raises:
+            ValueError: If there are no images, if they have a shape that the model was not built
+                for, or if pixels are NaN or infinite.
         """
+        if is_array(x):
+            check_images(x, self.image_shape, "x")
         with _backend.kept_weights(self):
             return super().predict(x, **kwargs)
 
@@ -329,6 +350,7 @@ class ReconstructionModel(keras.Model):
         """
         if _validation.check_positive_integer("steps", steps) < 2:
             raise ValueError(f"`steps` must be at least 2, the two ends. Received: {steps}")
+        start, end = (part if is_array(part) else np.asarray(part) for part in (start, end))
         if tuple(start.shape) != tuple(end.shape):
             raise ValueError(
                 "`start` and `end` must be arrays of one shape. "
@@ -358,9 +380,10 @@ class ReconstructionModel(keras.Model):
             )
         if not is_array(inputs):
             inputs = np.asarray(inputs)
-        if len(inputs.shape) == 0 or inputs.shape[0] == 0:
-            raise ValueError(f"Expected at least one row. Received: shape {tuple(inputs.shape)}")
-        check_image_shape(tuple(inputs.shape), expected, "images")
+        if expected is None:
+            check_values(inputs, "latents")
+        else:
+            check_images(inputs, expected, "images")
         _validation.check_positive_integer("batch_size", batch_size)
         functions = self.__dict__.setdefault("_batch_functions", {})
         if method not in functions:

@@ -108,7 +108,7 @@ class VQVAE(ReconstructionModel):
         return 1.0 / ops.where(measured > 0, measured, 1.0)
 
     def loss_terms(self, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
-        """What the quantizer added."""
+        """What the quantizer added, with activity penalties of other layers if there are any."""
         del outputs
         return {"quantization_loss": self.layer_losses()}
 

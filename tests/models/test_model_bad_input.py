@@ -42,13 +42,16 @@ BAD_FITS = {
         r"\(n, 8, 8, 1\).*Received: shape \(256, 4, 8, 1\)",
     ),
     "no channel axis": (lambda x: (x[..., 0], None), r"add a channel axis \(images\[..., None\]\)"),
-    "NaN in x": (lambda x: (with_pixel(x, np.nan), None), "`x`.*NaN.*leave out.*first at index 7"),
+    "NaN in x": (
+        lambda x: (with_pixel(x, np.nan), None),
+        "`x`.*NaN.*leave them out.*first at index 7",
+    ),
     "infinity in x": (lambda x: (with_pixel(x, np.inf), None), "`x`.*infinite.*first at index 7"),
     "NaN in y": (lambda x: (x, with_pixel(x, np.nan)), "`y`.*NaN.*first at index 7"),
     "infinity in y": (lambda x: (x, with_pixel(x, -np.inf)), "`y`.*infinite.*first at index 7"),
     "no images": (
         lambda x: (x[:0], None),
-        r"`x` holds no images: expected an array of shape \(n, ",
+        r"`x` is empty: expected an array of shape \(n, ",
     ),
     "lengths": (lambda x: (x, x[:100]), "as many images as each other. Received: 256 and 100"),
     "three channels in y": (
@@ -98,11 +101,8 @@ def test_target_of_a_data_set_that_would_be_stretched(images):
 )
 def test_methods_given_images_of_another_shape(method, unspoilt, images):
     arguments = {"verbose": 0} if method in ("evaluate", "predict") else {}
-    # `predict` is Keras's own, and so are its words.
-    text = "incompatible" if method == "predict" else "8, 8, 1"
-    bad_images = [np.repeat(images, 3, axis=-1), images[:, :4]]
-    for bad in bad_images[: 1 if method == "predict" else 2]:
-        with pytest.raises(ValueError, match=text):
+    for bad in (np.repeat(images, 3, axis=-1), images[:, :4]):
+        with pytest.raises(ValueError, match="8, 8, 1"):
             getattr(unspoilt, method)(bad, **arguments)
 
 
@@ -113,7 +113,7 @@ def test_decoding_of_another_shape(unspoilt):
 
 @pytest.mark.parametrize("method", ["encode", "reconstruct", "encode_to_codes"])
 def test_methods_given_no_images(method, unspoilt, images):
-    with pytest.raises(ValueError, match=r"at least one row. Received: shape \(0, 8, 8, 1\)"):
+    with pytest.raises(ValueError, match=r"is empty: .* Received: shape \(0, 8, 8, 1\)"):
         getattr(unspoilt, method)(images[:0])
     with pytest.raises(ValueError, match="`batch_size` must be a whole number of at least 1"):
         getattr(unspoilt, method)(images, batch_size=0)
@@ -237,3 +237,27 @@ def test_no_file(tmp_path):
             ValueError, match=r"Expected the path of a `.keras` file. Received: no file at"
         ):
             keras_vq.load_model(path)
+
+
+@pytest.mark.parametrize(
+    "method", ["encode", "reconstruct", "encode_to_codes", "evaluate", "predict"]
+)
+def test_nan_pixels_do_not_pass_unnoticed_after_training(method, digits):
+    encoder, decoder = keras_vq.networks.convolutional((8, 8, 1), filters=(4,), latent_dim=4)
+    model = keras_vq.VQVAE(encoder, keras_vq.VectorQuantizer(8), decoder)
+    model.compile("adam")
+    images = digits[:8].copy()
+    images[3, 2, 2] = np.nan
+    with pytest.raises(ValueError, match=r"NaN or infinite.* Received: the first at index 3"):
+        getattr(model, method)(images)
+
+
+def test_nan_latents_do_not_pass_unnoticed():
+    model = keras_vq.Autoencoder(*keras_vq.networks.dense((8, 8, 1), units=(4,), latent_dim=2))
+    with pytest.raises(ValueError, match="`latents` holds values that are NaN or infinite"):
+        model.decode(np.full((3, 2), np.inf, "float32"))
+
+
+def test_large_latents_are_no_images_of_8_bits():
+    model = keras_vq.Autoencoder(*keras_vq.networks.dense((8, 8, 1), units=(4,), latent_dim=2))
+    assert model.decode(np.full((3, 2), 100.0, "float32")).shape == (3, 8, 8, 1)
