@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import keras
-import pytest
 
 import keras_vq
 
@@ -74,12 +73,3 @@ def test_one_installed_backend_is_enough():
     others = {"tensorflow", "jax", "torch"} - {keras.backend.backend()}
     result = run(BLOCKED.format(blocked=others))
     assert result.stdout.strip().endswith("finite: True"), result.stderr
-
-
-@pytest.mark.parametrize("module", [keras_vq, *(getattr(keras_vq, n) for n in keras_vq.__all__)])
-def test_public_modules_name_what_they_offer(module):
-    if not hasattr(module, "__path__"):
-        pytest.skip("a class, a function or a single file")
-    assert sorted(module.__all__) == sorted(set(module.__all__))
-    for name in module.__all__:
-        assert getattr(module, name).__doc__

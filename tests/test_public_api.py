@@ -1,0 +1,50 @@
+"""What is public is documented by an example that runs, and has a row in the tables of cases."""
+
+import inspect
+
+import pytest
+
+import keras_vq
+from keras_vq import codebooks, data, layers, losses, metrics, models, networks, quantizers
+from tests.cases import MODEL_CASES
+from tests.quantizers.cases import QUANTIZER_CASES
+
+ROOMS = (codebooks, data, layers, losses, metrics, models, networks, quantizers)
+ABSTRACT = (codebooks.BaseCodebook, quantizers.Quantizer, models.ReconstructionModel)
+PUBLIC = {f"{room.__name__}.{name}": getattr(room, name) for room in ROOMS for name in room.__all__}
+
+
+def is_abstract_or_error(thing):
+    return thing in ABSTRACT or (inspect.isclass(thing) and issubclass(thing, Exception))
+
+
+@pytest.mark.parametrize("name", sorted(PUBLIC))
+def test_docstring_has_an_example_that_runs(name):
+    thing = PUBLIC[name]
+    assert thing.__doc__, name
+    # Doctests run them. A model's file may come from anywhere: `load_model` has tests instead.
+    if not is_abstract_or_error(thing) and thing is not models.load_model:
+        assert ">>>" in thing.__doc__, f"{name} needs an example"
+
+
+def test_top_level_names_are_those_of_the_rooms():
+    for name in keras_vq.__all__:
+        thing = getattr(keras_vq, name)
+        if not inspect.ismodule(thing):
+            assert thing in PUBLIC.values(), name
+
+
+def test_every_model_has_a_case():
+    built = {type(case.build()) for case in MODEL_CASES}
+    concrete = {getattr(models, name) for name in models.__all__}
+    concrete = {t for t in concrete if inspect.isclass(t) and not is_abstract_or_error(t)}
+    assert built == concrete
+
+
+def test_every_quantizer_and_codebook_has_a_case():
+    built = [case.build() for case in QUANTIZER_CASES]
+    kinds = {type(quantizer) for quantizer in built}
+    assert kinds == {getattr(quantizers, name) for name in quantizers.__all__} - set(ABSTRACT)
+    kinds = {type(quantizer.codebook) for quantizer in built}
+    rules = {codebooks.DeadCodeRestart}
+    assert kinds == {getattr(codebooks, n) for n in codebooks.__all__} - set(ABSTRACT) - rules
