@@ -8,6 +8,8 @@ from PIL import Image
 
 from keras_vq.plots import plot_history, plot_reconstructions, plot_samples
 
+pytestmark = pytest.mark.backend_free
+
 COLOUR = (6, 4, 3)
 GREY = (8, 8, 1)
 

@@ -6,8 +6,10 @@ import pytest
 
 import keras_vq
 from keras_vq import codebooks, data, layers, losses, metrics, models, networks, quantizers
-from tests.cases import MODEL_CASES
+from tests.models.cases import MODEL_CASES
 from tests.quantizers.cases import QUANTIZER_CASES
+
+pytestmark = pytest.mark.backend_free
 
 ROOMS = (codebooks, data, layers, losses, metrics, models, networks, quantizers)
 ABSTRACT = (codebooks.BaseCodebook, quantizers.Quantizer, models.ReconstructionModel)

@@ -6,6 +6,8 @@ import pytest
 
 from recipes import readme
 
+pytestmark = pytest.mark.backend_free
+
 ROOT = Path(__file__).parents[1]
 
 

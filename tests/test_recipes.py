@@ -11,10 +11,6 @@ import pytest
 
 import keras_vq
 
-ON_TENSORFLOW = pytest.mark.skipif(
-    keras.backend.backend() != "tensorflow", reason="once is enough: it is no matter of backend"
-)
-
 
 def has_mnist():
     folder = os.environ.get("TFDS_DATA_DIR")
@@ -37,7 +33,7 @@ def run(recipe, folder, *arguments):
 
 
 @NEEDS_MNIST
-@ON_TENSORFLOW
+@pytest.mark.backend_free
 @pytest.mark.parametrize("recipe", ["autoencoder_mnist", "vae_mnist", "vqvae_mnist"])
 def test_mnist_recipe(recipe, tmp_path):
     record = run(recipe, tmp_path, "--epochs", "1", "--limit", "256")
@@ -46,7 +42,7 @@ def test_mnist_recipe(recipe, tmp_path):
     assert (tmp_path / f"{recipe}.png").stat().st_size > 10_000
 
 
-@ON_TENSORFLOW
+@pytest.mark.backend_free
 def test_backends_agree(tmp_path):
     record = run("backends_agree", tmp_path, "--steps", "10")
     for backend in ("jax", "torch"):

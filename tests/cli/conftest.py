@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import keras
 import pytest
-from tiny_run import TINY_CODES
 
 from keras_vq_cli.main import main
+from tests.cli.tiny_run import TINY_CODES
 
 
 class Result(NamedTuple):

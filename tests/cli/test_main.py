@@ -11,6 +11,8 @@ import pytest
 from keras_vq_cli import backend
 from keras_vq_cli.main import main
 
+pytestmark = pytest.mark.backend_free
+
 
 @pytest.mark.parametrize(
     "args", [["--help"], ["--version"], [], ["train", "--help"], ["reconstruct", "--help"]]

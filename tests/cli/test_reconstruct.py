@@ -8,6 +8,8 @@ from PIL import Image
 
 import keras_vq
 
+pytestmark = pytest.mark.backend_free
+
 
 @pytest.fixture
 def images(tmp_path):

@@ -10,10 +10,10 @@ import time
 
 import numpy as np
 import pytest
-from tiny_run import TINY, TINY_CODES
 
 import keras_vq
 from keras_vq_cli import checkpoints
+from tests.cli.tiny_run import TINY, TINY_CODES
 
 VAE = ["--model", "vae", "--network", "dense", *TINY, "--kl-warmup-steps", "10"]
 # A process whose Ctrl-C is not ignored, as it is in those that a shell starts in the background.

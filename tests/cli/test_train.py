@@ -9,12 +9,12 @@ import keras
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_run import TINY, TINY_CODES
 
 import keras_vq
 import keras_vq.data
 from keras_vq_cli import pipeline
 from keras_vq_cli.settings import Settings, default_halvings
+from tests.cli.tiny_run import TINY, TINY_CODES
 
 FILES = {
     "config.json",

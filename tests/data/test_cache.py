@@ -11,6 +11,8 @@ import pytest
 from keras_vq.data import load
 from keras_vq.data.cache import cache_folder, fetch
 
+pytestmark = pytest.mark.backend_free
+
 KEY = {"kind": "test", "name": "toy", "split": "train"}
 PIXELS = np.arange(2 * 3 * 4 * 1, dtype="uint8").reshape(2, 3, 4, 1)
 

@@ -6,6 +6,8 @@ from PIL import Image
 
 from keras_vq.data import read_image
 
+pytestmark = pytest.mark.backend_free
+
 
 @pytest.fixture
 def colour(tmp_path):

@@ -12,6 +12,8 @@ import pytest
 from keras_vq.data import load
 from keras_vq.data.image_folder import list_images
 
+pytestmark = pytest.mark.backend_free
+
 
 def save(path, pixels, **options):
     """Writes an array or a PIL image and returns the path."""

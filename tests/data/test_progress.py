@@ -2,8 +2,11 @@
 
 import numpy as np
 import PIL.Image
+import pytest
 
 from keras_vq.data import load, progress
+
+pytestmark = pytest.mark.backend_free
 
 
 def bar_output(capsys, seconds, show=True):

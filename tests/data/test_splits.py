@@ -4,6 +4,8 @@ import pytest
 
 from keras_vq.data.splits import check_split, split_name, split_range
 
+pytestmark = pytest.mark.backend_free
+
 
 @pytest.mark.parametrize(
     ("split", "start", "stop"),

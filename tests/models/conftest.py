@@ -1,8 +1,9 @@
 """The fitted models that the read-only tests share: compiling one takes seconds."""
 
 import pytest
-from cases import MODEL_CASES
-from checks import fit_case
+
+from tests.models.cases import MODEL_CASES
+from tests.models.checks import fit_case
 
 
 @pytest.fixture(scope="session")

@@ -3,10 +3,10 @@
 import keras
 import numpy as np
 import pytest
-from checks import weights_of
 from keras import layers, ops
 
 import keras_vq
+from tests.models.checks import weights_of
 
 
 @keras.saving.register_keras_serializable("tests")

@@ -8,9 +8,9 @@ import sys
 import keras
 import numpy as np
 import pytest
-from cases import MODEL_CASES
 
 import keras_vq
+from tests.models.cases import MODEL_CASES
 
 IDS = ("autoencoder", "vae", "vqvae_ema")
 

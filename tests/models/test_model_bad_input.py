@@ -3,10 +3,10 @@
 import keras
 import numpy as np
 import pytest
-from checks import assert_same, weights_of
 from keras import layers
 
 import keras_vq
+from tests.models.checks import assert_same, weights_of
 
 
 @pytest.fixture(scope="module")

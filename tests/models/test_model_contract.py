@@ -1,7 +1,8 @@
 """Every model, through every generic check."""
 
 import pytest
-from checks import MODEL_CHECKS, check_interrupted_fit_resumes_as_if_never_interrupted
+
+from tests.models.checks import MODEL_CHECKS, check_interrupted_fit_resumes_as_if_never_interrupted
 
 
 @pytest.mark.parametrize("check", MODEL_CHECKS, ids=lambda check: check.__name__)

@@ -3,11 +3,11 @@
 import keras
 import numpy as np
 import pytest
-from cases import MODEL_CASES
-from checks import assert_same, weights_of
 from keras import ops
 
 import keras_vq
+from tests.models.cases import MODEL_CASES
+from tests.models.checks import assert_same, weights_of
 
 BUILD = {case.id: case.build for case in MODEL_CASES}
 

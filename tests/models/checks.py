@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 import pytest
-from cases import ModelCase
 from keras import ops
 
 import keras_vq
+from tests.models.cases import ModelCase
 
 # --- models
 

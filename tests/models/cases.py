@@ -1,4 +1,4 @@
-"""The tables that generic checks run over: one row for each kind of thing in the package."""
+"""The table that the checks of models run over: one row for each kind of model."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
