@@ -19,6 +19,7 @@ import keras
 
 import keras_vq
 from keras_vq.models import NonFiniteLossError
+from keras_vq_cli import interrupts
 from keras_vq_cli.files import whole_file, write_text
 
 History = list[dict[str, float]]
@@ -71,6 +72,10 @@ class SaveEpochs(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Notes the time."""
         self._started = time.monotonic()
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Stops if that was asked for."""
+        interrupts.check()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Saves, unless the weights are spoilt."""

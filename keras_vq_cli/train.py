@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from keras_vq_cli import arguments, console, files
+from keras_vq_cli import arguments, console, files, interrupts
 from keras_vq_cli.backend import BACKENDS, choose_backend, import_keras
 from keras_vq_cli.settings import (
     EPOCHS,
@@ -266,8 +266,9 @@ def run(given: dict[str, Any], args: list[str]) -> None:
     backend = choose_backend(backend or run.config.get("backend"))
     run.say(f"Starting Keras on {backend} ...")
     try:
-        import_keras(given.get("debug", False))
-        _train(run, backend)
+        with interrupts.noted():
+            import_keras(given.get("debug", False))
+            _train(run, backend)
     except KeyboardInterrupt:
         if run.folder is None or not (run.folder / "config.json").exists():
             raise KeyboardInterrupt("Stopped before training began; nothing is written.") from None

@@ -119,7 +119,10 @@ def test_ctrl_c_keeps_what_is_done(environment, tmp_path):
     process = start(folder, *VAE, "--epochs", "10000")
     wait_for_epochs(process, folder, 1)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    try:
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 130
     assert "Traceback" not in err
     done = checkpoints.finished_epochs(folder / "model.keras")
