@@ -1,7 +1,5 @@
 """A codebook that learns by gradient."""
 
-from typing import Any
-
 import keras
 from keras import ops
 
@@ -58,7 +56,3 @@ class Codebook(BaseCodebook):
             self.restart_offset.assign(
                 ops.where(is_placed[:, None], codes - self.embeddings, offset)
             )
-
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        return super().get_config()
