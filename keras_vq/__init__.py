@@ -12,10 +12,18 @@ from keras_vq import (
     ops,
     plots,
     quantizers,
+    regularizers,
 )
-from keras_vq.codebooks import Codebook, DeadCodeRestart, EMACodebook
+from keras_vq.codebooks import (
+    Codebook,
+    DeadCodeRestart,
+    EMACodebook,
+    OnlineClustering,
+    ProjectedCodebook,
+    StepCodebook,
+)
 from keras_vq.models import VAE, VQVAE, Autoencoder, load_model
-from keras_vq.quantizers import Quantizer, VectorQuantizer
+from keras_vq.quantizers import Product, Projected, Quantizer, Residual, VectorQuantizer
 
 __version__ = "0.1.0.dev0"
 
@@ -26,7 +34,13 @@ __all__ = [
     "Codebook",
     "DeadCodeRestart",
     "EMACodebook",
+    "OnlineClustering",
+    "Product",
+    "Projected",
+    "ProjectedCodebook",
     "Quantizer",
+    "Residual",
+    "StepCodebook",
     "VectorQuantizer",
     "codebooks",
     "data",
@@ -40,4 +54,5 @@ __all__ = [
     "ops",
     "plots",
     "quantizers",
+    "regularizers",
 ]

@@ -60,12 +60,26 @@ def from_first_replica(tensor: Tensor) -> Tensor:
     """Gives every replica the first replica's value of a tensor."""
     if num_replicas() == 1:
         return tensor
-    is_first = ops.equal(_replica_index(), 0)
+    is_first = ops.equal(replica_index(), 0)
     (value,) = sum_over_replicas([ops.where(is_first, tensor, ops.zeros_like(tensor))])
     return value
 
 
-def _replica_index() -> Any:
+def gather_over_replicas(tensor: Tensor) -> Tensor:
+    """Stacks each replica's value of a tensor along a new first axis, in the replicas' order."""
+    count = num_replicas()
+    if count == 1:
+        return tensor[None]
+    place = ops.cast(ops.equal(ops.arange(count), replica_index()), tensor.dtype)
+    place = ops.reshape(place, (count,) + (1,) * len(tensor.shape))
+    (gathered,) = sum_over_replicas([place * tensor[None]])
+    return gathered
+
+
+def replica_index() -> Any:
+    """Which of the `num_replicas()` replicas runs this step: 0 for the first."""
+    if num_replicas() == 1:
+        return 0
     if BACKEND == "tensorflow":
         import tensorflow as tf
 

@@ -48,5 +48,16 @@ def check_fraction(name: str, value: Any) -> float:
     return float(value)
 
 
+def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> Any:
+    """The value if it is one of the choices.
+
+    Raises:
+        ValueError: If it isn't.
+    """
+    if value not in choices:
+        raise ValueError(f"`{name}` must be one of {choices}. Received: {value!r}")
+    return value
+
+
 def _is_number(value: Any) -> bool:
     return not isinstance(value, bool) and hasattr(value, "__float__")

@@ -1,5 +1,7 @@
 """Pure functions of vector quantization: distances, the nearest code, statistics per code."""
 
+from collections.abc import Callable
+
 from keras import ops
 
 from keras_vq._types import Tensor
@@ -66,15 +68,87 @@ def nearest_code(vectors: Tensor, codes: Tensor) -> Tensor:
     vectors, codes = ops.convert_to_tensor(vectors), ops.convert_to_tensor(codes)
     scorer = _scorer(codes)
     vectors = ops.pad(vectors, [[0, 0], [0, 1]], constant_values=1.0)
-    count = ops.shape(vectors)[0]
-    block = max(1, SCORES_PER_BLOCK // scorer.shape[1])
-    if isinstance(count, int) and count <= block:
-        return _best_code(vectors, scorer)
+    return map_rows(lambda rows: _best_code(rows, scorer), vectors, scorer.shape[1])
 
+
+def nearest_codes(vectors: Tensor, codes: Tensor, count: int) -> Tensor:
+    """Indices of the `count` codes nearest to each vector, the nearest first.
+
+    Args:
+        vectors: Float32 tensor of shape `(n, dim)`, finite.
+        codes: Float32 tensor of shape `(codebook_size, dim)`, finite.
+        count: How many codes, from 1 to codebook_size.
+
+    Returns:
+        Int32 tensor of shape `(n, count)`.
+
+    Example:
+        >>> import numpy as np
+        >>> from keras_vq.ops import nearest_codes
+        >>> codes = np.array([[0.0], [1.0], [2.0]], "float32")
+        >>> np.array(nearest_codes(np.array([[1.2]], "float32"), codes, 2))
+        array([[1, 2]], dtype=int32)
+    """
+    vectors, codes = ops.convert_to_tensor(vectors), ops.convert_to_tensor(codes)
+
+    def best(rows: Tensor) -> Tensor:
+        indices = ops.top_k(_scores(rows, codes), count)[1]
+        return ops.cast(indices, "int32")
+
+    return map_rows(best, vectors, codes.shape[0])
+
+
+def sample_code(
+    vectors: Tensor, codes: Tensor, uniforms: Tensor, temperature: float
+) -> Tensor:
+    """Draws a code for each vector, with probability softmax(-|x - e|² / temperature).
+
+    Args:
+        vectors: Float32 tensor of shape `(n, dim)`, finite.
+        codes: Float32 tensor of shape `(codebook_size, dim)`, finite.
+        uniforms: Float32 tensor of shape `(n,)`, uniform in [0, 1): one a draw.
+        temperature: Above 0, in units of the squared distance; towards 0 it is `nearest_code`.
+
+    Returns:
+        Int32 tensor of shape `(n,)`.
+    """
+    vectors, codes = ops.convert_to_tensor(vectors), ops.convert_to_tensor(codes)
+
+    def draw(rows: Tensor) -> Tensor:
+        logits = _scores(rows[:, :-1], codes) * (2.0 / temperature)
+        cumulative = ops.cumsum(ops.softmax(logits, axis=-1), axis=-1)
+        threshold = rows[:, -1:] * cumulative[:, -1:]
+        below = ops.sum(ops.cast(cumulative <= threshold, "int32"), axis=-1)
+        return ops.minimum(below, codes.shape[0] - 1)
+
+    rows = ops.concatenate([vectors, ops.convert_to_tensor(uniforms)[:, None]], axis=1)
+    return map_rows(draw, rows, codes.shape[0])
+
+
+def map_rows(function: Callable[[Tensor], Tensor], rows: Tensor, scores_per_row: int) -> Tensor:
+    """A function of rows, computed in blocks of no more than `SCORES_PER_BLOCK` scores.
+
+    Args:
+        function: Takes `(m, width)` and gives a tensor whose first axis is m.
+        rows: Tensor of shape `(n, width)`.
+        scores_per_row: How many numbers the function holds for one row.
+
+    Returns:
+        What the function would give for all rows at once.
+    """
+    count = ops.shape(rows)[0]
+    block = max(1, SCORES_PER_BLOCK // scores_per_row)
+    if isinstance(count, int) and count <= block:
+        return function(rows)
     missing = (block - count % block) % block
-    blocks = ops.reshape(ops.pad(vectors, [[0, missing], [0, 0]]), (-1, block, vectors.shape[1]))
-    indices = ops.map(lambda rows: _best_code(rows, scorer), blocks)
-    return ops.reshape(indices, (-1,))[:count]
+    blocks = ops.reshape(ops.pad(rows, [[0, missing], [0, 0]]), (-1, block, rows.shape[1]))
+    results = ops.map(function, blocks)
+    return ops.reshape(results, (-1, *results.shape[2:]))[:count]
+
+
+def _scores(vectors: Tensor, codes: Tensor) -> Tensor:
+    """x·e - |e|²/2, greatest where |x - e|² is least: `(n, dim)`, `(k, dim)` -> `(n, k)`."""
+    return ops.matmul(vectors, ops.transpose(codes)) - 0.5 * ops.sum(ops.square(codes), axis=-1)
 
 
 def _scorer(codes: Tensor) -> Tensor:
@@ -104,6 +178,29 @@ def _first_maximum(values: Tensor) -> Tensor:
     # them; an argmax of integers does not.
     is_maximum = values >= ops.max(values, axis=-1, keepdims=True)
     return ops.cast(ops.argmax(ops.cast(is_maximum, "int32"), axis=-1), "int32")
+
+
+def unit_vectors(vectors: Tensor) -> Tensor:
+    """Vectors scaled to a Euclidean norm of 1 along the last axis; a zero vector stays zero.
+
+    Args:
+        vectors: Float32 tensor of shape `(..., dim)`.
+
+    Returns:
+        Tensor of the same shape.
+
+    Example:
+        >>> import numpy as np
+        >>> from keras_vq.ops import unit_vectors
+        >>> np.array(unit_vectors(np.array([[3.0, 4.0]], "float32")))
+        array([[0.6, 0.8]], dtype=float32)
+    """
+    vectors = ops.convert_to_tensor(vectors)
+    # Scaled first, so that squares of very small or large numbers stay within range.
+    largest = ops.stop_gradient(ops.max(ops.abs(vectors), axis=-1, keepdims=True))
+    vectors = vectors / ops.where(largest > 0, largest, 1.0)
+    squares = ops.sum(ops.square(vectors), axis=-1, keepdims=True)
+    return vectors * ops.rsqrt(ops.where(squares > 0, squares, 1.0))
 
 
 def code_counts(indices: Tensor, codebook_size: int, weights: Tensor | None = None) -> Tensor:
@@ -181,23 +278,3 @@ def masked_mean(values: Tensor, mask: Tensor | None) -> Tensor:
         return ops.mean(values)
     kept = ops.sum(ops.where(mask, values, 0.0))
     return kept / ops.maximum(ops.sum(ops.cast(mask, "float32")), 1.0)
-
-
-def sample_rows(vectors: Tensor, weights: Tensor, uniforms: Tensor) -> Tensor:
-    """Draws rows of a matrix with probabilities in proportion to their weights.
-
-    Args:
-        vectors: Tensor of shape `(n, dim)`.
-        weights: Float32 tensor of shape `(n,)`, not negative; a row of weight 0 is never drawn,
-            unless all are 0.
-        uniforms: Float32 tensor of shape `(m,)`, uniform in [0, 1): one a draw.
-
-    Returns:
-        Tensor of shape `(m, dim)`.
-    """
-    vectors, uniforms = ops.convert_to_tensor(vectors), ops.convert_to_tensor(uniforms)
-    cumulative = ops.cumsum(weights)
-    positions = ops.searchsorted(cumulative, uniforms * cumulative[-1], side="right")
-    # A uniform close to 1 times the rounded total may fall past the end.
-    positions = ops.minimum(ops.cast(positions, "int32"), ops.shape(vectors)[0] - 1)
-    return ops.take(vectors, positions, axis=0)

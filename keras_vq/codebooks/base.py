@@ -1,7 +1,7 @@
 """What every codebook is: where codes live, and how they are found, learnt and restarted."""
 
 import warnings
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, get_args
 
 import keras
 import numpy as np
@@ -10,26 +10,19 @@ from keras import ops
 from keras_vq import _backend, _validation
 from keras_vq import ops as vq_ops
 from keras_vq._types import Shape, Tensor
-from keras_vq.codebooks.restart import DeadCodeRestart
+from keras_vq.codebooks.restart import RestartRule
+from keras_vq.codebooks.statistics import Batch, CodeStatistics
 
 Start = Literal["kmeans", "first"]
-
-
-class CodeStatistics(NamedTuple):
-    """What a batch tells a codebook. Counts and sums add up over batches, levels and replicas."""
-
-    counts: Tensor  # (codebook_size,): vectors that chose each code
-    sums: Tensor  # (codebook_size, dim): their sum
-    candidates: Tensor | None  # (codebook_size, dim): vectors to restart on, if codes restart
 
 
 class BaseCodebook(keras.layers.Layer):
     """Abstract codebook: `codebook_size` codes of the dimension of the vectors it is built for.
 
-    A codebook is part of a quantizer, which asks it for the nearest codes and hands it each
-    training batch's statistics. A subclass says where the codes are (`codes`), how they learn
+    A codebook is part of a quantizer, which searches its codes and hands it each training
+    batch's statistics. A subclass says where the codes are (`codes`), how they learn
     (`loss` by gradient, or `update_codes` by statistics) and how one is placed anew
-    (`place_codes`).
+    (`move_codes`).
 
     State that changes in training: `average_counts`, the moving average of how many vectors of a
     batch choose each code.
@@ -37,7 +30,8 @@ class BaseCodebook(keras.layers.Layer):
     Args:
         codebook_size: Number of codes, K.
         decay: Decay of the moving averages, in [0, 1).
-        restart: A `DeadCodeRestart`, or None to leave unused codes where they are.
+        restart: A `RestartRule` such as `DeadCodeRestart`, or None to leave unused codes where
+            they are.
         initializer: Keras initializer of the (K, dim) codes.
         seed: Seed of the restarts.
         **kwargs: Arguments of `keras.layers.Layer`.
@@ -46,20 +40,34 @@ class BaseCodebook(keras.layers.Layer):
         ValueError: If an argument is out of its range.
     """
 
+    # Whether codes learn from a batch before it is quantized: then by the new codes.
+    learns_before_lookup = False
+    # Whether codes depend on a context; see `ConditionedCodebook`.
+    takes_context = False
+
     def __init__(
         self,
         codebook_size: int,
         decay: float = 0.99,
-        restart: DeadCodeRestart | None = None,
+        restart: RestartRule | None = None,
         initializer: Any = None,
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
+        if kwargs.pop("regularizer", None) is not None:
+            raise ValueError(
+                "A `regularizer` acts by gradient, and the codes of this codebook do not learn by "
+                "gradient: it would do nothing. Use keras_vq.Codebook. "
+                f"Received: a regularizer for {type(self).__name__}"
+            )
         super().__init__(**kwargs)
         self.codebook_size = _validation.check_positive_integer("codebook_size", codebook_size)
         self.decay = _validation.check_fraction("decay", decay)
-        if not (restart is None or isinstance(restart, DeadCodeRestart)):
-            raise ValueError(f"`restart` must be a DeadCodeRestart or None. Received: {restart!r}")
+        if not (restart is None or isinstance(restart, RestartRule)):
+            raise ValueError(
+                "`restart` must be a RestartRule, such as DeadCodeRestart(), or None. "
+                f"Received: {restart!r}"
+            )
         self.restart = restart
         # Variance 1/dim, so that codes have a norm near 1 whatever the dimension.
         self.initializer = keras.initializers.get(
@@ -108,10 +116,6 @@ class BaseCodebook(keras.layers.Layer):
         """Shape and dtype of the indices."""
         return keras.KerasTensor(vectors.shape[:-1], dtype="int32")
 
-    def lookup(self, indices: Tensor) -> Tensor:
-        """The codes of the indices: float32, shape `indices.shape + (dim,)`."""
-        return ops.take(self.codes(), indices, axis=0)
-
     def loss(self, vectors: Tensor, codes: Tensor, mask: Tensor | None) -> Tensor:
         """The loss by whose gradient the codes learn; 0 where they learn otherwise."""
         del vectors, codes, mask
@@ -120,7 +124,7 @@ class BaseCodebook(keras.layers.Layer):
     def statistics(
         self, vectors: Tensor, codes: Tensor, indices: Tensor, mask: Tensor | None
     ) -> CodeStatistics:
-        """What a batch of this replica tells: counts, sums and vectors to restart codes on.
+        """What a batch of this replica tells: counts, sums, and vectors if codes restart.
 
         Args:
             vectors: Float32 tensor of shape `(..., dim)`.
@@ -137,16 +141,11 @@ class BaseCodebook(keras.layers.Layer):
             flat = ops.where(mask[:, None], flat, 0.0)
         counts = vq_ops.code_counts(indices, self.codebook_size, weights)
         sums = vq_ops.code_sums(flat, indices, self.codebook_size)
-        candidates = None
-        if self.restart is not None:
-            if weights is None:
-                weights = ops.ones_like(flat[:, 0])
-            if self.restart.sampling == "distance":
-                distances = ops.square(flat - ops.reshape(codes, (-1, self.dim)))
-                weights = weights * ops.sum(distances, axis=-1)
-            uniforms = keras.random.uniform((self.codebook_size,), seed=self.seed_generator)
-            candidates = vq_ops.sample_rows(flat, weights, uniforms)
-        return CodeStatistics(counts, sums, candidates)
+        if self.restart is None:
+            return CodeStatistics(counts, sums, None)
+        distances = ops.sum(ops.square(flat - ops.reshape(codes, (-1, self.dim))), axis=-1)
+        weights = ops.ones_like(distances) if weights is None else weights
+        return CodeStatistics(counts, sums, Batch(flat, distances, weights))
 
     def update(self, statistics: CodeStatistics) -> None:
         """Takes in a training batch: averages, codes that learn by statistics, restarts.
@@ -159,28 +158,39 @@ class BaseCodebook(keras.layers.Layer):
         self.update_codes(counts, sums)
         if self.restart is not None:
             mean_count = ops.sum(counts) / self.codebook_size
-            is_dead = self.recent_counts() < self.restart.threshold * mean_count
-            candidates = _backend.from_first_replica(statistics.candidates)
-            self.place_codes(is_dead, candidates, self.restart.reset * mean_count)
+            move = self.restart.move(
+                ops.stop_gradient(self.codes()),
+                self.recent_counts(),
+                mean_count,
+                statistics.batch,
+                self.seed_generator,
+            )
+            self.move_codes(*move)
 
     def update_codes(self, counts: Tensor, sums: Tensor) -> None:
         """Moves averages, and codes that learn by them, towards a batch's statistics."""
         del sums
-        self.average_counts.assign(_move(self.average_counts, counts, self.decay))
+        self.average_counts.assign(move_average(self.average_counts, counts, self.decay))
 
     def recent_counts(self) -> Tensor:
         """How many vectors of a batch lately chose each code, float32 `(codebook_size,)`."""
         return ops.convert_to_tensor(self.average_counts)
 
-    def place_codes(self, is_placed: Tensor, codes: Tensor, count: Tensor) -> None:
-        """Puts some codes elsewhere, as if `count` vectors of each batch had always chosen them.
+    def move_codes(self, shares: Tensor, targets: Tensor, counts: Tensor) -> None:
+        """Moves each code its share of the way to its target, its averages with it.
 
         Args:
-            is_placed: Boolean tensor of shape `(codebook_size,)`.
-            codes: Float32 tensor of shape `(codebook_size, dim)`; rows not placed are ignored.
-            count: Scalar float32 tensor.
+            shares: Float32 tensor of shape `(codebook_size,)`, in [0, 1]; 0 leaves a code.
+            targets: Float32 tensor of shape `(codebook_size, dim)`.
+            counts: Float32 tensor of shape `(codebook_size,)`: a code moved wholly is from then
+                on taken to have been chosen by so many vectors of each batch.
         """
         raise NotImplementedError
+
+    def scale_to_unit_norm(self) -> None:
+        """Scales the initial codes to unit norm, for a quantizer that compares directions."""
+        each = ops.ones((self.codebook_size,))
+        self.move_codes(each, vq_ops.unit_vectors(self.codes()), self.recent_counts())
 
     def adapt(self, vectors: Any, start: Start = "kmeans") -> None:
         """Places all codes by data, before training.
@@ -208,14 +218,13 @@ class BaseCodebook(keras.layers.Layer):
                 f"dimension {self.dim}. Received: {vectors.shape[0]} of dimension "
                 f"{vectors.shape[1]}"
             )
-        if start not in get_args(Start):
-            raise ValueError(f"`start` must be one of {get_args(Start)}. Received: {start!r}")
+        _validation.check_choice("start", start, get_args(Start))
         if start == "first":
             codes = vectors[: self.codebook_size]
         else:
             codes = kmeans_centres(vectors, self.codebook_size, self.seed)
-        all_of_them = ops.ones((self.codebook_size,), "bool")
-        self.place_codes(all_of_them, ops.convert_to_tensor(codes), ops.ones(()))
+        each = ops.ones((self.codebook_size,))
+        self.move_codes(each, ops.convert_to_tensor(codes), each)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
@@ -276,6 +285,11 @@ def _as_vectors(vectors: Any) -> np.ndarray:
     return vectors.reshape(-1, vectors.shape[-1])
 
 
-def _move(average: Tensor, value: Tensor, decay: float) -> Tensor:
+def move_average(average: Tensor, value: Tensor, decay: float) -> Tensor:
     """An exponential moving average after one more value."""
     return decay * average + (1.0 - decay) * value
+
+
+def part_of_the_way(shares: Tensor, start: Tensor, end: Tensor) -> Tensor:
+    """Point on the way from start to end: start to the bit for a share of 0, end for 1."""
+    return (1.0 - shares) * start + shares * end

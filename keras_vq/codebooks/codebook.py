@@ -1,11 +1,15 @@
 """A codebook that learns by gradient."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
+from keras_vq import _validation
 from keras_vq import ops as vq_ops
 from keras_vq._types import Shape, Tensor
-from keras_vq.codebooks.base import BaseCodebook
+from keras_vq.codebooks.base import BaseCodebook, part_of_the_way
+from keras_vq.codebooks.restart import RestartRule
 
 
 @keras.saving.register_keras_serializable("keras_vq")
@@ -14,16 +18,43 @@ class Codebook(BaseCodebook):
 
     The loss is the mean of |sg(x) - e|² over vectors x and their codes e, and over dimensions
     (van den Oord et al., "Neural Discrete Representation Learning", 2017, equation 3, second
-    term). See `BaseCodebook` for the arguments; `decay` is that of the usage average, by which
-    dead codes are told.
+    term).
 
     State that changes in training: `embeddings` (by the optimizer), `average_counts`, and with
     a restart rule `restart_offset`.
+
+    Args:
+        codebook_size: Number of codes, K.
+        decay: Decay of the usage average, by which dead codes are told, in [0, 1).
+        restart: A `RestartRule`, or None to leave unused codes where they are.
+        initializer: Keras initializer of the (K, dim) codes.
+        regularizer: Keras regularizer of the codes, such as `regularizers.Orthogonality`.
+        weight: Weight of the codebook loss, at least 0.
+        seed: Seed of the restarts.
+        **kwargs: Arguments of `keras.layers.Layer`.
+
+    Raises:
+        ValueError: If an argument is out of its range.
 
     Example:
         >>> import keras_vq
         >>> quantizer = keras_vq.VectorQuantizer(keras_vq.Codebook(512))
     """
+
+    def __init__(
+        self,
+        codebook_size: int,
+        decay: float = 0.99,
+        restart: RestartRule | None = None,
+        initializer: Any = None,
+        regularizer: Any = None,
+        weight: float = 1.0,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(codebook_size, decay, restart, initializer, seed, **kwargs)
+        self.regularizer = keras.regularizers.get(regularizer)
+        self.weight = _validation.check_not_negative("weight", weight)
 
     def build(self, input_shape: Shape) -> None:
         """Creates the codes for vectors of shape `(..., dim)`."""
@@ -41,18 +72,31 @@ class Codebook(BaseCodebook):
         return codes if self.restart is None else codes + self.restart_offset
 
     def loss(self, vectors: Tensor, codes: Tensor, mask: Tensor | None) -> Tensor:
-        """Mean squared distance from each code to the vectors that chose it."""
-        distance = ops.mean(ops.square(codes - ops.stop_gradient(vectors)), axis=-1)
-        return vq_ops.masked_mean(distance, mask)
+        """Mean squared distance from each code to the vectors that chose it, and the penalty."""
+        loss = self.weight * vq_ops.masked_mean(squared_error(codes, vectors), mask)
+        return loss if self.regularizer is None else loss + self.regularizer(self.codes())
 
-    def place_codes(self, is_placed: Tensor, codes: Tensor, count: Tensor) -> None:
-        """Puts some codes elsewhere."""
-        self.average_counts.assign(ops.where(is_placed, count, self.recent_counts()))
+    def move_codes(self, shares: Tensor, targets: Tensor, counts: Tensor) -> None:
+        """Moves each code its share of the way to its target."""
+        recent_counts = self.recent_counts()
+        self.average_counts.assign(part_of_the_way(shares, recent_counts, counts))
+        rows = shares[:, None]
         if self.restart is None:
-            embeddings = ops.convert_to_tensor(self.embeddings)
-            self.embeddings.assign(ops.where(is_placed[:, None], codes, embeddings))
+            self.embeddings.assign(part_of_the_way(rows, self.codes(), targets))
         else:
             offset = ops.convert_to_tensor(self.restart_offset)
-            self.restart_offset.assign(
-                ops.where(is_placed[:, None], codes - self.embeddings, offset)
-            )
+            target_offset = targets - ops.convert_to_tensor(self.embeddings)
+            self.restart_offset.assign(part_of_the_way(rows, offset, target_offset))
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {
+            **super().get_config(),
+            "regularizer": keras.regularizers.serialize(self.regularizer),
+            "weight": self.weight,
+        }
+
+
+def squared_error(codes: Tensor, vectors: Tensor) -> Tensor:
+    """Mean over dimensions of |sg(x) - e|², `(..., dim)` -> `(...)`."""
+    return ops.mean(ops.square(codes - ops.stop_gradient(vectors)), axis=-1)

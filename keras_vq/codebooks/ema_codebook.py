@@ -7,8 +7,8 @@ from keras import ops
 
 from keras_vq import _validation
 from keras_vq._types import Shape, Tensor
-from keras_vq.codebooks.base import BaseCodebook, _move
-from keras_vq.codebooks.restart import DeadCodeRestart
+from keras_vq.codebooks.base import BaseCodebook, move_average, part_of_the_way
+from keras_vq.codebooks.restart import RestartRule
 
 
 @keras.saving.register_keras_serializable("keras_vq")
@@ -30,7 +30,7 @@ class EMACodebook(BaseCodebook):
             a code no vector chooses stays where it is. True starts them at zero and divides by
             1 - decayᵗ, as Sonnet does: the initial codes have no weight, and a code not chosen
             in the first step becomes zero.
-        restart: A `DeadCodeRestart`, or None to leave unused codes where they are.
+        restart: A `RestartRule`, or None to leave unused codes where they are.
         initializer: Keras initializer of the (K, dim) codes.
         seed: Seed of the restarts.
         **kwargs: Arguments of `keras.layers.Layer`.
@@ -49,7 +49,7 @@ class EMACodebook(BaseCodebook):
         decay: float = 0.99,
         epsilon: float = 1e-5,
         bias_correction: bool = False,
-        restart: DeadCodeRestart | None = None,
+        restart: RestartRule | None = None,
         initializer: Any = None,
         seed: int | None = None,
         **kwargs: Any,
@@ -79,8 +79,8 @@ class EMACodebook(BaseCodebook):
         """Moves the averages towards a batch's statistics, and the codes with them."""
         if self.bias_correction:
             self.steps.assign(self.steps + 1.0)
-        self.average_counts.assign(_move(self.average_counts, counts, self.decay))
-        self.average_sums.assign(_move(self.average_sums, sums, self.decay))
+        self.average_counts.assign(move_average(self.average_counts, counts, self.decay))
+        self.average_sums.assign(move_average(self.average_sums, sums, self.decay))
 
         recent = self.recent_counts()
         total = ops.sum(recent)
@@ -93,15 +93,15 @@ class EMACodebook(BaseCodebook):
         """How many vectors of a batch lately chose each code, float32 `(codebook_size,)`."""
         return self.average_counts / self._averaged_weight()
 
-    def place_codes(self, is_placed: Tensor, codes: Tensor, count: Tensor) -> None:
-        """Puts some codes elsewhere, their averages with them."""
-        count = count * self._averaged_weight()
-        rows = is_placed[:, None]
-        average_counts = ops.convert_to_tensor(self.average_counts)
-        average_sums = ops.convert_to_tensor(self.average_sums)
-        self.average_counts.assign(ops.where(is_placed, count, average_counts))
-        self.average_sums.assign(ops.where(rows, codes * count, average_sums))
-        self.embeddings.assign(ops.where(rows, codes, self.codes()))
+    def move_codes(self, shares: Tensor, targets: Tensor, counts: Tensor) -> None:
+        """Moves each code its share of the way to its target, its averages with it."""
+        counts = counts * self._averaged_weight()
+        rows = shares[:, None]
+        average_counts = part_of_the_way(shares, self.average_counts, counts)
+        average_sums = part_of_the_way(rows, self.average_sums, targets * counts[:, None])
+        self.average_counts.assign(average_counts)
+        self.average_sums.assign(average_sums)
+        self.embeddings.assign(part_of_the_way(rows, self.codes(), targets))
 
     def _averaged_weight(self) -> Tensor:
         """The weight that the batches seen so far have in the averages, which it normalises."""

@@ -1,5 +1,12 @@
-"""Reconstruction losses that Keras lacks."""
+"""Losses that Keras doesn't have."""
 
 from keras_vq.losses.bernoulli import BernoulliNegativeLogLikelihood
+from keras_vq.losses.code_entropy import CodeEntropy
+from keras_vq.losses.commitment import CrossEntropyCommitment, SquaredCommitment
 
-__all__ = ["BernoulliNegativeLogLikelihood"]
+__all__ = [
+    "BernoulliNegativeLogLikelihood",
+    "CodeEntropy",
+    "CrossEntropyCommitment",
+    "SquaredCommitment",
+]

@@ -1,13 +1,49 @@
 """The contract of a quantizer: what every one takes, returns and promises."""
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 from keras import ops
 
 from keras_vq import estimators
 from keras_vq._types import Shape, Tensor
+from keras_vq.estimators import Estimator
+
+
+class Found(NamedTuple):
+    """What a quantizer makes of a batch of vectors, before gradients are estimated."""
+
+    latents: Tensor  # the vectors in the space where codes live
+    codes: Any  # their codes; in combinators the `Found` of each part
+    indices: Tensor
+    mask: Tensor | None  # where false, a position counts for nothing
+
+
+class Updates:
+    """What quantizers shall learn from a batch, gathered until the end of its pass.
+
+    A quantizer that serves several times in a pass (one codebook for all levels of `Residual`)
+    learns once, from all it was used for, and after its last use: what it answers does not
+    change halfway.
+    """
+
+    def __init__(self) -> None:
+        self._gathered: dict[int, tuple[Quantizer, Any]] = {}
+
+    def add(self, quantizer: "Quantizer", statistics: Any) -> None:
+        """Adds what one use of a quantizer tells it."""
+        if statistics is None:
+            return
+        if id(quantizer) in self._gathered:
+            _, others = self._gathered[id(quantizer)]
+            statistics = others.merged(statistics)
+        self._gathered[id(quantizer)] = (quantizer, statistics)
+
+    def apply(self) -> None:
+        """Lets each quantizer learn."""
+        for quantizer, statistics in self._gathered.values():
+            quantizer.learn(statistics)
 
 
 class Quantizer(keras.layers.Layer):
@@ -15,15 +51,19 @@ class Quantizer(keras.layers.Layer):
 
         quantized, indices = quantizer(inputs, mask=None, training=None)
 
-    A subclass implements `find_codes` and `decode`, and where it needs them `auxiliary_loss` and
-    `update`; it does not override `call`, which does for all of them, in this order: cast to
-    float32, find codes, add the loss, update (in training, unless frozen by `trainable = False`),
-    estimate the gradient, cast back. The losses are in `layer.losses`, for any enclosing
-    model to add.
+    `call` is the same for all and not overridden: cast to float32, find codes, add the loss,
+    learn (in training, unless frozen by `trainable = False`), estimate the gradient, cast back.
+    The losses are in `layer.losses`, for any enclosing model to add.
+
+    A subclass implements `codebook_sizes`, `find_indices` and `lookup`, and where it needs them
+
+    - `project_in`, `project_out`: from inputs to the space where codes live, and back;
+    - `commitment_loss`: what pulls latents and codes together; `auxiliary_loss`: any other;
+    - `statistics`, `learn`: what is learnt from batches and not by gradient.
 
     Args:
         estimator: How gradients pass to the inputs: `"straight_through"`, `"rotation_trick"` or
-            a function of (inputs, codes); see `keras_vq.estimators`.
+            a function of (inputs, codes, training); see `keras_vq.estimators`.
         **kwargs: Arguments of `keras.layers.Layer`.
 
     Call arguments:
@@ -37,8 +77,14 @@ class Quantizer(keras.layers.Layer):
         shape `inputs.shape[:-1] + index_shape`; -1 where masked.
     """
 
+    # Whether codes learn from a batch before they are looked up for it, so that it is quantized
+    # by the new ones.
+    learns_before_lookup = False
+    # Whether codes depend on a vector (`context`) that `Residual` hands over.
+    takes_context = False
+
     def __init__(
-        self, estimator: str | estimators.Estimator = "straight_through", **kwargs: Any
+        self, estimator: str | Estimator = "straight_through", **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
         self.estimator = estimators.get(estimator)
@@ -47,8 +93,8 @@ class Quantizer(keras.layers.Layer):
     # --- what a subclass implements
 
     @property
-    def codebook_size(self) -> int:
-        """Number of different codes a vector may become."""
+    def codebook_sizes(self) -> tuple[int, ...]:
+        """How many values each index of a vector may take: one number, or one an index."""
         raise NotImplementedError
 
     @property
@@ -56,39 +102,55 @@ class Quantizer(keras.layers.Layer):
         """Axes that the indices of one vector have: () for one index, (L,) for L of them."""
         return ()
 
-    def find_codes(self, inputs: Tensor, training: bool = False) -> tuple[Tensor, Tensor]:
-        """Codes and indices of vectors; changes no state.
+    def project_in(self, vectors: Tensor, training: bool = False) -> Tensor:
+        """The vectors in the space where codes live: themselves, unless overridden."""
+        del training
+        return vectors
+
+    def find_indices(self, latents: Tensor, training: bool = False) -> Tensor:
+        """Indices of the codes of latents; changes no state but that of random generators.
 
         Args:
-            inputs: Float32 tensor of shape `(..., dim)`.
+            latents: Float32 tensor of shape `(..., latent_dim)`.
             training: Whether the codes are for a training step.
 
         Returns:
-            Codes, float32 of the inputs' shape, and their indices, int32.
+            Int32 tensor of shape `(...) + index_shape`.
         """
         raise NotImplementedError
 
-    def decode(self, indices: Tensor) -> Tensor:
-        """The codes of indices: to the bit what a call in inference returned with them.
-
-        Args:
-            indices: Int32 tensor of shape `(...) + index_shape`; -1 gives zeros.
-
-        Returns:
-            Float32 tensor of shape `(..., dim)`.
-        """
+    def lookup(self, indices: Tensor) -> Tensor:
+        """The codes of indices, float32 `(..., latent_dim)`; indices are in range."""
         raise NotImplementedError
+
+    def project_out(self, codes: Tensor) -> Tensor:
+        """From the space where codes live to that of the inputs: nothing, unless overridden."""
+        return codes
+
+    def commitment_loss(
+        self, latents: Tensor, codes: Tensor, indices: Tensor, mask: Tensor | None
+    ) -> Tensor | float:
+        """The scalar loss that pulls latents and codes together."""
+        del latents, codes, indices, mask
+        return 0.0
 
     def auxiliary_loss(
-        self, inputs: Tensor, codes: Tensor, indices: Tensor, mask: Tensor | None
-    ) -> Tensor | None:
-        """The scalar loss that this quantizer adds to the model's, or None."""
-        del inputs, codes, indices, mask
+        self, latents: Tensor, codes: Tensor, indices: Tensor, mask: Tensor | None
+    ) -> Tensor | float:
+        """The scalar loss for other ends, such as the even use of codes."""
+        del latents, codes, indices, mask
+        return 0.0
+
+    def statistics(
+        self, latents: Tensor, codes: Tensor, indices: Tensor, mask: Tensor | None
+    ) -> Any:
+        """What a batch tells that `learn` needs, with a method `merged(other)`; None: nothing."""
+        del latents, codes, indices, mask
         return None
 
-    def update(self, inputs: Tensor, codes: Tensor, indices: Tensor, mask: Tensor | None) -> None:
+    def learn(self, statistics: Any) -> None:
         """Learns from a training batch whatever is not learnt by gradient."""
-        del inputs, codes, indices, mask
+        del statistics
 
     # --- what every quantizer does
 
@@ -102,19 +164,77 @@ class Quantizer(keras.layers.Layer):
             # A masked position may hold anything, even NaN: neither it nor its gradient counts.
             vectors = ops.where(mask[..., None], vectors, 0.0)
 
-        codes, indices = self.find_codes(vectors, training=bool(training))
-        loss = self.auxiliary_loss(vectors, codes, indices, mask)
-        if loss is not None:
+        training = bool(training)
+        updates = Updates() if training and self.trainable else None
+        found = self.find(vectors, mask, training, updates)
+        loss = self.loss(found)
+        if not isinstance(loss, float):
             self.add_loss(loss)
-        if training and self.trainable:
-            detached = ops.stop_gradient(vectors), ops.stop_gradient(codes)
-            self.update(*detached, indices, mask)
-        quantized = self.estimator(vectors, codes)
+        if updates is not None:
+            updates.apply()
+        quantized = self.estimate(found.latents, found.codes, training)
 
+        indices = found.indices
         if mask is not None:
             quantized = ops.where(mask[..., None], quantized, 0.0)
-            indices = ops.where(self._over_index_axes(mask), indices, -1)
+            indices = self.mask_indices(indices, mask)
         return ops.cast(quantized, inputs.dtype), indices
+
+    def find(
+        self,
+        vectors: Tensor,
+        mask: Tensor | None,
+        training: bool,
+        updates: Updates | None,
+        indices: Tensor | None = None,
+        context: Tensor | None = None,
+    ) -> Found:
+        """Codes and statistics of vectors: the first half of a call.
+
+        For combinators, which let their parts find codes and put the answers together.
+
+        Args:
+            vectors: Float32 tensor of shape `(..., dim)`.
+            mask: Boolean tensor of shape `vectors.shape[:-1]`, or None.
+            training: Whether the codes are for a training step.
+            updates: Where to add what is to be learnt; None if nothing is.
+            indices: The indices to take, if they were found already.
+            context: For quantizers that take one.
+        """
+        extra = {"context": context} if self.takes_context else {}
+        latents = self.project_in(vectors, training=training)
+
+        def found() -> tuple[Tensor, Tensor]:
+            if indices is None:
+                return self.find_codes(latents, training=training, **extra)
+            return self.lookup(indices, **extra), indices
+
+        codes, chosen = found()
+        if updates is not None and self.trainable:
+            statistics = self.statistics(
+                ops.stop_gradient(latents), ops.stop_gradient(codes), chosen, mask
+            )
+            if self.learns_before_lookup:
+                self.learn(statistics)
+                codes, chosen = found()
+            else:
+                updates.add(self, statistics)
+        return Found(latents, codes, chosen, mask)
+
+    def find_codes(
+        self, latents: Tensor, training: bool = False, **context: Any
+    ) -> tuple[Tensor, Tensor]:
+        """Codes and indices of latents."""
+        indices = self.find_indices(latents, training=training, **context)
+        return self.lookup(indices, **context), indices
+
+    def loss(self, found: Found) -> Tensor | float:
+        """The scalar that this quantizer adds to the model's loss."""
+        return self.commitment_loss(*found) + self.auxiliary_loss(*found)
+
+    def estimate(self, latents: Tensor, codes: Any, training: bool = False) -> Tensor:
+        """The quantized vectors, with a gradient to the latents."""
+        return self.project_out(self.estimator(latents, codes, training=training))
 
     def encode(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
         """Indices of vectors, as a call in inference gives them; changes no state.
@@ -129,16 +249,53 @@ class Quantizer(keras.layers.Layer):
         inputs = ops.convert_to_tensor(inputs)
         if not self.built:
             self.build(inputs.shape)
-        _, indices = self.find_codes(ops.cast(inputs, "float32"))
         mask = self._checked_mask(mask, inputs.shape)
-        if mask is None:
-            return indices
-        return ops.where(self._over_index_axes(mask), indices, -1)
+        vectors = ops.cast(inputs, "float32")
+        if mask is not None:
+            vectors = ops.where(mask[..., None], vectors, 0.0)
+        indices = self.find(vectors, mask, training=False, updates=None).indices
+        return indices if mask is None else self.mask_indices(indices, mask)
+
+    def decode(self, indices: Tensor, context: Tensor | None = None) -> Tensor:
+        """The vectors of indices: to the bit what a call in inference returned with them.
+
+        Args:
+            indices: Int32 tensor of shape `(...) + index_shape`; -1 gives zeros.
+            context: For quantizers that take one; see `Residual`.
+
+        Returns:
+            Float32 tensor of shape `(..., dim)`.
+        """
+        indices = ops.convert_to_tensor(indices, dtype="int32")
+        valid = indices >= 0
+        for _ in self.index_shape:
+            valid = valid[..., 0]
+        extra = {"context": context} if self.takes_context else {}
+        vectors = self.project_out(self.lookup(ops.maximum(indices, 0), **extra))
+        return ops.where(valid[..., None], vectors, 0.0)
+
+    @property
+    def codebook_size(self) -> int:
+        """Number of different codes a vector may become."""
+        return math.prod(self.codebook_sizes)
 
     @property
     def bits_per_vector(self) -> float:
         """Bits that the indices of one vector take, all codes being equally likely."""
-        return math.log2(self.codebook_size)
+        return sum(math.log2(size) for size in self.codebook_sizes)
+
+    def indices_shape(self, input_shape: Shape) -> Shape:
+        """Shape of the indices of inputs of a shape."""
+        return tuple(input_shape[:-1]) + self.index_shape
+
+    def output_shape_of(self, input_shape: Shape) -> Shape:
+        """Shape of the quantized vectors of inputs of a shape."""
+        return tuple(input_shape)
+
+    def mask_indices(self, indices: Tensor, mask: Tensor) -> Tensor:
+        """The indices, -1 where the mask is false."""
+        mask = ops.reshape(mask, tuple(ops.shape(mask)) + (1,) * len(self.index_shape))
+        return ops.where(mask, indices, -1)
 
     def compute_output_spec(
         self,
@@ -148,15 +305,15 @@ class Quantizer(keras.layers.Layer):
     ) -> tuple[keras.KerasTensor, keras.KerasTensor]:
         """Shapes and dtypes of what a call returns."""
         del mask, training
-        indices_shape = tuple(inputs.shape[:-1]) + self.index_shape
+        quantized, indices = self.compute_output_shape(inputs.shape)
         return (
-            keras.KerasTensor(inputs.shape, dtype=inputs.dtype),
-            keras.KerasTensor(indices_shape, dtype="int32"),
+            keras.KerasTensor(quantized, dtype=inputs.dtype),
+            keras.KerasTensor(indices, dtype="int32"),
         )
 
     def compute_output_shape(self, input_shape: Shape) -> tuple[Shape, Shape]:
         """Shapes of what a call returns."""
-        return tuple(input_shape), tuple(input_shape[:-1]) + self.index_shape
+        return self.output_shape_of(input_shape), self.indices_shape(input_shape)
 
     def compute_mask(self, inputs: Tensor, previous_mask: Tensor | None = None) -> Any:
         """A mask of the inputs is one of the quantized vectors, and of the indices."""
@@ -182,10 +339,10 @@ class Quantizer(keras.layers.Layer):
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Quantizer":
         """The quantizer of a configuration, its parts with it."""
-        parts = ("dtype", "name", "trainable")
+        plain = ("dtype", "name", "trainable")
         return cls(
             **{
-                key: value if key in parts else keras.saving.deserialize_keras_object(value)
+                key: value if key in plain else keras.saving.deserialize_keras_object(value)
                 for key, value in config.items()
             }
         )
@@ -200,6 +357,3 @@ class Quantizer(keras.layers.Layer):
                 f"{tuple(input_shape[:-1])}. Received: shape {tuple(mask.shape)}"
             )
         return mask
-
-    def _over_index_axes(self, mask: Tensor) -> Tensor:
-        return ops.reshape(mask, tuple(ops.shape(mask)) + (1,) * len(self.index_shape))

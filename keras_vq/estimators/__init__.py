@@ -1,0 +1,34 @@
+"""How gradients pass a quantizer: functions (inputs, codes, training) -> outputs.
+
+The value of an estimator is the codes, to the bit (in training `Directional` adds noise); they
+differ in the gradient they hand to the inputs, and some to the codes.
+"""
+
+from keras_vq.estimators._value import Estimator
+from keras_vq.estimators.directional import Directional
+from keras_vq.estimators.rotation_trick import rotation_trick
+from keras_vq.estimators.straight_through import straight_through
+from keras_vq.estimators.synchronized import Synchronized
+
+__all__ = ["Directional", "Synchronized", "get", "rotation_trick", "straight_through"]
+
+_BY_NAME: dict[str, Estimator] = {
+    "straight_through": straight_through,
+    "rotation_trick": rotation_trick,
+}
+
+
+def get(identifier: str | Estimator) -> Estimator:
+    """The estimator of a name, or the callable itself.
+
+    Raises:
+        ValueError: If the name is unknown or the object can't be called.
+    """
+    if callable(identifier):
+        return identifier
+    if identifier in _BY_NAME:
+        return _BY_NAME[identifier]
+    raise ValueError(
+        f"`estimator` must be one of {sorted(_BY_NAME)} or a function of (inputs, codes, "
+        f"training). Received: {identifier!r}"
+    )

@@ -1,0 +1,27 @@
+"""What all estimators share."""
+
+from collections.abc import Callable
+
+from keras import ops
+
+from keras_vq._types import Tensor
+
+# (inputs, codes, training) -> outputs
+Estimator = Callable[[Tensor, Tensor, bool], Tensor]
+
+# Below it the norm of a float32 vector counts as zero.
+TINY = 1e-12
+
+
+def norm(vectors: Tensor) -> Tensor:
+    """Euclidean norm of each vector, `(..., dim)` -> `(..., 1)`."""
+    return ops.sqrt(ops.sum(ops.square(vectors), axis=-1, keepdims=True))
+
+
+def with_value(value: Tensor, gradient_of: Tensor) -> Tensor:
+    """A tensor with the value of one tensor and the gradient of another.
+
+    `value + (g - stop_gradient(g))` and not the usual `g + stop_gradient(value - g)`, which
+    rounds: this way the outputs are codes to the bit.
+    """
+    return ops.stop_gradient(value) + (gradient_of - ops.stop_gradient(gradient_of))

@@ -1,0 +1,26 @@
+"""The straight-through estimator of VQ-VAE."""
+
+import keras
+from keras import ops
+
+from keras_vq._types import Tensor
+from keras_vq.estimators._value import with_value
+
+
+@keras.saving.register_keras_serializable("keras_vq")
+def straight_through(inputs: Tensor, codes: Tensor, training: bool = False) -> Tensor:
+    """Copies the gradient of the outputs to the inputs unchanged.
+
+    Source: van den Oord et al., "Neural Discrete Representation Learning", 2017, section 3.2.
+
+    Args:
+        inputs: Float32 tensor of shape `(..., dim)`.
+        codes: Float32 tensor of the same shape: what the inputs were quantized to.
+        training: Makes no difference.
+
+    Returns:
+        Tensor equal to `codes` whose derivative with respect to `inputs` is the identity.
+    """
+    del training
+    inputs, codes = ops.convert_to_tensor(inputs), ops.convert_to_tensor(codes)
+    return with_value(codes, inputs)

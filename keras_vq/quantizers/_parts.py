@@ -1,0 +1,50 @@
+"""What combinators share: a list of quantizers in which one may stand several times."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+from keras_vq.quantizers.base import Quantizer
+
+
+def checked_parts(quantizers: Any) -> list[Quantizer]:
+    """The quantizers as a list.
+
+    Raises:
+        ValueError: If it is no list of quantizers, or empty.
+    """
+    is_list = isinstance(quantizers, Sequence) and len(quantizers) > 0
+    if not is_list or not all(isinstance(part, Quantizer) for part in quantizers):
+        raise ValueError(
+            "`quantizers` must be a list of at least one Quantizer; the same one may stand in it "
+            f"several times. Received: {quantizers!r}"
+        )
+    shapes = [part.index_shape for part in quantizers]
+    if len(set(shapes)) > 1:
+        raise ValueError(
+            "All `quantizers` must have as many indices a vector as one another. "
+            f"Received: index shapes {shapes}"
+        )
+    return list(quantizers)
+
+
+def distinct(parts: Sequence[Quantizer]) -> list[Quantizer]:
+    """The parts without repetitions, in their order."""
+    return list({id(part): part for part in parts}.values())
+
+
+def serialized(parts: Sequence[Quantizer]) -> dict[str, Any]:
+    """Configuration from which `deserialized` gives parts, shared where they were shared."""
+    different = distinct(parts)
+    places = {id(part): place for place, part in enumerate(different)}
+    return {
+        "distinct": [keras.saving.serialize_keras_object(part) for part in different],
+        "order": [places[id(part)] for part in parts],
+    }
+
+
+def deserialized(config: dict[str, Any]) -> list[Quantizer]:
+    """The parts of a configuration."""
+    different = [keras.saving.deserialize_keras_object(part) for part in config["distinct"]]
+    return [different[place] for place in config["order"]]

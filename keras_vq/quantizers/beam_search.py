@@ -1,0 +1,45 @@
+"""The search for sums of codes that keeps several partial sums."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from keras import ops
+
+from keras_vq._types import Tensor
+
+
+def beam_search(quantizers: Sequence[Any], vectors: Tensor, beam: int) -> Tensor:
+    """Indices of codes, one a level, whose sum is close to each vector.
+
+    After each level the `beam` partial sums closest to the vector are kept, each of which was
+    tried with its `beam` nearest codes of that level.
+
+    Args:
+        quantizers: The levels, each with a method `nearest_codes`.
+        vectors: Float32 tensor of shape `(..., dim)`.
+        beam: How many sums to keep.
+
+    Returns:
+        Int32 tensor of shape `(..., levels)`.
+    """
+    dim = vectors.shape[-1]
+    flat = ops.reshape(vectors, (-1, 1, dim))
+    residuals = flat
+    paths = None
+    for level, quantizer in enumerate(quantizers):
+        count = min(beam, quantizer.codebook_size)
+        extra = {"context": flat - residuals} if quantizer.takes_context and level else {}
+        codes, indices = quantizer.nearest_codes(residuals, count, **extra)
+        candidates = residuals.shape[1] * count
+        left = ops.reshape(residuals[:, :, None, :] - codes, (-1, candidates, dim))
+        errors = ops.sum(ops.square(left), axis=-1)
+        kept = ops.top_k(-errors, min(beam, candidates))[1]
+        residuals = ops.take_along_axis(left, kept[..., None], axis=1)
+        chosen = ops.take_along_axis(ops.reshape(indices, (-1, candidates)), kept, axis=1)
+        if paths is None:
+            paths = chosen[..., None]
+        else:
+            before = ops.take_along_axis(paths, (kept // count)[..., None], axis=1)
+            paths = ops.concatenate([before, chosen[..., None]], axis=-1)
+    best = paths[:, 0, :]
+    return ops.reshape(best, (*ops.shape(vectors)[:-1], len(quantizers)))

@@ -1,0 +1,150 @@
+"""Product quantization: each part of a vector has its own quantizer."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_vq._types import Shape, Tensor
+from keras_vq.quantizers._parts import checked_parts, deserialized, distinct, serialized
+from keras_vq.quantizers.base import Found, Quantizer, Updates
+
+
+@keras.saving.register_keras_serializable("keras_vq")
+class Product(Quantizer):
+    """Splits each vector into equal parts, quantizes each and puts the answers together.
+
+    With L parts of K codes a vector may become Kᴸ codes, for L searches of K. The loss is the
+    mean of the parts' losses. Parts may be any quantizers: `Product([a, b])` with `Residual` a
+    and b is grouped residual quantization, and the same quantizer several times is heads that
+    share a codebook.
+
+    Sources: Jégou et al., "Product Quantization for Nearest Neighbor Search", 2011; Yang et al.,
+    "HiFi-Codec", 2023, for groups of residual quantizers.
+
+    Args:
+        quantizers: List of the parts' quantizers, of vectors of dimension dim / L. One that
+            stands in it several times is shared; it learns once a batch.
+        **kwargs: Arguments of `keras.layers.Layer`.
+
+    Returns:
+        A pair: quantized vectors, and indices of shape `inputs.shape[:-1] + (L,)`.
+
+    Raises:
+        ValueError: If an argument is out of its range, or the vectors can't be split evenly.
+
+    Example:
+        >>> import numpy as np, keras_vq
+        >>> quantizer = keras_vq.Product([keras_vq.VectorQuantizer(256) for _ in range(4)])
+        >>> quantized, indices = quantizer(np.zeros((2, 10, 16), "float32"))
+        >>> tuple(indices.shape), quantizer.codebook_size == 256**4
+        ((2, 10, 4), True)
+    """
+
+    def __init__(self, quantizers: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.quantizers = checked_parts(quantizers)
+
+    def build(self, input_shape: Shape) -> None:
+        """Builds the parts for vectors of shape `(..., dim)`."""
+        super().build(input_shape)
+        parts = len(self.quantizers)
+        if self.dim % parts:
+            raise ValueError(
+                f"Product splits vectors into {parts} equal parts, so their dimension must be a "
+                f"multiple of {parts}. Received: inputs of shape {tuple(input_shape)}"
+            )
+        for part in distinct(self.quantizers):
+            if not part.built:
+                part.build((*input_shape[:-1], self.dim // parts))
+
+    @property
+    def codebook_sizes(self) -> tuple[int, ...]:
+        """The sizes of all parts."""
+        return tuple(size for part in self.quantizers for size in part.codebook_sizes)
+
+    @property
+    def index_shape(self) -> tuple[int, ...]:
+        """One index a part; after it the axes that a part's own index has."""
+        return (len(self.quantizers), *self.quantizers[0].index_shape)
+
+    def project_in(self, vectors: Tensor, training: bool = False) -> Any:
+        """For each part its latents."""
+        pairs = zip(self.quantizers, self._split(vectors), strict=True)
+        return [part.project_in(chunk, training=training) for part, chunk in pairs]
+
+    def find(
+        self,
+        vectors: Tensor,
+        mask: Tensor | None,
+        training: bool,
+        updates: Updates | None,
+        indices: Tensor | None = None,
+        context: Tensor | None = None,
+    ) -> Found:
+        """Lets each part find its codes."""
+        del context
+        updates = updates if self.trainable else None
+        axis = len(vectors.shape) - 1
+        count = len(self.quantizers)
+        given = [None] * count if indices is None else ops.unstack(indices, axis=axis)
+        parts = [
+            part.find(chunk, mask, training, updates, chosen)
+            for part, chunk, chosen in zip(
+                self.quantizers, self._split(vectors), given, strict=True
+            )
+        ]
+        stacked = ops.stack([found.indices for found in parts], axis=axis)
+        return Found([found.latents for found in parts], parts, stacked, mask)
+
+    def loss(self, found: Found) -> Tensor | float:
+        """The mean of the parts' losses."""
+        pairs = zip(self.quantizers, found.codes, strict=True)
+        return sum((part.loss(own) for part, own in pairs), start=0.0) / len(self.quantizers)
+
+    def estimate(self, latents: Any, codes: Any, training: bool = False) -> Tensor:
+        """The parts' quantized vectors, side by side."""
+        triples = zip(self.quantizers, latents, codes, strict=True)
+        return ops.concatenate(
+            [part.estimate(own, found.codes, training=training) for part, own, found in triples],
+            axis=-1,
+        )
+
+    def decode(self, indices: Tensor, context: Tensor | None = None) -> Tensor:
+        """The vectors of indices; a part of -1 is zero."""
+        del context
+        indices = ops.convert_to_tensor(indices, dtype="int32")
+        axis = len(indices.shape) - len(self.index_shape)
+        pairs = zip(self.quantizers, ops.unstack(indices, axis=axis), strict=True)
+        return ops.concatenate([part.decode(chosen) for part, chosen in pairs], axis=-1)
+
+    def adapt(self, vectors: Any, **options: Any) -> None:
+        """Places the codes by data; see `VectorQuantizer.adapt`.
+
+        A shared quantizer is placed by the vectors of all its parts together.
+        """
+        vectors = ops.convert_to_tensor(vectors, "float32")
+        if not self.built:
+            self.build(vectors.shape)
+        chunks = self._split(vectors)
+        for part in distinct(self.quantizers):
+            own = [
+                ops.reshape(chunk, (-1, chunk.shape[-1]))
+                for other, chunk in zip(self.quantizers, chunks, strict=True)
+                if other is part
+            ]
+            part.adapt(ops.concatenate(own, axis=0), **options)
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        config = super().get_config()
+        del config["estimator"]  # the parts' own
+        return {**config, "quantizers": serialized(self.quantizers)}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "Product":
+        """The quantizer of a configuration."""
+        return cls(**{**config, "quantizers": deserialized(config["quantizers"])})
+
+    def _split(self, vectors: Tensor) -> list[Tensor]:
+        return ops.split(vectors, len(self.quantizers), axis=-1)

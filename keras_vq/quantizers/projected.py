@@ -1,0 +1,151 @@
+"""A quantizer of another dimension than the vectors: projections before and after it."""
+
+from typing import Any
+
+import keras
+
+from keras_vq import _validation
+from keras_vq._types import Shape, Tensor
+from keras_vq.quantizers.base import Found, Quantizer, Updates
+
+
+@keras.saving.register_keras_serializable("keras_vq")
+class Projected(Quantizer):
+    """Projects vectors to where a quantizer works, and its codes back.
+
+    A search in 8 dimensions instead of 512 is cheaper and leaves fewer codes unused (Yu et al.,
+    "Vector-quantized Image Modeling with Improved VQGAN" (ViT-VQGAN), 2021, section 3.2); and a
+    quantizer of fixed dimension, such as `FiniteScalarQuantizer`, serves any vectors.
+
+    Gradients pass both projections. The loss is the quantizer's, taken between them.
+
+    Args:
+        quantizer: Any quantizer, of vectors of the lower dimension.
+        project_in: That dimension, for a `Dense`; or a layer `(..., dim)` -> `(..., lower)`.
+        project_out: A layer `(..., lower)` -> `(..., dim)`; a `Dense` when None.
+        **kwargs: Arguments of `keras.layers.Layer`.
+
+    Raises:
+        ValueError: If an argument is out of its range, or a projection has the wrong dimension.
+
+    Example:
+        >>> import numpy as np, keras_vq
+        >>> quantizer = keras_vq.Projected(keras_vq.VectorQuantizer(1024, metric="cosine"), 8)
+        >>> quantized, indices = quantizer(np.zeros((2, 7, 7, 256), "float32"))
+        >>> tuple(quantized.shape), tuple(indices.shape)
+        ((2, 7, 7, 256), (2, 7, 7))
+    """
+
+    def __init__(
+        self, quantizer: Quantizer, project_in: Any, project_out: Any = None, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        if not isinstance(quantizer, Quantizer):
+            raise ValueError(f"`quantizer` must be a keras_vq Quantizer. Received: {quantizer!r}")
+        if not isinstance(project_in, keras.Layer):
+            project_in = _validation.check_positive_integer("project_in", project_in)
+        self.quantizer = quantizer
+        self.given_project_in = project_in
+        self.given_project_out = project_out
+
+    def build(self, input_shape: Shape) -> None:
+        """Builds the projections for vectors of shape `(..., dim)`, and the quantizer."""
+        super().build(input_shape)
+        given = self.given_project_in
+        into = given if isinstance(given, keras.Layer) else _dense(given, "project_in")
+        into.build(input_shape)
+        lower_shape = into.compute_output_shape(input_shape)
+        if not self.quantizer.built:
+            self.quantizer.build(lower_shape)
+        out = self.given_project_out or _dense(self.dim, "project_out")
+        out.build(lower_shape)
+        if tuple(out.compute_output_shape(lower_shape)) != tuple(input_shape):
+            raise ValueError(
+                f"`project_out` must give the inputs' shape, {tuple(input_shape)}. "
+                f"Received: a layer that gives {tuple(out.compute_output_shape(lower_shape))}"
+            )
+        self.into, self.out = into, out
+
+    @property
+    def codebook_sizes(self) -> tuple[int, ...]:
+        """Those of the quantizer."""
+        return self.quantizer.codebook_sizes
+
+    @property
+    def index_shape(self) -> tuple[int, ...]:
+        """That of the quantizer."""
+        return self.quantizer.index_shape
+
+    def project_in(self, vectors: Tensor, training: bool = False) -> Any:
+        """The quantizer's latents of the projected vectors."""
+        return self.quantizer.project_in(self._projected(vectors, training), training=training)
+
+    def find(
+        self,
+        vectors: Tensor,
+        mask: Tensor | None,
+        training: bool,
+        updates: Updates | None,
+        indices: Tensor | None = None,
+        context: Tensor | None = None,
+    ) -> Found:
+        """Lets the quantizer find codes of the projected vectors."""
+        del context
+        updates = updates if self.trainable else None
+        lower = self._projected(vectors, training)
+        found = self.quantizer.find(lower, mask, training, updates, indices)
+        return Found(found.latents, found, found.indices, mask)
+
+    def loss(self, found: Found) -> Tensor | float:
+        """The quantizer's loss."""
+        return self.quantizer.loss(found.codes)
+
+    def estimate(self, latents: Any, codes: Any, training: bool = False) -> Tensor:
+        """The quantizer's vectors, projected back."""
+        return self._projected_back(
+            self.quantizer.estimate(latents, codes.codes, training=training)
+        )
+
+    def decode(self, indices: Tensor, context: Tensor | None = None) -> Tensor:
+        """The vectors of indices; -1 gives zeros."""
+        del context
+        indices = keras.ops.convert_to_tensor(indices, dtype="int32")
+        valid = indices >= 0
+        for _ in self.index_shape:
+            valid = keras.ops.any(valid, axis=-1)
+        vectors = self._projected_back(self.quantizer.decode(indices))
+        return keras.ops.where(valid[..., None], vectors, 0.0)
+
+    def adapt(self, vectors: Any, **options: Any) -> None:
+        """Places the codes by data; see `VectorQuantizer.adapt`."""
+        vectors = keras.ops.convert_to_tensor(vectors, "float32")
+        if not self.built:
+            self.build(vectors.shape)
+        self.quantizer.adapt(self._projected(vectors, False), **options)
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        config = super().get_config()
+        del config["estimator"]  # the quantizer's own
+        serialize = keras.saving.serialize_keras_object
+        return {
+            **config,
+            "quantizer": serialize(self.quantizer),
+            "project_in": serialize(self.given_project_in),
+            "project_out": serialize(self.given_project_out),
+        }
+
+    def _projected(self, vectors: Tensor, training: bool) -> Tensor:
+        return keras.ops.cast(_run(self.into, vectors, training), "float32")
+
+    def _projected_back(self, vectors: Tensor) -> Tensor:
+        return keras.ops.cast(self.out(vectors), "float32")
+
+
+def _dense(dim: int, name: str) -> keras.Layer:
+    # Distances are taken of what they give: in half precision codes would flip.
+    return keras.layers.Dense(dim, name=name, dtype="float32")
+
+
+def _run(layer: keras.Layer, vectors: Tensor, training: bool) -> Tensor:
+    return layer(vectors, training=training) if layer._call_has_training_arg else layer(vectors)
