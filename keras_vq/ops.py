@@ -98,9 +98,7 @@ def nearest_codes(vectors: Tensor, codes: Tensor, count: int) -> Tensor:
     return map_rows(best, vectors, codes.shape[0])
 
 
-def sample_code(
-    vectors: Tensor, codes: Tensor, uniforms: Tensor, temperature: float
-) -> Tensor:
+def sample_code(vectors: Tensor, codes: Tensor, uniforms: Tensor, temperature: float) -> Tensor:
     """Draws a code for each vector, with probability softmax(-|x - e|² / temperature).
 
     Args:

@@ -9,6 +9,7 @@ from keras import ops
 from sklearn.metrics import pairwise_distances_argmin
 
 from keras_vq import ops as vq_ops
+from tests.gradients import gradients
 
 
 def numpy(tensor):
@@ -118,19 +119,42 @@ def test_masked_mean():
     assert float(numpy(vq_ops.masked_mean(values, np.zeros(4, bool)))) == 0
 
 
-def test_rows_are_drawn_in_proportion_to_their_weights(rng):
-    rows = np.arange(4, dtype="float32")[:, None]
-    weights = np.array([1.0, 0.0, 2.0, 5.0], "float32")
+def test_nearest_codes_are_those_of_a_sort(rng, monkeypatch):
+    monkeypatch.setattr(vq_ops, "SCORES_PER_BLOCK", 200)  # several blocks, the last one padded
+    vectors = rng.normal(size=(37, 5)).astype("float32")
+    codes = rng.normal(size=(20, 5)).astype("float32")
+    distances = ((vectors[:, None].astype("float64") - codes) ** 2).sum(-1)
+    indices = numpy(vq_ops.nearest_codes(vectors, codes, 4))
+    np.testing.assert_array_equal(indices, np.argsort(distances, axis=1)[:, :4])
+    assert indices.dtype == np.int32
+
+
+def test_codes_are_drawn_with_the_probabilities_of_their_distances(rng, monkeypatch):
+    monkeypatch.setattr(vq_ops, "SCORES_PER_BLOCK", 5_000)
+    codes = np.array([[0.0], [1.0], [3.0]], "float32")
+    vectors = np.full((20_000, 1), 0.4, "float32")
     uniforms = rng.random(20_000).astype("float32")
-    drawn = numpy(vq_ops.sample_rows(rows, weights, uniforms))[:, 0]
-    shares = np.bincount(drawn.astype(int), minlength=4) / len(drawn)
-    np.testing.assert_allclose(shares, weights / 8, atol=0.01)
-    assert shares[1] == 0
+    drawn = numpy(vq_ops.sample_code(vectors, codes, uniforms, temperature=0.5))
+    weights = np.exp(-((0.4 - codes[:, 0].astype("float64")) ** 2) / 0.5)
+    share = np.bincount(drawn, minlength=3) / len(drawn)
+    np.testing.assert_allclose(share, weights / weights.sum(), atol=0.01)
 
 
-def test_rows_of_no_weight_at_all_are_still_rows():
-    rows = np.arange(3, dtype="float32")[:, None]
-    drawn = numpy(
-        vq_ops.sample_rows(rows, np.zeros(3, "float32"), np.array([0.0, 0.999], "float32"))
-    )
-    assert set(drawn[:, 0]) <= {0, 1, 2}
+def test_draws_at_a_temperature_near_zero_are_the_nearest_codes(rng):
+    vectors = rng.normal(size=(50, 4)).astype("float32")
+    codes = rng.normal(size=(8, 4)).astype("float32")
+    uniforms = rng.random(50).astype("float32")
+    drawn = numpy(vq_ops.sample_code(vectors, codes, uniforms, temperature=1e-6))
+    np.testing.assert_array_equal(drawn, numpy(vq_ops.nearest_code(vectors, codes)))
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1.0, 1e25])
+def test_unit_vectors_of_any_size(scale, rng):
+    vectors = (rng.normal(size=(9, 4)) * scale).astype("float32")
+    unit = numpy(vq_ops.unit_vectors(vectors))
+    expected = vectors / np.linalg.norm(vectors.astype("float64"), axis=1, keepdims=True)
+    np.testing.assert_allclose(unit, expected, rtol=1e-5)
+    zeros = np.zeros((2, 3), "float32")
+    (gradient,) = gradients(lambda x: ops.sum(vq_ops.unit_vectors(x)), zeros)
+    assert np.isfinite(gradient).all()
+    assert (numpy(vq_ops.unit_vectors(zeros)) == 0).all()

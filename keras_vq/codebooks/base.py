@@ -116,6 +116,10 @@ class BaseCodebook(keras.layers.Layer):
         """Shape and dtype of the indices."""
         return keras.KerasTensor(vectors.shape[:-1], dtype="int32")
 
+    def lookup(self, indices: Tensor) -> Tensor:
+        """The codes of the indices: float32, shape `indices.shape + (dim,)`."""
+        return ops.take(self.codes(), indices, axis=0)
+
     def loss(self, vectors: Tensor, codes: Tensor, mask: Tensor | None) -> Tensor:
         """The loss by whose gradient the codes learn; 0 where they learn otherwise."""
         del vectors, codes, mask

@@ -53,13 +53,11 @@ class ProjectedCodebook(BaseCodebook):
         initializer: Any = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(
-            codebook_size,
-            decay,
-            initializer=initializer
-            or keras.initializers.VarianceScaling(mode="fan_out", distribution="untruncated_normal"),
-            **kwargs,
-        )
+        if initializer is None:
+            initializer = keras.initializers.VarianceScaling(
+                mode="fan_out", distribution="untruncated_normal"
+            )
+        super().__init__(codebook_size, decay, initializer=initializer, **kwargs)
         self.projection = projection
         self.weight = _validation.check_not_negative("weight", weight)
         self.learn_codes = bool(learn_codes)

@@ -83,9 +83,7 @@ class Quantizer(keras.layers.Layer):
     # Whether codes depend on a vector (`context`) that `Residual` hands over.
     takes_context = False
 
-    def __init__(
-        self, estimator: str | Estimator = "straight_through", **kwargs: Any
-    ) -> None:
+    def __init__(self, estimator: str | Estimator = "straight_through", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.estimator = estimators.get(estimator)
         self.supports_masking = True

@@ -114,7 +114,9 @@ class Residual(Quantizer):
         axis = len(vectors.shape) - 1
         if indices is None and self.beam > 1:
             indices = beam_search(self.quantizers, ops.stop_gradient(vectors), self.beam)
-        given = [None] * len(self.quantizers) if indices is None else ops.unstack(indices, axis=axis)
+        given: list[Tensor | None] = [None] * len(self.quantizers)
+        if indices is not None:
+            given = ops.unstack(indices, axis=axis)
         kept = self._levels_kept(vectors, mask) if training and self.dropout > 0 else None
 
         residual = vectors
@@ -153,7 +155,9 @@ class Residual(Quantizer):
                 quantized = ops.where(found.mask[..., None], quantized, 0.0)
             residual = residual - quantized
             total = quantized if total is None else total + quantized
-        return self.estimator(latents, total, training=training) if self.has_own_estimator else total
+        if self.has_own_estimator:
+            return self.estimator(latents, total, training=training)
+        return total
 
     def decode(self, indices: Tensor, context: Tensor | None = None) -> Tensor:
         """The sum of the codes of indices; a level of -1 adds nothing."""
@@ -203,9 +207,7 @@ class Residual(Quantizer):
     def _levels_kept(self, vectors: Tensor, mask: Tensor | None) -> list[Tensor]:
         """For each level the mask of the positions that it serves."""
         levels = len(self.quantizers)
-        first, second = keras.random.uniform(
-            (2, ops.shape(vectors)[0]), seed=self.seed_generator
-        )
+        first, second = keras.random.uniform((2, ops.shape(vectors)[0]), seed=self.seed_generator)
         some = ops.cast(ops.floor(first * levels), "int32") + 1
         count = ops.where(second < self.dropout, some, levels)
         shape = (-1,) + (1,) * (len(vectors.shape) - 2)

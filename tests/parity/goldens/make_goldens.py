@@ -7,6 +7,10 @@ requirements.txt the versions.
 
     python make_goldens.py                      # every case
     python make_goldens.py vqp_ema sonnet_vq    # some of them
+
+Here are the plain and moving-average quantizers and k-means. Other vector quantizers and extra
+losses are in goldens_vectors.py, residual ones in goldens_residual.py, quantizers of single numbers
+in goldens_scalar.py, and formulas of papers without a package to run in goldens_papers.py.
 """
 
 import argparse
@@ -18,68 +22,38 @@ import zlib
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"  # before TensorFlow is imported, or it has no effect
 
+import goldens_papers
+import goldens_residual
+import goldens_scalar
+import goldens_vectors
 import numpy as np
 import sonnet as snt
 import tensorflow as tf
 import torch
+from goldens_common import (
+    GAP,
+    TOLERANCE,
+    D,
+    K,
+    N,
+    Source,
+    check,
+    counts_and_sums,
+    distances,
+    nearest,
+    on_grid,
+    perplexity,
+    rotation_gradients,
+    stack,
+    unit,
+)
 from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 from vector_quantize_pytorch import VectorQuantize
 from vector_quantize_pytorch.vector_quantize_pytorch import rotate_to
 
-N, D, K = 256, 8, 32  # vectors in a batch, their dimension, codes
 STEPS = 10
-POPULAR = 20  # only the first codes have inputs drawn around them
-GAP = 1e-3  # least difference between the squared distances to the two nearest codes
-GRID = 256.0  # drawn numbers are multiples of 1 / GRID: the files compress better
 EPSILON = 1e-5  # the Laplace term of both packages
-TOLERANCE = 1e-5
-GRADIENT_TOLERANCE = 1e-7
-
-
-# Data ---------------------------------------------------------------------------------------------
-
-
-def on_grid(array):
-    return (np.round(array * GRID) / GRID).astype("float32")
-
-
-def unit(vectors):
-    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
-
-
-class Source:
-    """Draws codes, and inputs that hit some codes often, some rarely and some never.
-
-    An input whose two nearest codes are almost equally far is dropped, so that a rounding error
-    can't change its index on another backend.
-    """
-
-    def __init__(self, rng):
-        self.rng = rng
-        # Away from the origin, where Sonnet's unused codes go: some must stay unused.
-        self.codes = on_grid(rng.normal(loc=1.0, size=(K, D)))  # (K, D)
-        self.centres = self.codes[:POPULAR] + rng.normal(scale=0.4, size=(POPULAR, D))
-        weights = 0.85 ** np.arange(POPULAR)
-        self.weights = weights / weights.sum()
-
-    def inputs(self, codes, cosine=False):
-        """Draws (N, D) inputs with a clear nearest code in `codes`, (K, D)."""
-        picks = self.rng.choice(POPULAR, size=4 * N, p=self.weights)
-        drawn = on_grid(self.centres[picks] + self.rng.normal(scale=0.5, size=(4 * N, D)))
-        # Equal codes (Sonnet's unused ones are all zero) tie exactly, and the lowest index wins.
-        nearest_two = np.sort(distances(unit(drawn) if cosine else drawn, np.unique(codes, axis=0)))
-        clear = drawn[nearest_two[:, 1] - nearest_two[:, 0] > GAP]
-        assert len(clear) >= N
-        return clear[:N]
-
-    def upstream(self, *shape):
-        return on_grid(self.rng.normal(scale=0.02, size=shape))
-
-
-def stack(steps):
-    """List of one dict a step -> one dict of arrays with a leading step axis."""
-    return {name: np.stack([step[name] for step in steps]) for name in steps[0]}
 
 
 # Sonnet -------------------------------------------------------------------------------------------
@@ -376,49 +350,6 @@ def kmeans(source, **settings):
 # Replays in NumPy, float64 ------------------------------------------------------------------------
 
 
-def check(golden, name, expected, relative=0.0):
-    """Compares a stored array with its replay; gradients are small, so their bound is too."""
-    bound = GRADIENT_TOLERANCE if name.endswith("gradients") else TOLERANCE
-    np.testing.assert_allclose(golden[name], expected, rtol=relative, atol=bound, err_msg=name)
-
-
-def distances(inputs, codes):
-    """Squared distances, (N, D) and (K, D) -> (N, K)."""
-    return np.sum((inputs[:, None].astype("float64") - codes[None]) ** 2, axis=-1)
-
-
-def nearest(inputs, codes):
-    return distances(inputs, codes).argmin(axis=1)
-
-
-def counts_and_sums(inputs, indices, size):
-    one_hot = np.eye(size)[indices]  # (N, K)
-    return one_hot.sum(axis=0), one_hot.T @ inputs.astype("float64")
-
-
-def perplexity(indices):
-    used = np.bincount(indices, minlength=K) / len(indices)
-    return np.exp(-np.sum(used * np.log(used + 1e-10)))
-
-
-def rotation_gradients(sources, targets, upstream):
-    """Gradient of sum(rotation_trick(sources, targets) * upstream) with respect to sources."""
-
-    def normalised(rows):
-        return rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-6)
-
-    def dot(a, b):
-        return np.sum(a * b, axis=-1, keepdims=True)
-
-    sources, targets = sources.astype("float64"), targets.astype("float64")
-    x, q = normalised(sources), normalised(targets)
-    w = normalised(x + q)
-    scale = np.linalg.norm(targets, axis=-1, keepdims=True) / np.linalg.norm(
-        sources, axis=-1, keepdims=True
-    )
-    return scale * (upstream - 2.0 * dot(upstream, w) * w + 2.0 * dot(upstream, q) * x)
-
-
 def check_gradient_codebook(golden, learning_rate, commitment, total=None):
     """Loss (total) * mse; the inputs feel `commitment` times it, the codebook one times it."""
     total = 1.0 + commitment if total is None else total
@@ -493,6 +424,7 @@ def check_ema(golden, decay, commitment, debias=False, cosine=False, threshold=0
 
 SONNET = ("dm-sonnet", "tensorflow")
 VQP = ("vector-quantize-pytorch", "torch")
+PAPERS = ("numpy", "torch")
 EMA = {"decay": 0.8, "rotation_trick": False, "commitment_weight": 1.0}
 EMA |= {"eps": EPSILON, "threshold_ema_dead_code": 0}
 GRADIENT = {"learnable_codebook": True, "ema_update": False, "rotation_trick": False}
@@ -523,6 +455,9 @@ CASES = {
     "vqp_cosine": (VQP, vqp_cosine, EMA | {"use_cosine_sim": True}),
     "kmeans": (("scikit-learn",), kmeans, LLOYD),
 }
+for module in (goldens_vectors, goldens_residual, goldens_scalar):
+    CASES |= {name: (VQP, *case) for name, case in module.CASES.items()}
+CASES |= {name: (PAPERS, *case) for name, case in goldens_papers.CASES.items()}
 
 
 def make(name, seed):
