@@ -23,7 +23,15 @@ from keras_vq.codebooks import (
     StepCodebook,
 )
 from keras_vq.models import VAE, VQVAE, Autoencoder, load_model
-from keras_vq.quantizers import Product, Projected, Quantizer, Residual, VectorQuantizer
+from keras_vq.quantizers import (
+    ConditionedVectorQuantizer,
+    MultiScale,
+    Product,
+    Projected,
+    Quantizer,
+    Residual,
+    VectorQuantizer,
+)
 
 __version__ = "0.1.0.dev0"
 
@@ -32,8 +40,10 @@ __all__ = [
     "VQVAE",
     "Autoencoder",
     "Codebook",
+    "ConditionedVectorQuantizer",
     "DeadCodeRestart",
     "EMACodebook",
+    "MultiScale",
     "OnlineClustering",
     "Product",
     "Projected",

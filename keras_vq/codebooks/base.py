@@ -42,8 +42,6 @@ class BaseCodebook(keras.layers.Layer):
 
     # Whether codes learn from a batch before it is quantized: then by the new codes.
     learns_before_lookup = False
-    # Whether codes depend on a context; see `ConditionedCodebook`.
-    takes_context = False
 
     def __init__(
         self,

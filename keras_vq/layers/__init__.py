@@ -1,6 +1,7 @@
 """Layers of autoencoders other than quantizers."""
 
 from keras_vq.layers.gaussian_sampling import GaussianSampling
+from keras_vq.layers.implicit_codes import ImplicitCodes
 from keras_vq.layers.residual_stack import ResidualStack
 
-__all__ = ["GaussianSampling", "ResidualStack"]
+__all__ = ["GaussianSampling", "ImplicitCodes", "ResidualStack"]

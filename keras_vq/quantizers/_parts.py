@@ -20,6 +20,11 @@ def checked_parts(quantizers: Any) -> list[Quantizer]:
             "`quantizers` must be a list of at least one Quantizer; the same one may stand in it "
             f"several times. Received: {quantizers!r}"
         )
+    if not all(part.indexes_each_vector for part in quantizers):
+        raise ValueError(
+            "`quantizers` must give each vector indices of its own, which MultiScale does not. "
+            f"Received: {quantizers!r}"
+        )
     shapes = [part.index_shape for part in quantizers]
     if len(set(shapes)) > 1:
         raise ValueError(

@@ -80,6 +80,8 @@ class Quantizer(keras.layers.Layer):
     # Whether codes learn from a batch before they are looked up for it, so that it is quantized
     # by the new ones.
     learns_before_lookup = False
+    # Whether each vector has indices of its own; if not, `indices_shape` says what has.
+    indexes_each_vector = True
     # Whether codes depend on a vector (`context`) that `Residual` hands over.
     takes_context = False
 

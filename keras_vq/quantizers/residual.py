@@ -119,13 +119,15 @@ class Residual(Quantizer):
             given = ops.unstack(indices, axis=axis)
         kept = self._levels_kept(vectors, mask) if training and self.dropout > 0 else None
 
-        residual = vectors
+        residual, total = vectors, None
         levels = []
         for level, part in enumerate(self.quantizers):
             level_mask = mask if kept is None else kept[level]
-            context = None if level == 0 else ops.stop_gradient(vectors - residual)
-            found = part.find(residual, level_mask, training, updates, given[level], context)
-            residual = residual - ops.stop_gradient(part.estimate(found.latents, found.codes))
+            found = part.find(residual, level_mask, training, updates, given[level], total)
+            quantized = ops.stop_gradient(part.estimate(found.latents, found.codes))
+            residual = residual - quantized
+            # Added up as `decode` does, so that a level finds its codes in the same context.
+            total = quantized if total is None else total + quantized
             levels.append(found)
 
         all_indices = [found.indices for found in levels]

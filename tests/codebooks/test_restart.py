@@ -184,9 +184,13 @@ def test_merged_statistics_are_those_of_both_batches(rng):
 # --- in training
 
 
-@pytest.mark.parametrize("rule", [keras_vq.DeadCodeRestart(), keras_vq.OnlineClustering("uniform")])
+@pytest.mark.parametrize(
+    ("rule", "at_least"),
+    # Vectors drawn evenly may lie close together: codes placed on both share their vectors.
+    [(keras_vq.DeadCodeRestart(), 24), (keras_vq.OnlineClustering("uniform"), 16)],
+)
 @pytest.mark.parametrize("kind", CODEBOOKS)
-def test_restarts_put_a_collapsed_codebook_to_use_in_fit(kind, rule, rng):
+def test_restarts_put_a_collapsed_codebook_to_use_in_fit(kind, rule, at_least, rng):
     """All codes start far from the data, in one point: without restarts one serves for all."""
     vectors = rng.normal(size=(512, 4)).astype("float32")
     far = keras.initializers.Constant(50.0)
@@ -202,7 +206,7 @@ def test_restarts_put_a_collapsed_codebook_to_use_in_fit(kind, rule, rng):
         model.fit(vectors, vectors, batch_size=64, epochs=16, verbose=0)
         used[restart is not None] = len(np.unique(numpy(quantizer.encode(vectors))))
     assert used[False] <= 2
-    assert used[True] >= 24
+    assert used[True] >= at_least
 
 
 # --- what they do not accept

@@ -1,0 +1,80 @@
+"""The network of QINCo that makes codes fit what was reconstructed so far."""
+
+from typing import Any
+
+import keras
+from keras import layers, ops
+
+from keras_vq import _validation
+from keras_vq._types import Shape, Tensor
+
+
+@keras.saving.register_keras_serializable("keras_vq")
+class ImplicitCodes(keras.layers.Layer):
+    """Code of a context: c' = c + f([s, c]), for a code c and the reconstruction s so far.
+
+    f is an affine projection to the code's dimension, then residual blocks v + W₂ relu(W₁ v).
+
+    Source: Huijben et al., "Residual Quantization with Implicit Neural Codebooks" (QINCo), 2024,
+    section 3.
+
+    Args:
+        hidden_dim: Width of W₁.
+        blocks: Number of residual blocks.
+        **kwargs: Arguments of `keras.layers.Layer`.
+
+    Call arguments:
+        inputs: Float tensor of shape `(..., 2 * dim)`: s and c, one after the other.
+
+    Returns:
+        Tensor of shape `(..., dim)`.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+
+    Example:
+        >>> import numpy as np, keras_vq
+        >>> network = keras_vq.layers.ImplicitCodes(hidden_dim=32)
+        >>> tuple(network(np.zeros((5, 16), "float32")).shape)
+        (5, 8)
+    """
+
+    def __init__(self, hidden_dim: int = 256, blocks: int = 2, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.hidden_dim = _validation.check_positive_integer("hidden_dim", hidden_dim)
+        self.blocks = _validation.check_positive_integer("blocks", blocks)
+
+    def build(self, input_shape: Shape) -> None:
+        """Creates the network for inputs of shape `(..., 2 * dim)`."""
+        if input_shape[-1] is None or input_shape[-1] % 2:
+            raise ValueError(
+                "ImplicitCodes takes a context and a code of the same dimension side by side. "
+                f"Received: inputs of shape {tuple(input_shape)}"
+            )
+        dim, dtype = input_shape[-1] // 2, self.dtype_policy
+        self.projection = layers.Dense(dim, dtype=dtype)
+        self.projection.build(input_shape)
+        inner = (*input_shape[:-1], dim)
+        self.widen = [
+            layers.Dense(self.hidden_dim, activation="relu", use_bias=False, dtype=dtype)
+            for _ in range(self.blocks)
+        ]
+        self.narrow = [layers.Dense(dim, use_bias=False, dtype=dtype) for _ in range(self.blocks)]
+        for widen, narrow in zip(self.widen, self.narrow, strict=True):
+            widen.build(inner)
+            narrow.build((*input_shape[:-1], self.hidden_dim))
+
+    def call(self, inputs: Tensor) -> Tensor:
+        """The codes of contexts."""
+        values = self.projection(inputs)
+        for widen, narrow in zip(self.widen, self.narrow, strict=True):
+            values = values + narrow(widen(values))
+        return ops.split(inputs, 2, axis=-1)[1] + values
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """Shape of the codes."""
+        return (*input_shape[:-1], input_shape[-1] // 2)
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {**super().get_config(), "hidden_dim": self.hidden_dim, "blocks": self.blocks}

@@ -1,0 +1,151 @@
+"""A vector quantizer whose codes depend on what was reconstructed so far: a level of QINCo."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_vq import _validation
+from keras_vq import ops as vq_ops
+from keras_vq._types import Shape, Tensor
+from keras_vq.estimators import Estimator
+from keras_vq.layers.implicit_codes import ImplicitCodes
+from keras_vq.losses.commitment import SquaredCommitment
+from keras_vq.quantizers.base import Quantizer
+
+
+@keras.saving.register_keras_serializable("keras_vq")
+class ConditionedVectorQuantizer(Quantizer):
+    """Replaces each vector by the nearest of K codes that a network makes for its context.
+
+    As a level of `Residual` the context is the sum of the levels before it: the codes fit what
+    those left. On its own, or as first level, the context is zero. The loss is
+    mean |sg(x) - e|² + β · mean |x - sg(e)|²; codes and network learn by its gradient.
+
+    A search makes K codes for each vector, so it costs as many runs of the network as there are
+    vectors times codes.
+
+    Source: Huijben et al., "Residual Quantization with Implicit Neural Codebooks" (QINCo), 2024.
+
+    Args:
+        codebook_size: Number of codes, K.
+        network: Layer that takes context and base code side by side, `(..., 2 * dim)`, and gives
+            the code, `(..., dim)`; a `layers.ImplicitCodes` when None.
+        commitment: β, at least 0.
+        estimator: How gradients pass to the inputs; see `Quantizer`.
+        **kwargs: Arguments of `keras.layers.Layer`.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+
+    Example:
+        >>> import numpy as np, keras_vq
+        >>> levels = [keras_vq.VectorQuantizer(keras_vq.Codebook(16))]
+        >>> levels += [keras_vq.ConditionedVectorQuantizer(16) for _ in range(3)]
+        >>> quantizer = keras_vq.Residual(levels)
+        >>> quantized, indices = quantizer(np.zeros((10, 8), "float32"))
+        >>> tuple(indices.shape)
+        (10, 4)
+    """
+
+    takes_context = True
+
+    def __init__(
+        self,
+        codebook_size: int,
+        network: keras.Layer | None = None,
+        commitment: float = 0.25,
+        estimator: str | Estimator = "straight_through",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(estimator, **kwargs)
+        self.size = _validation.check_positive_integer("codebook_size", codebook_size)
+        self.network = network
+        self.commitment = _validation.check_not_negative("commitment", commitment)
+
+    def build(self, input_shape: Shape) -> None:
+        """Creates base codes and network for vectors of shape `(..., dim)`."""
+        super().build(input_shape)
+        self.embeddings = self.add_weight(
+            name="embeddings",
+            shape=(self.size, self.dim),
+            initializer=keras.initializers.VarianceScaling(mode="fan_out", distribution="uniform"),
+            dtype="float32",
+            autocast=False,
+        )
+        self.code_network = ImplicitCodes(dtype="float32") if self.network is None else self.network
+        if not self.code_network.built:
+            self.code_network.build((None, 2 * self.dim))
+        shape = self.code_network.compute_output_shape((None, 2 * self.dim))
+        if tuple(shape) != (None, self.dim):
+            raise ValueError(
+                f"`network` must turn (..., {2 * self.dim}) into codes (..., {self.dim}). "
+                f"Received: a layer that gives {tuple(shape)}"
+            )
+
+    @property
+    def codebook_sizes(self) -> tuple[int, ...]:
+        """The number of codes, K."""
+        return (self.size,)
+
+    def find_indices(
+        self, latents: Tensor, training: bool = False, context: Tensor | None = None
+    ) -> Tensor:
+        """Index of the nearest code of each vector in its context."""
+        del training
+        return self._nearest(latents, 1, context)[..., 0]
+
+    def lookup(self, indices: Tensor, context: Tensor | None = None) -> Tensor:
+        """The codes of indices in their contexts."""
+        base = ops.take(ops.convert_to_tensor(self.embeddings), indices, axis=0)
+        context = ops.zeros_like(base) if context is None else context
+        return self._codes(context, base)
+
+    def nearest_codes(
+        self, inputs: Tensor, count: int, context: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The `count` nearest codes of each vector, nearest first; see `VectorQuantizer`."""
+        latents = ops.cast(inputs, "float32")
+        indices = self._nearest(latents, count, context)
+        if context is not None:
+            shape = (*ops.shape(latents)[:-1], count, self.dim)
+            context = ops.broadcast_to(context[..., None, :], shape)
+        return self.lookup(indices, context), indices
+
+    def commitment_loss(
+        self, latents: Tensor, codes: Tensor, indices: Tensor, mask: Tensor | None
+    ) -> Tensor:
+        """Commitment loss and codebook loss."""
+        del indices
+        commitment = SquaredCommitment(self.commitment)(latents, codes, None, None, mask)
+        errors = ops.mean(ops.square(codes - ops.stop_gradient(latents)), axis=-1)
+        return commitment + vq_ops.masked_mean(errors, mask)
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {
+            **super().get_config(),
+            "codebook_size": self.size,
+            "network": keras.saving.serialize_keras_object(self.network),
+            "commitment": self.commitment,
+        }
+
+    def _codes(self, context: Tensor, base: Tensor) -> Tensor:
+        return ops.cast(self.code_network(ops.concatenate([context, base], axis=-1)), "float32")
+
+    def _nearest(self, latents: Tensor, count: int, context: Tensor | None) -> Tensor:
+        """Indices of the nearest codes, `(..., dim)` -> `(..., count)`, without gradient."""
+        context = ops.zeros_like(latents) if context is None else context
+        rows = ops.reshape(ops.concatenate([latents, context], axis=-1), (-1, 2 * self.dim))
+        base = ops.stop_gradient(ops.convert_to_tensor(self.embeddings))
+
+        def best(rows: Tensor) -> Tensor:
+            vectors, contexts = ops.split(rows[:, None, :], 2, axis=-1)
+            shape = (ops.shape(rows)[0], self.size, self.dim)
+            pairs = ops.broadcast_to(contexts, shape), ops.broadcast_to(base[None], shape)
+            distances = ops.sum(ops.square(vectors - self._codes(*pairs)), axis=-1)
+            return ops.cast(ops.top_k(-distances, count)[1], "int32")
+
+        rows = ops.stop_gradient(rows)
+        indices = ops.stop_gradient(vq_ops.map_rows(best, rows, self.size * 2 * self.dim))
+        return ops.reshape(indices, (*ops.shape(latents)[:-1], count))
