@@ -68,7 +68,9 @@ def nearest_code(vectors: Tensor, codes: Tensor) -> Tensor:
     vectors, codes = ops.convert_to_tensor(vectors), ops.convert_to_tensor(codes)
     scorer = _scorer(codes)
     vectors = ops.pad(vectors, [[0, 0], [0, 1]], constant_values=1.0)
-    return map_rows(lambda rows: _best_code(rows, scorer), vectors, scorer.shape[1])
+    # How many codes there are is unknown when they are the vectors of a batch of any size.
+    scores_per_row = scorer.shape[1] or _LANES**2
+    return map_rows(lambda rows: _best_code(rows, scorer), vectors, scores_per_row)
 
 
 def nearest_codes(vectors: Tensor, codes: Tensor, count: int) -> Tensor:
@@ -152,7 +154,7 @@ def _scores(vectors: Tensor, codes: Tensor) -> Tensor:
 def _scorer(codes: Tensor) -> Tensor:
     """The (dim + 1, codes) matrix whose product with (vector, 1) scores each code."""
     bias = -0.5 * ops.sum(ops.square(codes), axis=-1, keepdims=True)
-    padding = -codes.shape[0] % _LANES
+    padding = -ops.shape(codes)[0] % _LANES
     codes = ops.pad(codes, [[0, padding], [0, 0]])
     bias = ops.pad(bias, [[0, padding], [0, 0]], constant_values=_NEVER)
     return ops.transpose(ops.concatenate([codes, bias], axis=1))
@@ -164,7 +166,8 @@ def _best_code(vectors: Tensor, scorer: Tensor) -> Tensor:
     An argmax along all the codes is scalar work on a processor; the maximum of each group of
     `_LANES` scores is vector work, and leaves an argmax over far fewer numbers.
     """
-    scores = ops.reshape(ops.matmul(vectors, scorer), (-1, scorer.shape[1] // _LANES, _LANES))
+    scores = ops.matmul(vectors, scorer)
+    scores = ops.reshape(scores, (-1, ops.shape(scores)[1] // _LANES, _LANES))
     group_best = ops.max(scores, axis=-1)
     group = _first_maximum(group_best)
     winners = ops.take_along_axis(scores, group[:, None, None], axis=1)[:, 0, :]

@@ -209,7 +209,8 @@ class Residual(Quantizer):
     def _levels_kept(self, vectors: Tensor, mask: Tensor | None) -> list[Tensor]:
         """For each level the mask of the positions that it serves."""
         levels = len(self.quantizers)
-        first, second = keras.random.uniform((2, ops.shape(vectors)[0]), seed=self.seed_generator)
+        uniforms = keras.random.uniform((2, ops.shape(vectors)[0]), seed=self.seed_generator)
+        first, second = uniforms[0], uniforms[1]
         some = ops.cast(ops.floor(first * levels), "int32") + 1
         count = ops.where(second < self.dropout, some, levels)
         shape = (-1,) + (1,) * (len(vectors.shape) - 2)

@@ -4,67 +4,174 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import keras_vq
+from keras_vq import (
+    Codebook,
+    ConditionedVectorQuantizer,
+    DeadCodeRestart,
+    EMACodebook,
+    MultiScale,
+    OnlineClustering,
+    Product,
+    Projected,
+    ProjectedCodebook,
+    Residual,
+    StepCodebook,
+    VectorQuantizer,
+)
+from keras_vq.estimators import Directional, Synchronized
+from keras_vq.losses import CodeEntropy, CrossEntropyCommitment
 
 
 class QuantizerCase(NamedTuple):
-    """A quantizer for vectors of dimension 4."""
+    """A quantizer for vectors of dimension 4, on a grid of 5 x 5 if it needs a grid."""
 
     id: str
     build: Callable[[], Any]
     # Whether training changes the layer without an optimizer.
-    learns_by_statistics: bool
+    learns_by_statistics: bool = True
     # Whether the optimizer has weights to change.
-    learns_by_gradient: bool
+    learns_by_gradient: bool = False
     # Whether the gradient passes to the inputs unchanged.
     is_straight_through: bool = True
+    # Whether each vector becomes the code at the least Euclidean distance.
+    is_nearest: bool = False
+    # Whether what a call in training returns is what one in inference does.
+    is_deterministic: bool = True
+    # Dimension of the quantized vectors, if not that of the inputs.
+    output_dim: int = 4
+    # How far the mean loss of vectors may be from that of the same vectors masked in.
+    has_loss: bool = True
+
+
+def quantizer(size: int = 16, **options: Any) -> VectorQuantizer:
+    return VectorQuantizer(size, **options)
+
+
+def shared_levels() -> Residual:
+    return Residual([quantizer()] * 3)
+
+
+def with_codebook(codebook: Any, **options: Any) -> Callable[[], VectorQuantizer]:
+    return lambda: VectorQuantizer(codebook(), **options)
 
 
 QUANTIZER_CASES = [
-    QuantizerCase(
-        "ema",
-        lambda: keras_vq.VectorQuantizer(keras_vq.EMACodebook(16)),
-        learns_by_statistics=True,
-        learns_by_gradient=False,
-    ),
+    QuantizerCase("ema", with_codebook(lambda: EMACodebook(16)), is_nearest=True),
     QuantizerCase(
         "ema_bias_correction",
-        lambda: keras_vq.VectorQuantizer(
-            keras_vq.EMACodebook(16, decay=0.9, epsilon=1e-4, bias_correction=True)
-        ),
-        learns_by_statistics=True,
-        learns_by_gradient=False,
+        with_codebook(lambda: EMACodebook(16, decay=0.9, epsilon=1e-4, bias_correction=True)),
+        is_nearest=True,
     ),
+    QuantizerCase("default_with_restart", quantizer, is_nearest=True),
     QuantizerCase(
-        "default_with_restart",
-        lambda: keras_vq.VectorQuantizer(16),
-        learns_by_statistics=True,
-        learns_by_gradient=False,
+        "ema_online_clustering",
+        with_codebook(lambda: EMACodebook(16, restart=OnlineClustering())),
+        is_nearest=True,
     ),
     QuantizerCase(
         "gradient",
-        lambda: keras_vq.VectorQuantizer(keras_vq.Codebook(16), commitment=0.5),
-        learns_by_statistics=True,  # the usage average
+        with_codebook(lambda: Codebook(16), commitment=0.5),
         learns_by_gradient=True,
+        is_nearest=True,
     ),
     QuantizerCase(
         "gradient_with_restart",
-        lambda: keras_vq.VectorQuantizer(
-            keras_vq.Codebook(16, restart=keras_vq.DeadCodeRestart(sampling="uniform"))
+        with_codebook(lambda: Codebook(16, restart=DeadCodeRestart(sampling="uniform"))),
+        learns_by_gradient=True,
+        is_nearest=True,
+    ),
+    QuantizerCase(
+        "gradient_orthogonal",
+        with_codebook(
+            lambda: Codebook(16, regularizer=keras_vq.regularizers.Orthogonality(), weight=0.5)
         ),
-        learns_by_statistics=True,
+        learns_by_gradient=True,
+        is_nearest=True,
+        has_loss=False,  # the penalty is there without vectors too
+    ),
+    QuantizerCase(
+        "step",
+        with_codebook(lambda: StepCodebook(16, learning_rate=10.0)),
+        is_nearest=True,
+        is_deterministic=False,  # a batch is quantized by the codes that learnt from it
+    ),
+    QuantizerCase(
+        "projected_codebook",
+        with_codebook(lambda: ProjectedCodebook(16)),
+        learns_by_gradient=True,
+        is_nearest=True,
+    ),
+    QuantizerCase(
+        "rotation_trick", lambda: quantizer(estimator="rotation_trick"), is_straight_through=False
+    ),
+    QuantizerCase(
+        "directional",
+        lambda: VectorQuantizer(
+            Codebook(16, weight=0.0), commitment=0.0, estimator=Directional(seed=1)
+        ),
+        learns_by_gradient=True,
+        is_straight_through=False,
+        is_deterministic=False,
+    ),
+    QuantizerCase(
+        "synchronized",
+        with_codebook(lambda: Codebook(16), estimator=Synchronized(0.5)),
+        learns_by_gradient=True,
+    ),
+    QuantizerCase("cosine", lambda: quantizer(metric="cosine"), is_straight_through=False),
+    QuantizerCase("angle", lambda: quantizer(metric="angle")),
+    QuantizerCase(
+        "drawn", lambda: quantizer(temperature=0.5, seed=1), is_nearest=True, is_deterministic=False
+    ),
+    QuantizerCase(
+        "cross_entropy_and_entropy",
+        lambda: quantizer(
+            commitment=CrossEntropyCommitment(0.1), entropy=CodeEntropy(temperature=1.0)
+        ),
+    ),
+    QuantizerCase("one_code", with_codebook(lambda: EMACodebook(1)), is_nearest=True),
+    QuantizerCase("residual", lambda: Residual([quantizer(), quantizer(8), quantizer(4)])),
+    QuantizerCase("residual_shared", shared_levels),
+    QuantizerCase(
+        "residual_dropout",
+        lambda: Residual([quantizer(), quantizer()], dropout=0.5, seed=1),
+        is_deterministic=False,
+    ),
+    QuantizerCase("residual_beam", lambda: Residual([quantizer(), quantizer()], beam=3)),
+    QuantizerCase(
+        "residual_conditioned",
+        lambda: Residual([quantizer(), ConditionedVectorQuantizer(8), quantizer()]),
         learns_by_gradient=True,
     ),
     QuantizerCase(
-        "rotation_trick",
-        lambda: keras_vq.VectorQuantizer(16, estimator="rotation_trick"),
-        learns_by_statistics=True,
-        learns_by_gradient=False,
+        "residual_with_one_estimator",
+        lambda: Residual([quantizer(), quantizer()], estimator="rotation_trick"),
         is_straight_through=False,
     ),
     QuantizerCase(
-        "one_code",
-        lambda: keras_vq.VectorQuantizer(keras_vq.EMACodebook(1)),
-        learns_by_statistics=True,
-        learns_by_gradient=False,
+        "conditioned",
+        lambda: ConditionedVectorQuantizer(8),
+        learns_by_statistics=False,
+        learns_by_gradient=True,
+    ),
+    QuantizerCase("product", lambda: Product([quantizer(), quantizer(8)])),
+    QuantizerCase("heads", lambda: Product([quantizer()] * 2)),
+    QuantizerCase("grouped_residual", lambda: Product([Residual([quantizer(), quantizer(4)])] * 2)),
+    QuantizerCase(
+        "projected",
+        lambda: Projected(quantizer(metric="cosine"), 2),
+        learns_by_gradient=True,
+        is_straight_through=False,
+    ),
+    QuantizerCase(
+        "residual_projected",
+        lambda: Residual([Projected(quantizer(), 2), Projected(quantizer(), 2)]),
+        learns_by_gradient=True,
+        is_straight_through=False,
+    ),
+    QuantizerCase(
+        "multi_scale",
+        lambda: MultiScale(quantizer(), scales=[1, 2, 5], mixers=2),
+        learns_by_gradient=True,
     ),
 ]

@@ -42,8 +42,22 @@ def assert_same_weights(before, after):
 
 def built(case):
     quantizer = case.build()
-    quantizer.build((None, DIM))
+    quantizer.build((None, 5, 5, DIM))
     return quantizer
+
+
+def learnt(layer):
+    """Whether any two weights of before and after differ."""
+    return any((old != new).any() for old, new in zip(*layer, strict=True))
+
+
+def loss_of(layer):
+    return numpy(sum(layer.losses, start=0.0))
+
+
+def all_indices(quantizer, vectors):
+    """The indices of each vector as one row."""
+    return numpy(quantizer.encode(vectors)).reshape(-1, len(quantizer.codebook_sizes))
 
 
 @pytest.mark.parametrize(
@@ -51,24 +65,30 @@ def built(case):
 )
 def test_shapes_and_dtypes(case, rng, shape):
     quantizer = case.build()
+    if not quantizer.indexes_each_vector:
+        pytest.skip("takes one grid; tested on its own")
     inputs = rng.normal(size=shape).astype("float32")
     quantized, indices = quantizer(inputs)
-    assert tuple(quantized.shape) == shape
+    output_shape = (*shape[:-1], case.output_dim)
+    assert tuple(quantized.shape) == output_shape
     assert tuple(indices.shape) == shape[:-1] + quantizer.index_shape
     assert keras.backend.standardize_dtype(quantized.dtype) == "float32"
     assert keras.backend.standardize_dtype(indices.dtype) == "int32"
 
     symbolic = case.build()(keras.KerasTensor((None, *shape[1:])))
-    assert [part.shape[1:] for part in symbolic] == [shape[1:], tuple(indices.shape[1:])]
+    assert [part.shape[1:] for part in symbolic] == [output_shape[1:], tuple(indices.shape[1:])]
     assert [part.dtype for part in symbolic] == ["float32", "int32"]
-    assert quantizer.compute_output_shape(shape) == (shape, tuple(indices.shape))
+    assert quantizer.compute_output_shape(shape) == (output_shape, tuple(indices.shape))
 
 
 def test_indices_are_in_range(case, vectors):
     quantizer = built(case)
-    _, indices = quantizer(vectors)
-    assert 0 <= numpy(indices).min() <= numpy(indices).max() < quantizer.codebook_size
-    assert quantizer.bits_per_vector == math.log2(quantizer.codebook_size)
+    indices = all_indices(quantizer, vectors)
+    assert (indices >= 0).all()
+    assert (indices < quantizer.codebook_sizes).all()
+    assert quantizer.codebook_size == math.prod(quantizer.codebook_sizes)
+    if quantizer.indexes_each_vector:
+        assert quantizer.bits_per_vector == pytest.approx(math.log2(quantizer.codebook_size))
 
 
 def test_decode_gives_the_inference_output_to_the_bit(case, vectors):
@@ -79,6 +99,8 @@ def test_decode_gives_the_inference_output_to_the_bit(case, vectors):
 
 
 def test_each_vector_becomes_its_nearest_code(case, vectors):
+    if not case.is_nearest:
+        pytest.skip("not by Euclidean distance")
     quantizer = built(case)
     _, indices = quantizer(vectors)
     codes = numpy(quantizer.decode(np.arange(quantizer.codebook_size, dtype="int32")))
@@ -92,7 +114,7 @@ def test_inference_changes_no_state(case, vectors):
     quantizer(vectors)
     quantizer(vectors, training=False)
     quantizer.encode(vectors)
-    quantizer.decode(np.zeros((2,), "int32"))
+    quantizer.decode(quantizer.encode(vectors))
     assert_same_weights(before, weights_of(quantizer))
 
 
@@ -100,10 +122,7 @@ def test_training_changes_what_learns_by_statistics(case, vectors):
     quantizer = built(case)
     before = weights_of(quantizer)
     quantizer(vectors, training=True)
-    changed = any(
-        (old != new).any() for old, new in zip(before, weights_of(quantizer), strict=True)
-    )
-    assert changed == case.learns_by_statistics
+    assert learnt((before, weights_of(quantizer))) == case.learns_by_statistics
     assert bool(quantizer.trainable_weights) == case.learns_by_gradient
 
 
@@ -120,7 +139,8 @@ def test_gradient_of_straight_through_is_the_identity(case, vectors, rng):
     if not case.is_straight_through:
         pytest.skip("another estimator")
     quantizer = built(case)
-    upstream = rng.normal(size=vectors.shape).astype("float32")
+    # Whole numbers: sums over levels are exact, and so must the identity be.
+    upstream = rng.integers(-9, 9, size=vectors.shape).astype("float32")
     (gradient,) = gradients(lambda x: ops.sum(ops.multiply(quantizer(x)[0], upstream)), vectors)
     np.testing.assert_array_equal(gradient, upstream)
 
@@ -139,11 +159,13 @@ def test_masked_positions_change_nothing(case, vectors, rng):
         np.testing.assert_array_equal(clean, other)
     quantized, indices, gradient = results[0][:3]
     assert (quantized[~mask] == 0).all()
-    assert (indices[~mask] == -1).all()
     assert (gradient[~mask] == 0).all()
     quantizer = built(case)
-    np.testing.assert_array_equal(numpy(quantizer.encode(vectors, mask))[~mask], -1)
-    assert (numpy(quantizer.decode(np.array([-1], "int32"))) == 0).all()
+    encoded = numpy(quantizer.encode(vectors, mask))
+    assert (numpy(quantizer.decode(encoded))[~mask] == 0).all()
+    if quantizer.indexes_each_vector:
+        assert (indices[~mask] == -1).all()
+        assert (encoded[~mask] == -1).all()
 
 
 def _loss(layer, inputs, mask):
@@ -153,20 +175,23 @@ def _loss(layer, inputs, mask):
 
 def test_mask_gives_the_loss_of_the_vectors_it_keeps(case, vectors, rng):
     quantizer = built(case)
+    if not quantizer.indexes_each_vector:
+        pytest.skip("vectors do not stand alone")
     mask = rng.random(vectors.shape[:-1]) < 0.6
     masked = numpy(_loss(quantizer, vectors, mask))
     alone = numpy(_loss(quantizer, vectors[mask], None))
-    np.testing.assert_allclose(masked, alone, rtol=1e-5)
+    np.testing.assert_allclose(masked, alone, rtol=1e-5, atol=1e-6)
 
 
 def test_a_mask_of_nothing_gives_no_loss_and_leaves_codes(case, vectors):
     quantizer = built(case)
-    codes = numpy(quantizer.codebook.codes()).copy()
+    before = numpy(quantizer(vectors)[0])
     quantizer(vectors, mask=np.zeros(vectors.shape[:-1], bool), training=True)
-    assert float(numpy(sum(quantizer.losses, start=0.0))) == 0
-    assert np.isfinite(numpy(quantizer.codebook.codes())).all()
+    if case.has_loss:
+        assert float(loss_of(quantizer)) == 0
+    assert all(np.isfinite(weight).all() for weight in weights_of(quantizer))
     if case.id != "ema_bias_correction":  # whose averages hold nothing yet
-        np.testing.assert_allclose(numpy(quantizer.codebook.codes()), codes, rtol=1e-3)
+        np.testing.assert_allclose(numpy(quantizer(vectors)[0]), before, rtol=1e-3, atol=1e-6)
 
 
 def test_wrong_rank_of_mask(case, vectors):
@@ -180,18 +205,11 @@ def test_shapes_it_cannot_quantize(case, shape):
         case.build().build(shape)
 
 
-def test_another_dimension_than_the_codes(case):
-    quantizer = built(case)
-    other = case.build().__class__(quantizer.codebook)
-    with pytest.raises(ValueError, match=r"codes of dimension 4"):
-        other.build((None, 7))
-
-
 @pytest.mark.parametrize("value", [0.0, 1e-30, 1e4, -3.0])
 @pytest.mark.parametrize("training", [False, True])
 def test_vectors_that_are_all_equal(case, value, training):
     quantizer = built(case)
-    inputs = np.full((8, DIM), value, "float32")
+    inputs = np.full((2, 5, 5, DIM), value, "float32")
     for _ in range(3):
         quantized, _ = quantizer(inputs, training=training)
         assert np.isfinite(numpy(quantized)).all()
@@ -211,7 +229,7 @@ def test_vectors_that_are_all_equal(case, value, training):
     hnp.arrays(
         "float32",
         # Few shapes: JAX compiles each operation for each of them.
-        st.sampled_from([(1, DIM), (5, DIM), (2, 3, DIM)]),
+        st.sampled_from([(1, 5, 5, DIM), (2, 5, 5, DIM)]),
         elements=st.floats(-1e4, 1e4, width=32),
     )
 )
@@ -219,7 +237,7 @@ def test_any_finite_vectors(case, inputs):
     quantizer = built(case)
     quantized, indices = quantizer(inputs, training=True)
     assert np.isfinite(numpy(quantized)).all()
-    assert numpy(indices).min() >= 0
+    assert numpy(indices).min() >= (-1 if case.id == "residual_dropout" else 0)
     again, indices = quantizer(inputs)
     np.testing.assert_array_equal(numpy(quantizer.decode(indices)), numpy(again))
     assert all(np.isfinite(weight).all() for weight in weights_of(quantizer))
@@ -235,13 +253,13 @@ def test_half_precision_keeps_state_and_statistics_in_float32(case, vectors, pol
     assert keras.backend.standardize_dtype(quantized.dtype) == half
     keras.config.set_dtype_policy("float32")
 
-    assert {weight.dtype for weight in quantizer.codebook.weights} <= {"float32", "uint32"}
+    assert {weight.dtype for weight in quantizer.weights} <= {"float32", "uint32"}
     keras.utils.set_random_seed(0)
     reference = built(case)
     _, expected = reference(reference_inputs, training=True)
     np.testing.assert_array_equal(numpy(indices), numpy(expected))
-    counts = numpy(quantizer.codebook.average_counts)
-    np.testing.assert_array_equal(counts, numpy(reference.codebook.average_counts))
+    for ours, theirs in zip(weights_of(quantizer), weights_of(reference), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
 
 
 def test_same_seed_same_codes(case, vectors):
@@ -259,7 +277,7 @@ def test_config_round_trip(case, vectors):
     config = keras.saving.serialize_keras_object(quantizer)
     copy = keras.saving.deserialize_keras_object(config)
     assert keras.saving.serialize_keras_object(copy) == config
-    copy.build((None, DIM))
+    assert copy.built  # a configuration knows the shape that its layer was built for
     copy.set_weights(quantizer.get_weights())
     np.testing.assert_array_equal(numpy(copy(vectors)[0]), numpy(quantizer(vectors)[0]))
 
@@ -270,10 +288,11 @@ def test_functional_model_trains_and_comes_back_from_a_file(case, vectors, tmp_p
     quantized, indices = quantizer(keras.layers.Dense(DIM)(inputs))
     model = keras.Model(inputs, [keras.layers.Dense(DIM)(quantized), indices])
     model.compile(keras.optimizers.SGD(0.1), loss=["mse", None])
-    codes = numpy(quantizer.codebook.codes()).copy()
+    before = weights_of(quantizer)
     logs = model.fit(vectors, vectors, epochs=2, verbose=0).history["loss"]
     assert np.isfinite(logs).all()
-    assert (numpy(quantizer.codebook.codes()) != codes).any()
+    learns = case.learns_by_statistics or case.learns_by_gradient
+    assert learnt((before, weights_of(quantizer))) == learns
 
     model.save(tmp_path / "model.keras")
     copy = keras.saving.load_model(tmp_path / "model.keras")

@@ -1,0 +1,81 @@
+"""What the parity tests share: stored arrays, and calls of quantizers on them.
+
+`goldens/README.md` says what the arrays are and how they were made.
+"""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+from keras import ops
+
+import keras_vq
+from tests.gradients import gradients
+
+FOLDER = Path(__file__).parent / "goldens"
+CLOSE = {"rtol": 1e-5, "atol": 1e-6}
+# The commitment term adds about 1e-4 to a gradient: 1e-7 sees a wrong weight of it.
+GRADIENT_CLOSE = {"rtol": 1e-5, "atol": 1e-7}
+
+
+def golden(name):
+    with np.load(FOLDER / f"{name}.npz") as file:
+        return {key: file[key] for key in file.files}
+
+
+def with_prefix(file, prefix):
+    """The arrays whose names start with a prefix, named without it."""
+    return {
+        key.removeprefix(prefix): value for key, value in file.items() if key.startswith(prefix)
+    }
+
+
+def constant(codes):
+    return keras.initializers.Constant(codes)
+
+
+def numpy(tensor):
+    return ops.convert_to_numpy(tensor)
+
+
+def built(codebook, codes, **options):
+    """A quantizer whose codebook starts with these codes."""
+    quantizer = keras_vq.VectorQuantizer(codebook, **options)
+    quantizer.build((None, codes.shape[1]))
+    return quantizer
+
+
+def loss_of(quantizer):
+    return float(numpy(sum(quantizer.losses, start=0.0)))
+
+
+def compiled(function):
+    """The function, on JAX compiled as a whole: operation by operation long ones take seconds."""
+    if keras.backend.backend() != "jax":
+        return function
+    import jax
+
+    return jax.jit(function)
+
+
+def input_gradient(
+    quantizer, inputs, upstream, variables=(), training=False, mask=None, whole=False
+):
+    """Gradients of loss + sum(quantized * upstream), by the inputs and by variables.
+
+    `whole` compiles the function, which pays where it is long and called once.
+    """
+
+    def function(x):
+        quantized, _ = quantizer(x, mask=mask, training=training)
+        return sum(quantizer.losses, start=0.0) + ops.sum(ops.multiply(quantized, upstream))
+
+    return gradients(compiled(function) if whole else function, inputs, variables)
+
+
+def check_answer(quantizer, file, inputs=None, training=False):
+    """What a call returns: `indices` and `quantized` of the file."""
+    inputs = file["inputs"] if inputs is None else inputs
+    quantized, indices = quantizer(inputs, training=training)
+    np.testing.assert_array_equal(numpy(indices), file["indices"])
+    np.testing.assert_allclose(numpy(quantized), file["quantized"], **CLOSE)

@@ -1,0 +1,371 @@
+"""Vector quantizers and codebooks against Sonnet and vector-quantize-pytorch ("VQP")."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+import keras_vq
+from tests.gradients import gradients
+from tests.parity.golden import (
+    CLOSE,
+    GRADIENT_CLOSE,
+    built,
+    check_answer,
+    constant,
+    golden,
+    input_gradient,
+    loss_of,
+    numpy,
+    with_prefix,
+)
+
+
+def perplexity(indices, codebook_size):
+    metric = keras_vq.metrics.Perplexity(codebook_size)
+    metric.update_state(indices)
+    return float(numpy(metric.result()))
+
+
+def check_steps(quantizer, file, mask=None):
+    """Ten training steps: what each returned, and the codebook after it."""
+    for step, inputs in enumerate(file["inputs"]):
+        step_mask = None if mask is None else mask[step]
+        (gradient,) = input_gradient(quantizer, inputs, file["upstream"], mask=step_mask)
+        np.testing.assert_allclose(gradient, file["input_gradients"][step], **GRADIENT_CLOSE)
+        quantized, indices = quantizer(inputs, mask=step_mask, training=True)
+        np.testing.assert_array_equal(numpy(indices), file["indices"][step])
+        np.testing.assert_allclose(numpy(quantized), file["quantized"][step], **CLOSE)
+        np.testing.assert_allclose(loss_of(quantizer), file["loss"][step], rtol=1e-5)
+        np.testing.assert_allclose(numpy(quantizer.codes()), file["codebook"][step], **CLOSE)
+        counts = numpy(quantizer.codebook.recent_counts())
+        np.testing.assert_allclose(counts, file["cluster_size"][step], rtol=1e-5, atol=1e-5)
+
+
+def test_sonnet_gradient_codebook():
+    file = golden("sonnet_vq")
+    codebook = keras_vq.Codebook(32, initializer=constant(file["initial_codebook"]))
+    quantizer = built(codebook, file["initial_codebook"])
+
+    quantized, indices = quantizer(file["inputs"], training=True)
+    np.testing.assert_array_equal(numpy(indices), file["indices"])
+    np.testing.assert_allclose(numpy(quantized), file["quantized"], **CLOSE)
+    np.testing.assert_allclose(loss_of(quantizer), file["loss"], rtol=1e-5)
+    np.testing.assert_allclose(perplexity(indices, 32), file["perplexity"], rtol=1e-5)
+
+    by_input, by_codes = input_gradient(
+        quantizer, file["inputs"], file["upstream"], [codebook.embeddings], training=True
+    )
+    np.testing.assert_allclose(by_input, file["input_gradients"], **GRADIENT_CLOSE)
+    np.testing.assert_allclose(by_codes, file["codebook_gradients"], **GRADIENT_CLOSE)
+
+
+@pytest.mark.parametrize(("name", "commitment"), [("sonnet_vq", 0.25), ("vqp_learnable", 1.0)])
+def test_gradient_codebook_over_ten_steps(name, commitment):
+    file = golden(name)
+    codebook = keras_vq.Codebook(32, initializer=constant(file["initial_codebook"]))
+    quantizer = built(codebook, file["initial_codebook"], commitment=commitment)
+    optimizer = keras.optimizers.SGD(10.0)
+
+    for step, inputs in enumerate(file["step_inputs"]):
+        _, indices = quantizer(inputs, training=True)
+        np.testing.assert_array_equal(numpy(indices), file["step_indices"][step])
+        if name == "sonnet_vq":
+            np.testing.assert_allclose(loss_of(quantizer), file["step_loss"][step], rtol=1e-5)
+        _, by_codes = input_gradient(quantizer, inputs, 0.0, [codebook.embeddings])
+        optimizer.apply([ops.convert_to_tensor(by_codes)], [codebook.embeddings])
+        codes = numpy(codebook.codes())
+        np.testing.assert_allclose(codes, file["step_codebook"][step], **CLOSE)
+
+
+def test_vqp_learnable_codebook():
+    # Its one loss term pulls codes and inputs alike: codebook loss + commitment of weight 1.
+    file = golden("vqp_learnable")
+    codebook = keras_vq.Codebook(32, initializer=constant(file["initial_codebook"]))
+    quantizer = built(codebook, file["initial_codebook"], commitment=1.0)
+
+    _, indices = quantizer(file["inputs"], training=True)
+    np.testing.assert_array_equal(numpy(indices), file["indices"])
+    np.testing.assert_allclose(loss_of(quantizer), 2 * file["loss"], rtol=1e-5)
+    by_input, by_codes = input_gradient(
+        quantizer, file["inputs"], file["upstream"], [codebook.embeddings], training=True
+    )
+    np.testing.assert_allclose(by_input, file["input_gradients"], **GRADIENT_CLOSE)
+    np.testing.assert_allclose(by_codes, file["codebook_gradients"], **GRADIENT_CLOSE)
+
+
+@pytest.mark.parametrize(("name", "decay"), [("sonnet_ema", 0.99), ("sonnet_ema_fast", 0.8)])
+def test_sonnet_moving_averages(name, decay):
+    file = golden(name)
+    codes = file["initial_codebook"]
+    codebook = keras_vq.EMACodebook(32, decay, bias_correction=True, initializer=constant(codes))
+    check_steps(built(codebook, codes), file)
+
+
+def test_vqp_moving_averages():
+    file = golden("vqp_ema")
+    codes = file["initial_codebook"]
+    codebook = keras_vq.EMACodebook(32, decay=0.8, initializer=constant(codes))
+    quantizer = built(codebook, codes, commitment=1.0)
+    check_steps(quantizer, file)
+    check_answer(quantizer, with_prefix(file, "eval_"))
+
+
+def test_vqp_mask():
+    file = golden("vqp_masked")
+    codes = file["initial_codebook"]
+    codebook = keras_vq.EMACodebook(32, decay=0.8, initializer=constant(codes))
+    check_steps(built(codebook, codes, commitment=1.0), file, mask=file["mask"])
+
+
+def test_vqp_cosine():
+    file = golden("vqp_cosine")
+    codes = file["initial_codebook"]
+    codebook = keras_vq.EMACodebook(32, decay=0.8, initializer=constant(codes))
+    check_steps(built(codebook, codes, commitment=1.0, metric="cosine"), file)
+
+
+def test_vqp_rotation_trick():
+    file = golden("vqp_rotation")
+    codes = file["initial_codebook"]
+    codebook = keras_vq.EMACodebook(32, decay=0.8, initializer=constant(codes))
+    quantizer = built(codebook, codes, commitment=1.0, estimator="rotation_trick")
+    (gradient,) = input_gradient(quantizer, file["inputs"], file["upstream"])
+    np.testing.assert_allclose(gradient, file["input_gradients"], rtol=1e-5, atol=1e-6)
+
+    check_answer(quantizer, file, training=True)
+    np.testing.assert_allclose(numpy(codebook.codes()), file["codebook"], **CLOSE)
+
+
+def test_vqp_rotation_function():
+    file = golden("vqp_rotation")
+    # Almost opposite vectors (kind 3) leave the plane of rotation to rounding.
+    kept = file["rotate_kinds"] != 3
+    targets, upstream = file["rotate_targets"][kept], file["rotate_upstream"][kept]
+    (gradient,) = gradients(
+        lambda x: ops.sum(ops.multiply(keras_vq.estimators.rotation_trick(x, targets), upstream)),
+        file["rotate_sources"][kept],
+    )
+    expected = file["rotate_gradients"][kept]
+    np.testing.assert_allclose(gradient, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_vqp_restart():
+    file = golden("vqp_restart")
+    codes = file["initial_codebook"]
+    # Their threshold is a count of 2; ours the share of the mean count, 256 / 32.
+    share = 2 * 32 / 256
+    for step, inputs in enumerate(file["inputs"]):
+        # Each step from their state before it: which rows codes restart on is drawn at random.
+        restart = keras_vq.DeadCodeRestart(share, reset=share, sampling="uniform")
+        codebook = keras_vq.EMACodebook(
+            32, decay=0.8, restart=restart, initializer=constant(codes), seed=step
+        )
+        quantizer = built(codebook, codes, commitment=1.0)
+        if step:
+            codebook.average_counts.assign(file["cluster_size"][step - 1])
+            codebook.average_sums.assign(file["embed_avg"][step - 1])
+        quantizer(inputs, training=True)
+
+        restarted = file["restarted"][step]
+        ours = numpy(codebook.codes())
+        counts = numpy(codebook.average_counts)
+        sums = numpy(codebook.average_sums)
+        rows = {row.tobytes() for row in inputs.astype("float32")}
+        assert [row.tobytes() in rows for row in ours] == restarted.tolist()
+        np.testing.assert_allclose(counts[restarted], 2.0, rtol=1e-6)
+        np.testing.assert_allclose(sums[restarted], 2.0 * ours[restarted], rtol=1e-6)
+        alive = ~restarted
+        np.testing.assert_allclose(ours[alive], file["codebook"][step][alive], **CLOSE)
+        np.testing.assert_allclose(counts[alive], file["cluster_size"][step][alive], rtol=1e-5)
+        np.testing.assert_allclose(sums[alive], file["embed_avg"][step][alive], **CLOSE)
+        codes = file["codebook"][step]
+
+
+# Directional --------------------------------------------------------------------------------------
+
+
+def directional(file, deviation):
+    codebook = keras_vq.Codebook(32, weight=0.0, initializer=constant(file["codebook"]))
+    estimator = keras_vq.estimators.Directional(deviation)
+    return built(codebook, file["codebook"], commitment=0.0, estimator=estimator)
+
+
+def check_directional(quantizer, file, inputs, upstream):
+    quantized, indices = quantizer(inputs, training=True)
+    np.testing.assert_array_equal(numpy(indices), file["indices"])
+    np.testing.assert_allclose(numpy(quantized), file["quantized"], rtol=1e-5, atol=1e-5)
+    assert loss_of(quantizer) == file["loss"] == 0.0
+    by_input, by_codes = input_gradient(
+        quantizer, inputs, upstream, [quantizer.codebook.embeddings], training=True
+    )
+    np.testing.assert_allclose(by_input, file["input_gradients"], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(by_codes, file["codebook_gradients"], rtol=1e-4, atol=1e-5)
+
+
+def test_vqp_directional():
+    file = golden("vqp_directional")
+    # Their noise can't be zero: its deviation is 1e-6 here.
+    quantizer = directional(file, deviation=0.0)
+    check_directional(quantizer, file, file["inputs"], file["upstream"])
+    quantized, _ = quantizer(file["inputs"], training=False)
+    np.testing.assert_allclose(numpy(quantized), file["eval_quantized"], **CLOSE)
+
+
+def test_vqp_directional_with_noise(monkeypatch):
+    file = golden("vqp_directional")
+    quantizer = directional(file, deviation=0.005**0.5)
+    monkeypatch.setattr(
+        keras.random, "normal", lambda *args, **kwargs: ops.convert_to_tensor(file["noisy_noise"])
+    )
+    # `noisy_codebook_gradients` and the like, of the same inputs and codes.
+    noisy = with_prefix(file, "noisy_")
+    check_directional(quantizer, noisy, file["inputs"], file["upstream"])
+
+
+# Codebooks that move in other ways ----------------------------------------------------------------
+
+
+def test_vqp_in_place_optimizer():
+    file = golden("vqp_in_place")
+
+    def stepping(codes):
+        codebook = keras_vq.StepCodebook(32, learning_rate=3.0, initializer=constant(codes))
+        return built(codebook, codes, commitment=1.0)
+
+    quantizer = stepping(file["initial_codebook"])
+    for step, inputs in enumerate(file["inputs"]):
+        before = stepping(numpy(quantizer.codes()))
+        (gradient,) = input_gradient(before, inputs, file["upstream"], training=True)
+        np.testing.assert_allclose(gradient, file["input_gradients"][step], **GRADIENT_CLOSE)
+
+        np.testing.assert_array_equal(numpy(quantizer.encode(inputs)), file["first_indices"][step])
+        quantized, indices = quantizer(inputs, training=True)
+        np.testing.assert_array_equal(numpy(indices), file["indices"][step])
+        np.testing.assert_allclose(numpy(quantized), file["quantized"][step], **CLOSE)
+        np.testing.assert_allclose(loss_of(quantizer), file["loss"][step], rtol=1e-5)
+        np.testing.assert_allclose(numpy(quantizer.codes()), file["codebook"][step], **CLOSE)
+
+
+@pytest.mark.parametrize(
+    ("prefix", "estimator"), [("straight_", "straight_through"), ("rotation_", "rotation_trick")]
+)
+def test_vqp_simvq(prefix, estimator):
+    file = golden("vqp_simvq")
+    expected = with_prefix(file, prefix)
+    codebook = keras_vq.ProjectedCodebook(32, initializer=constant(file["frozen_codebook"]))
+    quantizer = built(codebook, file["frozen_codebook"], estimator=estimator)
+    codebook.layer.kernel.assign(file["kernel"])
+    np.testing.assert_allclose(numpy(quantizer.codes()), file["codebook"], **CLOSE)
+
+    check_answer(quantizer, expected, inputs=file["inputs"], training=True)
+    np.testing.assert_allclose(loss_of(quantizer), expected["loss"], rtol=1e-5)
+    by_input, by_kernel = input_gradient(
+        quantizer, file["inputs"], file["upstream"], [codebook.layer.kernel], training=True
+    )
+    close = GRADIENT_CLOSE if prefix == "straight_" else CLOSE
+    np.testing.assert_allclose(by_input, expected["input_gradients"], **close)
+    np.testing.assert_allclose(by_kernel, expected["kernel_gradients"], **CLOSE)
+
+
+# Extra losses -------------------------------------------------------------------------------------
+
+
+def test_vqp_orthogonality():
+    file = golden("vqp_losses")
+    penalty = keras_vq.regularizers.Orthogonality()
+    active = np.unique(file["indices"])
+    for prefix, rows in ("orthogonal_", np.arange(32)), ("orthogonal_active_", active):
+        codes = file["codebook"][rows]
+        # Theirs takes 1 / K off, the cosines of codes with themselves; so does ours.
+        np.testing.assert_allclose(
+            float(numpy(penalty(codes))), file[prefix + "loss"], rtol=1e-5, atol=1e-7
+        )
+        (gradient,) = gradients(penalty, codes)
+        expected = file[prefix + "codebook_gradients"][rows]
+        np.testing.assert_allclose(gradient, expected, rtol=1e-4, atol=1e-7)
+
+
+def cross_entropy(inputs, codes, indices, squared):
+    """In float64: mean cross-entropy of softmax(-|x - e|ᵖ) with indices, and its gradient."""
+    steps = inputs[..., None, :].astype("float64") - codes
+    lengths = np.sqrt(np.sum(steps**2, axis=-1))
+    logits = -(lengths**2) if squared else -lengths
+    slopes = -2.0 * steps if squared else -steps / lengths[..., None]
+    log_p = logits - np.log(np.sum(np.exp(logits), axis=-1, keepdims=True))
+    kept = indices >= 0
+    one_hot = np.eye(len(codes))[np.maximum(indices, 0)]
+    loss = -np.sum(np.sum(log_p * one_hot, axis=-1)[kept]) / kept.sum()
+    by_logits = (np.exp(log_p) - one_hot) * kept[..., None] / kept.sum()
+    return loss, np.sum(by_logits[..., None] * slopes, axis=-2)
+
+
+@pytest.mark.parametrize(
+    ("prefix", "name"), [("commitment_", "indices"), ("given_", "given_indices")]
+)
+def test_vqp_cross_entropy(prefix, name):
+    # Their logits are -|x - e|, ours -|x - e|²: the formula is held to theirs, ours to it.
+    file = golden("vqp_losses")
+    inputs, codes, indices = file["inputs"], file["codebook"], file[name]
+    loss, gradient = cross_entropy(inputs, codes, indices, squared=False)
+    np.testing.assert_allclose(loss, file[prefix + "loss"], rtol=1e-5)
+    np.testing.assert_allclose(gradient, file[prefix + "input_gradients"], rtol=1e-4, atol=1e-6)
+
+    loss, gradient = cross_entropy(inputs, codes, indices, squared=True)
+    codebook = keras_vq.Codebook(32, weight=0.0, initializer=constant(codes))
+    commitment = keras_vq.losses.CrossEntropyCommitment()
+    quantizer = built(codebook, codes, commitment=commitment)
+    variables = [codebook.embeddings]
+    if prefix == "commitment_":
+        quantizer(inputs, training=True)
+        ours = loss_of(quantizer)
+        by_input, by_codes = input_gradient(quantizer, inputs, 0.0, variables)
+        # Theirs moves the codes too; ours leaves that to the codebook's own loss.
+        assert not by_codes.any()
+    else:
+        mask = indices >= 0
+
+        def of_given(x):
+            return quantizer.cross_entropy(x, np.maximum(indices, 0), mask)
+
+        ours = float(numpy(of_given(inputs)))
+        (by_input,) = gradients(of_given, inputs)
+    np.testing.assert_allclose(ours, loss, rtol=1e-5)
+    np.testing.assert_allclose(by_input, gradient, rtol=1e-4, atol=1e-7)
+
+
+def diversity(distances, temperature):
+    """In float64: minus the entropy of the mean of softmax(-d / T) over all vectors."""
+    logits = -distances.reshape(-1, distances.shape[-1]) / temperature
+    p = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    mean = np.mean(p / p.sum(axis=-1, keepdims=True), axis=0)
+    return np.sum(mean * np.log(np.maximum(mean, 1e-300)))
+
+
+@pytest.mark.parametrize("inverse", [10, 100])
+def test_vqp_diversity(inverse):
+    # Theirs is of distances that are not squared, and for each position over the batch alone.
+    file = golden("vqp_losses")
+    inputs, codes = file["inputs"], file["codebook"]
+    entropy = keras_vq.losses.CodeEntropy(certainty=0.0, diversity=1.0, temperature=1.0 / inverse)
+
+    def theirs(x):
+        lengths = ops.sqrt(ops.sum(ops.square(ops.subtract(x[:, :, None, :], codes)), axis=-1))
+        return sum(entropy(lengths[:, position]) for position in range(8)) / 8.0
+
+    loss = float(numpy(theirs(ops.convert_to_tensor(inputs))))
+    np.testing.assert_allclose(loss, file[f"diversity{inverse}_loss"], rtol=1e-3)
+    (gradient,) = gradients(theirs, inputs)
+    expected = file[f"diversity{inverse}_input_gradients"]
+    np.testing.assert_allclose(gradient, expected, rtol=1e-2, atol=1e-3 * np.abs(expected).max())
+
+    # Ours is of squared distances, over all vectors.
+    quantizer = built(
+        keras_vq.Codebook(32, weight=0.0, initializer=constant(codes)),
+        codes,
+        commitment=0.0,
+        entropy=entropy,
+    )
+    quantizer(inputs, training=True)
+    squared = np.sum((inputs[..., None, :].astype("float64") - codes) ** 2, axis=-1)
+    np.testing.assert_allclose(loss_of(quantizer), diversity(squared, 1.0 / inverse), rtol=1e-4)
