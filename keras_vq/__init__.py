@@ -1,6 +1,7 @@
 """Vector quantization and autoencoders for Keras 3, on TensorFlow, JAX and PyTorch."""
 
 from keras_vq import (
+    callbacks,
     codebooks,
     data,
     estimators,
@@ -52,6 +53,7 @@ __all__ = [
     "Residual",
     "StepCodebook",
     "VectorQuantizer",
+    "callbacks",
     "codebooks",
     "data",
     "estimators",

@@ -16,7 +16,7 @@ import numpy as np
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["plot_history", "plot_reconstructions", "plot_samples"]
+__all__ = ["plot_codebook_usage", "plot_history", "plot_reconstructions", "plot_samples"]
 
 # Lengths in inches.
 _CELL = 0.8
@@ -114,6 +114,56 @@ def plot_samples(
     return figure
 
 
+def plot_codebook_usage(
+    counts: Any,
+    path: str | os.PathLike[str] | None = None,
+    title: str | None = None,
+) -> Figure:
+    """How often each code is used, the most used first: one panel a level.
+
+    The dashed line is what every code would have if all served equally.
+
+    Args:
+        counts: Array of shape `(codebook_size,)`, not negative: how often each code was used.
+            Or a list of such arrays, one a level.
+        path: File to write; its ending says the format (png, pdf, svg). None writes none.
+        title: Heading, or None.
+
+    Returns:
+        The figure. It belongs to no window and changes no state of matplotlib's pyplot.
+
+    Raises:
+        ValueError: If the counts are no such arrays.
+
+    Example:
+        >>> from keras_vq.plots import plot_codebook_usage
+        >>> figure = plot_codebook_usage([[5, 0, 3, 1], [2, 2, 2, 3]])
+        >>> len(figure.axes)
+        2
+    """
+    from matplotlib.figure import Figure
+
+    levels = _as_counts(counts)
+    figure = Figure(figsize=(6.4, 1.0 + 1.7 * len(levels)), dpi=_DPI, layout="constrained")
+    for level, (axes, own) in enumerate(
+        zip(np.atleast_1d(figure.subplots(len(levels))), levels, strict=True)
+    ):
+        share = 100 * np.sort(own)[::-1] / max(own.sum(), 1)
+        axes.bar(np.arange(1, len(own) + 1), share, width=1.0, color="tab:blue", linewidth=0)
+        axes.axhline(100 / len(own), color="0.3", linewidth=0.8, linestyle="--")
+        used = int((own > 0).sum())
+        heading = f"{used} of {len(own)} codes used, perplexity {_perplexity(own):.1f}"
+        axes.set_title(heading if len(levels) == 1 else f"level {level}: {heading}", fontsize=9)
+        axes.set_ylabel("% of vectors")
+        axes.set_xlim(0.5, len(own) + 0.5)
+        axes.set_ylim(bottom=0)
+    axes.set_xlabel("codes, the most used first")
+    if title:
+        figure.suptitle(title)
+    _write(figure, path)
+    return figure
+
+
 def plot_history(history: Any, path: str | os.PathLike[str] | None = None) -> Figure:
     """Each term of the loss, and each metric, by epoch: training and validation in one panel.
 
@@ -182,6 +232,22 @@ def _as_images(name: str, images: Any) -> np.ndarray:
             f"Received: type {array.dtype}"
         )
     return np.clip(array.astype("float32"), 0.0, 1.0)
+
+
+def _as_counts(counts: Any) -> list[np.ndarray]:
+    is_one = np.ndim(counts[0]) == 0 if len(counts) else True
+    levels = [np.asarray(own, "float64") for own in ([counts] if is_one else counts)]
+    if not all(own.ndim == 1 and own.size and (own >= 0).all() for own in levels):
+        raise ValueError(
+            "`counts` must be an array of shape (codebook_size,) of numbers of at least 0, or a "
+            f"list of such arrays. Received: shapes {[own.shape for own in levels]}"
+        )
+    return levels
+
+
+def _perplexity(counts: np.ndarray) -> float:
+    shares = counts[counts > 0] / max(counts.sum(), 1)
+    return float(np.exp(-(shares * np.log(shares)).sum()))
 
 
 def _check_columns(columns: int) -> None:

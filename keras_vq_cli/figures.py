@@ -62,8 +62,9 @@ def bits_per_image(model: keras.Model, image: np.ndarray) -> float | None:
     """Bits of the codes of one image, shape `(1, ...)`; None for a model without codes."""
     if not isinstance(model, VQVAE):
         return None
-    codes = model.encode_to_codes(image).size
-    return codes * math.log2(model.quantizer.codebook_size)
+    sizes = model.quantizer.codebook_sizes
+    vectors = model.encode_to_codes(image).size // len(sizes)
+    return vectors * sum(math.log2(size) for size in sizes)
 
 
 def parameters(model: keras.Model) -> int:

@@ -1,8 +1,10 @@
 """How evenly, and how fully, a codebook is used."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_vq import _validation
@@ -14,28 +16,41 @@ class _CodeHistogram(keras.metrics.Metric):
     """Counts how often each code was used since the last reset.
 
     Args:
-        codebook_size: Number of codes.
+        codebook_size: Number of codes; for indices with a last axis of L levels a list of L
+            numbers, and the result is the mean over the levels.
         name: Name in the logs.
         **kwargs: Arguments of `keras.metrics.Metric`.
     """
 
-    def __init__(self, codebook_size: int, name: str, **kwargs: Any) -> None:
+    def __init__(self, codebook_size: int | Sequence[int], name: str, **kwargs: Any) -> None:
         super().__init__(name=name, **kwargs)
-        self.codebook_size = _validation.check_positive_integer("codebook_size", codebook_size)
-        self.counts = self.add_variable((self.codebook_size,), "zeros", name="counts")
+        sizes = codebook_size if isinstance(codebook_size, (list, tuple)) else [codebook_size]
+        self.sizes = [_validation.check_positive_integer("codebook_size", size) for size in sizes]
+        self.codebook_size = codebook_size
+        # Levels side by side, each as wide as its number of codes.
+        self.starts = np.cumsum([0, *self.sizes[:-1]]).astype("int32")
+        self.counts = self.add_variable((sum(self.sizes),), "zeros", name="counts")
 
     def update_state(self, indices: Tensor, sample_weight: Tensor | None = None) -> None:
         """Counts codes.
 
         Args:
-            indices: Int32 tensor of any shape; -1 (a masked position) is not counted.
+            indices: Int32 tensor of any shape, `(..., L)` for L levels; -1 (a masked position)
+                is not counted.
             sample_weight: Ignored: how often a code is used is no matter of weights.
         """
         del sample_weight
-        indices = ops.reshape(ops.convert_to_tensor(indices, dtype="int32"), (-1,))
-        weights = ops.cast(indices >= 0, "float32")
-        counts = vq_ops.code_counts(ops.maximum(indices, 0), self.codebook_size, weights)
-        self.counts.assign(self.counts + counts)
+        indices = ops.convert_to_tensor(indices, dtype="int32")
+        indices = ops.reshape(indices, (-1, len(self.sizes)))
+        weights = ops.reshape(ops.cast(indices >= 0, "float32"), (-1,))
+        places = ops.reshape(ops.maximum(indices, 0) + self.starts, (-1,))
+        self.counts.assign(self.counts + vq_ops.code_counts(places, sum(self.sizes), weights))
+
+    def level_counts(self) -> list[Tensor]:
+        """The counts of each level, float32 `(codebook_size,)`."""
+        counts = ops.convert_to_tensor(self.counts)
+        pairs = zip(self.starts, self.sizes, strict=True)
+        return [counts[start : start + size] for start, size in pairs]
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
@@ -50,7 +65,8 @@ class Perplexity(_CodeHistogram):
     `evaluate`: not a mean over batches, which is bounded by what one batch can hold.
 
     Args:
-        codebook_size: Number of codes.
+        codebook_size: Number of codes; for indices with a last axis of L levels a list of L
+            numbers, and the result is the mean over the levels.
         name: Name in the logs.
         **kwargs: Arguments of `keras.metrics.Metric`.
 
@@ -62,12 +78,14 @@ class Perplexity(_CodeHistogram):
         2.0
     """
 
-    def __init__(self, codebook_size: int, name: str = "perplexity", **kwargs: Any) -> None:
+    def __init__(
+        self, codebook_size: int | Sequence[int], name: str = "perplexity", **kwargs: Any
+    ) -> None:
         super().__init__(codebook_size, name, **kwargs)
 
     def result(self) -> Tensor:
         """Scalar in [1, codebook_size]."""
-        return vq_ops.perplexity(ops.convert_to_tensor(self.counts))
+        return sum(map(vq_ops.perplexity, self.level_counts())) / len(self.sizes)
 
 
 @keras.saving.register_keras_serializable("keras_vq")
@@ -75,7 +93,8 @@ class CodebookUsage(_CodeHistogram):
     """Share of the codes that were used at least once since the last reset, in [0, 1].
 
     Args:
-        codebook_size: Number of codes.
+        codebook_size: Number of codes; for indices with a last axis of L levels a list of L
+            numbers, and the result is the mean over the levels.
         name: Name in the logs.
         **kwargs: Arguments of `keras.metrics.Metric`.
 
@@ -87,9 +106,12 @@ class CodebookUsage(_CodeHistogram):
         0.25
     """
 
-    def __init__(self, codebook_size: int, name: str = "codebook_usage", **kwargs: Any) -> None:
+    def __init__(
+        self, codebook_size: int | Sequence[int], name: str = "codebook_usage", **kwargs: Any
+    ) -> None:
         super().__init__(codebook_size, name, **kwargs)
 
     def result(self) -> Tensor:
         """Scalar in [0, 1]."""
-        return ops.mean(ops.cast(ops.convert_to_tensor(self.counts) > 0, "float32"))
+        used = [ops.mean(ops.cast(counts > 0, "float32")) for counts in self.level_counts()]
+        return sum(used) / len(used)

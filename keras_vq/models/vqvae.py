@@ -15,6 +15,9 @@ from keras_vq.models._images import variance
 from keras_vq.models.base import ReconstructionModel
 from keras_vq.quantizers.base import Quantizer
 
+# A histogram of 2²⁰ codes takes 4 MiB.
+MOST_CODES_COUNTED = 2**20
+
 
 @keras.saving.register_keras_serializable("keras_vq")
 class VQVAE(ReconstructionModel):
@@ -39,7 +42,7 @@ class VQVAE(ReconstructionModel):
 
     Returns:
         A dictionary: `reconstruction` (images), `codes` (int32; the latents' shape less its
-        last axis).
+        last axis, and the quantizer's `index_shape`).
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -75,8 +78,12 @@ class VQVAE(ReconstructionModel):
             _validation.check_positive("data_variance", data_variance)
         self.quantizer = quantizer
         self.data_variance = data_variance
-        self.perplexity = Perplexity(quantizer.codebook_size)
-        self.codebook_usage = CodebookUsage(quantizer.codebook_size)
+        # Codes too many to count are not: the logs then lack the two.
+        self.code_metrics = []
+        if max(quantizer.codebook_sizes) <= MOST_CODES_COUNTED:
+            sizes = list(quantizer.codebook_sizes)
+            counted = sizes if quantizer.index_shape else sizes[0]
+            self.code_metrics = [Perplexity(counted), CodebookUsage(counted)]
         self.build_if_known()
 
     def build_parts(self, input_shape: Shape) -> None:
@@ -116,8 +123,8 @@ class VQVAE(ReconstructionModel):
         self, x: Tensor, y: Tensor, y_pred: Any, sample_weight: Tensor | None = None
     ) -> dict[str, Tensor]:
         """Counts the codes, and updates metrics of `compile(metrics=...)`."""
-        self.perplexity.update_state(y_pred["codes"])
-        self.codebook_usage.update_state(y_pred["codes"])
+        for metric in self.code_metrics:
+            metric.update_state(y_pred["codes"])
         return super().compute_metrics(x, y, y_pred, sample_weight)
 
     def prepare_fit(self, x: Any, y: Any) -> None:
@@ -134,7 +141,8 @@ class VQVAE(ReconstructionModel):
             batch_size: Images computed at a time.
         """
         self.quantizer.adapt(
-            self._in_batches("continuous_latents", images, batch_size, self.image_shape), start
+            self._in_batches("continuous_latents", images, batch_size, self.image_shape),
+            start=start,
         )
 
     def encode_batch(self, images: Tensor) -> Tensor:
@@ -175,7 +183,7 @@ class VQVAE(ReconstructionModel):
 
         Args:
             codes: Integer array, as `encode_to_codes` returns them; values in
-                `[0, codebook_size)`, or -1 for a zero latent.
+                `[0, codebook_size)` of their level, or -1 for a zero latent.
             batch_size: Images computed at a time.
 
         Returns:
@@ -185,14 +193,15 @@ class VQVAE(ReconstructionModel):
             ValueError: If a code is not a whole number, or out of range.
         """
         codes = np.asarray(ops.convert_to_numpy(codes))
-        limit = self.quantizer.codebook_size
-        if codes.dtype.kind not in "iu" or (
-            codes.size and not -1 <= codes.min() <= codes.max() < limit
-        ):
+        sizes = np.array(self.quantizer.codebook_sizes)
+        is_whole = codes.dtype.kind in "iu" and codes.size % len(sizes) == 0
+        levels = codes.reshape(-1, len(sizes)) if is_whole else codes
+        if not is_whole or not (levels >= -1).all() or not (levels < sizes).all():
             span = f"{codes.min()} to {codes.max()}" if codes.size else "no values"
+            limit = " or ".join(str(size - 1) for size in dict.fromkeys(sizes.tolist()))
             raise ValueError(
-                f"`codes` must be integers from 0 to {limit - 1} (or -1). "
-                f"Received: {codes.dtype} values, {span}"
+                f"`codes` must be integers from 0 to {limit} (or -1). "
+                f"Received: {codes.dtype} values, {span}, of shape {codes.shape}"
             )
         return self._in_batches("decode_codes_batch", codes.astype("int32"), batch_size)
 

@@ -274,6 +274,18 @@ class Quantizer(keras.layers.Layer):
         vectors = self.project_out(self.lookup(ops.maximum(indices, 0), **extra))
         return ops.where(valid[..., None], vectors, 0.0)
 
+    def adapt(self, vectors: Any, **options: Any) -> None:
+        """Places codes by data, before training, in quantizers that have codes to place.
+
+        Raises:
+            ValueError: If this quantizer has none.
+        """
+        del vectors, options
+        raise ValueError(
+            f"{type(self).__name__} has no codes that could be placed by data: train it as it is. "
+            "Received: a call of `adapt`"
+        )
+
     @property
     def codebook_size(self) -> int:
         """Number of different codes a vector may become."""

@@ -195,8 +195,10 @@ class VectorQuantizer(Quantizer):
         """Hands the codebook the batch's statistics."""
         self.codebook.update(statistics)
 
-    def adapt(self, vectors: Any, start: Start = "kmeans") -> None:
+    def adapt(self, vectors: Any, start: Start = "kmeans", **options: Any) -> None:
         """Places the codes by data, before training; see `BaseCodebook.adapt`."""
+        if options:
+            raise ValueError(f"`adapt` takes vectors and `start`. Received: {sorted(options)}")
         if not self.built:
             self.build(vectors.shape)
         self.codebook.adapt(self.project_in(ops.convert_to_tensor(vectors, "float32")), start)

@@ -1,0 +1,178 @@
+"""The callback that watches codebooks while they train, and says when one collapses."""
+
+import os
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_vq import _validation
+from keras_vq.codebooks.base import BaseCodebook
+from keras_vq.plots import plot_codebook_usage
+from keras_vq.quantizers.base import Quantizer
+
+# A code is called dead when it serves less than so much of what the mean code does.
+_DEAD = 0.01
+# A codebook of fewer codes can't collapse in a way worth a warning.
+_FEWEST_CODES = 8
+
+
+class CollapseWarning(UserWarning):
+    """A codebook uses few of its codes."""
+
+
+class CodebookMonitor(keras.callbacks.Callback):
+    """Writes to the logs, after each epoch, how each codebook of the model is used.
+
+    For a model with one codebook the logs get `codes_in_use` (share of the codes that are not
+    dead, in [0, 1]), `codes_perplexity` (in [1, codebook_size]), `codes_dead` (how many codes
+    serve less than a hundredth as often as the mean code) and `codes_norm_spread` (standard
+    deviation of the codes' norms over their mean). With several, as the levels of `Residual`,
+    each name begins with `level_0_`, `level_1_` and so on.
+
+    They are of the moving averages that codebooks keep while they train; with `images` they are
+    counted on the codes of those instead, and quantizers without a codebook, such as
+    `FiniteScalarQuantizer`, have them too (but for the norms).
+
+    When a codebook's perplexity stays under a share of its size, a warning says so in words, and
+    what to try. It is repeated only after the codebook had recovered.
+
+    Args:
+        images: Array of images to count codes on, for a model with `encode_to_codes`; or None.
+        picture: File to write a histogram of the usage to after each epoch, such as
+            `"usage-{epoch:03d}.png"`; or None.
+        collapse: Perplexity over codebook size below which a codebook counts as collapsed.
+        patience: How many epochs in a row it must be so before the warning.
+
+    Raises:
+        ValueError: If an argument is out of its range, or the model has no quantizer.
+
+    Example:
+        >>> import numpy as np, keras_vq
+        >>> images = np.random.default_rng(0).random((64, 8, 8, 1), "float32")
+        >>> encoder, decoder = keras_vq.networks.convolutional((8, 8, 1), latent_dim=4)
+        >>> model = keras_vq.VQVAE(encoder, keras_vq.VectorQuantizer(4), decoder)
+        >>> model.compile("adam")
+        >>> history = model.fit(
+        ...     images, verbose=0, callbacks=[keras_vq.callbacks.CodebookMonitor()]
+        ... )
+        >>> [name for name in history.history if name.startswith("codes_")]
+        ['codes_in_use', 'codes_perplexity', 'codes_dead', 'codes_norm_spread']
+    """
+
+    def __init__(
+        self,
+        images: Any = None,
+        picture: str | os.PathLike[str] | None = None,
+        collapse: float = 0.1,
+        patience: int = 1,
+    ) -> None:
+        super().__init__()
+        self.images = images
+        self.picture = None if picture is None else str(picture)
+        self.collapse = _validation.check_fraction("collapse", collapse)
+        self.patience = _validation.check_positive_integer("patience", patience)
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Looks for the quantizers."""
+        del logs
+        self.collapsed_epochs: dict[str, int] = {}
+        quantizers = [
+            layer for layer in self.model._flatten_layers() if isinstance(layer, Quantizer)
+        ]
+        if not quantizers or (self.images is not None and not hasattr(self.model, "quantizer")):
+            raise ValueError(
+                "CodebookMonitor watches a model with quantizers (with `images`: a VQVAE). "
+                f"Received: {type(self.model).__name__} with {len(quantizers)} quantizers"
+            )
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Adds to the logs, draws the picture, and warns of a collapse."""
+        codebooks = [
+            layer
+            for layer in self.model._flatten_layers()
+            if isinstance(layer, BaseCodebook) and layer.built
+        ]
+        counts = self._counted() if self.images is not None else None
+        if counts is None:
+            counts = [ops.convert_to_numpy(codebook.recent_counts()) for codebook in codebooks]
+        if not counts:
+            return
+        for level, own in enumerate(counts):
+            prefix = f"level_{level}_" if len(counts) > 1 else ""
+            codebook = codebooks[level] if len(codebooks) == len(counts) else None
+            figures = _figures(own, codebook)
+            if isinstance(logs, dict):
+                logs.update({f"{prefix}codes_{name}": value for name, value in figures.items()})
+            self._warn(prefix, own, figures, codebook, epoch)
+        if self.picture is not None:
+            path = Path(self.picture.format(epoch=epoch + 1))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            plot_codebook_usage(counts, path, title=f"use of the codes, epoch {epoch + 1}")
+
+    def _counted(self) -> list[np.ndarray]:
+        """How often each code of each level occurs in the codes of the images."""
+        sizes = self.model.quantizer.codebook_sizes
+        codes = self.model.encode_to_codes(self.images).reshape(-1, len(sizes))
+        return [
+            np.bincount(level[level >= 0], minlength=size).astype("float64")
+            for level, size in zip(codes.T, sizes, strict=True)
+        ]
+
+    def _warn(
+        self,
+        prefix: str,
+        counts: np.ndarray,
+        figures: Mapping[str, float],
+        codebook: BaseCodebook | None,
+        epoch: int,
+    ) -> None:
+        size = len(counts)
+        if size < _FEWEST_CODES or figures["perplexity"] >= self.collapse * size:
+            self.collapsed_epochs[prefix] = 0
+            return
+        self.collapsed_epochs[prefix] = self.collapsed_epochs.get(prefix, 0) + 1
+        if self.collapsed_epochs[prefix] == self.patience:
+            where = f" of {prefix[:-1].replace('_', ' ')}" if prefix else ""
+            warnings.warn(
+                f"The codebook{where} has collapsed: after epoch {epoch + 1} {size} codes serve "
+                f"like {figures['perplexity']:.1f} (perplexity), {figures['dead']:.0f} are dead. "
+                f"To try: {'; '.join(_advice(codebook))}.",
+                CollapseWarning,
+                stacklevel=2,
+            )
+
+
+def _figures(counts: np.ndarray, codebook: BaseCodebook | None) -> dict[str, float]:
+    counts = counts.astype("float64")
+    total = counts.sum()
+    shares = counts[counts > 0] / total if total > 0 else np.ones(1)
+    dead = int((counts <= _DEAD * total / len(counts)).sum())
+    figures = {
+        "in_use": 1.0 - dead / len(counts),
+        "perplexity": float(np.exp(-(shares * np.log(shares)).sum())),
+        "dead": float(dead),
+    }
+    if codebook is not None:
+        norms = np.linalg.norm(ops.convert_to_numpy(codebook.codes()), axis=1)
+        figures["norm_spread"] = float(norms.std() / norms.mean()) if norms.any() else 0.0
+    return figures
+
+
+def _advice(codebook: BaseCodebook | None) -> list[str]:
+    advice = []
+    if codebook is not None and codebook.restart is None:
+        advice.append("restart dead codes (codebook argument restart=DeadCodeRestart())")
+    if codebook is not None and codebook.trainable_weights:
+        advice.append("learn codes by moving averages (EMACodebook)")
+    if codebook is not None:
+        advice.append("start from data (call `adapt` before `fit`)")
+    return [
+        *advice,
+        "a lower learning rate",
+        "fewer codes, or codes of fewer dimensions (Projected)",
+    ]
