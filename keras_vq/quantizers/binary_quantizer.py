@@ -49,7 +49,7 @@ class BinaryQuantizer(Quantizer):
         spherical: Whether vectors are scaled to the sphere first.
         commitment: β, weight of the commitment loss, at least 0.
         entropy: A `losses.CodeEntropy`; or a number, the weight of both its terms at temperature
-            0.01 (0.1 is lookup-free quantization's in the implementations); 0 or None for none.
+            0.01 (0.1 and 0.01 as in the library vector_quantize_pytorch); 0 or None for none.
         bits_per_group: Most bits in a group of the entropy, from 1 to 16. It holds
             2^bits_per_group scores for every vector and group.
         scale: s, above 0: size of a code's numbers, or radius of the sphere.

@@ -31,7 +31,8 @@ class CategoricalQuantizer(Quantizer):
 
     Sources: Ramesh et al., "Zero-Shot Text-to-Image Generation" (DALL·E), 2021, section 2.1;
     Jang et al., "Categorical Reparameterization with Gumbel-Softmax", 2017. DALL·E anneals τ
-    from 1 to 1/16 and weighs the divergence summed over an image; here the mean is weighed.
+    from 1 to 1/16; w multiplies a mean, as in the library taming-transformers, whose default it
+    is.
 
     State that changes in training: `embeddings` and the logits' layer (by the optimizer), and
     `step` if the temperature follows a schedule.

@@ -31,7 +31,7 @@ class IndexBackpropagationQuantizer(Quantizer):
     inputs but that of the loss.
 
     Source: Shi et al., "Scalable Image Tokenization with Index Backpropagation Quantization",
-    2024, section 3.2.
+    2024.
 
     State that changes in training: `embeddings` (by the optimizer).
 
@@ -39,7 +39,7 @@ class IndexBackpropagationQuantizer(Quantizer):
         codebook_size: Number of codes, K.
         codebook_weight: β, weight of the last term, which pulls codes to the vectors, at least 0.
         entropy: A `losses.CodeEntropy` of the distribution softmax(l / T) to add, or None. The
-            authors' weights are 1 and 1 at T = 0.01, times 0.05 at most.
+            authors' implementation has T = 0.01 and equal weights of both terms.
         **kwargs: Arguments of `keras.layers.Layer`.
 
     Raises:

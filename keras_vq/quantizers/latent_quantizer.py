@@ -29,7 +29,7 @@ class LatentQuantizer(LevelQuantizer):
     Values start evenly over [-1/2, 1/2], without the upper end if L is even, so that 0 is among
     them. The paper's model needs a strong weight decay on encoder and decoder.
 
-    Source: Hsu et al., "Disentanglement via Latent Quantization", 2023, section 3.
+    Source: Hsu et al., "Disentanglement via Latent Quantization", 2023.
 
     State that changes in training: `values` (by the optimizer), those of all dimensions in one
     row.

@@ -26,7 +26,7 @@ class RandomProjectionQuantizer(Quantizer):
     and without a gradient. There is no loss.
 
     Source: Chiu et al., "Self-Supervised Learning with Random-Projection Quantizer for Speech
-    Recognition" (BEST-RQ), 2022, section 3.1. It normalises inputs over the data; here each
+    Recognition" (BEST-RQ), 2022. It normalises inputs over the data; here each
     vector is, over its dimensions.
 
     Args:

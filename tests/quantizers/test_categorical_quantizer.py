@@ -58,8 +58,7 @@ def test_inference_takes_the_likeliest_code(parts):
     np.testing.assert_array_equal(numpy(quantizer(inputs)[0]), numpy(quantized))
 
 
-@pytest.mark.parametrize("hard", [False, True])
-@pytest.mark.parametrize("temperature", [1.0, 0.3])
+@pytest.mark.parametrize(("hard", "temperature"), [(False, 1.0), (False, 0.3), (True, 0.3)])
 def test_training_draws_codes(parts, hard, temperature):
     quantizer = build(parts, temperature=temperature, hard=hard)
     quantized, indices = quantizer(parts[0], training=True)
@@ -75,8 +74,7 @@ def test_training_draws_codes(parts, hard, temperature):
     np.testing.assert_array_equal(numpy(same), numpy(quantized))
 
 
-@pytest.mark.parametrize("hard", [False, True])
-@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize(("hard", "masked"), [(False, True), (True, False)])
 def test_loss_and_gradients(parts, rng, hard, masked):
     temperature, kl = 0.7, 0.4
     inputs, kernel, _, codes = (part.astype("float64") for part in parts)

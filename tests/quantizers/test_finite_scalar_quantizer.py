@@ -12,8 +12,6 @@ numpy = ops.convert_to_numpy
 
 CASES = [
     ([8, 5, 5, 5], "mentzer"),
-    ([2, 2], "mentzer"),
-    ([4, 3], "vector_quantize_pytorch"),
     ([8, 6, 5], "vector_quantize_pytorch"),
     ([2, 3, 4], "symmetric"),
     ([7, 5, 5, 5, 5], "symmetric"),
@@ -93,7 +91,7 @@ def test_every_code(levels, convention):
     )
 
 
-def test_indices_of_all_levels_at_the_ends(rng):
+def test_indices_at_the_ends():
     for convention in ("mentzer", "vector_quantize_pytorch", "symmetric"):
         quantizer = FiniteScalarQuantizer([8, 5, 3], convention)
         _, indices = quantizer(np.array([[-1e4] * 3, [1e4] * 3], "float32"))
