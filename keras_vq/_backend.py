@@ -1,7 +1,8 @@
 """All that differs between TensorFlow, JAX and PyTorch: no other file asks which one runs."""
 
 import contextlib
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import keras
@@ -39,6 +40,40 @@ def loss_replicas() -> int:
     return num_replicas() if BACKEND == "tensorflow" else 1
 
 
+class LossesOfReplica:
+    """The losses a layer has added, kept apart for each replica of a TensorFlow strategy.
+
+    Stands in for the list in which a Keras layer keeps them. A strategy traces its replicas in
+    threads that take turns at every sum over replicas, on the same layers: with one list for all,
+    a replica would clear, or add to its own, what another added.
+    """
+
+    def __init__(self) -> None:
+        self._of_all: list[Tensor] = []
+        self._of_thread = threading.local()
+
+    def _list(self) -> list[Tensor]:
+        if BACKEND != "tensorflow" or num_replicas() == 1:
+            return self._of_all
+        if not hasattr(self._of_thread, "losses"):
+            self._of_thread.losses = []
+        return self._of_thread.losses
+
+    def extend(self, losses: Iterable[Tensor]) -> None:
+        """Adds losses of this replica."""
+        self._list().extend(losses)
+
+    def clear(self) -> None:
+        """Forgets the losses of this replica."""
+        self._list().clear()
+
+    def __getitem__(self, place: slice) -> list[Tensor]:
+        return self._list()[place]
+
+    def __reduce__(self) -> Any:  # a copy of the layer starts without losses
+        return LossesOfReplica, ()
+
+
 def sum_over_replicas(tensors: list[Tensor]) -> list[Tensor]:
     """Sums each tensor over the replicas of the step being run."""
     if num_replicas() == 1:
@@ -58,11 +93,20 @@ def sum_over_replicas(tensors: list[Tensor]) -> list[Tensor]:
 
 def from_first_replica(tensor: Tensor) -> Tensor:
     """Gives every replica the first replica's value of a tensor."""
-    if num_replicas() == 1:
+    if num_replicas() == 1 or _is_outside_replicas():
         return tensor
     is_first = ops.equal(replica_index(), 0)
     (value,) = sum_over_replicas([ops.where(is_first, tensor, ops.zeros_like(tensor))])
     return value
+
+
+def _is_outside_replicas() -> bool:
+    """Whether one program runs for all replicas, as in a TensorFlow strategy's scope."""
+    if BACKEND != "tensorflow":
+        return False
+    import tensorflow as tf
+
+    return tf.distribute.get_replica_context() is None
 
 
 def gather_over_replicas(tensor: Tensor) -> Tensor:

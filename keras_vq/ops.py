@@ -169,12 +169,20 @@ def _best_code(vectors: Tensor, scorer: Tensor) -> Tensor:
     scores = ops.matmul(vectors, scorer)
     scores = ops.reshape(scores, (-1, ops.shape(scores)[1] // _LANES, _LANES))
     group_best = ops.max(scores, axis=-1)
-    group = _first_maximum(group_best)
+    group = first_maximum(group_best)
     winners = ops.take_along_axis(scores, group[:, None, None], axis=1)[:, 0, :]
-    return group * _LANES + _first_maximum(winners)
+    return group * _LANES + first_maximum(winners)
 
 
-def _first_maximum(values: Tensor) -> Tensor:
+def first_maximum(values: Tensor) -> Tensor:
+    """Index of the largest number along the last axis; the lowest index wins a tie.
+
+    Args:
+        values: Float tensor of shape `(..., n)`.
+
+    Returns:
+        Int32 tensor of shape `(...)`.
+    """
     # An argmax of floats costs extra bit operations on two backends, and export formats refuse
     # them; an argmax of integers does not.
     is_maximum = values >= ops.max(values, axis=-1, keepdims=True)

@@ -5,14 +5,41 @@ import inspect
 import pytest
 
 import keras_vq
-from keras_vq import codebooks, data, layers, losses, metrics, models, networks, quantizers
+from keras_vq import (
+    callbacks,
+    codebooks,
+    data,
+    layers,
+    losses,
+    metrics,
+    models,
+    networks,
+    quantizers,
+    regularizers,
+)
 from tests.models.cases import MODEL_CASES
 from tests.quantizers.cases import QUANTIZER_CASES
 
 pytestmark = pytest.mark.backend_free
 
-ROOMS = (codebooks, data, layers, losses, metrics, models, networks, quantizers)
-ABSTRACT = (codebooks.BaseCodebook, quantizers.Quantizer, models.ReconstructionModel)
+ROOMS = (
+    callbacks,
+    codebooks,
+    data,
+    layers,
+    losses,
+    metrics,
+    models,
+    networks,
+    quantizers,
+    regularizers,
+)
+ABSTRACT = (
+    codebooks.BaseCodebook,
+    codebooks.RestartRule,
+    quantizers.Quantizer,
+    models.ReconstructionModel,
+)
 PUBLIC = {f"{room.__name__}.{name}": getattr(room, name) for room in ROOMS for name in room.__all__}
 
 
@@ -47,6 +74,7 @@ def test_every_quantizer_and_codebook_has_a_case():
     built = [case.build() for case in QUANTIZER_CASES]
     kinds = {type(quantizer) for quantizer in built}
     assert kinds == {getattr(quantizers, name) for name in quantizers.__all__} - set(ABSTRACT)
-    kinds = {type(quantizer.codebook) for quantizer in built}
-    rules = {codebooks.DeadCodeRestart}
-    assert kinds == {getattr(codebooks, n) for n in codebooks.__all__} - set(ABSTRACT) - rules
+    used = [quantizer.codebook for quantizer in built if hasattr(quantizer, "codebook")]
+    kinds = {type(codebook) for codebook in used}
+    kinds |= {type(codebook.restart) for codebook in used if codebook.restart is not None}
+    assert kinds == {getattr(codebooks, name) for name in codebooks.__all__} - set(ABSTRACT)

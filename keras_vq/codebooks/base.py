@@ -85,7 +85,13 @@ class BaseCodebook(keras.layers.Layer):
                 f"Received: shape {tuple(input_shape)}"
             )
         self.dim = int(dim)
-        self.average_counts = self.add_state("average_counts", (self.codebook_size,), "ones")
+        initial = "zeros" if self.starts_unused else "ones"
+        self.average_counts = self.add_state("average_counts", (self.codebook_size,), initial)
+
+    @property
+    def starts_unused(self) -> bool:
+        """Whether codes that no vector chose yet have a count of zero, not of one."""
+        return self.restart is not None and self.restart.starts_unused
 
     def add_state(
         self, name: str, shape: tuple[int, ...], initializer: Any, trainable: bool = False
@@ -144,10 +150,10 @@ class BaseCodebook(keras.layers.Layer):
         counts = vq_ops.code_counts(indices, self.codebook_size, weights)
         sums = vq_ops.code_sums(flat, indices, self.codebook_size)
         if self.restart is None:
-            return CodeStatistics(counts, sums, None)
+            return CodeStatistics(counts, sums, [])
         distances = ops.sum(ops.square(flat - ops.reshape(codes, (-1, self.dim))), axis=-1)
         weights = ops.ones_like(distances) if weights is None else weights
-        return CodeStatistics(counts, sums, Batch(flat, distances, weights))
+        return CodeStatistics(counts, sums, [Batch(flat, distances, weights)])
 
     def update(self, statistics: CodeStatistics) -> None:
         """Takes in a training batch: averages, codes that learn by statistics, restarts.
@@ -164,7 +170,7 @@ class BaseCodebook(keras.layers.Layer):
                 ops.stop_gradient(self.codes()),
                 self.recent_counts(),
                 mean_count,
-                statistics.batch,
+                statistics.batches,
                 self.seed_generator,
             )
             self.move_codes(*move)
@@ -225,8 +231,10 @@ class BaseCodebook(keras.layers.Layer):
             codes = vectors[: self.codebook_size]
         else:
             codes = kmeans_centres(vectors, self.codebook_size, self.seed)
+        # Each process of PyTorch may have been given other vectors.
+        codes = _backend.from_first_replica(ops.convert_to_tensor(codes))
         each = ops.ones((self.codebook_size,))
-        self.move_codes(each, ops.convert_to_tensor(codes), each)
+        self.move_codes(each, codes, each)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

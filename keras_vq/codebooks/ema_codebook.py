@@ -71,6 +71,11 @@ class EMACodebook(BaseCodebook):
             # A copy: two weights on one buffer can not both be donated to a JAX step.
             self.average_sums.assign(ops.copy(self.embeddings))
 
+    @property
+    def starts_unused(self) -> bool:
+        """Never: a code is the average of what it counts, at first of itself."""
+        return False
+
     def codes(self) -> Tensor:
         """All codes, a float32 tensor of shape `(codebook_size, dim)`."""
         return ops.convert_to_tensor(self.embeddings)

@@ -27,8 +27,17 @@ class RestartRule:
     A subclass implements `move`, and `get_config` if it has arguments.
     """
 
+    # Whether a code that no vector chose yet counts as unused at once; else as chosen by one
+    # vector of each batch, so that its count fades.
+    starts_unused = False
+
     def move(
-        self, codes: Tensor, recent_counts: Tensor, mean_count: Tensor, batch: Batch, seed: Any
+        self,
+        codes: Tensor,
+        recent_counts: Tensor,
+        mean_count: Tensor,
+        batches: list[Batch],
+        seed: Any,
     ) -> Move:
         """The move of each code.
 
@@ -37,7 +46,7 @@ class RestartRule:
             recent_counts: Float32 tensor of shape `(codebook_size,)`: moving average of how
                 many vectors of a batch chose each code.
             mean_count: Scalar: the vectors of this batch divided by codebook_size.
-            batch: This replica's vectors.
+            batches: This replica's vectors.
             seed: Keras seed generator.
         """
         raise NotImplementedError
@@ -91,16 +100,21 @@ class DeadCodeRestart(RestartRule):
         self.sampling = _validation.check_choice("sampling", sampling, get_args(Sampling))
 
     def move(
-        self, codes: Tensor, recent_counts: Tensor, mean_count: Tensor, batch: Batch, seed: Any
+        self,
+        codes: Tensor,
+        recent_counts: Tensor,
+        mean_count: Tensor,
+        batches: list[Batch],
+        seed: Any,
     ) -> Move:
         """Dead codes go wholly to a vector drawn for each."""
-        weights = batch.weights
+        weights = [batch.weights for batch in batches]
         if self.sampling == "distance":
-            weights = weights * batch.distances
+            weights = [batch.weights * batch.distances for batch in batches]
         uniforms = keras.random.uniform((codes.shape[0],), seed=seed)
         return Move(
             shares=ops.cast(recent_counts < self.threshold * mean_count, "float32"),
-            targets=sample_vectors(batch, weights, uniforms),
+            targets=sample_vectors(batches, weights, uniforms),
             counts=ops.broadcast_to(self.reset * mean_count, (codes.shape[0],)),
         )
 
@@ -132,19 +146,26 @@ class OnlineClustering(RestartRule):
         >>> codebook = keras_vq.Codebook(512, restart=keras_vq.OnlineClustering())
     """
 
+    starts_unused = True
+
     def __init__(self, anchor: Anchor = "closest", decay: float = 0.99) -> None:
         self.anchor = _validation.check_choice("anchor", anchor, get_args(Anchor))
         self.decay = _validation.check_fraction("decay", decay)
 
     def move(
-        self, codes: Tensor, recent_counts: Tensor, mean_count: Tensor, batch: Batch, seed: Any
+        self,
+        codes: Tensor,
+        recent_counts: Tensor,
+        mean_count: Tensor,
+        batches: list[Batch],
+        seed: Any,
     ) -> Move:
         """Codes go towards their anchors."""
         if self.anchor == "closest":
-            targets = closest_vectors(batch, codes)
+            targets = closest_vectors(batches, codes)
         else:
             uniforms = keras.random.uniform((codes.shape[0],), seed=seed)
-            targets = sample_vectors(batch, batch.weights, uniforms)
+            targets = sample_vectors(batches, [batch.weights for batch in batches], uniforms)
         usage = recent_counts / ops.where(mean_count > 0, mean_count, 1.0)
         shares = ops.exp(-10.0 * usage / (1.0 - self.decay) - 1e-3)
         # A batch that is masked altogether has no vector to go to.

@@ -1,6 +1,6 @@
 """What a batch tells a codebook, and draws from it, over all replicas that share the batch."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from keras import ops
 
@@ -25,60 +25,67 @@ class CodeStatistics(NamedTuple):
 
     counts: Tensor  # (codebook_size,): vectors that chose each code
     sums: Tensor  # (codebook_size, dim): their sum
-    batch: Batch | None  # for codebooks whose codes restart
+    batches: list[Batch]  # for codebooks whose codes restart: one for each merged part
 
     def merged(self, other: "CodeStatistics") -> "CodeStatistics":
-        """The statistics of both batches together."""
-        batch = self.batch
-        if batch is not None and other.batch is not None:
-            pairs = zip(batch, other.batch, strict=True)
-            batch = Batch(*(ops.concatenate(pair, axis=0) for pair in pairs))
-        return CodeStatistics(self.counts + other.counts, self.sums + other.sums, batch)
+        """The statistics of both together."""
+        sums = self.counts + other.counts, self.sums + other.sums
+        return CodeStatistics(*sums, [*self.batches, *other.batches])
 
 
-def sample_vectors(batch: Batch, weights: Tensor, uniforms: Tensor) -> Tensor:
+def sample_vectors(batches: list[Batch], weights: list[Tensor], uniforms: Tensor) -> Tensor:
     """Draws vectors of the global batch with probabilities in proportion to weights.
 
     With equal uniforms, several replicas draw what one would from their batches joined.
 
     Args:
-        batch: This replica's vectors.
-        weights: Float32 tensor of shape `(n,)`, not negative: one a vector. A vector of weight 0
-            is never drawn, unless all weights of all replicas are 0.
+        batches: This replica's vectors.
+        weights: For each batch a float32 tensor of shape `(n,)`, not negative: one a vector. A
+            vector of weight 0 is never drawn, unless all weights of all replicas are 0.
         uniforms: Float32 tensor of shape `(m,)`, uniform in [0, 1): one a draw.
 
     Returns:
         Float32 tensor of shape `(m, dim)`, the same on all replicas.
     """
     uniforms = _backend.from_first_replica(ops.convert_to_tensor(uniforms))
-    cumulative = ops.cumsum(weights)
-    totals = _backend.gather_over_replicas(cumulative[-1])
+    cumulatives = [ops.cumsum(own) for own in weights]
+    # One row a replica, one column a batch. All replicas' first batches come before the second
+    # ones, as they do where one device has the joined batches.
+    totals = _backend.gather_over_replicas(ops.stack([own[-1] for own in cumulatives]))
+    replicas, parts = totals.shape
+    ends = ops.reshape(ops.cumsum(ops.reshape(ops.transpose(totals), (-1,))), (parts, replicas))
+    targets = uniforms * ends[-1, -1]
     index = _backend.replica_index()
-    replicas = totals.shape[0]
-    before = ops.sum(ops.where(ops.arange(replicas) < index, totals, 0.0))
-    targets = uniforms * ops.sum(totals) - before
-    is_last = ops.equal(index, replicas - 1)
-    is_here = ops.logical_and(targets >= 0, ops.logical_or(targets < cumulative[-1], is_last))
 
-    positions = ops.cast(ops.searchsorted(cumulative, targets, side="right"), "int32")
-    # A uniform close to 1 times the rounded total may fall past the end.
-    positions = ops.minimum(positions, ops.shape(batch.vectors)[0] - 1)
-    drawn = ops.take(batch.vectors, positions, axis=0)
-    (drawn,) = _backend.sum_over_replicas([ops.where(is_here[:, None], drawn, 0.0)])
+    drawn: Any = 0.0
+    for part, (batch, cumulative) in enumerate(zip(batches, cumulatives, strict=True)):
+        end = ops.take(ends[part], index)
+        start = end - cumulative[-1]
+        is_last = ops.logical_and(ops.equal(index, replicas - 1), part == parts - 1)
+        is_here = ops.logical_and(targets >= start, ops.logical_or(targets < end, is_last))
+        positions = ops.searchsorted(cumulative, targets - start, side="right")
+        # A uniform close to 1 times the rounded total may fall past the end.
+        most = ops.shape(batch.vectors)[0] - 1
+        positions = ops.minimum(ops.cast(positions, "int32"), most)
+        rows = ops.take(batch.vectors, positions, axis=0)
+        drawn = drawn + ops.where(is_here[:, None], rows, 0.0)
+    (drawn,) = _backend.sum_over_replicas([drawn])
     return drawn
 
 
-def closest_vectors(batch: Batch, codes: Tensor) -> Tensor:
+def closest_vectors(batches: list[Batch], codes: Tensor) -> Tensor:
     """The vector of the global batch that is closest to each code.
 
     Args:
-        batch: This replica's vectors.
+        batches: This replica's vectors.
         codes: Float32 tensor of shape `(codebook_size, dim)`.
 
     Returns:
         Float32 tensor of shape `(codebook_size, dim)`, the same on all replicas.
     """
-    candidates = ops.where(batch.weights[:, None] > 0, batch.vectors, _FAR)
+    candidates = ops.concatenate(
+        [ops.where(batch.weights[:, None] > 0, batch.vectors, _FAR) for batch in batches], axis=0
+    )
     closest = ops.take(candidates, vq_ops.nearest_code(codes, candidates), axis=0)
     distances = ops.sum(ops.square(closest - codes), axis=-1)
     distances = _backend.gather_over_replicas(distances)

@@ -1,13 +1,18 @@
 """What all estimators share."""
 
-from collections.abc import Callable
+from typing import Protocol
 
 from keras import ops
 
 from keras_vq._types import Tensor
 
-# (inputs, codes, training) -> outputs
-Estimator = Callable[[Tensor, Tensor, bool], Tensor]
+
+class Estimator(Protocol):
+    """A function of (inputs, codes, training) that gives codes with a gradient."""
+
+    def __call__(self, inputs: Tensor, codes: Tensor, training: bool = False) -> Tensor:
+        """The codes."""
+
 
 # Below it the norm of a float32 vector counts as zero.
 TINY = 1e-12

@@ -46,12 +46,13 @@ class ImplicitCodes(keras.layers.Layer):
 
     def build(self, input_shape: Shape) -> None:
         """Creates the network for inputs of shape `(..., 2 * dim)`."""
-        if input_shape[-1] is None or input_shape[-1] % 2:
+        width = input_shape[-1]
+        if width is None or width % 2:
             raise ValueError(
                 "ImplicitCodes takes a context and a code of the same dimension side by side. "
                 f"Received: inputs of shape {tuple(input_shape)}"
             )
-        dim, dtype = input_shape[-1] // 2, self.dtype_policy
+        dim, dtype = width // 2, self.dtype_policy
         self.projection = layers.Dense(dim, dtype=dtype)
         self.projection.build(input_shape)
         inner = (*input_shape[:-1], dim)
@@ -73,7 +74,8 @@ class ImplicitCodes(keras.layers.Layer):
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """Shape of the codes."""
-        return (*input_shape[:-1], input_shape[-1] // 2)
+        width = input_shape[-1]
+        return (*input_shape[:-1], None if width is None else width // 2)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

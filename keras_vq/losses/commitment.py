@@ -99,10 +99,9 @@ class CrossEntropyCommitment:
     ) -> Tensor:
         """The scalar loss; arguments as those of `SquaredCommitment`."""
         del codes
-        dim = vectors.shape[-1]
-        distances = vq_ops.squared_distances(
-            ops.reshape(vectors, (-1, dim)), ops.stop_gradient(codebook)
-        )
+        # A copy: codes that learn by statistics are written to before the gradient is taken.
+        fixed = ops.copy(ops.stop_gradient(codebook))
+        distances = vq_ops.squared_distances(ops.reshape(vectors, (-1, fixed.shape[1])), fixed)
         log_p = ops.log_softmax(-distances / self.temperature, axis=-1)
         flat = ops.reshape(indices, (-1, 1))
         chosen = ops.take_along_axis(log_p, flat, axis=1)[:, 0]

@@ -43,7 +43,7 @@ class _CodeHistogram(keras.metrics.Metric):
         indices = ops.convert_to_tensor(indices, dtype="int32")
         indices = ops.reshape(indices, (-1, len(self.sizes)))
         weights = ops.reshape(ops.cast(indices >= 0, "float32"), (-1,))
-        places = ops.reshape(ops.maximum(indices, 0) + self.starts, (-1,))
+        places = ops.reshape(ops.add(ops.maximum(indices, 0), self.starts), (-1,))
         self.counts.assign(self.counts + vq_ops.code_counts(places, sum(self.sizes), weights))
 
     def level_counts(self) -> list[Tensor]:

@@ -78,12 +78,6 @@ class VQVAE(ReconstructionModel):
             _validation.check_positive("data_variance", data_variance)
         self.quantizer = quantizer
         self.data_variance = data_variance
-        # Codes too many to count are not: the logs then lack the two.
-        self.code_metrics = []
-        if max(quantizer.codebook_sizes) <= MOST_CODES_COUNTED:
-            sizes = list(quantizer.codebook_sizes)
-            counted = sizes if quantizer.index_shape else sizes[0]
-            self.code_metrics = [Perplexity(counted), CodebookUsage(counted)]
         self.build_if_known()
 
     def build_parts(self, input_shape: Shape) -> None:
@@ -92,6 +86,12 @@ class VQVAE(ReconstructionModel):
         if not self.quantizer.built:
             self.quantizer.build(latent_shape)
         self.build_decoder(latent_shape)
+        # Codes too many to count are not: the logs then lack the two.
+        sizes = list(self.quantizer.codebook_sizes)
+        self.code_metrics = []
+        if max(sizes) <= MOST_CODES_COUNTED:
+            counted = sizes if self.quantizer.index_shape else sizes[0]
+            self.code_metrics = [Perplexity(counted), CodebookUsage(counted)]
         # A weight, so that a saved model goes on with the variance it was trained with; 0 means
         # not measured yet.
         self.measured_variance = self.add_weight(

@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from keras_vq import estimators
+from keras_vq._backend import LossesOfReplica
 from keras_vq._types import Shape, Tensor
 from keras_vq.estimators import Estimator
 
@@ -77,9 +78,6 @@ class Quantizer(keras.layers.Layer):
         shape `inputs.shape[:-1] + index_shape`; -1 where masked.
     """
 
-    # Whether codes learn from a batch before they are looked up for it, so that it is quantized
-    # by the new ones.
-    learns_before_lookup = False
     # Whether each vector has indices of its own; if not, `indices_shape` says what has.
     indexes_each_vector = True
     # Whether codes depend on a vector (`context`) that `Residual` hands over.
@@ -87,10 +85,16 @@ class Quantizer(keras.layers.Layer):
 
     def __init__(self, estimator: str | Estimator = "straight_through", **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self._losses = LossesOfReplica()
         self.estimator = estimators.get(estimator)
         self.supports_masking = True
 
     # --- what a subclass implements
+
+    @property
+    def learns_before_lookup(self) -> bool:
+        """Whether codes learn from a batch before it is quantized: then by the new ones."""
+        return False
 
     @property
     def codebook_sizes(self) -> tuple[int, ...]:

@@ -25,7 +25,7 @@ def beam_search(quantizers: Sequence[Any], vectors: Tensor, beam: int) -> Tensor
     dim = vectors.shape[-1]
     flat = ops.reshape(vectors, (-1, 1, dim))
     residuals = flat
-    paths = None
+    paths: Tensor | None = None
     for level, quantizer in enumerate(quantizers):
         count = min(beam, quantizer.codebook_size)
         extra = {"context": flat - residuals} if quantizer.takes_context and level else {}
@@ -41,5 +41,5 @@ def beam_search(quantizers: Sequence[Any], vectors: Tensor, beam: int) -> Tensor
         else:
             before = ops.take_along_axis(paths, (kept // count)[..., None], axis=1)
             paths = ops.concatenate([before, chosen[..., None]], axis=-1)
-    best = paths[:, 0, :]
-    return ops.reshape(best, (*ops.shape(vectors)[:-1], len(quantizers)))
+    assert paths is not None  # there is a level
+    return ops.reshape(paths[:, 0, :], (*ops.shape(vectors)[:-1], len(quantizers)))

@@ -64,9 +64,8 @@ class BinaryQuantizer(Quantizer):
         ValueError: If an argument is out of its range.
 
     Example:
-        >>> import numpy as np
-        >>> from keras_vq.quantizers.binary_quantizer import BinaryQuantizer
-        >>> quantizer = BinaryQuantizer(spherical=True)
+        >>> import numpy as np, keras_vq
+        >>> quantizer = keras_vq.BinaryQuantizer(spherical=True)
         >>> quantized, indices = quantizer(np.zeros((2, 7, 7, 36), "float32"))
         >>> tuple(indices.shape), quantizer.bits_per_vector
         ((2, 7, 7, 2), 36.0)

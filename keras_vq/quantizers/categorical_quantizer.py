@@ -50,10 +50,9 @@ class CategoricalQuantizer(Quantizer):
         ValueError: If an argument is out of its range.
 
     Example:
-        >>> import keras, numpy as np
-        >>> from keras_vq.quantizers.categorical_quantizer import CategoricalQuantizer
+        >>> import keras, keras_vq, numpy as np
         >>> temperature = keras.optimizers.schedules.CosineDecay(1.0, 150_000, alpha=1 / 16)
-        >>> quantizer = CategoricalQuantizer(512, temperature=temperature)
+        >>> quantizer = keras_vq.CategoricalQuantizer(512, temperature=temperature)
         >>> quantized, indices = quantizer(np.zeros((2, 7, 7, 16), "float32"))
         >>> tuple(quantized.shape), tuple(indices.shape)
         ((2, 7, 7, 16), (2, 7, 7))
@@ -109,7 +108,7 @@ class CategoricalQuantizer(Quantizer):
     def find_indices(self, latents: Tensor, training: bool = False) -> Tensor:
         """The index of the largest logit; the lowest wins a tie."""
         del training
-        return vq_ops._first_maximum(latents)
+        return vq_ops.first_maximum(latents)
 
     def find_codes(
         self, latents: Tensor, training: bool = False, **context: Any

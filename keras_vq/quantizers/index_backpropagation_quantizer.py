@@ -46,11 +46,8 @@ class IndexBackpropagationQuantizer(Quantizer):
         ValueError: If an argument is out of its range.
 
     Example:
-        >>> import numpy as np
-        >>> from keras_vq.quantizers.index_backpropagation_quantizer import (
-        ...     IndexBackpropagationQuantizer,
-        ... )
-        >>> quantizer = IndexBackpropagationQuantizer(1024)
+        >>> import numpy as np, keras_vq
+        >>> quantizer = keras_vq.IndexBackpropagationQuantizer(1024)
         >>> quantized, indices = quantizer(np.zeros((2, 7, 7, 16), "float32"))
         >>> tuple(quantized.shape), tuple(indices.shape)
         ((2, 7, 7, 16), (2, 7, 7))
@@ -90,7 +87,7 @@ class IndexBackpropagationQuantizer(Quantizer):
         codes = ops.transpose(ops.stop_gradient(ops.convert_to_tensor(self.embeddings)))
 
         def largest(rows: Tensor) -> Tensor:
-            return vq_ops._first_maximum(ops.matmul(rows, codes))
+            return vq_ops.first_maximum(ops.matmul(rows, codes))
 
         rows = ops.stop_gradient(ops.reshape(latents, (-1, self.dim)))
         return ops.reshape(vq_ops.map_rows(largest, rows, self.size), ops.shape(latents)[:-1])
@@ -102,7 +99,7 @@ class IndexBackpropagationQuantizer(Quantizer):
         if not training:
             return super().find_codes(latents, **context)
         logits = self._logits(latents)
-        indices = vq_ops._first_maximum(logits)
+        indices = vq_ops.first_maximum(logits)
         shares = ops.softmax(logits, axis=-1)
         return code_with_gradient_of_shares(indices, shares, self.embeddings), indices
 

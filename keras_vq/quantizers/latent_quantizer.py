@@ -10,7 +10,7 @@ from keras_vq import _validation
 from keras_vq import ops as vq_ops
 from keras_vq._types import Shape, Tensor
 from keras_vq.estimators import Estimator
-from keras_vq.quantizers.finite_scalar_quantizer import LevelQuantizer
+from keras_vq.quantizers.level_quantizer import LevelQuantizer
 
 
 @keras.saving.register_keras_serializable("keras_vq")
@@ -47,9 +47,8 @@ class LatentQuantizer(LevelQuantizer):
             there are levels.
 
     Example:
-        >>> import numpy as np
-        >>> from keras_vq.quantizers.latent_quantizer import LatentQuantizer
-        >>> quantizer = LatentQuantizer([10] * 6)
+        >>> import numpy as np, keras_vq
+        >>> quantizer = keras_vq.LatentQuantizer([10] * 6)
         >>> quantized, indices = quantizer(np.zeros((32, 6), "float32"))
         >>> tuple(indices.shape), quantizer.codebook_size
         ((32,), 1000000)
@@ -86,7 +85,7 @@ class LatentQuantizer(LevelQuantizer):
     def find_levels(self, latents: Tensor) -> Tensor:
         """The number of the nearest value in each dimension; the lowest wins a tie."""
         rows = ops.take(self.values_of_levels(), self._places, axis=0)
-        return vq_ops._first_maximum(-ops.abs(ops.expand_dims(latents, -1) - rows))
+        return vq_ops.first_maximum(-ops.abs(ops.expand_dims(latents, -1) - rows))
 
     def values_of_levels(self) -> Tensor:
         """The values of all dimensions in one row."""

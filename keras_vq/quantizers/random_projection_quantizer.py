@@ -45,11 +45,8 @@ class RandomProjectionQuantizer(Quantizer):
         ValueError: If an argument is out of its range.
 
     Example:
-        >>> import numpy as np
-        >>> from keras_vq.quantizers.random_projection_quantizer import (
-        ...     RandomProjectionQuantizer,
-        ... )
-        >>> quantizer = RandomProjectionQuantizer(8192, seed=0)
+        >>> import numpy as np, keras_vq
+        >>> quantizer = keras_vq.RandomProjectionQuantizer(8192, seed=0)
         >>> codes, indices = quantizer(np.zeros((2, 100, 80), "float32"))
         >>> tuple(codes.shape), tuple(indices.shape)
         ((2, 100, 16), (2, 100))

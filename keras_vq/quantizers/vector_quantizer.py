@@ -116,8 +116,11 @@ class VectorQuantizer(Quantizer):
         codes = self.codebook.codes()
         return vq_ops.unit_vectors(codes) if self.metric == "cosine" else codes
 
-    def find_codes(self, latents: Tensor, training: bool = False) -> tuple[Tensor, Tensor]:
+    def find_codes(
+        self, latents: Tensor, training: bool = False, **context: Any
+    ) -> tuple[Tensor, Tensor]:
         """The nearest code of each vector, and its index."""
+        del context
         codes = self.codes()
         vectors, searched = self._searched(latents, codes)
         if training and self.temperature > 0:
@@ -183,7 +186,8 @@ class VectorQuantizer(Quantizer):
         if self.entropy is None:
             return 0.0
         flat = ops.reshape(latents, (-1, self.dim))
-        return self.entropy(vq_ops.squared_distances(flat, self.codes()), mask)
+        # A copy: codes that learn by statistics are written to before the gradient is taken.
+        return self.entropy(vq_ops.squared_distances(flat, ops.copy(self.codes())), mask)
 
     def statistics(
         self, latents: Tensor, codes: Tensor, indices: Tensor, mask: Tensor | None

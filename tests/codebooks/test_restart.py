@@ -32,7 +32,7 @@ def statistics(counts, vectors):
     counts = np.asarray(counts, "float32")
     sums = np.ones((len(counts), 4), "float32") * counts[:, None]
     pair = (ops.convert_to_tensor(counts), ops.convert_to_tensor(sums))
-    return CodeStatistics(*pair, batch_of(vectors))
+    return CodeStatistics(*pair, [batch_of(vectors)])
 
 
 # --- which codes, and what becomes of their averages
@@ -70,7 +70,7 @@ def test_averages_restart_with_their_code(bias_correction):
 def test_no_restart_without_a_rule():
     codebook = built(keras_vq.EMACodebook(4))
     before = numpy(codebook.codes()).copy()
-    codebook.update(statistics([400, 0, 0, 0], np.zeros((1, 4)))._replace(batch=None))
+    codebook.update(statistics([400, 0, 0, 0], np.zeros((1, 4)))._replace(batches=[]))
     np.testing.assert_allclose(numpy(codebook.codes())[1:], before[1:], rtol=1e-3)
 
 
@@ -96,7 +96,7 @@ def test_online_clustering_follows_its_formula(anchor, rng):
     codes = rng.normal(size=(4, 2)).astype("float32")
     vectors = rng.normal(size=(30, 2)).astype("float32")
     counts = np.array([0.0, 0.001, 0.01, 5.0], "float32")
-    move = rule.move(*map(ops.convert_to_tensor, (codes, counts)), 2.0, batch_of(vectors), 0)
+    move = rule.move(*map(ops.convert_to_tensor, (codes, counts)), 2.0, [batch_of(vectors)], 0)
 
     probabilities = counts / (2.0 * 4)  # of 4 codes and 2 vectors a code
     shares = np.exp(-probabilities * 4 * 10 / (1 - 0.99) - 1e-3)
@@ -120,7 +120,7 @@ def test_restarts_go_where_the_sampling_says(sampling, rng):
     told = codebook.statistics(vectors, 0 * vectors, np.zeros(100, "int32"), None)
     rule = keras_vq.DeadCodeRestart(sampling=sampling)
     none = ops.zeros((1000,))
-    drawn = rule.move(codebook.codes(), none, ops.ones(()), told.batch, 1).targets
+    drawn = rule.move(codebook.codes(), none, ops.ones(()), told.batches, 1).targets
     share_far = (numpy(drawn)[:, 0] > 1).mean()
     assert share_far == 1.0 if sampling == "distance" else abs(share_far - 0.1) < 0.04
 
@@ -140,7 +140,7 @@ def test_masked_vectors_are_never_restarted_on(rule, rng):
     mask = rng.random(100) < 0.3
     codebook = built(keras_vq.EMACodebook(64, restart=rule))
     told = codebook.statistics(vectors, 0 * vectors, np.zeros(100, "int32"), mask)
-    drawn = rule.move(codebook.codes(), ops.zeros((64,)), ops.ones(()), told.batch, 1).targets
+    drawn = rule.move(codebook.codes(), ops.zeros((64,)), ops.ones(()), told.batches, 1).targets
     kept = {row.tobytes() for row in vectors[mask]}
     assert all(row.tobytes() in kept for row in numpy(drawn))
 
@@ -149,7 +149,9 @@ def test_vectors_are_drawn_in_proportion_to_their_weights(rng):
     rows = np.arange(4, dtype="float32")[:, None]
     weights = np.array([1.0, 0.0, 2.0, 5.0], "float32")
     uniforms = rng.random(20_000).astype("float32")
-    drawn = numpy(sample_vectors(batch_of(rows), ops.convert_to_tensor(weights), uniforms))[:, 0]
+    drawn = numpy(sample_vectors([batch_of(rows)], [ops.convert_to_tensor(weights)], uniforms))[
+        :, 0
+    ]
     share = np.bincount(drawn.astype(int), minlength=4) / len(drawn)
     np.testing.assert_allclose(share, weights / weights.sum(), atol=0.015)
     assert share[1] == 0
@@ -157,13 +159,13 @@ def test_vectors_are_drawn_in_proportion_to_their_weights(rng):
 
 def test_vectors_of_no_weight_at_all_are_still_vectors():
     rows = np.arange(3, dtype="float32")[:, None]
-    drawn = sample_vectors(batch_of(rows), ops.zeros((3,)), np.array([0.0, 0.999], "float32"))
+    drawn = sample_vectors([batch_of(rows)], [ops.zeros((3,))], np.array([0.0, 0.999], "float32"))
     assert np.isin(numpy(drawn), rows).all()
 
 
 def test_the_closest_vector_leaves_out_masked_ones():
     batch = batch_of(np.array([[0.0], [1.0], [5.0]]), weights=[1, 0, 1])
-    closest = closest_vectors(batch, ops.convert_to_tensor(np.array([[1.0], [4.0]], "float32")))
+    closest = closest_vectors([batch], ops.convert_to_tensor(np.array([[1.0], [4.0]], "float32")))
     np.testing.assert_array_equal(numpy(closest), [[0.0], [5.0]])
 
 
@@ -176,9 +178,15 @@ def test_merged_statistics_are_those_of_both_batches(rng):
         for part in (slice(0, 12), slice(12, 20), slice(0, 20))
     )
     merged = first.merged(second)
-    pairs = zip([*merged[:2], *merged.batch], [*both[:2], *both.batch], strict=True)
-    for ours, joined in pairs:
+    for ours, joined in zip(merged[:2], both[:2], strict=True):
         np.testing.assert_allclose(numpy(ours), numpy(joined), rtol=1e-5, atol=1e-6)
+    # Vectors are drawn from both as they are from the joined batch.
+    uniforms = rng.random(50).astype("float32")
+    drawn = [
+        sample_vectors(told.batches, [batch.distances for batch in told.batches], uniforms)
+        for told in (merged, both)
+    ]
+    np.testing.assert_array_equal(numpy(drawn[0]), numpy(drawn[1]))
 
 
 # --- in training

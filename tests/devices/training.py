@@ -15,11 +15,11 @@ RANK = int(sys.argv[3]) if len(sys.argv) > 3 else 0
 os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={DEVICES}"
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-import keras
-import numpy as np
-from keras import ops
+import keras  # noqa: E402 - after what it reads
+import numpy as np  # noqa: E402
+from keras import ops  # noqa: E402
 
-from tests.quantizers.cases import QUANTIZER_CASES
+from tests.quantizers.cases import QUANTIZER_CASES  # noqa: E402
 
 # What learns from batches, in every way there is; restarts draw vectors of the global batch.
 CASES = (
@@ -60,13 +60,24 @@ def run_torch_loop(case):
     import torch
     from torch.nn.parallel import DistributedDataParallel
 
+    class WithLoss(torch.nn.Module):
+        def __init__(self, model):
+            super().__init__()
+            self.model = model
+
+        def forward(self, x):
+            error = ops.mean(ops.square(self.model(x, training=True) - x))
+            return error + sum(self.model.losses, start=0.0)
+
     model = built_model(case)
-    wrapped = DistributedDataParallel(model, find_unused_parameters=True) if DEVICES > 1 else model
+    # The losses are part of what is wrapped: gradients of others it would not average.
+    wrapped = WithLoss(model)
+    wrapped = DistributedDataParallel(wrapped) if DEVICES > 1 else wrapped
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     share = BATCH // DEVICES
     for start in range(RANK * share, STEPS * BATCH, BATCH):
         x = ops.convert_to_tensor(batches()[start : start + share])
-        loss = ops.mean(ops.square(wrapped(x, training=True) - x)) + sum(model.losses, start=0.0)
+        loss = wrapped(x)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

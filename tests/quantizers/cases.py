@@ -3,17 +3,25 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import keras
+
 import keras_vq
 from keras_vq import (
+    BinaryQuantizer,
+    CategoricalQuantizer,
     Codebook,
     ConditionedVectorQuantizer,
     DeadCodeRestart,
     EMACodebook,
+    FiniteScalarQuantizer,
+    IndexBackpropagationQuantizer,
+    LatentQuantizer,
     MultiScale,
     OnlineClustering,
     Product,
     Projected,
     ProjectedCodebook,
+    RandomProjectionQuantizer,
     Residual,
     StepCodebook,
     VectorQuantizer,
@@ -37,10 +45,12 @@ class QuantizerCase(NamedTuple):
     is_nearest: bool = False
     # Whether what a call in training returns is what one in inference does.
     is_deterministic: bool = True
+    # Whether any gradient passes to the inputs.
+    passes_gradient: bool = True
     # Dimension of the quantized vectors, if not that of the inputs.
     output_dim: int = 4
-    # How far the mean loss of vectors may be from that of the same vectors masked in.
-    has_loss: bool = True
+    # Whether the loss is 0 when every vector is masked.
+    has_loss_of_vectors: bool = True
 
 
 def quantizer(size: int = 16, **options: Any) -> VectorQuantizer:
@@ -87,7 +97,7 @@ QUANTIZER_CASES = [
         ),
         learns_by_gradient=True,
         is_nearest=True,
-        has_loss=False,  # the penalty is there without vectors too
+        has_loss_of_vectors=False,  # the penalty is there without vectors too
     ),
     QuantizerCase(
         "step",
@@ -173,5 +183,72 @@ QUANTIZER_CASES = [
         "multi_scale",
         lambda: MultiScale(quantizer(), scales=[1, 2, 5], mixers=2),
         learns_by_gradient=True,
+    ),
+    QuantizerCase(
+        "finite_scalar",
+        lambda: FiniteScalarQuantizer([8, 5, 5, 5]),
+        learns_by_statistics=False,
+        is_straight_through=False,
+    ),
+    QuantizerCase(
+        "finite_scalar_symmetric",
+        lambda: FiniteScalarQuantizer([2, 3, 4, 5], "symmetric", noise=0.5, seed=1),
+        learns_by_statistics=False,
+        is_straight_through=False,
+        is_deterministic=False,
+    ),
+    QuantizerCase(
+        "latent",
+        lambda: LatentQuantizer([2, 3, 4, 5]),
+        learns_by_statistics=False,
+        learns_by_gradient=True,
+    ),
+    QuantizerCase("lookup_free", BinaryQuantizer, learns_by_statistics=False),
+    QuantizerCase(
+        "binary_spherical",
+        lambda: BinaryQuantizer(spherical=True, bits_per_group=3),
+        learns_by_statistics=False,
+        is_straight_through=False,
+    ),
+    QuantizerCase(
+        "gumbel_softmax",
+        lambda: CategoricalQuantizer(16, seed=1),
+        learns_by_statistics=False,
+        learns_by_gradient=True,
+        is_straight_through=False,
+        is_deterministic=False,
+    ),
+    QuantizerCase(
+        "gumbel_softmax_annealed",
+        lambda: CategoricalQuantizer(
+            16,
+            temperature=keras.optimizers.schedules.CosineDecay(1.0, 10, 0.1),
+            hard=True,
+            seed=1,
+        ),
+        learns_by_gradient=True,
+        is_straight_through=False,
+        is_deterministic=False,
+    ),
+    QuantizerCase(
+        "index_backpropagation",
+        lambda: IndexBackpropagationQuantizer(16),
+        learns_by_statistics=False,
+        learns_by_gradient=True,
+        is_straight_through=False,
+    ),
+    QuantizerCase(
+        "random_projection",
+        lambda: RandomProjectionQuantizer(16, code_dim=3, codebooks=2, seed=1),
+        learns_by_statistics=False,
+        is_straight_through=False,
+        passes_gradient=False,
+        output_dim=6,
+    ),
+    QuantizerCase(
+        "residual_finite_scalar",
+        lambda: Residual([FiniteScalarQuantizer([8, 5, 5, 5]), BinaryQuantizer(scale=0.1)]),
+        learns_by_statistics=False,
+        is_straight_through=False,
     ),
 ]
