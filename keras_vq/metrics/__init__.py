@@ -2,5 +2,6 @@
 
 from keras_vq.metrics.code_usage import CodebookUsage, Perplexity
 from keras_vq.metrics.psnr import PSNR
+from keras_vq.metrics.ssim import SSIM
 
-__all__ = ["PSNR", "CodebookUsage", "Perplexity"]
+__all__ = ["PSNR", "SSIM", "CodebookUsage", "Perplexity"]

@@ -1,0 +1,199 @@
+"""Every quantizer in one small autoencoder on CIFAR-10, with about 9 and about 12 bits a position.
+
+32 x 32 pixels become 8 x 8 latents of 32 numbers, each quantized to the same number of bits; the
+network, its seed, the batches and the number of steps are equal. Usage and perplexity are counted
+over the codes of all test images; for quantizers of several indices they are means over them.
+`RandomProjectionQuantizer` is not in the table: its codes are labels, not a bottleneck.
+
+A row that is done is kept beside the results, so that a run that was stopped goes on.
+
+Run: python -m recipes.compare_quantizers [--steps 1000] [--limit N] [--only NAME]
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+
+import keras
+import numpy as np
+
+import keras_vq
+from keras_vq import (
+    BinaryQuantizer,
+    CategoricalQuantizer,
+    Codebook,
+    ConditionedVectorQuantizer,
+    DeadCodeRestart,
+    EMACodebook,
+    FiniteScalarQuantizer,
+    IndexBackpropagationQuantizer,
+    LatentQuantizer,
+    MultiScale,
+    OnlineClustering,
+    Product,
+    Projected,
+    ProjectedCodebook,
+    Quantizer,
+    Residual,
+    StepCodebook,
+    VectorQuantizer,
+)
+from keras_vq.estimators import Directional
+from recipes._pictures import draw_comparison
+from recipes._results import Stopwatch, mean_squared_error, results_folder, save
+
+SEED = 0
+BATCH_SIZE = 64
+LEARNING_RATE = 1e-3
+LATENT_DIM = 32
+BITS = (9, 12)
+
+LEVELS = {9: [8, 8, 8], 12: [7, 5, 5, 5, 5]}
+
+
+def ema(size: int) -> EMACodebook:
+    # Averages of 100 steps are too slow for a run of 1,000.
+    return EMACodebook(size, decay=0.95, restart=DeadCodeRestart())
+
+
+def gumbel(bits: int) -> Quantizer:
+    annealed = keras.optimizers.schedules.ExponentialDecay(1.0, 1000, 1 / 16)
+    return CategoricalQuantizer(2**bits, temperature=annealed)
+
+
+def parts(bits: int, count: int) -> list[Quantizer]:
+    return [VectorQuantizer(ema(2 ** (bits // count))) for _ in range(count)]
+
+
+QUANTIZERS: dict[str, Callable[[int], Quantizer]] = {
+    "gradient": lambda bits: VectorQuantizer(Codebook(2**bits)),
+    "gradient, restarts": lambda bits: VectorQuantizer(
+        Codebook(2**bits, decay=0.95, restart=DeadCodeRestart())
+    ),
+    "gradient, online clustering": lambda bits: VectorQuantizer(
+        Codebook(2**bits, restart=OnlineClustering())
+    ),
+    "moving averages": lambda bits: VectorQuantizer(EMACodebook(2**bits, decay=0.95)),
+    "moving averages, restarts": lambda bits: VectorQuantizer(ema(2**bits)),
+    "the same, rotation trick": lambda bits: VectorQuantizer(
+        ema(2**bits), estimator="rotation_trick"
+    ),
+    "the same, cosine in 8 dimensions": lambda bits: Projected(
+        VectorQuantizer(ema(2**bits), metric="cosine"), 8
+    ),
+    "DiVeQ, restarts": lambda bits: VectorQuantizer(
+        Codebook(2**bits, decay=0.95, restart=DeadCodeRestart(), weight=0.0),
+        commitment=0.0,
+        estimator=Directional(),
+    ),
+    "own gradient step, restarts": lambda bits: VectorQuantizer(
+        StepCodebook(2**bits, 0.1 * 2**bits * LATENT_DIM, decay=0.95, restart=DeadCodeRestart())
+    ),
+    "SimVQ": lambda bits: VectorQuantizer(ProjectedCodebook(2**bits)),
+    "FSQ": lambda bits: Projected(FiniteScalarQuantizer(LEVELS[bits]), len(LEVELS[bits])),
+    "LFQ": lambda bits: Projected(BinaryQuantizer(), bits),
+    "BSQ": lambda bits: Projected(BinaryQuantizer(spherical=True), bits),
+    "latent": lambda bits: Projected(LatentQuantizer([8] * (bits // 3)), bits // 3),
+    "Gumbel-softmax": gumbel,
+    "IBQ": lambda bits: IndexBackpropagationQuantizer(2**bits),
+    "residual, 3 levels": lambda bits: Residual(parts(bits, 3)),
+    "QINCo, 3 levels": lambda bits: Residual(
+        [
+            VectorQuantizer(ema(2 ** (bits // 3))),
+            *(ConditionedVectorQuantizer(2 ** (bits // 3)) for _ in range(2)),
+        ]
+    ),
+    "product, 2 parts": lambda bits: Product(
+        [VectorQuantizer(ema(2 ** ((bits + 1) // 2))), VectorQuantizer(ema(2 ** (bits // 2)))]
+    ),
+    # 85 codes for 64 positions: fewer bits each make about the same number a position.
+    "multi-scale, 1 2 4 8": lambda bits: MultiScale(
+        VectorQuantizer(ema(2 ** {9: 7, 12: 9}[bits])), scales=[1, 2, 4, 8]
+    ),
+}
+
+
+class StepSeconds(keras.callbacks.Callback):
+    """Seconds of each training step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seconds: list[float] = []
+
+    def on_train_batch_begin(self, batch: int, logs: object = None) -> None:
+        self.began = time.perf_counter()
+
+    def on_train_batch_end(self, batch: int, logs: object = None) -> None:
+        self.seconds.append(time.perf_counter() - self.began)
+
+
+def measure(
+    build: Callable[[int], Quantizer], bits: int, steps: int, train: np.ndarray, test: np.ndarray
+) -> tuple[dict[str, float], np.ndarray]:
+    """Trains one model; its figures, and reconstructions of the first test images."""
+    keras.utils.set_random_seed(SEED)
+    encoder, decoder = keras_vq.networks.residual_convolutional(
+        (32, 32, 3), filters=(32, 64), latent_dim=LATENT_DIM, residual_blocks=1
+    )
+    quantizer = build(bits)
+    model = keras_vq.VQVAE(encoder, quantizer, decoder)
+    model.compile(keras.optimizers.Adam(LEARNING_RATE))
+    order = np.random.default_rng(SEED).integers(0, len(train), steps * BATCH_SIZE)
+    clock = StepSeconds()
+    model.fit(train[order], batch_size=BATCH_SIZE, shuffle=False, callbacks=[clock])
+
+    logs = model.evaluate(test, batch_size=BATCH_SIZE, return_dict=True, verbose=0)
+    made = np.clip(model.reconstruct(test), 0.0, 1.0)
+    psnr, ssim = keras_vq.metrics.PSNR(), keras_vq.metrics.SSIM()
+    for start in range(0, len(test), 500):
+        psnr.update_state(test[start : start + 500], made[start : start + 500])
+        ssim.update_state(test[start : start + 500], made[start : start + 500])
+    figures = {
+        "bits a position": quantizer.bits_per_vector,
+        "test MSE": mean_squared_error(test, made),
+        "PSNR, dB": float(psnr.result()),
+        "SSIM": float(ssim.result()),
+        "usage, %": 100 * logs["codebook_usage"],
+        "perplexity": logs["perplexity"],
+        "step, ms": 1000 * float(np.median(clock.seconds[1:])),
+    }
+    return figures, made[:8]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--limit", type=int, default=50_000, help="first N images of each split")
+    parser.add_argument("--only", choices=list(QUANTIZERS), help="one quantizer only")
+    arguments = parser.parse_args()
+    stopwatch = Stopwatch()
+
+    train = keras_vq.data.load("cifar10", "train").take(arguments.limit).images
+    test = keras_vq.data.load("cifar10", "test").take(arguments.limit).images
+    kept_file = results_folder() / f".compare_quantizers_{arguments.steps}.json"
+    kept = json.loads(kept_file.read_text()) if kept_file.exists() else {}
+
+    chosen = {name: QUANTIZERS[name] for name in QUANTIZERS if arguments.only in (None, name)}
+    for name, build in chosen.items():
+        for bits in BITS:
+            row = f"{name}, {bits} bits"
+            if row in kept:
+                continue
+            print(row)
+            figures, made = measure(build, bits, arguments.steps, train, test)
+            kept[row] = {"figures": figures, "made": (255 * made).round().astype(int).tolist()}
+            beside = kept_file.with_suffix(".part")
+            beside.write_text(json.dumps(kept))
+            beside.replace(kept_file)
+
+    table = {row: kept[row]["figures"] for row in kept}
+    title = f"CIFAR-10, {arguments.steps} steps of {BATCH_SIZE} images, 8 x 8 positions"
+    draw_comparison(table, results_folder() / "compare_quantizers.png", title)
+    flat = {f"{row}: {key}": value for row, own in table.items() for key, value in own.items()}
+    save("compare_quantizers", flat, SEED, stopwatch)
+    kept_file.unlink()
+
+
+if __name__ == "__main__":
+    main()
