@@ -81,9 +81,7 @@ class CodebookMonitor(keras.callbacks.Callback):
         """Looks for the quantizers."""
         del logs
         self.collapsed_epochs: dict[str, int] = {}
-        quantizers = [
-            layer for layer in self.model._flatten_layers() if isinstance(layer, Quantizer)
-        ]
+        quantizers = [layer for layer in _layers_in(self.model) if isinstance(layer, Quantizer)]
         if not quantizers or (self.images is not None and not hasattr(self.model, "quantizer")):
             raise ValueError(
                 "CodebookMonitor watches a model with quantizers (with `images`: a VQVAE). "
@@ -94,7 +92,7 @@ class CodebookMonitor(keras.callbacks.Callback):
         """Adds to the logs, draws the picture, and warns of a collapse."""
         codebooks = [
             layer
-            for layer in self.model._flatten_layers()
+            for layer in _layers_in(self.model)
             if isinstance(layer, BaseCodebook) and layer.built
         ]
         counts = self._counted() if self.images is not None else None
@@ -145,6 +143,15 @@ class CodebookMonitor(keras.callbacks.Callback):
                 CollapseWarning,
                 stacklevel=2,
             )
+
+
+def _layers_in(layer: keras.Layer) -> list[keras.Layer]:
+    """All layers within a layer, each once, in the order in which they were made its parts."""
+    found: dict[int, keras.Layer] = {}
+    for part in layer._layers:
+        for inner in [part, *_layers_in(part)]:
+            found.setdefault(id(inner), inner)
+    return list(found.values())
 
 
 def _figures(counts: np.ndarray, codebook: BaseCodebook | None) -> dict[str, float]:
