@@ -1,0 +1,103 @@
+"""Memory that a training step takes with 65,536 codes of 64 numbers, on each backend.
+
+In a process of its own a compiled step quantizes 65,536 vectors: a matrix of their distances to
+all codes would take 16 GiB. Measured is how far the process's memory rises during a step, after a
+first one that compiles; to it are added the inputs and the weights, which stay.
+
+Run: python -m recipes.large_codebook [--codes 65536] [--vectors 65536] [--dim 64]
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+SEED = 0
+BACKENDS = ("tensorflow", "jax", "torch")
+MIB = 2**20
+STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+
+
+def resident(name: str) -> float:
+    """Memory of this process in MiB: VmRSS is that of now, VmHWM the most since the last reset."""
+    line = next(line for line in STATUS.read_text().splitlines() if line.startswith(name))
+    return int(line.split()[1]) / 1024
+
+
+def measure(kind: str, codes: int, vectors: int, dim: int) -> dict[str, float]:
+    """Trains three steps; what they took in MiB."""
+    import keras
+
+    import keras_vq
+
+    keras.utils.set_random_seed(SEED)
+    by_gradient = kind == "gradient"
+    codebook = keras_vq.Codebook(codes) if by_gradient else keras_vq.EMACodebook(codes)
+    inputs = keras.Input((dim,))
+    # A scale that learns, so that the optimizer has something to do.
+    scaled = keras.layers.EinsumDense("bd,d->bd", (dim,), name="scale")(inputs)
+    quantized, _ = keras_vq.VectorQuantizer(codebook)(scaled)
+    model = keras.Model(inputs, quantized)
+    model.compile(keras.optimizers.SGD(1e-3), loss="mse")
+    x = np.random.default_rng(SEED).normal(size=(vectors, dim)).astype("float32")
+    rises = []
+    for _ in range(4):
+        CLEAR.write_text("5")
+        before = resident("VmRSS")
+        model.train_on_batch(x, x)
+        rises.append(resident("VmHWM") - before)
+    weights = sum(4 * int(np.prod(weight.shape)) for weight in model.weights)
+    return {"rise": float(np.median(rises[1:])), "weights": weights / MIB, "inputs": x.nbytes / MIB}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--codes", type=int, default=65_536)
+    parser.add_argument("--vectors", type=int, default=65_536)
+    parser.add_argument("--dim", type=int, default=64)
+    parser.add_argument("--measure", choices=("gradient", "ema"), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    sizes = (arguments.codes, arguments.vectors, arguments.dim)
+    if arguments.measure:
+        print(json.dumps(measure(arguments.measure, *sizes)))
+        return
+
+    from keras_vq.ops import SCORES_PER_BLOCK
+    from recipes._results import Stopwatch, save
+
+    stopwatch = Stopwatch()
+    codebook = arguments.codes * arguments.dim * 4 / MIB
+    inputs = arguments.vectors * arguments.dim * 4 / MIB
+    least = codebook + inputs + SCORES_PER_BLOCK * 4 / MIB
+    figures: dict[str, object] = {
+        "codebook, MiB": codebook,
+        "inputs, MiB": inputs,
+        "codebook + inputs + one block, MiB": least,
+        "all distances, MiB": arguments.codes * arguments.vectors * 4 / MIB,
+    }
+    for backend in BACKENDS:
+        for kind in ("gradient", "ema"):
+            print(f"{kind} codebook on {backend} ...", flush=True)
+            flags = [f"--{name}={getattr(arguments, name)}" for name in ("codes", "vectors", "dim")]
+            output = subprocess.run(
+                [sys.executable, "-m", "recipes.large_codebook", "--measure", kind, *flags],
+                # Memory that is freed goes back to the system at once, or a rise would not show.
+                env={**os.environ, "KERAS_BACKEND": backend, "MALLOC_MMAP_THRESHOLD_": "65536"},
+                check=True,
+                stdout=subprocess.PIPE,
+                text=True,
+            ).stdout
+            found = json.loads(output.splitlines()[-1])
+            peak = sum(found.values())
+            figures[f"{backend}, {kind}: weights, MiB"] = found["weights"]
+            figures[f"{backend}, {kind}: rise during a step, MiB"] = found["rise"]
+            figures[f"{backend}, {kind}: peak over codebook + inputs + block"] = peak / least
+    save("large_codebook", figures, SEED, stopwatch)
+
+
+if __name__ == "__main__":
+    main()

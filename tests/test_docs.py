@@ -1,0 +1,70 @@
+"""docs/quantizers.md says what the code does: its expressions run, and the tests it names exist."""
+
+import re
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+import keras_vq
+from keras_vq import quantizers
+
+pytestmark = pytest.mark.backend_free
+
+ROOT = Path(__file__).parents[1]
+PAGE = (ROOT / "docs" / "quantizers.md").read_text(encoding="utf-8")
+
+
+def rows(heading):
+    """The lines of the table under a heading, without its head."""
+    section = PAGE.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    return [line for line in section.splitlines() if line.startswith("|")][2:]
+
+
+def expressions(heading):
+    spans = re.findall(r"`([^`]+)`", "\n".join(rows(heading)))
+    return [span for span in spans if span.startswith("keras_vq.")]
+
+
+EXPRESSIONS = [
+    *expressions("Which one"),
+    *expressions("For users of vector-quantize-pytorch"),
+]
+TESTS = re.findall(r"`(tests/[^`]+)::([^`]+)`", PAGE)
+
+
+@pytest.mark.parametrize("expression", sorted(set(EXPRESSIONS)))
+def test_expressions_construct(expression):
+    names = {"keras": keras, "keras_vq": keras_vq, "np": np}
+    assert eval(expression, names) is not None  # the page is this repository's own
+
+
+def test_the_tables_are_found():
+    assert len(EXPRESSIONS) > 60
+    assert all(expressions("Which one")[place] for place in range(len(rows("Which one"))))
+
+
+def test_every_feature_of_the_other_library_has_a_row():
+    numbers = [int(line.split("|")[1]) for line in rows("For users of vector-quantize-pytorch")]
+    assert numbers == list(range(1, 58))
+
+
+@pytest.mark.parametrize("name", sorted(set(quantizers.__all__) - {"Quantizer"}))
+def test_every_quantizer_is_on_the_page(name):
+    assert f"keras_vq.{name}(" in PAGE
+
+
+@pytest.mark.parametrize(("file", "name"), sorted(set(TESTS)))
+def test_tests_that_the_page_names_exist(file, name):
+    assert f"\ndef {name}(" in (ROOT / file).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "codebook", [keras_vq.EMACodebook, keras_vq.StepCodebook, keras_vq.ProjectedCodebook]
+)
+def test_a_penalty_that_would_do_nothing_is_refused(codebook):
+    options = {"learning_rate": 1.0} if codebook is keras_vq.StepCodebook else {}
+    penalty = keras_vq.regularizers.Orthogonality(10.0)
+    with pytest.raises(ValueError, match="it would do nothing"):
+        codebook(8, regularizer=penalty, **options)
