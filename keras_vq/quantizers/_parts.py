@@ -25,6 +25,13 @@ def checked_parts(quantizers: Any) -> list[Quantizer]:
             "`quantizers` must give each vector indices of its own, which MultiScale does not. "
             f"Received: {quantizers!r}"
         )
+    repeated = len(distinct(quantizers)) < len(quantizers)
+    if repeated and any(part.learns_before_lookup for part in quantizers):
+        raise ValueError(
+            "A quantizer with a StepCodebook can't stand in `quantizers` several times: it would "
+            "change from one use to the next. Give each place its own, or share another codebook. "
+            f"Received: {quantizers!r}"
+        )
     shapes = [part.index_shape for part in quantizers]
     if len(set(shapes)) > 1:
         raise ValueError(

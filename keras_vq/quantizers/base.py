@@ -240,6 +240,10 @@ class Quantizer(keras.layers.Layer):
         """The quantized vectors, with a gradient to the latents."""
         return self.project_out(self.estimator(latents, codes, training=training))
 
+    def reconstruct(self, codes: Any) -> Tensor:
+        """The quantized vectors with a gradient to what codes are made of, not to the inputs."""
+        return self.project_out(codes)
+
     def encode(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
         """Indices of vectors, as a call in inference gives them; changes no state.
 

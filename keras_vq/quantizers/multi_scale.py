@@ -169,6 +169,10 @@ class MultiScale(Quantizer):
         """The sum of all scales, with a gradient to the inputs."""
         return self.estimator(latents, ops.stop_gradient(codes[1][-1]), training=training)
 
+    def reconstruct(self, codes: Any) -> Tensor:
+        """The sum of all scales."""
+        return codes[1][-1]
+
     def decode(self, indices: Tensor, context: Tensor | None = None) -> Tensor:
         """The grid of indices of shape `(batch, tokens)`; -1 gives zeros."""
         del context
@@ -195,6 +199,22 @@ class MultiScale(Quantizer):
         # The finest scale has a cell for every vector: a masked vector is one of -1 there.
         return [ops.where((cells >= 0)[..., None], total, 0.0) for total in totals]
 
+    def adapt(self, vectors: Any, **options: Any) -> None:
+        """Places the quantizer's codes by data; see `VectorQuantizer.adapt`.
+
+        They are placed among the cells of all scales, each of what coarser cells, not quantized,
+        leave of the vectors.
+        """
+        residual = ops.convert_to_tensor(vectors, "float32")
+        if not self.built:
+            self.build(residual.shape)
+        cells_of_scales = []
+        for grid in self.grids:
+            cells, _ = _averaged(residual, None, grid)
+            residual = residual - _grown(cells, self.grids[-1])
+            cells_of_scales.append(ops.reshape(cells, (-1, self.dim)))
+        self.quantizer.adapt(ops.concatenate(cells_of_scales, axis=0), **options)
+
     def mask_indices(self, indices: Tensor, mask: Tensor) -> Tensor:
         """The indices as they are: `find` marked cells without a vector."""
         del mask
@@ -217,9 +237,7 @@ class MultiScale(Quantizer):
 
     def _mixed(self, cells: Tensor, scale: int) -> Tensor:
         """φ of the cells of a scale, brought up to the full grid."""
-        for axis, (size, full) in enumerate(zip(self.grids[scale], self.grids[-1], strict=True)):
-            if size != full:
-                cells = _along_axis(cells, bicubic_matrix(size, full), axis + 1)
+        cells = _grown(cells, self.grids[-1])
         if not self.mixers:
             return cells
         # Scales share the mixers evenly: the first the first, the last the last.
@@ -266,6 +284,15 @@ def _along_axis(values: Tensor, matrix: np.ndarray, axis: int) -> Tensor:
     """The product of a matrix with one axis of a tensor."""
     product = ops.tensordot(values, ops.convert_to_tensor(matrix), axes=[[axis], [1]])
     return ops.moveaxis(product, -1, axis)
+
+
+def _grown(cells: Tensor, grid: tuple[int, ...]) -> Tensor:
+    """Cells brought up to a full grid."""
+    for axis, full in enumerate(grid):
+        size = cells.shape[axis + 1]
+        if size != full:
+            cells = _along_axis(cells, bicubic_matrix(size, full), axis + 1)
+    return cells
 
 
 def _averaged(

@@ -110,6 +110,11 @@ class Product(Quantizer):
             axis=-1,
         )
 
+    def reconstruct(self, codes: Any) -> Tensor:
+        """The parts' vectors, side by side."""
+        pairs = zip(self.quantizers, codes, strict=True)
+        return ops.concatenate([part.reconstruct(own.codes) for part, own in pairs], axis=-1)
+
     def decode(self, indices: Tensor, context: Tensor | None = None) -> Tensor:
         """The vectors of indices; a part of -1 is zero."""
         del context

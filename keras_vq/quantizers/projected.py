@@ -106,6 +106,10 @@ class Projected(Quantizer):
             self.quantizer.estimate(latents, codes.codes, training=training)
         )
 
+    def reconstruct(self, codes: Any) -> Tensor:
+        """The quantizer's vectors, projected back."""
+        return self._projected_back(self.quantizer.reconstruct(codes.codes))
+
     def decode(self, indices: Tensor, context: Tensor | None = None) -> Tensor:
         """The vectors of indices; -1 gives zeros."""
         del context

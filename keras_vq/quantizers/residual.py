@@ -33,8 +33,10 @@ class Residual(Quantizer):
         dropout: Probability with which a training example is left with its first n levels only,
             n drawn evenly from 1 to all: so that fewer levels serve too. In [0, 1].
         beam: How many partial sums to keep in the search: 1 takes each level's nearest code,
-            more find closer sums in `beam` times the time. It takes `VectorQuantizer` levels.
-        estimator: None, or one estimator for the sum in place of the levels' own.
+            more find closer sums in `beam` times the time. It takes levels that can name their
+            nearest codes (`VectorQuantizer`, `ConditionedVectorQuantizer`) and draw none.
+        estimator: None, or one estimator for the sum in place of the levels' own. `Synchronized`
+            belongs here: in the levels it would cancel but for the last one.
         seed: Seed of the dropout.
         **kwargs: Arguments of `keras.layers.Layer`.
 
@@ -77,6 +79,11 @@ class Residual(Quantizer):
             raise ValueError(
                 "`beam` above 1 needs levels that can name their nearest codes, as "
                 f"VectorQuantizer does. Received: {[type(q).__name__ for q in self.quantizers]}"
+            )
+        if self.beam > 1 and any(getattr(part, "temperature", 0.0) for part in self.quantizers):
+            raise ValueError(
+                "`beam` above 1 looks for the closest sum, so no level may draw its codes. "
+                "Received: levels with a temperature above 0"
             )
         self.seed = seed
         if self.dropout > 0:
@@ -147,18 +154,24 @@ class Residual(Quantizer):
 
     def estimate(self, latents: Tensor, codes: Any, training: bool = False) -> Tensor:
         """The sum of the levels' codes."""
+        if self.has_own_estimator:
+            return self.estimator(latents, self.reconstruct(codes), training=training)
         total = None
         residual = latents
         for level, (part, found) in enumerate(zip(self.quantizers, codes, strict=True)):
             # The first level's latents are at hand; the others' again, with their gradient.
             own = found.latents if level == 0 else part.project_in(residual, training=training)
-            quantized = part.estimate(own, found.codes, training=training)
-            if found.mask is not None:
-                quantized = ops.where(found.mask[..., None], quantized, 0.0)
+            quantized = _masked(part.estimate(own, found.codes, training=training), found.mask)
             residual = residual - quantized
             total = quantized if total is None else total + quantized
-        if self.has_own_estimator:
-            return self.estimator(latents, total, training=training)
+        return total
+
+    def reconstruct(self, codes: Any) -> Tensor:
+        """The sum of the levels' codes, without estimators."""
+        total = None
+        for part, found in zip(self.quantizers, codes, strict=True):
+            quantized = _masked(part.reconstruct(found.codes), found.mask)
+            total = quantized if total is None else total + quantized
         return total
 
     def decode(self, indices: Tensor, context: Tensor | None = None) -> Tensor:
@@ -219,3 +232,8 @@ class Residual(Quantizer):
             ops.logical_and(everywhere, ops.reshape(count > level, shape))
             for level in range(levels)
         ]
+
+
+def _masked(vectors: Tensor, mask: Tensor | None) -> Tensor:
+    """The vectors, zero where the mask is false."""
+    return vectors if mask is None else ops.where(mask[..., None], vectors, 0.0)

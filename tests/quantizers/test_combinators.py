@@ -147,6 +147,11 @@ def test_adapt_places_level_after_level(rng):
             {"quantizers": [keras_vq.FiniteScalarQuantizer([4, 4])], "beam": 2},
             "needs levels that can name their nearest codes",
         ),
+        ({"quantizers": levels(4, temperature=1.0), "beam": 2}, "no level may draw its codes"),
+        (
+            {"quantizers": [keras_vq.VectorQuantizer(keras_vq.StepCodebook(4, 1.0))] * 2},
+            "StepCodebook can't stand in",
+        ),
         (
             {"quantizers": [*levels(4), keras_vq.Residual(levels(4, 4))]},
             "as many indices a vector",
@@ -160,6 +165,21 @@ def test_adapt_places_level_after_level(rng):
 def test_bad_residual_arguments(options, message):
     with pytest.raises(ValueError, match=message):
         keras_vq.Residual(**{"quantizers": levels(4), **options})
+
+
+def test_one_estimator_for_the_sum_has_its_own_gradients(vectors):
+    """Synchronized: the input's gradient once, and a share of it for the codes of every level."""
+    parts = [keras_vq.VectorQuantizer(keras_vq.Codebook(8)) for _ in range(2)]
+    quantizer = keras_vq.Residual(parts, estimator=keras_vq.estimators.Synchronized(0.5))
+    quantizer.build(vectors.shape)
+    by_input, *by_codes = gradients(
+        lambda x: ops.sum(quantizer(x)[0]), vectors, quantizer.trainable_weights
+    )
+    np.testing.assert_array_equal(by_input, np.ones_like(vectors))
+    indices = numpy(quantizer.encode(vectors)).reshape(-1, 2)
+    for level, found in enumerate(by_codes):
+        counts = np.bincount(indices[:, level], minlength=8)
+        np.testing.assert_allclose(found, 0.5 * np.repeat(counts[:, None], 4, axis=1), rtol=1e-5)
 
 
 # --- Product
@@ -236,6 +256,15 @@ def test_multi_scale_takes_grids_of_one_to_three_axes(grid, rng):
     tokens = sum(int(np.prod(scale)) for scale in scales)
     assert tuple(indices.shape) == (2, tokens)
     assert quantizer.bits_per_vector == pytest.approx(4 * tokens / np.prod(grid))
+
+
+def test_multi_scale_is_placed_by_the_cells_of_all_scales(rng):
+    inputs = rng.normal(size=(60, 4, 4, 3)).astype("float32") + 5
+    quantizer = keras_vq.MultiScale(levels(32)[0], scales=[1, 2, 4], mixers=0)
+    before = np.square(inputs - numpy(quantizer(inputs)[0])).mean()
+    quantizer.adapt(inputs)
+    after = np.square(inputs - numpy(quantizer(inputs)[0])).mean()
+    assert after < 0.5 < 5 < before
 
 
 def test_a_cell_averages_what_the_mask_keeps(rng):
