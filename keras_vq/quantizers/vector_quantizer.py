@@ -26,7 +26,8 @@ class VectorQuantizer(Quantizer):
 
     k = argmin_k |x - e_k|², q = e_k; the added loss is β · mean |x - sg(q)|², plus the
     codebook's own loss if it learns by gradient. Both are taken with the codes from before the
-    update (with a `StepCodebook`, with those after it). Source: van den Oord et al., "Neural Discrete Representation Learning", 2017.
+    update (with a `StepCodebook`, with those after it). Source: van den Oord et al., "Neural
+    Discrete Representation Learning", 2017.
 
     State that changes in training: the codebook's.
 
