@@ -44,7 +44,7 @@ def save(name: str, figures: dict[str, object], seed: int | None, stopwatch: Sto
 
     Args:
         name: Name of the recipe; the file is `NAME.json`.
-        figures: What was measured, by name.
+        figures: What was measured, by name; or for each row of a table its figures by name.
         seed: The seed; None where none was set.
         stopwatch: Started with the recipe.
     """
@@ -62,11 +62,23 @@ def save(name: str, figures: dict[str, object], seed: int | None, stopwatch: Sto
     beside.write_text(json.dumps(record, indent=2) + "\n")
     beside.replace(path)
 
-    table = Table("figure", "value", title=record["command"])
-    for key, value in figures.items():
-        table.add_row(key, f"{value:.6g}" if isinstance(value, float) else str(value))
+    columns = columns_of(figures)
+    if columns:
+        table = Table("", *columns, title=record["command"])
+        for name, row in figures.items():
+            table.add_row(name, *(f"{row[column]:.4g}" for column in columns))
+    else:
+        table = Table("figure", "value", title=record["command"])
+        for key, value in figures.items():
+            table.add_row(key, f"{value:.6g}" if isinstance(value, float) else str(value))
     Console().print(table)
     Console().print(f"{record['seconds']:.0f} s, seed {seed}, written to {path}")
+
+
+def columns_of(figures: dict[str, object]) -> list[str]:
+    """The columns of figures that are rows of a table; none if they are single figures."""
+    first = next(iter(figures.values()))
+    return list(first) if isinstance(first, dict) else []
 
 
 def _module() -> str:

@@ -187,8 +187,7 @@ def main() -> None:
 
     title = f"CIFAR-10, {arguments.steps} steps of {BATCH_SIZE} images, 8 x 8 positions"
     draw_comparison(kept, results_folder() / "compare_quantizers.png", title)
-    flat = {f"{row}: {key}": value for row, own in kept.items() for key, value in own.items()}
-    save("compare_quantizers", flat, SEED, stopwatch)
+    save("compare_quantizers", kept, SEED, stopwatch)
     kept_file.unlink()
 
 

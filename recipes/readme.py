@@ -14,8 +14,9 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
-from recipes._results import FOLDER, Stopwatch, save
+from recipes._results import FOLDER, Stopwatch, columns_of, save
 
 README = Path(__file__).parents[1] / "README.md"
 QUICKSTART = Path(__file__).with_name("quickstart.py")
@@ -106,9 +107,13 @@ def table_of_results() -> str:
         "| --- | --- | --- | --- | --- | --- |",
     ]
     machines = set()
+    tables = []
     for path in sorted(FOLDER.glob("*.json")):
         record = json.loads(path.read_text())
         machines.add(record["machine"])
+        if columns_of(record["figures"]):
+            tables += ["", *table_of_rows(record)]
+            continue
         for name, value in record["figures"].items():
             seed = "random" if record["seed"] is None else record["seed"]
             cells = (f"`{record['command']}`", name, shown(value), seed)
@@ -117,8 +122,20 @@ def table_of_results() -> str:
                 + " | ".join(map(str, cells))
                 + f" | {record['seconds']:.0f} | {record['backend']} |"
             )
-    lines += ["", f"Machine: {'; '.join(sorted(machines))}."]
+    lines += [*tables, "", f"Machine: {'; '.join(sorted(machines))}."]
     return "\n".join(lines) + "\n"
+
+
+def table_of_rows(record: dict[str, Any]) -> list[str]:
+    """A table of its own for a recipe whose figures are rows."""
+    columns = columns_of(record["figures"])
+    made = f"`{record['command']}`, seed {record['seed']}, {record['seconds']:.0f} s"
+    lines = [f"{made}, {record['backend']}:", ""]
+    lines += ["| | " + " | ".join(columns) + " |", "| --- |" + " --- |" * len(columns)]
+    for name, row in record["figures"].items():
+        cells = [shown(row[column]) for column in columns]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return lines
 
 
 def results(recipe: str) -> dict[str, dict[str, object]]:

@@ -17,6 +17,12 @@ def has_mnist():
     return folder is not None and os.path.isdir(os.path.join(folder, "mnist"))
 
 
+def has_cifar10():
+    folder = os.environ.get("TFDS_DATA_DIR")
+    return folder is not None and os.path.isdir(os.path.join(folder, "cifar10"))
+
+
+NEEDS_CIFAR10 = pytest.mark.skipif(not has_cifar10(), reason="no CIFAR-10 in TFDS_DATA_DIR")
 NEEDS_MNIST = pytest.mark.skipif(not has_mnist(), reason="no MNIST in TFDS_DATA_DIR")
 
 
@@ -40,6 +46,26 @@ def test_mnist_recipe(recipe, tmp_path):
     assert all(np.isfinite(value) for value in record["figures"].values())
     assert record["seed"] == 0
     assert (tmp_path / f"{recipe}.png").stat().st_size > 10_000
+
+
+@NEEDS_CIFAR10
+@pytest.mark.backend_free
+def test_compare_quantizers(tmp_path):
+    arguments = ("--steps", "3", "--limit", "64", "--only", "FSQ")
+    record = run("compare_quantizers", tmp_path, *arguments)
+    assert list(record["figures"]) == ["FSQ, 9 bits", "FSQ, 12 bits"]
+    for row in record["figures"].values():
+        assert all(np.isfinite(value) for value in row.values())
+    assert (tmp_path / "compare_quantizers.png").stat().st_size > 10_000
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.backend_free
+def test_large_codebook(tmp_path):
+    sizes = ("--codes", "256", "--vectors", "512", "--dim", "8")
+    figures = run("large_codebook", tmp_path, *sizes)["figures"]
+    assert figures["all distances, MiB"] == 0.5
+    assert all(value >= 0 for value in figures.values())
 
 
 @pytest.mark.backend_free

@@ -213,7 +213,7 @@ def test_settings_reach_the_model():
     model = pipeline.build_model(settings, (8, 8, 1))
     assert isinstance(model.quantizer.codebook, keras_vq.Codebook)
     assert model.quantizer.codebook_size == 7
-    assert model.quantizer.commitment == 0.5
+    assert model.quantizer.commitment.weight == 0.5
     assert model.quantizer.estimator is keras_vq.estimators.rotation_trick
     assert float(model.optimizer.learning_rate) == pytest.approx(0.01)
     assert model.encoder.layers[0].compute_dtype == "bfloat16"
