@@ -28,6 +28,6 @@ def draw_comparison(table: Mapping[str, Mapping[str, float]], path: Path, title:
     panels[1].set_xlabel("codes used by the test images, %")
     for axes in panels:
         axes.margins(x=0.12)
-    panels[1].legend(title="a position", fontsize=8, title_fontsize=8, loc="lower right")
+    panels[0].legend(title="a position", fontsize=8, title_fontsize=8, loc="lower right")
     figure.suptitle(title)
     figure.savefig(path, facecolor="white")
