@@ -125,6 +125,21 @@ def sample_code(vectors: Tensor, codes: Tensor, uniforms: Tensor, temperature: f
     return map_rows(draw, rows, codes.shape[0])
 
 
+def error_to_fixed(values: Tensor, targets: Tensor, mask: Tensor | None) -> Tensor:
+    """Mean of |v - sg(t)|² over vectors v, their targets t and dimensions: it pulls v to t.
+
+    Args:
+        values: Float32 tensor of shape `(..., dim)`, which gets the gradient.
+        targets: Float32 tensor of the same shape, which gets none.
+        mask: Boolean tensor of shape `(...)`; false leaves a vector out. None keeps all.
+
+    Returns:
+        Scalar float32 tensor; 0 when the mask is false everywhere.
+    """
+    errors = ops.mean(ops.square(values - ops.stop_gradient(targets)), axis=-1)
+    return masked_mean(errors, mask)
+
+
 def map_rows(function: Callable[[Tensor], Tensor], rows: Tensor, scores_per_row: int) -> Tensor:
     """A function of rows, computed in blocks of no more than `SCORES_PER_BLOCK` scores.
 

@@ -73,7 +73,7 @@ class Codebook(BaseCodebook):
 
     def loss(self, vectors: Tensor, codes: Tensor, mask: Tensor | None) -> Tensor:
         """Mean squared distance from each code to the vectors that chose it, and the penalty."""
-        loss = self.weight * vq_ops.masked_mean(squared_error(codes, vectors), mask)
+        loss = self.weight * vq_ops.error_to_fixed(codes, vectors, mask)
         return loss if self.regularizer is None else loss + self.regularizer(self.codes())
 
     def move_codes(self, shares: Tensor, targets: Tensor, counts: Tensor) -> None:
@@ -95,8 +95,3 @@ class Codebook(BaseCodebook):
             "regularizer": keras.regularizers.serialize(self.regularizer),
             "weight": self.weight,
         }
-
-
-def squared_error(codes: Tensor, vectors: Tensor) -> Tensor:
-    """Mean over dimensions of |sg(x) - e|², `(..., dim)` -> `(...)`."""
-    return ops.mean(ops.square(codes - ops.stop_gradient(vectors)), axis=-1)

@@ -9,7 +9,6 @@ from keras_vq import _validation
 from keras_vq import ops as vq_ops
 from keras_vq._types import Shape, Tensor
 from keras_vq.codebooks.base import BaseCodebook, Start
-from keras_vq.codebooks.codebook import squared_error
 
 
 @keras.saving.register_keras_serializable("keras_vq")
@@ -84,7 +83,7 @@ class ProjectedCodebook(BaseCodebook):
 
     def loss(self, vectors: Tensor, codes: Tensor, mask: Tensor | None) -> Tensor:
         """Mean squared distance from each code to the vectors that chose it."""
-        return self.weight * vq_ops.masked_mean(squared_error(codes, vectors), mask)
+        return self.weight * vq_ops.error_to_fixed(codes, vectors, mask)
 
     def scale_to_unit_norm(self) -> None:
         """Nothing: what the layer gives is scaled where it is used."""

@@ -1,5 +1,6 @@
 """Commitment losses: what pulls vectors to the codes that they chose."""
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -38,7 +39,7 @@ class SquaredCommitment:
         vectors: Tensor,
         codes: Tensor,
         indices: Tensor,
-        codebook: Tensor,
+        codebook: Callable[[], Tensor],
         mask: Tensor | None = None,
     ) -> Tensor:
         """The scalar loss.
@@ -47,12 +48,12 @@ class SquaredCommitment:
             vectors: Float32 tensor of shape `(..., dim)`.
             codes: Float32 tensor of the same shape: the code of each vector.
             indices: Int32 tensor of shape `(...)`: the index of each code.
-            codebook: Float32 tensor of shape `(codebook_size, dim)`: all codes.
+            codebook: Function that gives all codes, a float32 tensor of shape
+                `(codebook_size, dim)`: not called here, where computing them would be for nothing.
             mask: Boolean tensor of shape `(...)`, or None.
         """
         del indices, codebook
-        errors = ops.mean(ops.square(vectors - ops.stop_gradient(codes)), axis=-1)
-        return self.weight * vq_ops.masked_mean(errors, mask)
+        return self.weight * vq_ops.error_to_fixed(vectors, codes, mask)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
@@ -94,13 +95,13 @@ class CrossEntropyCommitment:
         vectors: Tensor,
         codes: Tensor,
         indices: Tensor,
-        codebook: Tensor,
+        codebook: Callable[[], Tensor],
         mask: Tensor | None = None,
     ) -> Tensor:
         """The scalar loss; arguments as those of `SquaredCommitment`."""
         del codes
         # A copy: codes that learn by statistics are written to before the gradient is taken.
-        fixed = ops.copy(ops.stop_gradient(codebook))
+        fixed = ops.copy(ops.stop_gradient(codebook()))
         distances = vq_ops.squared_distances(ops.reshape(vectors, (-1, fixed.shape[1])), fixed)
         log_p = ops.log_softmax(-distances / self.temperature, axis=-1)
         flat = ops.reshape(indices, (-1, 1))
@@ -116,9 +117,6 @@ class CrossEntropyCommitment:
     def from_config(cls, config: dict[str, Any]) -> "CrossEntropyCommitment":
         """The loss of a configuration."""
         return cls(**config)
-
-
-Commitment = SquaredCommitment | CrossEntropyCommitment
 
 
 def as_commitment(commitment: Any) -> Any:

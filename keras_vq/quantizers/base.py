@@ -9,6 +9,7 @@ from keras import ops
 from keras_vq import estimators
 from keras_vq._backend import LossesOfReplica
 from keras_vq._types import Shape, Tensor
+from keras_vq.codebooks.base import Start
 from keras_vq.estimators import Estimator
 
 
@@ -282,13 +283,13 @@ class Quantizer(keras.layers.Layer):
         vectors = self.project_out(self.lookup(ops.maximum(indices, 0), **extra))
         return ops.where(valid[..., None], vectors, 0.0)
 
-    def adapt(self, vectors: Any, **options: Any) -> None:
+    def adapt(self, vectors: Any, start: Start = "kmeans") -> None:
         """Places codes by data, before training, in quantizers that have codes to place.
 
         Raises:
             ValueError: If this quantizer has none.
         """
-        del vectors, options
+        del vectors, start
         raise ValueError(
             f"{type(self).__name__} has no codes that could be placed by data: train it as it is. "
             "Received: a call of `adapt`"

@@ -12,7 +12,6 @@ from keras_vq import ops as vq_ops
 from keras_vq._types import Shape, Tensor
 from keras_vq.estimators import Estimator
 from keras_vq.losses.code_entropy import CodeEntropy
-from keras_vq.losses.commitment import SquaredCommitment
 from keras_vq.quantizers.base import Quantizer
 
 # Most bits of one index, an int32.
@@ -146,7 +145,8 @@ class BinaryQuantizer(Quantizer):
         self, latents: Tensor, codes: Tensor, indices: Tensor, mask: Tensor | None
     ) -> Tensor:
         """The mean squared distance of vectors to their codes."""
-        return SquaredCommitment(self.commitment)(latents, codes, indices, None, mask)
+        del indices
+        return self.commitment * vq_ops.error_to_fixed(latents, codes, mask)
 
     def auxiliary_loss(
         self, latents: Tensor, codes: Tensor, indices: Tensor, mask: Tensor | None

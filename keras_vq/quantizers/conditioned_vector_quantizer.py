@@ -10,7 +10,6 @@ from keras_vq import ops as vq_ops
 from keras_vq._types import Shape, Tensor
 from keras_vq.estimators import Estimator
 from keras_vq.layers.implicit_codes import ImplicitCodes
-from keras_vq.losses.commitment import SquaredCommitment
 from keras_vq.quantizers.base import Quantizer
 
 
@@ -117,9 +116,8 @@ class ConditionedVectorQuantizer(Quantizer):
     ) -> Tensor:
         """Commitment loss and codebook loss."""
         del indices
-        commitment = SquaredCommitment(self.commitment)(latents, codes, None, None, mask)
-        errors = ops.mean(ops.square(codes - ops.stop_gradient(latents)), axis=-1)
-        return commitment + vq_ops.masked_mean(errors, mask)
+        commitment = self.commitment * vq_ops.error_to_fixed(latents, codes, mask)
+        return commitment + vq_ops.error_to_fixed(codes, latents, mask)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

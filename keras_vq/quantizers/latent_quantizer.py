@@ -96,10 +96,8 @@ class LatentQuantizer(LevelQuantizer):
     ) -> Tensor:
         """The quantization loss and the commitment loss."""
         del indices
-        quantization = ops.mean(ops.square(ops.stop_gradient(latents) - codes), axis=-1)
-        commitment = ops.mean(ops.square(latents - ops.stop_gradient(codes)), axis=-1)
-        errors = self.quantization * quantization + self.commitment * commitment
-        return vq_ops.masked_mean(errors, mask)
+        quantization = self.quantization * vq_ops.error_to_fixed(codes, latents, mask)
+        return quantization + self.commitment * vq_ops.error_to_fixed(latents, codes, mask)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

@@ -11,6 +11,7 @@ from keras import layers, ops
 from keras_vq import _validation
 from keras_vq import ops as vq_ops
 from keras_vq._types import Shape, Tensor
+from keras_vq.codebooks.base import Start
 from keras_vq.quantizers.base import Found, Quantizer, Updates
 
 
@@ -156,12 +157,10 @@ class MultiScale(Quantizer):
     def loss(self, found: Found) -> Tensor | float:
         """The mean of the scales' losses."""
         vectors, (levels, totals), _, mask = found
-        fixed = ops.stop_gradient(vectors)
         total_loss: Any = 0.0
         for level, total in zip(levels, totals, strict=True):
-            commitment = ops.mean(ops.square(vectors - ops.stop_gradient(total)), axis=-1)
-            fit = ops.mean(ops.square(total - fixed), axis=-1)
-            loss = vq_ops.masked_mean(self.commitment * commitment + fit, mask)
+            commitment = self.commitment * vq_ops.error_to_fixed(vectors, total, mask)
+            loss = commitment + vq_ops.error_to_fixed(total, vectors, mask)
             total_loss = total_loss + loss + self.quantizer.auxiliary_loss(*level)
         return total_loss / len(levels)
 
@@ -199,7 +198,7 @@ class MultiScale(Quantizer):
         # The finest scale has a cell for every vector: a masked vector is one of -1 there.
         return [ops.where((cells >= 0)[..., None], total, 0.0) for total in totals]
 
-    def adapt(self, vectors: Any, **options: Any) -> None:
+    def adapt(self, vectors: Any, start: Start = "kmeans") -> None:
         """Places the quantizer's codes by data; see `VectorQuantizer.adapt`.
 
         They are placed among the cells of all scales, each of what coarser cells, not quantized,
@@ -213,7 +212,7 @@ class MultiScale(Quantizer):
             cells, _ = _averaged(residual, None, grid)
             residual = residual - _grown(cells, self.grids[-1])
             cells_of_scales.append(ops.reshape(cells, (-1, self.dim)))
-        self.quantizer.adapt(ops.concatenate(cells_of_scales, axis=0), **options)
+        self.quantizer.adapt(ops.concatenate(cells_of_scales, axis=0), start)
 
     def mask_indices(self, indices: Tensor, mask: Tensor) -> Tensor:
         """The indices as they are: `find` marked cells without a vector."""

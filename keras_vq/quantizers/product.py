@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from keras_vq._types import Shape, Tensor
+from keras_vq.codebooks.base import Start
 from keras_vq.quantizers._parts import checked_parts, deserialized, distinct, serialized
 from keras_vq.quantizers.base import Found, Quantizer, Updates
 
@@ -123,7 +124,7 @@ class Product(Quantizer):
         pairs = zip(self.quantizers, ops.unstack(indices, axis=axis), strict=True)
         return ops.concatenate([part.decode(chosen) for part, chosen in pairs], axis=-1)
 
-    def adapt(self, vectors: Any, **options: Any) -> None:
+    def adapt(self, vectors: Any, start: Start = "kmeans") -> None:
         """Places the codes by data; see `VectorQuantizer.adapt`.
 
         A shared quantizer is placed by the vectors of all its parts together.
@@ -138,7 +139,7 @@ class Product(Quantizer):
                 for other, chunk in zip(self.quantizers, chunks, strict=True)
                 if other is part
             ]
-            part.adapt(ops.concatenate(own, axis=0), **options)
+            part.adapt(ops.concatenate(own, axis=0), start)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

@@ -6,6 +6,7 @@ import keras
 
 from keras_vq import _validation
 from keras_vq._types import Shape, Tensor
+from keras_vq.codebooks.base import Start
 from keras_vq.quantizers.base import Found, Quantizer, Updates
 
 
@@ -120,12 +121,12 @@ class Projected(Quantizer):
         vectors = self._projected_back(self.quantizer.decode(indices))
         return keras.ops.where(valid[..., None], vectors, 0.0)
 
-    def adapt(self, vectors: Any, **options: Any) -> None:
+    def adapt(self, vectors: Any, start: Start = "kmeans") -> None:
         """Places the codes by data; see `VectorQuantizer.adapt`."""
         vectors = keras.ops.convert_to_tensor(vectors, "float32")
         if not self.built:
             self.build(vectors.shape)
-        self.quantizer.adapt(self._projected(vectors, False), **options)
+        self.quantizer.adapt(self._projected(vectors, False), start)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_vq import _validation
 from keras_vq._types import Shape, Tensor
+from keras_vq.codebooks.base import Start
 from keras_vq.estimators import Estimator
 from keras_vq.quantizers._parts import checked_parts, deserialized, distinct, serialized
 from keras_vq.quantizers.base import Found, Quantizer, Updates
@@ -131,7 +132,7 @@ class Residual(Quantizer):
         for level, part in enumerate(self.quantizers):
             level_mask = mask if kept is None else kept[level]
             found = part.find(residual, level_mask, training, updates, given[level], total)
-            quantized = ops.stop_gradient(part.estimate(found.latents, found.codes))
+            quantized = ops.stop_gradient(part.reconstruct(found.codes))
             residual = residual - quantized
             # Added up as `decode` does, so that a level finds its codes in the same context.
             total = quantized if total is None else total + quantized
@@ -185,7 +186,7 @@ class Residual(Quantizer):
             total = quantized if total is None else total + quantized
         return total
 
-    def adapt(self, vectors: Any, **options: Any) -> None:
+    def adapt(self, vectors: Any, start: Start = "kmeans") -> None:
         """Places the codes by data, level after level; see `VectorQuantizer.adapt`.
 
         A shared quantizer is placed once, by the vectors of its first level.
@@ -196,7 +197,7 @@ class Residual(Quantizer):
         placed: set[int] = set()
         for part in self.quantizers:
             if id(part) not in placed:
-                part.adapt(vectors, **options)
+                part.adapt(vectors, start)
                 placed.add(id(part))
             vectors = vectors - part(vectors, training=False)[0]
 

@@ -167,7 +167,7 @@ class VectorQuantizer(Quantizer):
         """
         latents = self.project_in(ops.cast(inputs, "float32"))
         loss = CrossEntropyCommitment(1.0, temperature)
-        return loss(latents, None, ops.cast(indices, "int32"), self.codes(), mask)
+        return loss(latents, None, ops.cast(indices, "int32"), self.codes, mask)
 
     def lookup(self, indices: Tensor) -> Tensor:
         """The codes of indices."""
@@ -177,7 +177,7 @@ class VectorQuantizer(Quantizer):
         self, latents: Tensor, codes: Tensor, indices: Tensor, mask: Tensor | None
     ) -> Tensor:
         """Commitment loss, plus the codebook's own."""
-        commitment = self.commitment(latents, codes, indices, self.codes(), mask)
+        commitment = self.commitment(latents, codes, indices, self.codes, mask)
         return commitment + self.codebook.loss(latents, codes, mask)
 
     def auxiliary_loss(
@@ -200,10 +200,8 @@ class VectorQuantizer(Quantizer):
         """Hands the codebook the batch's statistics."""
         self.codebook.update(statistics)
 
-    def adapt(self, vectors: Any, start: Start = "kmeans", **options: Any) -> None:
+    def adapt(self, vectors: Any, start: Start = "kmeans") -> None:
         """Places the codes by data, before training; see `BaseCodebook.adapt`."""
-        if options:
-            raise ValueError(f"`adapt` takes vectors and `start`. Received: {sorted(options)}")
         if not self.built:
             self.build(vectors.shape)
         self.codebook.adapt(self.project_in(ops.convert_to_tensor(vectors, "float32")), start)
