@@ -85,5 +85,13 @@ class CodeEntropy:
         return cls(**config)
 
 
+def as_entropy(entropy: float | CodeEntropy | None) -> CodeEntropy | None:
+    """An entropy loss from the weight of both its terms, the object itself, or none of 0."""
+    if entropy is None or isinstance(entropy, CodeEntropy):
+        return entropy
+    weight = _validation.check_not_negative("entropy", entropy)
+    return CodeEntropy(weight, weight) if weight > 0 else None
+
+
 def _safe_log(probabilities: Tensor) -> Tensor:
     return ops.log(ops.where(probabilities > 0, probabilities, 1.0))

@@ -11,7 +11,7 @@ from keras_vq import _validation
 from keras_vq import ops as vq_ops
 from keras_vq._types import Shape, Tensor
 from keras_vq.estimators import Estimator
-from keras_vq.losses.code_entropy import CodeEntropy
+from keras_vq.losses.code_entropy import CodeEntropy, as_entropy
 from keras_vq.quantizers.base import Quantizer
 
 # Most bits of one index, an int32.
@@ -83,10 +83,7 @@ class BinaryQuantizer(Quantizer):
         super().__init__(estimator, **kwargs)
         self.spherical = bool(spherical)
         self.commitment = _validation.check_not_negative("commitment", commitment)
-        if not (entropy is None or isinstance(entropy, CodeEntropy)):
-            weight = _validation.check_not_negative("entropy", entropy)
-            entropy = CodeEntropy(weight, weight) if weight > 0 else None
-        self.entropy = entropy
+        self.entropy = as_entropy(entropy)
         self.bits_per_group = _validation.check_positive_integer("bits_per_group", bits_per_group)
         if self.bits_per_group > _MOST_BITS_PER_GROUP:
             raise ValueError(

@@ -8,7 +8,7 @@ from keras import ops
 from keras_vq import _validation
 from keras_vq import ops as vq_ops
 from keras_vq._types import Shape, Tensor
-from keras_vq.losses.code_entropy import CodeEntropy
+from keras_vq.losses.code_entropy import CodeEntropy, as_entropy
 from keras_vq.quantizers.base import Quantizer
 from keras_vq.quantizers.categorical_quantizer import code_with_gradient_of_shares
 
@@ -38,8 +38,9 @@ class IndexBackpropagationQuantizer(Quantizer):
     Args:
         codebook_size: Number of codes, K.
         codebook_weight: β, weight of the last term, which pulls codes to the vectors, at least 0.
-        entropy: A `losses.CodeEntropy` of the distribution softmax(l / T) to add, or None. The
-            authors' implementation has T = 0.01 and equal weights of both terms.
+        entropy: A `losses.CodeEntropy` of the distribution softmax(l / T); or a number, the
+            weight of both its terms at T = 0.01, the authors' temperature; 0 or None for none.
+            Without it codes fall out of use within a few hundred steps.
         **kwargs: Arguments of `keras.layers.Layer`.
 
     Raises:
@@ -57,13 +58,13 @@ class IndexBackpropagationQuantizer(Quantizer):
         self,
         codebook_size: int,
         codebook_weight: float = 0.25,
-        entropy: CodeEntropy | None = None,
+        entropy: float | CodeEntropy | None = 0.1,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.size = _validation.check_positive_integer("codebook_size", codebook_size)
         self.codebook_weight = _validation.check_not_negative("codebook_weight", codebook_weight)
-        self.entropy = entropy
+        self.entropy = as_entropy(entropy)
 
     def build(self, input_shape: Shape) -> None:
         """Creates the codes for vectors of shape `(..., dim)`."""

@@ -13,7 +13,7 @@ from keras_vq.codebooks.ema_codebook import EMACodebook
 from keras_vq.codebooks.restart import DeadCodeRestart
 from keras_vq.codebooks.statistics import CodeStatistics
 from keras_vq.estimators import Estimator
-from keras_vq.losses.code_entropy import CodeEntropy
+from keras_vq.losses.code_entropy import CodeEntropy, as_entropy
 from keras_vq.losses.commitment import CrossEntropyCommitment, as_commitment
 from keras_vq.quantizers.base import Quantizer
 
@@ -43,8 +43,8 @@ class VectorQuantizer(Quantizer):
             "High-Fidelity Audio Compression with Improved RVQGAN", DAC, 2023).
         temperature: Above 0, codes are drawn in training, with probability
             softmax(-|x - e|² / temperature) (Lee et al., RQ-VAE, 2022, section 3.2.3).
-        entropy: A `losses.CodeEntropy` to add, or None. It holds a score for every vector and
-            code.
+        entropy: A `losses.CodeEntropy` to add, or a number, the weight of both its terms; 0 or
+            None for none. It holds a score for every vector and code.
         seed: Seed of the draws.
         **kwargs: Arguments of `keras.layers.Layer`.
 
@@ -67,7 +67,7 @@ class VectorQuantizer(Quantizer):
         estimator: str | Estimator = "straight_through",
         metric: Metric = "euclidean",
         temperature: float = 0.0,
-        entropy: CodeEntropy | None = None,
+        entropy: float | CodeEntropy | None = None,
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
@@ -78,7 +78,7 @@ class VectorQuantizer(Quantizer):
         self.commitment = as_commitment(commitment)
         self.metric = _validation.check_choice("metric", metric, get_args(Metric))
         self.temperature = _validation.check_not_negative("temperature", temperature)
-        self.entropy = entropy
+        self.entropy = as_entropy(entropy)
         self.seed = seed
         if self.temperature > 0:
             self.seed_generator = keras.random.SeedGenerator(seed)

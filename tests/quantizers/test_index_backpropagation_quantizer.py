@@ -24,8 +24,8 @@ def inputs(rng):
     return rng.normal(size=(3, 6, DIM)).astype("float32")
 
 
-def build(codes, **arguments):
-    quantizer = IndexBackpropagationQuantizer(len(codes), **arguments)
+def build(codes, entropy=None, **arguments):
+    quantizer = IndexBackpropagationQuantizer(len(codes), entropy=entropy, **arguments)
     quantizer.build((None, codes.shape[1]))
     quantizer.embeddings.assign(codes)
     return quantizer
@@ -111,6 +111,7 @@ def test_lowest_of_equal_products_wins():
     [
         ({"codebook_size": 2.0}, r"`codebook_size` must be.*Received: 2\.0"),
         ({"codebook_size": 4, "codebook_weight": -1.0}, r"`codebook_weight` must be.*-1\.0"),
+        ({"codebook_size": 4, "entropy": -1.0}, r"`entropy` must be.*-1\.0"),
     ],
 )
 def test_bad_arguments(arguments, message):
@@ -121,7 +122,7 @@ def test_bad_arguments(arguments, message):
 def test_all_codes_move_in_training_and_come_back_from_a_file(inputs, tmp_path):
     vectors = inputs.reshape(-1, DIM)
     given = keras.Input((DIM,))
-    quantizer = IndexBackpropagationQuantizer(32, entropy=CodeEntropy(0.1, 0.1, 0.01))
+    quantizer = IndexBackpropagationQuantizer(32)
     quantized, indices = quantizer(keras.layers.Dense(DIM)(given))
     model = keras.Model(given, [keras.layers.Dense(DIM)(quantized), indices])
     model.compile(keras.optimizers.SGD(0.1), loss=["mse", None])
