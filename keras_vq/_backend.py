@@ -158,3 +158,20 @@ def kept_weights(model: keras.Model) -> Iterator[None]:
             if variable._value is None and value is not None and not value.is_deleted():
                 variable.assign(value)
         raise
+
+
+def writes_saved_models() -> bool:
+    """Whether this backend writes SavedModels of TensorFlow's own operations.
+
+    JAX writes one, whose graph is a single operation that neither LiteRT nor OpenVINO can take.
+    """
+    return BACKEND == "tensorflow"
+
+
+def onnx_converter() -> tuple[str, str]:
+    """The package that writes ONNX from this backend, and the extra of keras_vq that has it."""
+    return {
+        "tensorflow": ("tf2onnx", "onnx"),
+        "jax": ("jax2onnx", "onnx-jax"),
+        "torch": ("onnxscript", "onnx"),
+    }[BACKEND]

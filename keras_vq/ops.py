@@ -1,6 +1,8 @@
 """Pure functions of vector quantization: distances, the nearest code, statistics per code."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 
 from keras import ops
 
@@ -15,6 +17,22 @@ _LANES = 32
 
 # Below every score of a real code, and finite, so that it survives the matrix product.
 _NEVER = -3e38
+
+_IN_ONE_BLOCK = ContextVar("in_one_block", default=False)
+
+
+@contextlib.contextmanager
+def in_one_block() -> Iterator[None]:
+    """Lets functions traced inside take all rows at once: the same answers from a plain graph.
+
+    For models that leave Python: there batches are small, and of a size unknown when they are
+    traced, so that blocks would be a loop of whole blocks for a single image.
+    """
+    token = _IN_ONE_BLOCK.set(True)
+    try:
+        yield
+    finally:
+        _IN_ONE_BLOCK.reset(token)
 
 
 def squared_distances(vectors: Tensor, codes: Tensor) -> Tensor:
@@ -51,11 +69,11 @@ def nearest_code(vectors: Tensor, codes: Tensor) -> Tensor:
     exist at a time.
 
     Args:
-        vectors: Float32 tensor of shape `(n, dim)`, finite.
+        vectors: Float32 tensor of shape `(..., dim)`, finite.
         codes: Float32 tensor of shape `(codebook_size, dim)`, finite.
 
     Returns:
-        Int32 tensor of shape `(n,)`.
+        Int32 tensor of shape `(...)`.
 
     Example:
         >>> import numpy as np
@@ -66,8 +84,11 @@ def nearest_code(vectors: Tensor, codes: Tensor) -> Tensor:
         array([0, 1], dtype=int32)
     """
     vectors, codes = ops.convert_to_tensor(vectors), ops.convert_to_tensor(codes)
+    if _IN_ONE_BLOCK.get():
+        return first_maximum(_scores(vectors, codes))
     scorer = _scorer(codes)
-    vectors = ops.pad(vectors, [[0, 0], [0, 1]], constant_values=1.0)
+    widths = [[0, 0]] * (len(vectors.shape) - 1) + [[0, 1]]
+    vectors = ops.pad(vectors, widths, constant_values=1.0)
     # How many codes there are is unknown when they are the vectors of a batch of any size.
     scores_per_row = scorer.shape[1] or _LANES**2
     return map_rows(lambda rows: _best_code(rows, scorer), vectors, scores_per_row)
@@ -77,12 +98,12 @@ def nearest_codes(vectors: Tensor, codes: Tensor, count: int) -> Tensor:
     """Indices of the `count` codes nearest to each vector, the nearest first.
 
     Args:
-        vectors: Float32 tensor of shape `(n, dim)`, finite.
+        vectors: Float32 tensor of shape `(..., dim)`, finite.
         codes: Float32 tensor of shape `(codebook_size, dim)`, finite.
         count: How many codes, from 1 to codebook_size.
 
     Returns:
-        Int32 tensor of shape `(n, count)`.
+        Int32 tensor of shape `(..., count)`.
 
     Example:
         >>> import numpy as np
@@ -104,24 +125,24 @@ def sample_code(vectors: Tensor, codes: Tensor, uniforms: Tensor, temperature: f
     """Draws a code for each vector, with probability softmax(-|x - e|² / temperature).
 
     Args:
-        vectors: Float32 tensor of shape `(n, dim)`, finite.
+        vectors: Float32 tensor of shape `(..., dim)`, finite.
         codes: Float32 tensor of shape `(codebook_size, dim)`, finite.
-        uniforms: Float32 tensor of shape `(n,)`, uniform in [0, 1): one a draw.
+        uniforms: Float32 tensor of shape `(...)`, uniform in [0, 1): one a draw.
         temperature: Above 0, in units of the squared distance; towards 0 it is `nearest_code`.
 
     Returns:
-        Int32 tensor of shape `(n,)`.
+        Int32 tensor of shape `(...)`.
     """
     vectors, codes = ops.convert_to_tensor(vectors), ops.convert_to_tensor(codes)
 
     def draw(rows: Tensor) -> Tensor:
-        logits = _scores(rows[:, :-1], codes) * (2.0 / temperature)
+        logits = _scores(rows[..., :-1], codes) * (2.0 / temperature)
         cumulative = ops.cumsum(ops.softmax(logits, axis=-1), axis=-1)
-        threshold = rows[:, -1:] * cumulative[:, -1:]
+        threshold = rows[..., -1:] * cumulative[..., -1:]
         below = ops.sum(ops.cast(cumulative <= threshold, "int32"), axis=-1)
         return ops.minimum(below, codes.shape[0] - 1)
 
-    rows = ops.concatenate([vectors, ops.convert_to_tensor(uniforms)[:, None]], axis=1)
+    rows = ops.concatenate([vectors, ops.convert_to_tensor(uniforms)[..., None]], axis=-1)
     return map_rows(draw, rows, codes.shape[0])
 
 
@@ -144,25 +165,31 @@ def map_rows(function: Callable[[Tensor], Tensor], rows: Tensor, scores_per_row:
     """A function of rows, computed in blocks of no more than `SCORES_PER_BLOCK` scores.
 
     Args:
-        function: Takes `(m, width)` and gives a tensor whose first axis is m.
-        rows: Tensor of shape `(n, width)`.
+        function: Takes rows `(..., width)` and gives `(..., *result)`.
+        rows: Tensor of shape `(..., width)`.
         scores_per_row: How many numbers the function holds for one row.
 
     Returns:
         What the function would give for all rows at once.
     """
+    if _IN_ONE_BLOCK.get():
+        return function(rows)
+    shape, width = ops.shape(rows)[:-1], rows.shape[-1]
+    rows = ops.reshape(rows, (-1, width))
     count = ops.shape(rows)[0]
     block = max(1, SCORES_PER_BLOCK // scores_per_row)
     if isinstance(count, int) and count <= block:
-        return function(rows)
-    missing = (block - count % block) % block
-    blocks = ops.reshape(ops.pad(rows, [[0, missing], [0, 0]]), (-1, block, rows.shape[1]))
-    results = ops.map(function, blocks)
-    return ops.reshape(results, (-1, *results.shape[2:]))[:count]
+        results = function(rows)
+    else:
+        missing = (block - count % block) % block
+        blocks = ops.reshape(ops.pad(rows, [[0, missing], [0, 0]]), (-1, block, width))
+        results = ops.map(function, blocks)
+        results = ops.reshape(results, (-1, *results.shape[2:]))[:count]
+    return ops.reshape(results, (*shape, *results.shape[1:]))
 
 
 def _scores(vectors: Tensor, codes: Tensor) -> Tensor:
-    """x·e - |e|²/2, greatest where |x - e|² is least: `(n, dim)`, `(k, dim)` -> `(n, k)`."""
+    """x·e - |e|²/2, greatest where |x - e|² is least: `(..., dim)`, `(k, dim)` -> `(..., k)`."""
     return ops.matmul(vectors, ops.transpose(codes)) - 0.5 * ops.sum(ops.square(codes), axis=-1)
 
 

@@ -112,9 +112,7 @@ class BaseCodebook(keras.layers.Layer):
 
     def call(self, vectors: Tensor) -> Tensor:
         """Index of the nearest code of each vector: int32, of shape `vectors.shape[:-1]`."""
-        flat = ops.reshape(ops.cast(vectors, "float32"), (-1, self.dim))
-        indices = vq_ops.nearest_code(flat, self.codes())
-        return ops.reshape(indices, ops.shape(vectors)[:-1])
+        return vq_ops.nearest_code(ops.cast(vectors, "float32"), self.codes())
 
     def compute_output_spec(self, vectors: Tensor) -> keras.KerasTensor:
         """Shape and dtype of the indices."""

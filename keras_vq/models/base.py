@@ -1,5 +1,7 @@
 """What all models share: one training step over named loss terms, and batched methods."""
 
+import os
+from pathlib import Path
 from typing import Any, Self
 
 import keras
@@ -8,6 +10,7 @@ from keras import ops
 
 from keras_vq import _backend, _validation
 from keras_vq._types import Shape, Tensor
+from keras_vq.export import Signature, TensorSpec, export_model
 from keras_vq.models._batches import first_targets, is_array
 from keras_vq.models._finite_loss import FiniteLoss
 from keras_vq.models._images import check_image_shape, check_images, check_values
@@ -32,6 +35,8 @@ class ReconstructionModel(keras.Model):
     """
 
     loss_names: tuple[str, ...] = ("reconstruction_loss",)
+    # Methods behind the exported `encode` and `decode`.
+    exported_methods = ("encode_batch", "decode_batch")
 
     def __init__(self, encoder: keras.Layer, decoder: keras.Layer, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -393,6 +398,85 @@ class ReconstructionModel(keras.Model):
         function = functions[method]
         with _backend.kept_weights(function):
             return function.predict(inputs, batch_size=batch_size, verbose=verbose)
+
+    # --- leaving Python
+
+    def export(
+        self,
+        path: str | os.PathLike[str],
+        format: str = "tf_saved_model",
+        precision: str = "float32",
+        calibration_images: Any = None,
+        overwrite: bool = False,
+    ) -> Path:
+        """Writes the model for programs that know nothing of Keras.
+
+        Whatever the format, the model offers `encode` (image -> codes, or latents where there is
+        no codebook), `decode` (back to an image) and `serving_default` (image ->
+        reconstruction), for batches of any size. `signatures()` gives the names, types, shapes
+        and ranges of what goes in and out.
+
+        - `"tf_saved_model"`: a folder in TensorFlow Serving's layout; a next version is added to
+          the folder `path`, with warm-up requests.
+        - `"litert"`: one `.tflite` file of built-in operations.
+        - `"onnx"`: a folder with a file for each function.
+        - `"openvino"`: the same, as `.xml` and `.bin`.
+
+        SavedModel and LiteRT are written by TensorFlow: on another backend in a process of its
+        own, which takes some seconds. What was at `path` before is replaced only once the new is
+        complete.
+
+        Args:
+            path: File or folder to write.
+            format: One of the four.
+            precision: `"float32"`; for OpenVINO also `"float16"` (of weights); for LiteRT
+                `"float16"`, `"int8_weights"`, `"int8_dynamic"`, `"int8_convolutions"` (whose
+                activations are int8 too, the search for codes is not) or `"int8_full"`.
+            calibration_images: Training images, of which the first 128 set the ranges of
+                activations for the last two.
+            overwrite: Whether to replace what an export wrote at `path` (a SavedModel is not
+                replaced: it gets another version).
+
+        Returns:
+            What was written: the file, the folder, or the folder of the SavedModel's version.
+
+        Raises:
+            ValueError: If the model is not built, or `path` or an argument is not right.
+            ExportError: If the format has no operation for something in the model.
+            ImportError: If a package is missing; it says which extra has it.
+        """
+        return export_model(
+            self, self.signatures(), path, format, precision, calibration_images, overwrite
+        )
+
+    def signatures(self) -> list[Signature]:
+        """What an exported model offers: functions with the names and types of their tensors."""
+        sizes = [size for size in self.image_shape or () if size is not None]
+        if not self.built or len(sizes) != 3:
+            received = f"images of shape {self.image_shape}" if self.built else "an unbuilt model"
+            raise ValueError(
+                "An exported model needs images of one known shape: give the encoder an Input of "
+                f"that shape, and fit the model or call it on a batch. Received: {received}"
+            )
+        image = TensorSpec("image", "float32", tuple(sizes), (0.0, 1.0))
+        encode, decode = self.exported_methods
+        latents = self._exported_latents(self._made_of(encode, image))
+        made = TensorSpec("image", "float32", self._made_of(decode, latents), (None, None))
+        return [
+            Signature("encode", encode, image, latents),
+            Signature("decode", decode, latents, made),
+            Signature(
+                "serving_default", "reconstruct_batch", image, made._replace(name="reconstruction")
+            ),
+        ]
+
+    def _made_of(self, method: str, given: TensorSpec) -> tuple[int, ...]:
+        """Shape of what a method makes of one image, or of its latents."""
+        zeros = ops.zeros((1, *given.shape), given.dtype)
+        return tuple(getattr(self, method)(zeros).shape[1:])
+
+    def _exported_latents(self, shape: tuple[int, ...]) -> TensorSpec:
+        return TensorSpec("latents", "float32", shape, (None, None))
 
     # --- structure
 

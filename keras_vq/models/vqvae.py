@@ -9,6 +9,7 @@ from keras import ops
 from keras_vq import _validation
 from keras_vq._types import Shape, Tensor
 from keras_vq.codebooks.base import Start
+from keras_vq.export import TensorSpec
 from keras_vq.metrics.code_usage import CodebookUsage, Perplexity
 from keras_vq.models._batches import first_targets
 from keras_vq.models._images import variance
@@ -62,6 +63,7 @@ class VQVAE(ReconstructionModel):
     """
 
     loss_names = ("reconstruction_loss", "quantization_loss")
+    exported_methods = ("encode_to_codes_batch", "decode_codes_batch")
 
     def __init__(
         self,
@@ -204,6 +206,9 @@ class VQVAE(ReconstructionModel):
                 f"Received: {codes.dtype} values, {span}, of shape {codes.shape}"
             )
         return self._in_batches("decode_codes_batch", codes.astype("int32"), batch_size)
+
+    def _exported_latents(self, shape: tuple[int, ...]) -> TensorSpec:
+        return TensorSpec("codes", "int32", shape, (0, max(self.quantizer.codebook_sizes) - 1))
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

@@ -134,16 +134,14 @@ class ConditionedVectorQuantizer(Quantizer):
     def _nearest(self, latents: Tensor, count: int, context: Tensor | None) -> Tensor:
         """Indices of the nearest codes, `(..., dim)` -> `(..., count)`, without gradient."""
         context = ops.zeros_like(latents) if context is None else context
-        rows = ops.reshape(ops.concatenate([latents, context], axis=-1), (-1, 2 * self.dim))
+        rows = ops.stop_gradient(ops.concatenate([latents, context], axis=-1))
         base = ops.stop_gradient(ops.convert_to_tensor(self.embeddings))
 
         def best(rows: Tensor) -> Tensor:
-            vectors, contexts = ops.split(rows[:, None, :], 2, axis=-1)
-            shape = (ops.shape(rows)[0], self.size, self.dim)
-            pairs = ops.broadcast_to(contexts, shape), ops.broadcast_to(base[None], shape)
+            vectors, contexts = ops.split(rows[..., None, :], 2, axis=-1)
+            shape = (*ops.shape(rows)[:-1], self.size, self.dim)
+            pairs = ops.broadcast_to(contexts, shape), ops.broadcast_to(base, shape)
             distances = ops.sum(ops.square(vectors - self._codes(*pairs)), axis=-1)
             return ops.cast(ops.top_k(-distances, count)[1], "int32")
 
-        rows = ops.stop_gradient(rows)
-        indices = ops.stop_gradient(vq_ops.map_rows(best, rows, self.size * 2 * self.dim))
-        return ops.reshape(indices, (*ops.shape(latents)[:-1], count))
+        return ops.stop_gradient(vq_ops.map_rows(best, rows, self.size * 2 * self.dim))

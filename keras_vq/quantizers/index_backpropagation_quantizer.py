@@ -90,8 +90,7 @@ class IndexBackpropagationQuantizer(Quantizer):
         def largest(rows: Tensor) -> Tensor:
             return vq_ops.first_maximum(ops.matmul(rows, codes))
 
-        rows = ops.stop_gradient(ops.reshape(latents, (-1, self.dim)))
-        return ops.reshape(vq_ops.map_rows(largest, rows, self.size), ops.shape(latents)[:-1])
+        return vq_ops.map_rows(largest, ops.stop_gradient(latents), self.size)
 
     def find_codes(
         self, latents: Tensor, training: bool = False, **context: Any

@@ -113,12 +113,10 @@ class RandomProjectionQuantizer(Quantizer):
     def find_indices(self, latents: Tensor, training: bool = False) -> Tensor:
         """For each codebook the index of the code at the smallest angle."""
         del training
-        flat = ops.reshape(latents, (-1, self.codebooks * self.code_dim))
-        parts = ops.split(flat, self.codebooks, axis=-1)
+        parts = ops.split(latents, self.codebooks, axis=-1)
         codes = vq_ops.unit_vectors(self.codes)
         found = [vq_ops.nearest_code(part, codes[number]) for number, part in enumerate(parts)]
-        shape = (*ops.shape(latents)[:-1], *self.index_shape)
-        return ops.reshape(ops.stack(found, axis=-1), shape)
+        return ops.stack(found, axis=-1) if self.index_shape else found[0]
 
     def lookup(self, indices: Tensor) -> Tensor:
         """The codes of indices, one codebook's after another's."""

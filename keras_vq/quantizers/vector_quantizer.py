@@ -125,11 +125,10 @@ class VectorQuantizer(Quantizer):
         codes = self.codes()
         vectors, searched = self._searched(latents, codes)
         if training and self.temperature > 0:
-            uniforms = keras.random.uniform(ops.shape(vectors)[:1], seed=self.seed_generator)
+            uniforms = keras.random.uniform(ops.shape(vectors)[:-1], seed=self.seed_generator)
             indices = vq_ops.sample_code(vectors, searched, uniforms, self.temperature)
         else:
             indices = vq_ops.nearest_code(vectors, searched)
-        indices = ops.reshape(indices, ops.shape(latents)[:-1])
         return ops.take(codes, indices, axis=0), indices
 
     def nearest_codes(self, inputs: Tensor, count: int) -> tuple[Tensor, Tensor]:
@@ -146,7 +145,6 @@ class VectorQuantizer(Quantizer):
         codes = self.codes()
         vectors, searched = self._searched(latents, codes)
         indices = vq_ops.nearest_codes(vectors, searched, count)
-        indices = ops.reshape(indices, (*ops.shape(latents)[:-1], count))
         return ops.take(codes, indices, axis=0), indices
 
     def cross_entropy(
@@ -219,9 +217,8 @@ class VectorQuantizer(Quantizer):
         }
 
     def _searched(self, latents: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
-        """Vectors, as a matrix, and codes, as the search compares them; without gradient."""
-        vectors = ops.stop_gradient(ops.reshape(latents, (-1, self.dim)))
-        codes = ops.stop_gradient(codes)
+        """Vectors and codes as the search compares them, without gradient."""
+        vectors, codes = ops.stop_gradient(latents), ops.stop_gradient(codes)
         if self.metric == "angle":
             return vq_ops.unit_vectors(vectors), vq_ops.unit_vectors(codes)
         return vectors, codes

@@ -1,0 +1,120 @@
+"""The one way in: a model, a path, a format."""
+
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_vq import _backend, _validation
+from keras_vq.export import litert, onnx, openvino, saved_model, tensorflow_process
+from keras_vq.export.errors import require
+from keras_vq.export.signatures import Signature
+from keras_vq.export.staging import is_unfinished, next_version, staged
+
+PRECISIONS: dict[str, tuple[str, ...]] = {
+    "tf_saved_model": ("float32",),
+    "litert": (
+        "float32",
+        "float16",
+        "int8_weights",
+        "int8_dynamic",
+        "int8_convolutions",
+        "int8_full",
+    ),
+    "onnx": ("float32",),
+    "openvino": ("float32", "float16"),
+}
+FORMATS = tuple(PRECISIONS)
+
+# Formats that TensorFlow writes, and the extra of keras_vq that brings what they need.
+_OF_TENSORFLOW = {"tf_saved_model": "saved-model", "litert": "litert"}
+_BY_ACTIVATIONS = ("int8_convolutions", "int8_full")
+_CALIBRATION_IMAGES = 128
+
+
+def export_model(
+    model: keras.Model,
+    signatures: list[Signature],
+    path: str | os.PathLike[str],
+    format: str = "tf_saved_model",
+    precision: str = "float32",
+    calibration_images: Any = None,
+    overwrite: bool = False,
+) -> Path:
+    """Writes a model for programs that know nothing of Keras; see `ReconstructionModel.export`."""
+    _validation.check_choice("format", format, FORMATS)
+    _validation.check_choice("precision", precision, PRECISIONS[format])
+    calibration_images = _calibration_images(precision, calibration_images)
+    if precision == "int8_full":
+        warnings.warn(
+            "precision='int8_full' searches for codes in int8 too, and then finds another code "
+            "for a third of the positions on CIFAR-10: 'int8_convolutions' is as small, and "
+            "searches in float32",
+            stacklevel=3,
+        )
+    target = _target(Path(path), format, overwrite)
+    with staged(target) as beside:
+        if format in _OF_TENSORFLOW and not _backend.writes_saved_models():
+            require(("tensorflow",), _OF_TENSORFLOW[format], f"The format {format}")
+            tensorflow_process.write(model, beside, format, precision, calibration_images)
+        elif format == "tf_saved_model":
+            saved_model.write(model, signatures, beside)
+        elif format == "litert":
+            litert.write(model, signatures, beside, precision, calibration_images)
+        elif format == "onnx":
+            onnx.write(model, signatures, beside)
+        else:
+            openvino.write(model, signatures, beside, halve_weights=precision == "float16")
+    return target
+
+
+def _calibration_images(precision: str, images: Any) -> np.ndarray | None:
+    if precision not in _BY_ACTIVATIONS:
+        return None
+    if images is None:
+        raise ValueError(
+            f"precision={precision!r} is set by the range of activations: pass some "
+            f"{_CALIBRATION_IMAGES} training images as `calibration_images`. Received: none"
+        )
+    return np.asarray(images, "float32")[:_CALIBRATION_IMAGES]
+
+
+def _target(path: Path, format: str, overwrite: bool) -> Path:
+    """Where the artefact goes, once nothing stands in its way."""
+    if format == "litert" and path.suffix != ".tflite":
+        raise ValueError(f"`path` of a LiteRT file must end in .tflite. Received: {path}")
+    if format == "tf_saved_model":
+        # TensorFlow Serving's layout: older versions stay, and a server takes the newest.
+        others = [] if not path.is_dir() else [p.name for p in path.iterdir() if not _is_version(p)]
+        if path.is_file() or others:
+            received = f"{path}, with {others[0]} in it" if others else f"the file {path}"
+            raise ValueError(
+                "`path` must be a new folder, or one that holds numbered versions of a SavedModel "
+                f"and nothing else. Received: {received}"
+            )
+        return next_version(path)
+    if path.exists() and not overwrite:
+        raise ValueError(
+            f"`path` exists already: pass overwrite=True to replace it. Received: {path}"
+        )
+    is_replaceable = path.is_file() if format == "litert" else _is_export(path)
+    if path.exists() and not is_replaceable:
+        raise ValueError(
+            f"`path` is not what an export in the format {format} wrote, and is not replaced: "
+            f"choose another. Received: {path}"
+        )
+    return path
+
+
+def _is_version(path: Path) -> bool:
+    return (path.is_dir() and path.name.isdigit()) or is_unfinished(path)
+
+
+def _is_export(path: Path) -> bool:
+    suffixes = (".onnx", ".xml", ".bin")
+    return path.is_dir() and all(
+        file.is_file() and file.suffix in suffixes for file in path.iterdir()
+    )

@@ -1,0 +1,83 @@
+"""ONNX: a folder of one file for each signature, from whichever backend runs."""
+
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from keras_vq import _backend
+from keras_vq.export.errors import ExportError, require
+from keras_vq.export.signatures import Signature, SignatureModel
+
+
+def write(model: keras.Model, signatures: list[Signature], folder: Path) -> None:
+    """Writes `encode.onnx`, `decode.onnx` and `serving_default.onnx` into a folder.
+
+    Args:
+        model: The model whose methods the signatures name.
+        signatures: What to write.
+        folder: Where to; it is made.
+
+    Raises:
+        ExportError: If the model holds something that ONNX has no operation for.
+        ImportError: If a package is missing.
+    """
+    converter, extra = _backend.onnx_converter()
+    require(("onnx", converter), extra, "ONNX export")
+    folder.mkdir()
+    for signature in signatures:
+        path = folder / f"{signature.name}.onnx"
+        try:
+            SignatureModel(model, signature).export(
+                str(path),
+                format="onnx",
+                input_signature=[signature.input.input_spec()],
+                verbose=False,
+            )
+        except Exception as error:  # each converter has errors of its own
+            raise ExportError(
+                f"{converter} can't write `{signature.name}` of this model as ONNX "
+                f"({type(error).__name__}: {_first_line(error)}). Look for a layer or quantizer "
+                "that it does not know; with the TensorFlow backend format='tf_saved_model' "
+                "takes nearly all"
+            ) from error
+        _name_tensors(path, signature)
+
+
+def _name_tensors(path: Path, signature: Signature) -> None:
+    """Gives input, output and batch the names that the signature promises."""
+    import onnx
+
+    file = onnx.load(str(path))
+    _rename(file.graph, file.graph.input[0].name, signature.input.name)
+    _rename(file.graph, file.graph.output[0].name, signature.output.name)
+    for value, spec in (
+        (file.graph.input[0], signature.input),
+        (file.graph.output[0], signature.output),
+    ):
+        shape = value.type.tensor_type.shape
+        del shape.dim[:]
+        shape.dim.add().dim_param = "batch"
+        for size in spec.shape:
+            shape.dim.add().dim_value = size
+    file.doc_string = "Exported by keras_vq."
+    onnx.checker.check_model(file)
+    onnx.save(file, str(path))
+
+
+def _rename(graph: Any, old: str, new: str) -> None:
+    taken = {name for node in graph.node for name in (*node.input, *node.output)}
+    if new in taken and new != old:
+        _rename(graph, new, f"{new}_inner")
+    for node in graph.node:
+        for names in (node.input, node.output):
+            for place, name in enumerate(names):
+                if name == old:
+                    names[place] = new
+    for value in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        if value.name == old:
+            value.name = new
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or "no message").splitlines()[0]

@@ -1,0 +1,74 @@
+"""Formats that TensorFlow writes, from another backend: the model is carried over in a process."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from keras_vq.export.errors import ExportError
+
+_PROGRAM = """
+import sys
+import numpy as np
+import keras_vq
+model_file, out, format, precision, images_file = sys.argv[1:]
+images = np.load(images_file) if images_file else None
+keras_vq.load_model(model_file, compile=False).export(
+    out, format=format, precision=precision, calibration_images=images
+)
+"""
+
+
+def write(
+    model: keras.Model,
+    path: Path,
+    format: str,
+    precision: str,
+    calibration_images: np.ndarray | None,
+) -> None:
+    """Saves the model, and lets a process on TensorFlow load and export it.
+
+    Args:
+        model: The model.
+        path: File or folder to make.
+        format: One that TensorFlow writes.
+        precision: One of the format's.
+        calibration_images: Images for precisions that need them.
+
+    Raises:
+        ExportError: If the process ends without an export.
+    """
+    with tempfile.TemporaryDirectory() as temporary:
+        model_file, out = Path(temporary, "model.keras"), Path(temporary, "out.tflite")
+        model.save(model_file)
+        images_file = ""
+        if calibration_images is not None:
+            images_file = str(Path(temporary, "images.npy"))
+            np.save(images_file, calibration_images)
+        done = subprocess.run(
+            [sys.executable, "-c", _PROGRAM, model_file, out, format, precision, images_file],
+            env={**os.environ, "KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise ExportError(
+                f"The format {format} is written by TensorFlow, in a process of its own, which "
+                f"{_ending(done)}. If the model holds layers of your own, only this process knows "
+                "them: put them into a package, or export where Keras runs on TensorFlow"
+            )
+        written = out / "1" if format == "tf_saved_model" else out
+        shutil.move(written, path)
+
+
+def _ending(done: subprocess.CompletedProcess[str]) -> str:
+    if done.returncode < 0:
+        return f"was killed by signal {-done.returncode} (out of memory?)"
+    lines = [line for line in done.stderr.splitlines() if line.strip()]
+    return f"failed: {lines[-1].strip()}" if lines else f"ended with code {done.returncode}"
