@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 import tempfile
@@ -58,8 +59,8 @@ def import_keras(debug: bool = False) -> None:
     """Imports Keras on the chosen backend.
 
     Args:
-        debug: Whether the notes about processor and drivers that TensorFlow prints are shown. Its
-            C++ side prints them before its settings of what to print count.
+        debug: Whether TensorFlow's own warnings, and its notes about processor and drivers, are
+            shown. Its C++ side prints the notes before its settings of what to print count.
 
     Raises:
         ImportError: If the backend is damaged.
@@ -69,6 +70,7 @@ def import_keras(debug: bool = False) -> None:
         import keras
 
         return
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     sys.stderr.flush()
     stderr = os.dup(2)
     with tempfile.TemporaryFile() as notes:

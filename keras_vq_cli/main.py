@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from keras_vq_cli import console, reconstruct, train
+from keras_vq_cli import console, export, reconstruct, serve, train, verify
 
 MISTAKE = 2
 INTERRUPTED = 130
@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Arguments without the program's name; those of the process when None.
 
     Returns:
-        The exit code: 0, 2 for a user's mistake, 130 after Ctrl-C.
+        The exit code: 0, 1 for a check that failed, 2 for a user's mistake, 130 after Ctrl-C.
     """
     parser = _parser()
     args = sys.argv[1:] if argv is None else list(argv)
@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
-            run(given, args)
+            return run(given, args) or 0
     except KeyboardInterrupt as interrupt:
         # A command that has something to say about what is kept raises one with a text.
         console.message(str(interrupt) or "Stopped.")
@@ -47,13 +47,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         console.error(str(error) or type(error).__name__)
         return MISTAKE
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="keras-vq",
-        description="Trains autoencoders, VAEs and VQ-VAEs on images, and shows what they make.",
+        description="Trains autoencoders, VAEs and VQ-VAEs on images, shows what they make, and "
+        "exports them for other programs.",
         epilog="Example: keras-vq train (a VQ-VAE on small digits, in under a minute)",
     )
     parser.add_argument(
@@ -65,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
         help="print the version and leave",
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=Parser)
-    for command in (train, reconstruct):
+    for command in (train, reconstruct, export, verify, serve):
         command.add_parser(commands)
     return parser
 

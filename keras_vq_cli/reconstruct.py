@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from keras_vq_cli import console, files
+from keras_vq_cli import console, trained
 from keras_vq_cli.backend import BACKENDS, choose_backend, import_keras
 
 if TYPE_CHECKING:
@@ -76,18 +76,19 @@ def run(given: dict[str, Any], args: list[str]) -> None:
     """
     del args
     folder = Path(given["folder"])
-    config = _read_config(folder)
+    model_of_run = trained.of_run(folder)
     # All that can be found wrong without Keras comes before the seconds that Keras takes.
-    paths = _image_files(given["images"])
+    paths = trained.image_files(given["images"])
     out = _output_file(given.get("out"), given["images"])
-    choose_backend(given.get("backend") or config["backend"])
+    choose_backend(given.get("backend") or model_of_run.backend)
     import_keras(given.get("debug", False))
 
     from keras_vq import load_model, plots
     from keras_vq_cli import figures
 
-    images = _read_images(paths, tuple(config["image_shape"]), given.get("skip_broken", False))
-    model = load_model(folder / "model.keras")
+    image_shape = tuple(model_of_run.config["image_shape"])
+    images = _read_images(paths, image_shape, given.get("skip_broken", False))
+    model = load_model(model_of_run.model_file)
     originals = _stack(images)
     made = model.reconstruct(originals)
     errors = figures.mean_squared_errors(originals, made)
@@ -106,43 +107,6 @@ def run(given: dict[str, Any], args: list[str]) -> None:
     title = f"{folder.resolve().name}: mean PSNR {_mean_psnr(figures, errors):.1f} dB"
     plots.plot_reconstructions(originals[:_PICTURED], made[:_PICTURED], out, title=title)
     console.result(f"Look at: {out}")
-
-
-def _read_config(folder: Path) -> dict[str, Any]:
-    if not (folder / "config.json").is_file():
-        raise ValueError(
-            "RUN must be a folder that keras-vq train wrote; there is no config.json. "
-            f"Received: {folder}"
-        )
-    config = files.read_json(folder / "config.json")
-    if not isinstance(config, dict) or not {"backend", "image_shape"} <= set(config):
-        raise ValueError(f"{folder / 'config.json'} is not the configuration of a run")
-    if not (folder / "model.keras").is_file():
-        raise ValueError(
-            "The run has no model yet: its first epoch is not finished. Go on with it: "
-            f"keras-vq train --resume --out {folder}"
-        )
-    return config
-
-
-def _image_files(named: Sequence[str]) -> list[Path]:
-    missing = [name for name in named if not Path(name).exists()]
-    if missing:
-        raise ValueError(f"There is no such file or folder. Received: {missing[0]}")
-    suffixes = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
-    paths: list[Path] = []
-    for name in named:
-        path = Path(name)
-        if path.is_dir():
-            found = [file for file in sorted(path.rglob("*")) if file.suffix.lower() in suffixes]
-            if not found:
-                raise ValueError(
-                    f"There is no image ({', '.join(suffixes)}) in the folder. Received: {path}"
-                )
-            paths += found
-        else:
-            paths.append(path)
-    return paths
 
 
 def _output_file(asked: str | None, named: Sequence[str]) -> Path:

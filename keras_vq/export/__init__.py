@@ -3,5 +3,16 @@
 from keras_vq.export.errors import ExportError
 from keras_vq.export.formats import FORMATS, PRECISIONS, export_model
 from keras_vq.export.signatures import Signature, TensorSpec
+from keras_vq.export.verify import Report, verify, write_report
 
-__all__ = ["FORMATS", "PRECISIONS", "ExportError", "Signature", "TensorSpec", "export_model"]
+__all__ = [
+    "FORMATS",
+    "PRECISIONS",
+    "ExportError",
+    "Report",
+    "Signature",
+    "TensorSpec",
+    "export_model",
+    "verify",
+    "write_report",
+]

@@ -18,7 +18,7 @@ def require(packages: tuple[str, ...], extra: str, what: str) -> None:
     Raises:
         ImportError: If one is missing.
     """
-    missing = [package for package in packages if _is_missing(package)]
+    missing = [package for package in packages if is_missing(package)]
     if missing:
         raise ImportError(
             f"{what} needs {', '.join(missing)}, which is not installed: "
@@ -26,7 +26,8 @@ def require(packages: tuple[str, ...], extra: str, what: str) -> None:
         )
 
 
-def _is_missing(package: str) -> bool:
+def is_missing(package: str) -> bool:
+    """Whether a package is not installed."""
     try:
         return find_spec(package) is None
     except ModuleNotFoundError:  # of a package that this one lies in

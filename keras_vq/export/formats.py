@@ -1,6 +1,7 @@
 """The one way in: a model, a path, a format."""
 
 import os
+import shutil
 import warnings
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 
 from keras_vq import _backend, _validation
 from keras_vq.export import litert, onnx, openvino, saved_model, tensorflow_process
-from keras_vq.export.errors import require
+from keras_vq.export.errors import ExportError, is_missing, require
 from keras_vq.export.signatures import Signature
 from keras_vq.export.staging import is_unfinished, next_version, staged
 
@@ -57,18 +58,39 @@ def export_model(
         )
     target = _target(Path(path), format, overwrite)
     with staged(target) as beside:
-        if format in _OF_TENSORFLOW and not _backend.writes_saved_models():
+        if _backend.writes_saved_models():
+            _write(model, signatures, beside, format, precision, calibration_images)
+        elif format in _OF_TENSORFLOW:
             require(("tensorflow",), _OF_TENSORFLOW[format], f"The format {format}")
             tensorflow_process.write(model, beside, format, precision, calibration_images)
-        elif format == "tf_saved_model":
-            saved_model.write(model, signatures, beside)
-        elif format == "litert":
-            litert.write(model, signatures, beside, precision, calibration_images)
-        elif format == "onnx":
-            onnx.write(model, signatures, beside)
         else:
-            openvino.write(model, signatures, beside, halve_weights=precision == "float16")
+            try:
+                _write(model, signatures, beside, format, precision, calibration_images)
+            except ExportError:
+                # This backend's converter lacks an operation: TensorFlow's may have it.
+                if is_missing("tensorflow") or is_missing("tf2onnx"):
+                    raise
+                shutil.rmtree(beside, ignore_errors=True)
+                tensorflow_process.write(model, beside, format, precision, None)
     return target
+
+
+def _write(
+    model: keras.Model,
+    signatures: list[Signature],
+    path: Path,
+    format: str,
+    precision: str,
+    calibration_images: np.ndarray | None,
+) -> None:
+    if format == "tf_saved_model":
+        saved_model.write(model, signatures, path)
+    elif format == "litert":
+        litert.write(model, signatures, path, precision, calibration_images)
+    elif format == "onnx":
+        onnx.write(model, signatures, path)
+    else:
+        openvino.write(model, signatures, path, halve_weights=precision == "float16")
 
 
 def _calibration_images(precision: str, images: Any) -> np.ndarray | None:
@@ -114,7 +136,7 @@ def _is_version(path: Path) -> bool:
 
 
 def _is_export(path: Path) -> bool:
-    suffixes = (".onnx", ".xml", ".bin")
+    suffixes = (".onnx", ".xml", ".bin", ".json")
     return path.is_dir() and all(
         file.is_file() and file.suffix in suffixes for file in path.iterdir()
     )

@@ -76,9 +76,11 @@ def _converted(
         try:
             return converter.convert()
         except Exception as error:  # TensorFlow's own class is private
+            lines = (str(error).strip() or type(error).__name__).splitlines()
+            unknown = [line for line in lines if line.startswith("TF Select ops")]
             raise ExportError(
                 "TensorFlow's converter can't write this model with LiteRT's built-in operations: "
-                f"{(str(error).strip() or type(error).__name__).splitlines()[0]}"
+                f"{(unknown or lines)[0]}"
             ) from error
 
 

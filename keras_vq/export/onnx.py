@@ -1,5 +1,6 @@
 """ONNX: a folder of one file for each signature, from whichever backend runs."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +39,7 @@ def write(model: keras.Model, signatures: list[Signature], folder: Path) -> None
             raise ExportError(
                 f"{converter} can't write `{signature.name}` of this model as ONNX "
                 f"({type(error).__name__}: {_first_line(error)}). Look for a layer or quantizer "
-                "that it does not know; with the TensorFlow backend format='tf_saved_model' "
-                "takes nearly all"
+                "that it does not know; format='tf_saved_model' takes nearly all"
             ) from error
         _name_tensors(path, signature)
 
@@ -60,8 +60,15 @@ def _name_tensors(path: Path, signature: Signature) -> None:
         shape.dim.add().dim_param = "batch"
         for size in spec.shape:
             shape.dim.add().dim_value = size
-    file.doc_string = "Exported by keras_vq."
-    onnx.checker.check_model(file)
+    # For programs that check what they are given.
+    onnx.helper.set_model_props(file, {"keras_vq.bounds": json.dumps(list(signature.input.bounds))})
+    try:
+        onnx.checker.check_model(file, full_check=True)
+    except Exception as error:  # of the checker, or of the inference of shapes
+        raise ExportError(
+            f"The converter wrote a file of `{signature.name}` that no program can run: "
+            f"{_first_line(error)}"
+        ) from error
     onnx.save(file, str(path))
 
 

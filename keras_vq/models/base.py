@@ -14,6 +14,7 @@ from keras_vq.export import Signature, TensorSpec, export_model
 from keras_vq.models._batches import first_targets, is_array
 from keras_vq.models._finite_loss import FiniteLoss
 from keras_vq.models._images import check_image_shape, check_images, check_values
+from keras_vq.models.presets import load_preset, save_preset
 
 
 class ReconstructionModel(keras.Model):
@@ -477,6 +478,70 @@ class ReconstructionModel(keras.Model):
 
     def _exported_latents(self, shape: tuple[int, ...]) -> TensorSpec:
         return TensorSpec("latents", "float32", shape, (None, None))
+
+    # --- presets
+
+    @classmethod
+    def from_preset(cls, preset: str | os.PathLike[str]) -> Self:
+        """A trained model that comes with the package, or that `save_to_preset` wrote.
+
+        Any backend may have trained it. `ReconstructionModel.from_preset` takes a preset of
+        whatever class; a class takes those of its own.
+
+        Args:
+            preset: A name, `"vae_mnist"`, `"vqvae_cifar10"` or `"vqvae_mnist"`; or a folder
+                (`"./vae_mnist"`, where it is called like one of them).
+
+        Returns:
+            The model, not compiled: to train it further, `compile` it first.
+
+        Raises:
+            ValueError: If there is no such name or folder, the folder lacks a file, the file is
+                not the one that was saved, or it holds a model of another class.
+
+        Example:
+            >>> import numpy as np, keras_vq
+            >>> model = keras_vq.VQVAE.from_preset("vqvae_mnist")
+            >>> model.encode_to_codes(np.zeros((2, 28, 28, 1), "float32")).shape
+            (2, 7, 7)
+        """
+        return load_preset(cls, preset)
+
+    def save_to_preset(
+        self,
+        folder: str | os.PathLike[str],
+        figures: dict[str, Any] | None = None,
+        description: str | None = None,
+        overwrite: bool = False,
+    ) -> Path:
+        """Writes the model to a folder from which `from_preset` loads it, under any backend.
+
+        The folder holds `model.keras`, without the optimizer, and `preset.json`: class, versions
+        and hash of the file, with what is given here. It is there whole or not at all.
+
+        Args:
+            folder: A new or empty folder.
+            figures: What was measured: numbers or texts, by name.
+            description: What the model is, in words.
+            overwrite: Whether to replace a preset that is there; other files beside it stay.
+
+        Returns:
+            The folder.
+
+        Raises:
+            ValueError: If the model is not built, an argument is not right, or the folder is
+                taken.
+
+        Example:
+            >>> import tempfile, keras_vq
+            >>> model = keras_vq.Autoencoder(*keras_vq.networks.dense((8, 8, 1), latent_dim=4))
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     saved = model.save_to_preset(f"{folder}/mine", figures={"test MSE": 0.05})
+            ...     again = keras_vq.Autoencoder.from_preset(saved)
+            >>> again.image_shape
+            (8, 8, 1)
+        """
+        return save_preset(self, folder, figures, description, overwrite)
 
     # --- structure
 

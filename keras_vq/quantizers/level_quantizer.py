@@ -75,8 +75,10 @@ class LevelQuantizer(Quantizer):
         """The codes of indices."""
         # From a row of values, not by arithmetic, which a compiler may round otherwise.
         quotients = ops.floor_divide(ops.expand_dims(indices, -1), self._basis)
-        places = ops.add(ops.mod(quotients, self._sizes), self._starts)
-        return ops.take(self.values_of_levels(), places, axis=0)
+        # Subtracted, because Keras adds a vector by an operation that LiteRT has for floats only.
+        places = ops.subtract(ops.mod(quotients, self._sizes), -self._starts)
+        # As a column, because converters know no look-up of single numbers by a grid of places.
+        return ops.take(self.values_of_levels()[:, None], places, axis=0)[..., 0]
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

@@ -1,0 +1,200 @@
+"""Whether an exported model still does what the model did that it was made of."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+
+from keras_vq.export import foreign
+from keras_vq.export.errors import ExportError
+
+
+class Report(NamedTuple):
+    """What an artefact made of images, beside what the model made of them.
+
+    Shares are of 1. Figures of codes are None for a model without a codebook.
+    """
+
+    format: str
+    images: int
+    # Greatest difference of a pixel, and of a latent where there are no codes.
+    largest_pixel_difference: float
+    largest_latent_difference: float | None
+    # Codes equal to the model's, and images all of whose codes are.
+    codes_agree: float | None
+    images_agree: float | None
+    # By how much vectors lie further from their codes, in mean squared distance.
+    distortion_rise: float | None
+    # Of reconstructions clipped to [0, 1]; None for a model that makes images of another shape.
+    mean_squared_error: float | None
+    mean_squared_error_of_model: float | None
+    size_bytes: int
+    # Median milliseconds of `encode`, by images in the batch.
+    milliseconds: dict[str, float]
+
+    def as_json(self) -> dict[str, Any]:
+        """The figures by name."""
+        return self._asdict()
+
+
+def format_of(path: Path) -> str:
+    """The format of an artefact, by what lies at its path.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    if path.suffix == ".tflite" and path.is_file():
+        return "litert"
+    names = {file.name for file in path.iterdir()} if path.is_dir() else set()
+    for format, sign in (
+        ("tf_saved_model", "saved_model.pb"),
+        ("onnx", "encode.onnx"),
+        ("openvino", "encode.xml"),
+    ):
+        if sign in names:
+            return format
+    versions = sorted((int(name) for name in names if name.isdigit()), reverse=True)
+    newest = f"; did you mean {path / str(versions[0])}?" if versions else ""
+    raise ValueError(
+        "Expected what an export wrote: a .tflite file, or a folder with saved_model.pb, "
+        f"encode.onnx or encode.xml. Received: {path}{newest}"
+    )
+
+
+def verify(model: keras.Model, path: str | os.PathLike[str], images: Any) -> Report:
+    """Lets a fresh process without Keras run an artefact, and compares it with the model.
+
+    Args:
+        model: The built model that the artefact was made of.
+        path: The artefact: file or folder, for a SavedModel the folder of a version.
+        images: Array of shape `(n, height, width, channels)`, pixels in [0, 1].
+
+    Returns:
+        A `Report`.
+
+    Raises:
+        ValueError: If `path` holds no artefact, or one of another model.
+        ExportError: If the artefact can't be loaded or run.
+
+    Example:
+        >>> import numpy as np, keras_vq
+        >>> from keras_vq.export import verify
+        >>> encoder, decoder = keras_vq.networks.convolutional((8, 8, 1), latent_dim=4)
+        >>> model = keras_vq.VQVAE(encoder, keras_vq.VectorQuantizer(16), decoder)
+        >>> path = model.export("digits.tflite", format="litert")  # doctest: +SKIP
+        >>> verify(model, path, images).codes_agree  # doctest: +SKIP
+        1.0
+    """
+    path = Path(path)
+    format = format_of(path)
+    images = np.asarray(images, "float32")
+    wanted = _answers_of_model(model, images)
+    signatures = {signature.name: signature for signature in model.signatures()}
+    requests = {
+        "encode": images,
+        "decode": wanted["encode"].astype(signatures["decode"].input.dtype),
+        "serving_default": images,
+    }
+    got = _answers_of_artefact(format, path, requests)
+    for name, answer in wanted.items():
+        if got[name].shape != answer.shape:
+            raise ValueError(
+                f"The artefact is of another model: its `{name}` gives shape {got[name].shape}, "
+                f"that of the model {answer.shape}. Received: {path}"
+            )
+    has_codes = signatures["encode"].output.name == "codes"
+    return Report(
+        format=format,
+        images=len(images),
+        largest_pixel_difference=_largest(got["decode"] - wanted["decode"]),
+        largest_latent_difference=None if has_codes else _largest(got["encode"] - wanted["encode"]),
+        **_agreement(model, images, got["encode"], wanted["encode"], has_codes),
+        mean_squared_error=_error(images, got["serving_default"]),
+        mean_squared_error_of_model=_error(images, wanted["serving_default"]),
+        size_bytes=_size(path),
+        milliseconds={
+            str(count): 1000 * float(np.median(got[f"encode/seconds/{count}"]))
+            for count in foreign.TIMED_BATCHES
+        },
+    )
+
+
+def _answers_of_model(model: keras.Model, images: np.ndarray) -> dict[str, np.ndarray]:
+    encode, decode = model.exported_methods
+    latents = model._in_batches(encode, images, 128)
+    return {
+        "encode": latents,
+        "decode": model._in_batches(decode, latents, 128),
+        "serving_default": model.reconstruct(images),
+    }
+
+
+def _answers_of_artefact(
+    format: str, path: Path, requests: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    with tempfile.TemporaryDirectory() as temporary:
+        asked, answered = Path(temporary, "requests.npz"), Path(temporary, "answers.npz")
+        np.savez(asked, **requests)  # type: ignore[arg-type]
+        done = subprocess.run(
+            [sys.executable, "-I", foreign.__file__, format, path.resolve(), asked, answered],
+            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode != 0:
+            lines = [line for line in done.stderr.splitlines() if line.strip()]
+            raise ExportError(
+                f"{path} can't be run as {format}, in a process without Keras: "
+                f"{lines[-1].strip() if lines else f'it ended with code {done.returncode}'}"
+            )
+        with np.load(answered) as file:
+            return dict(file)
+
+
+def _agreement(
+    model: keras.Model, images: np.ndarray, got: np.ndarray, wanted: np.ndarray, has_codes: bool
+) -> dict[str, float | None]:
+    if not has_codes:
+        return dict.fromkeys(("codes_agree", "images_agree", "distortion_rise"))
+    equal = got == wanted
+    latents = model._in_batches("continuous_latents", images, 128)
+    distortions = [
+        np.square(latents - keras.ops.convert_to_numpy(model.quantizer.decode(codes))).mean()
+        for codes in (got, wanted)
+    ]
+    return {
+        "codes_agree": float(equal.mean()),
+        "images_agree": float(equal.reshape(len(equal), -1).all(axis=1).mean()),
+        "distortion_rise": float(distortions[0] / distortions[1] - 1) if distortions[1] else 0.0,
+    }
+
+
+def _largest(differences: np.ndarray) -> float:
+    return float(np.abs(differences).max())
+
+
+def _error(images: np.ndarray, made: np.ndarray) -> float | None:
+    if images.shape != made.shape:
+        return None
+    return float(np.square(images - np.clip(made, 0.0, 1.0)).mean())
+
+
+def _size(path: Path) -> int:
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    return sum(file.stat().st_size for file in files)
+
+
+def write_report(report: Report, path: Path) -> Path:
+    """Writes a report: into a folder as `verify.json`, beside a file as `NAME.verify.json`."""
+    target = path / "verify.json" if path.is_dir() else path.with_name(f"{path.name}.verify.json")
+    beside = target.with_suffix(".part")
+    beside.write_text(json.dumps(report.as_json(), indent=2) + "\n")
+    beside.replace(target)
+    return target

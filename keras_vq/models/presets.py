@@ -1,0 +1,216 @@
+"""Presets: trained models in folders, those that come with the package among them.
+
+A preset is a folder of two files: `model.keras`, without optimizer, and `preset.json`, which says
+what it is: class, versions, hash of the file, and what else is known of how it was made.
+"""
+
+import hashlib
+import json
+import math
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import keras
+import numpy as np
+
+from keras_vq.export.staging import is_unfinished, staged
+from keras_vq.models.loading import load_model
+
+MODEL_FILE = "model.keras"
+RECORD_FILE = "preset.json"
+
+_PACKAGE = Path(__file__).parents[1]
+# Where a wheel has the named presets, and where a checkout has them.
+_ROOTS = (_PACKAGE / "saved_models", _PACKAGE.parent / "saved_models")
+
+Model = TypeVar("Model", bound=keras.Model)
+
+
+def named_presets() -> dict[str, Path]:
+    """Folders of the presets that come with the package, by name."""
+    root = next((root for root in _ROOTS if root.is_dir()), None)
+    return {
+        folder.name: folder
+        for folder in (sorted(root.iterdir()) if root else [])
+        if (folder / RECORD_FILE).is_file() and not is_unfinished(folder)
+    }
+
+
+def load_preset(cls: type[Model], preset: str | os.PathLike[str]) -> Model:
+    """Loads a model that is a `cls`; see `ReconstructionModel.from_preset`."""
+    folder = _folder_of(preset)
+    record = read_record(folder)
+    path = folder / MODEL_FILE
+    found = _sha256(path)
+    if found != record.get("sha256"):
+        raise ValueError(
+            f"{path} is not the file that {RECORD_FILE} beside it describes: it was changed or cut "
+            "short, or the two are of different presets. Copy the whole folder again. Received: "
+            f"a file of {path.stat().st_size} bytes with SHA-256 {found}, expected "
+            f"{record.get('sha256')}"
+        )
+    model = load_model(path, compile=False)
+    if not isinstance(model, cls):
+        received = type(model).__name__
+        raise ValueError(
+            f"The preset {os.fspath(preset)!r} must be of the class {cls.__name__}: load it by "
+            f"{received}.from_preset. Received: the class {received}"
+        )
+    return model
+
+
+def save_preset(
+    model: keras.Model,
+    folder: str | os.PathLike[str],
+    figures: Mapping[str, Any] | None = None,
+    description: str | None = None,
+    overwrite: bool = False,
+    details: Mapping[str, Any] | None = None,
+) -> Path:
+    """Writes a preset; see `ReconstructionModel.save_to_preset`.
+
+    Args:
+        model: A model that has its weights.
+        folder: Where to.
+        figures: What was measured, by name.
+        description: What the model is.
+        overwrite: Whether to replace a preset that is there.
+        details: What else is known: seed, command, data. Anything that JSON can hold.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ValueError: If the model has no weights, an argument is not right, or the folder is taken.
+    """
+    if not model.built:
+        raise ValueError(
+            f"{type(model).__name__} has no weights yet: fit it, or call it on a batch. "
+            "Received: an unbuilt model"
+        )
+    record = {
+        "class": type(model).__name__,
+        "description": description,
+        "figures": _as_figures(figures),
+        **(details or {}),
+        "versions": {"keras": keras.__version__, "keras_vq": _version()},
+    }
+    folder = Path(folder)
+    target = _free_target(folder, overwrite)
+    with staged(target) as beside:
+        if target.is_dir():
+            # What a user laid beside the old preset, a picture or a README, stays.
+            old = shutil.ignore_patterns(MODEL_FILE, RECORD_FILE)
+            shutil.copytree(target, beside, ignore=old)
+        else:
+            beside.mkdir()
+        _write_model(model, beside / MODEL_FILE)
+        record["sha256"] = _sha256(beside / MODEL_FILE)
+        (beside / RECORD_FILE).write_text(
+            json.dumps(record, indent=2, allow_nan=False) + "\n", encoding="utf-8"
+        )
+    return folder
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """What `preset.json` of a preset says.
+
+    Raises:
+        ValueError: If the folder is no whole preset.
+    """
+    missing = [name for name in (MODEL_FILE, RECORD_FILE) if not (folder / name).is_file()]
+    if missing:
+        held = ", ".join(sorted(path.name for path in folder.iterdir())) or "nothing"
+        raise ValueError(
+            f"A preset is a folder with {MODEL_FILE} and {RECORD_FILE}, as `save_to_preset` writes "
+            f"it (a .keras file alone is loaded by keras_vq.load_model). Received: {folder}, "
+            f"without {' and '.join(missing)}; it holds {held}"
+        )
+    text = (folder / RECORD_FILE).read_bytes()
+    try:
+        record = json.loads(text)
+    except ValueError:  # no JSON, or no UTF-8
+        record = None
+    if not isinstance(record, dict):
+        raise ValueError(
+            f"{folder / RECORD_FILE} is damaged: copy the whole folder again. Received: "
+            f"{len(text)} bytes that are no JSON object"
+        )
+    return record
+
+
+def _folder_of(preset: str | os.PathLike[str]) -> Path:
+    named = named_presets()
+    if isinstance(preset, str) and preset in named:
+        return named[preset]
+    if not isinstance(preset, str | os.PathLike):
+        raise ValueError(f"`preset` must be a name or a folder. Received: {preset!r}")
+    folder = Path(preset)
+    if folder.is_dir():
+        return folder
+    kind = "a file" if folder.is_file() else "neither a name nor a folder"
+    raise ValueError(
+        f"`preset` must be one of the names {', '.join(named) or '(none is installed)'}, or a "
+        "folder that `save_to_preset` wrote (a .keras file alone is loaded by "
+        f"keras_vq.load_model). Received: {os.fspath(preset)!r}, which is {kind}"
+    )
+
+
+def _free_target(folder: Path, overwrite: bool) -> Path:
+    """Where the preset goes, once nothing stands in its way."""
+    # A link to a folder is left a link.
+    target = folder.resolve()
+    if target.is_dir() and any(target.iterdir()):
+        if not (target / RECORD_FILE).is_file():
+            raise ValueError(
+                "`folder` must be new or empty, or hold a preset to replace. "
+                f"Received: {folder}, which holds other files"
+            )
+        if not overwrite:
+            raise ValueError(
+                "`folder` holds a preset already: pass overwrite=True to replace it. "
+                f"Received: {folder}"
+            )
+    elif target.exists() and not target.is_dir():
+        raise ValueError(f"`folder` must be a folder. Received: the file {folder}")
+    return target
+
+
+def _write_model(model: keras.Model, path: Path) -> None:
+    """Writes a model without its optimizer, whose state would treble the file."""
+    compiled = path.with_name(f"compiled_{path.name}")
+    model.save(compiled)
+    # Loaded again, it is uncompiled, and known to load.
+    load_model(compiled, compile=False).save(path)
+    compiled.unlink()
+
+
+def _as_figures(figures: Mapping[str, Any] | None) -> dict[str, int | float | str]:
+    if figures is not None and not isinstance(figures, Mapping):
+        raise ValueError(f"`figures` must be a dictionary by name. Received: {figures!r}")
+    plain = {}
+    for name, value in (figures or {}).items():
+        # JSON does not know the numbers of NumPy.
+        number = value.item() if isinstance(value, np.generic) else value
+        is_finite = isinstance(number, int | float) and math.isfinite(number)
+        if not isinstance(name, str) or not (is_finite or isinstance(number, str)):
+            raise ValueError(
+                "`figures` must hold finite numbers or texts, by name. "
+                f"Received: {name!r}: {value!r}"
+            )
+        plain[name] = number
+    return plain
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _version() -> str:
+    # The root package imports this one: an import of it would close a circle.
+    return sys.modules["keras_vq"].__version__

@@ -1,0 +1,152 @@
+"""`keras-vq export`: writes a trained model for programs that know nothing of Keras."""
+
+from __future__ import annotations
+
+import argparse
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from keras_vq_cli import console, trained
+from keras_vq_cli.backend import BACKENDS, choose_backend, import_keras
+
+# Those of keras_vq.export, which can't be imported before the backend is chosen.
+FORMATS = ("tf_saved_model", "litert", "onnx", "openvino")
+PRECISIONS = (
+    "float32",
+    "float16",
+    "int8_weights",
+    "int8_dynamic",
+    "int8_convolutions",
+    "int8_full",
+)
+
+_WRITTEN_BY_TENSORFLOW = ("tf_saved_model", "litert")
+_BY_ACTIVATIONS = ("int8_convolutions", "int8_full")
+_CALIBRATION_IMAGES = 128
+_EPILOG = """\
+formats:
+  tf_saved_model  a folder in the layout of TensorFlow Serving; each export adds a version
+  litert          one .tflite file of built-in operations, for phones and boards
+  onnx            a folder with encode.onnx, decode.onnx and serving_default.onnx
+  openvino        the same three as .xml and .bin
+
+examples:
+  keras-vq export runs/vqvae-digits
+  keras-vq export runs/vqvae-digits --format litert --precision int8_convolutions
+  keras-vq export model.keras --format onnx --out codec
+  keras-vq verify runs/vqvae-digits/exports/onnx
+      checks an export in a process without Keras
+"""
+
+
+def add_parser(commands: Any) -> None:
+    """Adds the command to the command line."""
+    parser = commands.add_parser(
+        "export",
+        help="write a trained model as SavedModel, LiteRT, ONNX or OpenVINO",
+        description="Writes encode, decode and serving_default (image -> reconstruction) of a\n"
+        "trained model, for batches of any size, in a format that other programs run.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        argument_default=argparse.SUPPRESS,
+    )
+    parser.add_argument(
+        "model", metavar="RUN", help="run folder that keras-vq train wrote, or a .keras file"
+    )
+    parser.add_argument("--format", choices=FORMATS, help=f"what to write (default: {FORMATS[0]})")
+    parser.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        help="of weights, and with int8_convolutions and int8_full of activations too; all six for "
+        "litert, the first two for openvino (default: float32)",
+    )
+    parser.add_argument(
+        "--out",
+        metavar="PATH",
+        help="file or folder to write (default: exports/FORMAT in the run folder or beside the "
+        "file; a .tflite file is named by its precision)",
+    )
+    parser.add_argument(
+        "--images",
+        metavar="IMG",
+        nargs="+",
+        help="image files or folders by which int8 activations are scaled (default: the first "
+        f"{_CALIBRATION_IMAGES} images that the run trained on)",
+    )
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace an earlier export (a SavedModel gets another version instead)",
+    )
+    parser.add_argument(
+        "--backend",
+        choices=BACKENDS,
+        help="what Keras runs on (default: tensorflow for the formats that it writes, where it is "
+        "installed; else that of the run)",
+    )
+    parser.add_argument("--debug", action="store_true", help="show the stack trace of an error")
+    parser.set_defaults(run=run)
+
+
+def run(given: dict[str, Any], args: list[str]) -> None:
+    """Runs the command.
+
+    Args:
+        given: The options that were given, by name.
+        args: The arguments as they were typed.
+
+    Raises:
+        ValueError: If the user made a mistake.
+    """
+    del args
+    model = trained.of_run_or_file(given["model"])
+    format = given.get("format", FORMATS[0])
+    precision = given.get("precision", "float32")
+    out = Path(given["out"]) if "out" in given else _default_path(model, format, precision)
+    writes = format in _WRITTEN_BY_TENSORFLOW and find_spec("tensorflow") is not None
+    choose_backend(given.get("backend") or ("tensorflow" if writes else model.backend))
+    import_keras(given.get("debug", False))
+
+    from keras_vq import load_model
+
+    images = None
+    if precision in _BY_ACTIVATIONS:
+        images = trained.images_for(
+            model, given.get("images"), test=False, count=_CALIBRATION_IMAGES
+        )
+    console.message(f"Exporting {model.model_file} as {format}, {precision} ...")
+    loaded = load_model(model.model_file, compile=False)
+    written = loaded.export(
+        out,
+        format=format,
+        precision=precision,
+        calibration_images=images,
+        overwrite=given.get("overwrite", False),
+    )
+    console.result(_table(loaded))
+    console.result(f"Written: {written}")
+
+
+def _default_path(model: trained.Trained, format: str, precision: str) -> Path:
+    folder = model.model_file.parent / "exports"
+    if format == "litert":
+        return folder / f"{model.name}-{precision}.tflite"
+    return folder / (format if precision == "float32" else f"{format}-{precision}")
+
+
+def _table(model: Any) -> Any:
+    from rich.table import Table
+
+    table = Table("function", "takes", "gives")
+    for signature in model.signatures():
+        table.add_row(
+            signature.name, *(_words(spec) for spec in (signature.input, signature.output))
+        )
+    return table
+
+
+def _words(spec: Any) -> str:
+    low, high = spec.bounds
+    span = "" if low is None else f", {low:g} to {high:g}"
+    return f"{spec.name}: {spec.dtype} ({', '.join(map(str, ('n', *spec.shape)))}){span}"

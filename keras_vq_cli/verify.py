@@ -1,0 +1,182 @@
+"""`keras-vq verify`: runs an export without Keras, and compares it with the trained model."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from keras_vq_cli import arguments, console, trained
+from keras_vq_cli.backend import BACKENDS, choose_backend, import_keras
+
+FAILED = 1
+_EPILOG = """\
+A float32 export must give all codes, and pixels within 1e-5. For others say what is enough:
+  keras-vq verify runs/vqvae/exports/vqvae-int8_weights.tflite --least-agreement 97.5
+
+The exit code is 0 if it is enough, 1 if not, 2 if it could not be tried. The figures are also
+written into the folder of the export as verify.json, or beside a .tflite file.
+"""
+
+
+def add_parser(commands: Any) -> None:
+    """Adds the command to the command line."""
+    parser = commands.add_parser(
+        "verify",
+        help="check an export in a process without Keras",
+        description="Lets a fresh process, in which Keras can't be imported, run an export on\n"
+        "images, and compares its codes and pixels with those of the trained model.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        argument_default=argparse.SUPPRESS,
+    )
+    parser.add_argument(
+        "path",
+        metavar="PATH",
+        help="what keras-vq export wrote: a .tflite file or a folder (of a SavedModel the newest "
+        "version, or the folder of one)",
+    )
+    parser.add_argument(
+        "--model",
+        metavar="RUN",
+        help="the trained model: run folder or .keras file (default: the run in which PATH lies)",
+    )
+    parser.add_argument(
+        "--images",
+        metavar="IMG",
+        nargs="+",
+        help="image files or folders (default: test images of the run's data set)",
+    )
+    parser.add_argument(
+        "--count",
+        type=arguments.positive_integer,
+        metavar="N",
+        help="at most so many images (default: 512)",
+    )
+    parser.add_argument(
+        "--least-agreement",
+        type=_percentage,
+        metavar="PERCENT",
+        help="codes that must agree (default: 100)",
+    )
+    parser.add_argument(
+        "--tolerance",
+        type=arguments.not_negative_number,
+        metavar="X",
+        help="greatest difference of a pixel decoded from the same codes or latents (default: "
+        "1e-5; 1 with --least-agreement)",
+    )
+    parser.add_argument(
+        "--backend",
+        choices=BACKENDS,
+        help="what the trained model runs on (default: the backend of the run)",
+    )
+    parser.add_argument("--debug", action="store_true", help="show the stack trace of an error")
+    parser.set_defaults(run=run)
+
+
+def run(given: dict[str, Any], args: list[str]) -> int:
+    """Runs the command.
+
+    Args:
+        given: The options that were given, by name.
+        args: The arguments as they were typed.
+
+    Returns:
+        0, or 1 if the export differs by more than is allowed.
+
+    Raises:
+        ValueError: If the user made a mistake.
+    """
+    del args
+    path = _newest_version(Path(given["path"]))
+    model = _model(given.get("model"), path)
+    choose_backend(given.get("backend") or model.backend)
+    import_keras(given.get("debug", False))
+
+    from keras_vq import export, load_model
+
+    images = trained.images_for(
+        model, given.get("images"), test=True, count=given.get("count", 512)
+    )
+    console.message(f"Running {path} on {len(images)} images ...")
+    report = export.verify(load_model(model.model_file, compile=False), path, images)
+    written = export.write_report(report, path)
+    console.result(_table(report))
+    faults = _faults(report, given)
+    for fault in faults:
+        console.error(fault)
+    console.result(f"Figures: {written}")
+    return FAILED if faults else 0
+
+
+def _percentage(text: str) -> float:
+    number = arguments.not_negative_number(text)
+    if number > 100:
+        raise argparse.ArgumentTypeError(f"expected a percentage up to 100, received {text!r}")
+    return number
+
+
+def _newest_version(path: Path) -> Path:
+    """The folder of the newest version, of a folder of versions of a SavedModel."""
+    if not path.exists():
+        raise ValueError(f"There is no such file or folder. Received: {path}")
+    versions = [p for p in path.iterdir() if p.name.isdigit()] if path.is_dir() else []
+    return max(versions, key=lambda version: int(version.name)) if versions else path
+
+
+def _model(named: str | None, path: Path) -> trained.Trained:
+    if named is not None:
+        return trained.of_run_or_file(named)
+    for folder in path.resolve().parents:
+        if (folder / "config.json").is_file() and (folder / "model.keras").is_file():
+            return trained.of_run(folder)
+    raise ValueError(f"Say by --model RUN which model this was exported from. Received: {path}")
+
+
+def _faults(report: Any, given: dict[str, Any]) -> list[str]:
+    faults = []
+    least = given.get("least_agreement", 100.0)
+    if report.codes_agree is not None and 100 * report.codes_agree < least:
+        faults.append(
+            f"{100 * report.codes_agree:.3f} % of the codes agree, expected at least {least:g} %"
+        )
+    tolerance = given.get("tolerance", 1.0 if "least_agreement" in given else 1e-5)
+    for what in ("pixel", "latent"):
+        largest = getattr(report, f"largest_{what}_difference")
+        if largest is not None and not largest <= tolerance:
+            faults.append(f"A {what} differs by {largest:.2g}, expected at most {tolerance:g}")
+    return faults
+
+
+def _table(report: Any) -> Any:
+    from rich.table import Table
+
+    table = Table("", "")
+    for name, text in (
+        ("format", report.format),
+        ("images", str(report.images)),
+        ("codes that agree", _percent(report.codes_agree)),
+        ("images all of whose codes agree", _percent(report.images_agree)),
+        ("rise of the distortion", _percent(report.distortion_rise)),
+        ("largest difference of a latent", _number(report.largest_latent_difference)),
+        ("largest difference of a pixel", _number(report.largest_pixel_difference)),
+        ("MSE of reconstructions", _number(report.mean_squared_error)),
+        ("MSE of the model's", _number(report.mean_squared_error_of_model)),
+        ("size, kB", f"{report.size_bytes / 1000:.1f}"),
+        *(
+            (f"encode {count} image{'s' if count != '1' else ''}, ms", f"{milliseconds:.2f}")
+            for count, milliseconds in report.milliseconds.items()
+        ),
+    ):
+        if text is not None:
+            table.add_row(name, text)
+    return table
+
+
+def _percent(share: float | None) -> str | None:
+    return None if share is None else f"{100 * share:.3f} %"
+
+
+def _number(value: float | None) -> str | None:
+    return None if value is None else f"{value:.4g}"

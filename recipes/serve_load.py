@@ -1,0 +1,194 @@
+"""`keras-vq serve` under load: a VQ-VAE of MNIST behind HTTP on this machine.
+
+Trains for one epoch on 12,800 images (or takes a model from a file), exports it as ONNX, starts the
+server in a process of its own, and asks it for codes: of 512 test images, to compare them with the
+model's; one request after the other, for the time that an answer takes; and by 8 clients at once,
+one image a request, each of whose answers is compared. Clients run in this process, on the same
+cores as the server, and send requests that are JSON already.
+
+Run: python -m recipes.serve_load [--model FILE.keras] [--seconds 30]
+"""
+
+import argparse
+import http.client
+import json
+import random
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import keras
+import numpy as np
+
+import keras_vq
+from recipes._results import Stopwatch, save
+
+SEED = 0
+TRAINING_IMAGES = 12_800
+IMAGES = 512
+CLIENTS = 8
+# Requests whose time is taken, by images in each.
+REQUESTS = {1: 500, 32: 200}
+NAME = "mnist"
+
+
+class Server:
+    """The server's process, and where it listens."""
+
+    def __init__(self, folder: Path) -> None:
+        stopwatch = Stopwatch()
+        command = [sys.executable, "-m", "keras_vq_cli", "serve", str(folder)]
+        self.process = subprocess.Popen(
+            [*command, "--name", NAME, "--port", "0"], stderr=subprocess.PIPE, text=True
+        )
+        lines = []
+        for line in self.process.stderr:
+            lines.append(line)
+            if "http://" in line:
+                break
+        else:
+            raise RuntimeError("".join(lines))
+        self.address = lines[-1].partition("http://")[2].split()[0]
+        connection = self.connection()
+        connection.request("GET", "/v2/health/ready")
+        assert connection.getresponse().status == 200
+        self.seconds_to_start = stopwatch.seconds()
+
+    def connection(self) -> http.client.HTTPConnection:
+        return http.client.HTTPConnection(self.address, timeout=60)
+
+    def mebibytes(self) -> float:
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(status.partition("VmRSS:")[2].split()[0]) / 1024
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[Server]:
+    server = Server(folder)
+    try:
+        yield server
+    finally:
+        server.process.terminate()
+        assert server.process.wait(30) == 0
+        server.process.stderr.close()
+
+
+def trained_model() -> keras.Model:
+    train = keras_vq.data.load("mnist", f"train[:{TRAINING_IMAGES}]").images
+    encoder, decoder = keras_vq.networks.convolutional((28, 28, 1), filters=(32, 64), latent_dim=16)
+    codebook = keras_vq.EMACodebook(128, decay=0.95, restart=keras_vq.DeadCodeRestart())
+    model = keras_vq.VQVAE(encoder, keras_vq.VectorQuantizer(codebook), decoder)
+    model.compile(keras.optimizers.Adam(1e-3))
+    model.fit(train, batch_size=128, epochs=1)
+    return model
+
+
+def request_for(images: np.ndarray) -> str:
+    tensor = {
+        "name": "image",
+        "datatype": "FP32",
+        "shape": list(images.shape),
+        "data": images.ravel().tolist(),
+    }
+    return json.dumps({"parameters": {"signature": "encode"}, "inputs": [tensor]})
+
+
+def ask(connection: http.client.HTTPConnection, body: str) -> np.ndarray:
+    """The codes of an answer."""
+    headers = {"Content-Type": "application/json"}
+    connection.request("POST", f"/v2/models/{NAME}/infer", body, headers)
+    answer = connection.getresponse()
+    content = answer.read()
+    if answer.status != 200:
+        raise RuntimeError(content.decode())
+    (output,) = json.loads(content)["outputs"]
+    return np.reshape(output["data"], output["shape"])
+
+
+def milliseconds(server: Server, images: np.ndarray, batch: int, count: int) -> list[float]:
+    """How long each of many requests took, one after the other."""
+    bodies = [request_for(images[i : i + batch]) for i in range(0, len(images), batch)]
+    connection = server.connection()
+    taken = []
+    for i in range(-5, count):  # the first are a warm-up
+        started = time.perf_counter()
+        ask(connection, bodies[i % len(bodies)])
+        if i >= 0:
+            taken.append(1000 * (time.perf_counter() - started))
+    return taken
+
+
+def load(server: Server, images: np.ndarray, codes: np.ndarray, seconds: float) -> dict[str, list]:
+    """What clients at once see: milliseconds of right answers, and what was wrong."""
+    bodies = [request_for(image[None]) for image in images]
+    seen: dict[str, list] = {"milliseconds": [], "wrong": [], "errors": []}
+    end = time.perf_counter() + seconds
+
+    def client(seed: int) -> None:
+        draw = random.Random(seed)
+        connection = server.connection()
+        while (started := time.perf_counter()) < end:
+            place = draw.randrange(len(bodies))
+            try:
+                is_right = np.array_equal(ask(connection, bodies[place])[0], codes[place])
+            except (OSError, http.client.HTTPException, RuntimeError) as error:
+                seen["errors"].append(error)
+                connection.close()  # and opened again by the next request
+                continue
+            key = "milliseconds" if is_right else "wrong"
+            seen[key].append(1000 * (time.perf_counter() - started))
+
+    clients = [threading.Thread(target=client, args=(seed,)) for seed in range(CLIENTS)]
+    for thread in clients:
+        thread.start()
+    for thread in clients:
+        thread.join()
+    return seen
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", metavar="FILE", help="a .keras file of a VQ-VAE of 28 x 28 x 1")
+    parser.add_argument("--seconds", type=float, default=30, help="how long 8 clients ask")
+    arguments = parser.parse_args()
+    stopwatch = Stopwatch()
+
+    keras.utils.set_random_seed(SEED)
+    model = keras_vq.load_model(arguments.model) if arguments.model else trained_model()
+    images = keras_vq.data.load("mnist", f"test[:{IMAGES}]").images
+    codes = model.encode_to_codes(images)
+    with tempfile.TemporaryDirectory() as folder:
+        export = model.export(Path(folder, "onnx"), format="onnx")
+        with serving(export) as server:
+            figures: dict[str, object] = {"seconds until ready": server.seconds_to_start}
+            figures["server's memory when ready, MiB"] = round(server.mebibytes())
+            print(f"Asking for the codes of {len(images)} images ...", flush=True)
+            answer = ask(server.connection(), request_for(images))
+            figures["codes that agree with the model's"] = float(np.mean(answer == codes))
+            figures["images whose codes all agree"] = int((answer == codes).all((1, 2)).sum())
+            for batch, count in REQUESTS.items():
+                taken = milliseconds(server, images, batch, count)
+                figures |= percentiles(f"encode, batch {batch}", taken)
+            print(f"{CLIENTS} clients for {arguments.seconds:g} seconds ...", flush=True)
+            seen = load(server, images, codes, arguments.seconds)
+            count = len(seen["milliseconds"])
+            figures[f"{CLIENTS} clients: right answers"] = count
+            figures[f"{CLIENTS} clients: wrong answers"] = len(seen["wrong"])
+            figures[f"{CLIENTS} clients: errors"] = len(seen["errors"])
+            figures[f"{CLIENTS} clients: answers a second"] = round(count / arguments.seconds)
+            figures |= percentiles(f"{CLIENTS} clients, batch 1", seen["milliseconds"])
+            figures["server's memory at the end, MiB"] = round(server.mebibytes())
+    save("serve_load", figures, SEED, stopwatch)
+
+
+def percentiles(what: str, taken: list[float]) -> dict[str, float]:
+    return {f"{what}: p{p}, ms": round(float(np.percentile(taken, p)), 2) for p in (50, 99)}
+
+
+if __name__ == "__main__":
+    main()
