@@ -9,6 +9,7 @@ _OPTION_OF_ARGUMENT = {
     "image_size=(h, w)": "--image-size H W",
     "skip_broken=True": "--skip-broken",
     "Pass cache_dir= or set": "Set",
+    "pass overwrite=True to replace it": "--overwrite replaces it",
     "pass that folder as data_dir= or": "pass that folder by --data-dir or",
     "`adapt` needs": "The k-means start of the codes (see --start, --codebook-size) needs",
 }

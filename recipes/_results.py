@@ -66,11 +66,11 @@ def save(name: str, figures: dict[str, object], seed: int | None, stopwatch: Sto
     if columns:
         table = Table("", *columns, title=record["command"])
         for name, row in figures.items():
-            table.add_row(name, *(f"{row[column]:.4g}" for column in columns))
+            table.add_row(name, *(shown(row[column]) for column in columns))
     else:
         table = Table("figure", "value", title=record["command"])
         for key, value in figures.items():
-            table.add_row(key, f"{value:.6g}" if isinstance(value, float) else str(value))
+            table.add_row(key, shown(value, digits=6))
     Console().print(table)
     Console().print(f"{record['seconds']:.0f} s, seed {seed}, written to {path}")
 
@@ -79,6 +79,13 @@ def columns_of(figures: dict[str, object]) -> list[str]:
     """The columns of figures that are rows of a table; none if they are single figures."""
     first = next(iter(figures.values()))
     return list(first) if isinstance(first, dict) else []
+
+
+def shown(value: object, digits: int = 4) -> str:
+    """A figure to so many digits; nothing where there is none."""
+    if value is None:
+        return ""
+    return f"{value:.{digits}g}" if isinstance(value, float) else str(value)
 
 
 def _module() -> str:

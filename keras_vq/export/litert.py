@@ -2,6 +2,7 @@
 
 import logging
 import tempfile
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -114,11 +115,16 @@ def _quantized(content: bytes, precision: str, requests: Requests) -> bytes:
             tool.add_dynamic_config(".*", operation, _BITS)
         else:
             tool.add_static_config(".*", operation, _BITS, _BITS)
-    # It warns of weights that several signatures share, and so get the same values twice.
+    # It warns of the memory that calibration takes, and of weights that signatures share, which
+    # so get the same values twice.
     logging.disable(logging.WARNING)
     try:
-        ranges = tool.calibrate(requests) if tool.need_calibration else None
-        quantized = tool.quantize(ranges, enable_progress_bar=False, enable_progress_report=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            ranges = tool.calibrate(requests) if tool.need_calibration else None
+            quantized = tool.quantize(
+                ranges, enable_progress_bar=False, enable_progress_report=False
+            )
     finally:
         logging.disable(logging.NOTSET)
     return bytes(quantized.quantized_model)

@@ -1,0 +1,284 @@
+"""Every export of the models in saved_models, run by programs that know nothing of Keras.
+
+On each backend the three presets are exported to each format, and run on 512 test images by the
+format's own engine in a process without Keras; SavedModels also by `saved_model_cli` and Keras's
+`TFSMLayer`, ONNX files also by onnxruntime-web in Node, and by `keras-vq serve`. Lower precisions
+are those of the file that TensorFlow wrote. Latencies are medians of 20 calls.
+
+Run: python -m recipes.exports [--only vqvae_mnist] [--count 512]
+"""
+
+import argparse
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+import keras_vq
+from keras_vq import export
+from recipes._results import Stopwatch, results_folder, save
+
+BACKENDS = ("tensorflow", "jax", "torch")
+PRESETS = {"vqvae_mnist": "mnist", "vae_mnist": "mnist", "vqvae_cifar10": "cifar10"}
+ENGINES = {
+    "tf_saved_model": "tf.saved_model.load",
+    "litert": "ai-edge-litert, no TensorFlow",
+    "onnx": "onnxruntime",
+    "openvino": "OpenVINO, float32",
+}
+EXAMPLE = Path(__file__).parents[1] / "docs" / "examples" / "encode.mjs"
+SEED = 0
+
+
+def images_of(preset: str, split: str, count: int) -> np.ndarray:
+    """The first images of the data set that a preset was trained on."""
+    return keras_vq.data.load(PRESETS[preset], split).take(count).images
+
+
+def rows_of(preset: str, count: int, node_modules: Path | None) -> dict[str, dict[str, Any]]:
+    """Exports a preset on this backend; a row for each file and each program that ran it."""
+    model = keras_vq.models.ReconstructionModel.from_preset(preset)
+    images, calibration = images_of(preset, "test", count), images_of(preset, "train", 128)
+    backend = keras.backend.backend()
+    rows = {}
+    with tempfile.TemporaryDirectory() as temporary:
+        for format, precisions in export.PRECISIONS.items():
+            for precision in precisions if backend == "tensorflow" else precisions[:1]:
+                name = f"{preset}, {format}, {precision}, from {backend}"
+                path = Path(temporary, f"{format}-{precision}")
+                path = path.with_suffix(".tflite") if format == "litert" else path
+                began = time.perf_counter()
+                written = model.export(path, format, precision, calibration)
+                seconds = time.perf_counter() - began
+                report = export.verify(model, written, images)
+                row = rows[f"{name}: {ENGINES[format]}"] = as_row(report, seconds)
+                print(name, row)
+                if precision == "float32":
+                    for program, run in others(format, node_modules).items():
+                        answer = run(written, images)
+                        rows[f"{name}: {program}"] = agreement(model, images, answer, row)
+    return rows
+
+
+def as_row(report: export.Report, seconds: float) -> dict[str, Any]:
+    """The figures of a report that stand in the table."""
+    rise = None
+    if report.mean_squared_error is not None and report.mean_squared_error_of_model:
+        rise = 100 * (report.mean_squared_error / report.mean_squared_error_of_model - 1)
+    return {
+        "codes agree, %": percent(report.codes_agree),
+        "images agree, %": percent(report.images_agree),
+        "distortion rise, %": percent(report.distortion_rise),
+        "MSE rise, %": rise,
+        "largest pixel difference": report.largest_pixel_difference,
+        "largest latent difference": report.largest_latent_difference,
+        "size, kB": report.size_bytes / 1000,
+        "encode 1, ms": report.milliseconds["1"],
+        "encode 64, ms": report.milliseconds["64"],
+        "export, s": seconds,
+    }
+
+
+def agreement(
+    model: keras.Model, images: np.ndarray, answer: np.ndarray, row: dict[str, Any]
+) -> dict[str, Any]:
+    """The row of a program that only encoded."""
+    signature = model.signatures()[0]
+    wanted = model._in_batches(signature.method, images, 128)
+    blank = dict.fromkeys(row)
+    if signature.output.name == "codes":
+        equal = answer.reshape(wanted.shape) == wanted
+        return {
+            **blank,
+            "codes agree, %": 100 * float(equal.mean()),
+            "images agree, %": 100 * float(equal.reshape(len(equal), -1).all(axis=1).mean()),
+        }
+    largest = float(np.abs(answer.reshape(wanted.shape) - wanted).max())
+    return {**blank, "largest latent difference": largest}
+
+
+def percent(share: float | None) -> float | None:
+    return None if share is None else 100 * share
+
+
+Program = Callable[[Path, np.ndarray], np.ndarray]
+
+
+def others(format: str, node_modules: Path | None) -> dict[str, Program]:
+    """Further programs that run a format."""
+    if format == "tf_saved_model":
+        return {"saved_model_cli run": by_saved_model_cli, "Keras's TFSMLayer": by_layer}
+    if format == "onnx":
+        programs = {"keras-vq serve, over HTTP": by_server}
+        if node_modules is not None:
+            programs["onnxruntime-web, in Node"] = lambda path, images: by_node(
+                path, images, node_modules
+            )
+        return programs
+    return {}
+
+
+def by_saved_model_cli(path: Path, images: np.ndarray) -> np.ndarray:
+    """What TensorFlow's own command makes of a SavedModel."""
+    with tempfile.TemporaryDirectory() as temporary:
+        np.save(Path(temporary, "images.npy"), images)
+        program = "from tensorflow.python.tools.saved_model_cli import main; main()"
+        subprocess.run(
+            [
+                *(sys.executable, "-c", program, "run", "--dir", path, "--tag_set", "serve"),
+                *("--signature_def", "encode", "--outdir", temporary),
+                *("--inputs", f"image={temporary}/images.npy"),
+            ],
+            check=True,
+            capture_output=True,
+        )
+        (answer,) = (file for file in Path(temporary).iterdir() if file.name != "images.npy")
+        return np.load(answer)
+
+
+def by_layer(path: Path, images: np.ndarray) -> np.ndarray:
+    """What a SavedModel gives as a layer of a Keras model on TensorFlow."""
+    program = (
+        "import sys, keras, numpy as np\n"
+        "layer = keras.layers.TFSMLayer(sys.argv[1], call_endpoint='encode')\n"
+        "(answer,) = layer(np.load(sys.argv[2])).values()\n"
+        "np.save(sys.argv[3], answer)\n"
+    )
+    with tempfile.TemporaryDirectory() as temporary:
+        given, made = Path(temporary, "images.npy"), Path(temporary, "answer.npy")
+        np.save(given, images)
+        subprocess.run(
+            [sys.executable, "-c", program, path, given, made],
+            env={**os.environ, "KERAS_BACKEND": "tensorflow"},
+            check=True,
+            capture_output=True,
+        )
+        return np.load(made)
+
+
+def by_node(path: Path, images: np.ndarray, node_modules: Path) -> np.ndarray:
+    """What the example in JavaScript gives."""
+    with tempfile.TemporaryDirectory(dir=node_modules.parent) as temporary:
+        script = shutil.copy(EXAMPLE, temporary)
+        given, made = Path(temporary, "images.f32"), Path(temporary, "codes")
+        images.tofile(given)
+        shape = [str(size) for size in images.shape[1:]]
+        done = subprocess.run(
+            ["node", script, path / "encode.onnx", given, *shape, made],
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        dtype = "int32" if " codes " in done.stdout else "float32"
+        return np.fromfile(made, dtype)
+
+
+def by_server(path: Path, images: np.ndarray) -> np.ndarray:
+    """What the server answers, 32 images a request."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "keras_vq_cli", "serve", path, "--port", str(port)]
+    server = subprocess.Popen([*command, "--name", "model"], stderr=subprocess.PIPE)
+    base = f"http://127.0.0.1:{port}/v2"
+    try:
+        wait_for(f"{base}/models/model/ready", server)
+        return np.concatenate([asked(base, images[i : i + 32]) for i in range(0, len(images), 32)])
+    finally:
+        server.terminate()
+        server.communicate()
+
+
+def wait_for(url: str, server: subprocess.Popen[bytes]) -> None:
+    for _ in range(600):
+        try:
+            urllib.request.urlopen(url)
+            return
+        except urllib.error.URLError:
+            if server.poll() is not None:
+                raise RuntimeError(f"the server ended: {server.stderr.read().decode()}") from None
+            time.sleep(0.1)
+    raise RuntimeError("the server did not get ready in a minute")
+
+
+def asked(base: str, images: np.ndarray) -> np.ndarray:
+    body = {
+        "parameters": {"signature": "encode"},
+        "inputs": [
+            {
+                "name": "image",
+                "datatype": "FP32",
+                "shape": list(images.shape),
+                "data": images.ravel().tolist(),
+            }
+        ],
+    }
+    request = urllib.request.Request(
+        f"{base}/models/model/infer",
+        json.dumps(body).encode(),
+        {"Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request) as answer:
+        (output,) = json.load(answer)["outputs"]
+    return np.array(output["data"]).reshape(output["shape"])
+
+
+def install_web_runtime(folder: Path) -> Path | None:
+    """onnxruntime-web from npm; None where there is no npm."""
+    if shutil.which("npm") is None or shutil.which("node") is None:
+        print("No npm and node here: onnxruntime-web is left out.")
+        return None
+    subprocess.run(
+        ["npm", "install", "--ignore-scripts", "--silent", "--prefix", folder, "onnxruntime-web"],
+        check=True,
+    )
+    return folder / "node_modules"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", choices=list(PRESETS), help="one model only")
+    parser.add_argument("--backends", nargs="+", choices=BACKENDS, default=list(BACKENDS))
+    parser.add_argument("--count", type=int, default=512, help="test images")
+    parser.add_argument("--rows-of", choices=list(PRESETS), help=argparse.SUPPRESS)
+    parser.add_argument("--to", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--node-modules", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.rows_of:
+        rows = rows_of(arguments.rows_of, arguments.count, arguments.node_modules)
+        arguments.to.write_text(json.dumps(rows))
+        return
+
+    stopwatch = Stopwatch()
+    rows = {}
+    with tempfile.TemporaryDirectory() as temporary:
+        node_modules = install_web_runtime(Path(temporary))
+        extra = [] if node_modules is None else ["--node-modules", str(node_modules)]
+        for preset in [arguments.only] if arguments.only else PRESETS:
+            for backend in arguments.backends:
+                made = Path(temporary, "rows.json")
+                command = [sys.executable, "-m", "recipes.exports", "--rows-of", preset]
+                subprocess.run(
+                    [*command, "--to", made, "--count", str(arguments.count), *extra],
+                    env={**os.environ, "KERAS_BACKEND": backend},
+                    check=True,
+                )
+                rows.update(json.loads(made.read_text()))
+    save("exports", rows, SEED, stopwatch)
+    print(f"Written to {results_folder()}")
+
+
+if __name__ == "__main__":
+    main()

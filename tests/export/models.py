@@ -1,0 +1,54 @@
+"""Small models of each kind, trained for a moment so that codes differ."""
+
+import keras
+import numpy as np
+
+import keras_vq
+
+IMAGE_SHAPE = (12, 12, 1)
+
+
+def images(count: int = 40) -> np.ndarray:
+    """Smooth blobs, so that neighbouring images have different codes."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[0:12, 0:12]
+    centres, widths = rng.uniform(2, 10, (count, 2)), rng.uniform(2, 12, count)
+    squares = (y - centres[:, :1, None]) ** 2 + (x - centres[:, 1:, None]) ** 2
+    return np.exp(-squares / widths[:, None, None])[..., None].astype("float32")
+
+
+def networks(dim: int = 4) -> keras_vq.networks.EncoderDecoder:
+    return keras_vq.networks.convolutional(IMAGE_SHAPE, filters=(8, 8), latent_dim=dim)
+
+
+def vqvae(quantizer: keras_vq.Quantizer | None = None) -> keras_vq.VQVAE:
+    keras.utils.set_random_seed(1)
+    encoder, decoder = networks()
+    if quantizer is None:
+        quantizer = keras_vq.VectorQuantizer(keras_vq.EMACodebook(16))
+    return _trained(keras_vq.VQVAE(encoder, quantizer, decoder))
+
+
+def vae() -> keras_vq.VAE:
+    keras.utils.set_random_seed(1)
+    encoder, decoder = keras_vq.networks.flat_latent(
+        keras_vq.networks.convolutional(IMAGE_SHAPE, filters=(8,), latent_dim=None), None
+    )
+    return _trained(keras_vq.VAE(encoder, decoder, latent_dim=3))
+
+
+def autoencoder() -> keras_vq.Autoencoder:
+    keras.utils.set_random_seed(1)
+    encoder, decoder = keras_vq.networks.flat_latent(
+        keras_vq.networks.convolutional(IMAGE_SHAPE, filters=(8,), latent_dim=None), 3
+    )
+    return _trained(keras_vq.Autoencoder(encoder, decoder))
+
+
+def _trained(model: keras_vq.models.ReconstructionModel) -> keras_vq.models.ReconstructionModel:
+    model.compile("adam")
+    model.fit(images(), epochs=2, batch_size=8, verbose=0)
+    return model
+
+
+MODELS = {"autoencoder": autoencoder, "vae": vae, "vqvae": vqvae}

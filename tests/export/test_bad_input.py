@@ -1,0 +1,157 @@
+"""What can't be exported is said in words, and what lay there stays as it was."""
+
+import keras
+import numpy as np
+import pytest
+
+import keras_vq
+from keras_vq import export
+from keras_vq.export import formats, tensorflow_process
+from tests.export.models import images, networks
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+
+
+def names_in(folder):
+    return sorted(path.name for path in folder.rglob("*"))
+
+
+@pytest.mark.backend_free
+def test_an_unbuilt_model(tmp_path):
+    model = keras_vq.Autoencoder(keras.Sequential([]), keras.Sequential([]))
+    with pytest.raises(ValueError, match=r"needs images of one known shape.*an unbuilt model"):
+        model.export(tmp_path / "m")
+    assert names_in(tmp_path) == []
+
+
+@pytest.mark.backend_free
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"format": "h5"}, r"`format` must be one of .*'onnx'.*Received: 'h5'"),
+        ({"precision": "float16"}, r"`precision` must be one of \('float32',\).*'float16'"),
+        ({"format": "litert"}, r"must end in \.tflite\. Received"),
+        (
+            {"format": "litert", "precision": "int8_convolutions"},
+            r"training images as `calibration_images`. Received: none",
+        ),
+    ],
+)
+def test_bad_arguments(model, tmp_path, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        model().export(tmp_path / "m", **arguments)
+    assert names_in(tmp_path) == []
+
+
+@pytest.mark.backend_free
+def test_what_is_there_is_not_overwritten(model, tmp_path):
+    folder = model().export(tmp_path / "m", format="onnx")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(ValueError, match="exists already: pass overwrite=True"):
+        model().export(folder, format="onnx")
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert model().export(folder, format="onnx", overwrite=True) == folder
+    assert sorted(before) == names_in(folder)
+
+    (folder / "thesis.txt").write_text("years of work")
+    with pytest.raises(ValueError, match="not what an export in the format onnx wrote"):
+        model().export(folder, format="onnx", overwrite=True)
+    with pytest.raises(ValueError, match=r"numbered versions.*with .* in it"):
+        model().export(folder)
+    assert (folder / "thesis.txt").read_text() == "years of work"
+
+
+@pytest.mark.backend_free
+def test_a_path_below_a_file(model, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match=r"file"):
+        model().export(tmp_path / "file" / "m", format="onnx")
+    with pytest.raises(ValueError, match="the file"):
+        model().export(tmp_path / "file")
+
+
+def test_an_export_that_fails_leaves_the_old_one(model, tmp_path, monkeypatch):
+    folder = model().export(tmp_path / "m", format="onnx")
+    before = names_in(tmp_path)
+
+    def fail(model, signatures, path, *_):
+        path.mkdir()
+        (path / "encode.onnx").write_text("half of it")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(formats, "_write", fail)
+    with pytest.raises(OSError, match="No space left"):
+        model().export(folder, format="onnx", overwrite=True)
+    with pytest.raises(OSError, match="No space left"):
+        model().export(tmp_path / "new" / "deep", format="onnx")
+    assert names_in(tmp_path) == before
+    codes = export.verify(model(), folder, images(4)).codes_agree
+    assert codes == 1
+
+
+def test_a_child_process_that_is_killed(model, tmp_path, monkeypatch):
+    program = "import os, sys\nopen(sys.argv[2], 'w').write('half')\nos.kill(os.getpid(), 9)"
+    monkeypatch.setattr(tensorflow_process, "_PROGRAM", program)
+    with pytest.raises(export.ExportError, match=r"killed by signal 9 \(out of memory\?\)"):
+        tensorflow_process.write(model(), tmp_path / "1", "tf_saved_model", "float32", None)
+    assert names_in(tmp_path) == []
+
+
+class Doubled(keras.layers.Layer):
+    """A user's own layer, which no other process knows."""
+
+    def call(self, inputs):
+        return inputs * 2.0
+
+
+def test_a_layer_that_the_child_process_does_not_know(tmp_path):
+    encoder, decoder = networks()
+    encoder = keras.Sequential([keras.Input((12, 12, 1)), encoder, Doubled()])
+    model = keras_vq.VQVAE(encoder, keras_vq.VectorQuantizer(16), decoder)
+    model(images(2))
+    with pytest.raises(export.ExportError, match=r"failed: .*Doubled.*put them into a package"):
+        tensorflow_process.write(model, tmp_path / "1", "tf_saved_model", "float32", None)
+    assert names_in(tmp_path) == []
+
+
+class Drawn(keras.layers.Layer):
+    """A layer of an operation that no format has."""
+
+    def call(self, inputs):
+        return keras.ops.real(keras.ops.fft2((inputs, keras.ops.zeros_like(inputs)))[0]) + inputs
+
+
+@pytest.mark.backend_free
+def test_a_layer_that_a_format_has_no_operation_for(tmp_path):
+    encoder, decoder = networks()
+    encoder = keras.Sequential([keras.Input((12, 12, 1)), encoder, Drawn()])
+    model = keras_vq.VQVAE(encoder, keras_vq.VectorQuantizer(16), decoder)
+    model(images(2))
+    for format, path in (("litert", "m.tflite"), ("onnx", "m")):
+        with pytest.raises(export.ExportError, match=r"can't write|no program can run"):
+            model.export(tmp_path / path, format=format)
+    assert names_in(tmp_path) == []
+
+
+@pytest.mark.backend_free
+def test_a_missing_package(model, tmp_path, monkeypatch):
+    from keras_vq.export import errors
+
+    monkeypatch.setattr(errors, "is_missing", lambda package: True)
+    with pytest.raises(ImportError, match=r'onnx, tf2onnx.*pip install "keras-vq\[onnx\]"'):
+        model().export(tmp_path / "m", format="onnx")
+    assert names_in(tmp_path) == []
+
+
+@pytest.mark.backend_free
+def test_what_is_no_export_is_not_verified(model, tmp_path):
+    with pytest.raises(ValueError, match="Expected what an export wrote"):
+        export.verify(model(), tmp_path, images(2))
+    base = tmp_path / "base"
+    model().export(base)
+    with pytest.raises(ValueError, match=r"did you mean .*base/1\?"):
+        export.verify(model(), base, images(2))
+    broken = tmp_path / "broken.tflite"
+    broken.write_bytes(np.random.default_rng(0).bytes(2000))
+    with pytest.raises(export.ExportError, match="can't be run as litert"):
+        export.verify(model(), broken, images(2))

@@ -1,0 +1,232 @@
+"""Each format from each backend, run in a process in which Keras can't be imported."""
+
+import keras
+import numpy as np
+import pytest
+
+from keras_vq import export
+from keras_vq.export import foreign
+from tests.export.models import images, vqvae
+from tests.quantizers.cases import QUANTIZER_CASES
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+
+TENSORFLOW = keras.backend.backend() == "tensorflow"
+numpy = keras.ops.convert_to_numpy
+
+
+def path_for(folder, format):
+    return folder / ("model.tflite" if format == "litert" else "model")
+
+
+# On another backend than TensorFlow a SavedModel takes a process that loads TensorFlow.
+@pytest.mark.parametrize("format", export.FORMATS)
+@pytest.mark.parametrize("name", ["vqvae", "vae", "autoencoder"])
+def test_a_program_without_keras_gives_the_same(model, tmp_path, name, format):
+    if name != "vqvae" and not TENSORFLOW and format != "onnx":
+        pytest.skip("the VQ-VAE stands for the others")
+    written = model(name).export(path_for(tmp_path, format), format=format)
+    report = export.verify(model(name), written, images())
+    assert report.largest_pixel_difference <= 1e-5
+    assert report.images == 40
+    if name == "vqvae":
+        assert (report.codes_agree, report.images_agree, report.distortion_rise) == (1, 1, 0)
+        assert len(np.unique(model(name).encode_to_codes(images()))) > 3
+    else:
+        assert report.largest_latent_difference <= 1e-5
+    assert abs(report.mean_squared_error - report.mean_squared_error_of_model) < 1e-7
+
+
+def test_onnx_tensors_have_the_promised_names(model, tmp_path):
+    import onnx
+    import onnxruntime
+
+    folder = model().export(tmp_path / "model", format="onnx")
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "decode.onnx",
+        "encode.onnx",
+        "serving_default.onnx",
+    ]
+    for signature in model().signatures():
+        session = onnxruntime.InferenceSession(folder / f"{signature.name}.onnx")
+        (given,), (made,) = session.get_inputs(), session.get_outputs()
+        assert (given.name, given.shape[1:]) == (signature.input.name, [*signature.input.shape])
+        assert (made.name, made.shape[1:]) == (signature.output.name, [*signature.output.shape])
+        assert given.shape[0] == made.shape[0] == "batch"
+        low, high = signature.input.bounds
+        properties = onnx.load(folder / f"{signature.name}.onnx").metadata_props
+        assert {entry.key: entry.value for entry in properties} == {
+            "keras_vq.bounds": f"[{low}, {high}]"
+        }
+    for count in (1, 3):
+        answer = foreign.onnx(folder, "encode")(images()[:count])
+        np.testing.assert_array_equal(answer, model().encode_to_codes(images()[:count]))
+
+
+@pytest.mark.backend_free
+def test_signatures(model):
+    encode, decode, default = model().signatures()
+    assert encode.input == ("image", "float32", (12, 12, 1), (0.0, 1.0))
+    assert encode.output == decode.input == ("codes", "int32", (3, 3), (0, 15))
+    assert decode.output == ("image", "float32", (12, 12, 1), (None, None))
+    assert (default.name, default.output.name) == ("serving_default", "reconstruction")
+    assert model("vae").signatures()[0].output == ("latents", "float32", (3,), (None, None))
+
+
+@pytest.mark.backend_free
+def test_a_saved_model_is_laid_out_for_tensorflow_serving(model, tmp_path):
+    import tensorflow as tf
+    from tensorflow_serving.apis import prediction_log_pb2
+
+    base = tmp_path / "served"
+    assert model().export(base) == base / "1"
+    newest = model().export(base)
+    assert sorted(path.name for path in base.iterdir()) == ["1", "2"]
+
+    loaded = tf.saved_model.load(newest)
+    records = tf.data.TFRecordDataset(newest / "assets.extra" / "tf_serving_warmup_requests")
+    replayed = set()
+    for record in records.as_numpy_iterator():
+        request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
+        inputs = {name: tf.make_ndarray(value) for name, value in request.inputs.items()}
+        (output,) = loaded.signatures[request.model_spec.signature_name](
+            **{name: tf.constant(value) for name, value in inputs.items()}
+        ).values()
+        (given,) = inputs.values()
+        assert len(output) == len(given)
+        replayed.add((request.model_spec.signature_name, len(given)))
+    assert replayed == {
+        (name, batch) for name in ("encode", "decode", "serving_default") for batch in (1, 4)
+    }
+
+    for name in ("encode", "decode", "serving_default"):  # a batch of none
+        signature = loaded.signatures[name]
+        (key,) = signature.structured_input_signature[1]
+        spec = signature.structured_input_signature[1][key]
+        (output,) = signature(**{key: tf.zeros((0, *spec.shape[1:]), spec.dtype)}).values()
+        assert output.shape[0] == 0
+        assert output.shape[1:] == signature.structured_outputs.popitem()[1].shape[1:]
+
+
+@pytest.mark.backend_free
+@pytest.mark.parametrize(
+    ("precision", "least_agreement", "most_of_float"),
+    [
+        ("float16", 0.99, 0.8),
+        ("int8_weights", 0.97, 0.8),
+        ("int8_dynamic", 0.97, 0.8),
+        ("int8_convolutions", 0.95, 0.9),
+    ],
+)
+def test_smaller_litert_files(model, tmp_path, precision, least_agreement, most_of_float):
+    # With filters enough that weights, not operations, make the file.
+    keras.utils.set_random_seed(1)
+    wide = _wide_model()
+    whole = wide.export(tmp_path / "whole.tflite", format="litert")
+    small = wide.export(
+        tmp_path / "small.tflite",
+        format="litert",
+        precision=precision,
+        calibration_images=images(),
+    )
+    report = export.verify(wide, small, images())
+    assert report.codes_agree >= least_agreement
+    assert report.distortion_rise < 0.02
+    assert report.size_bytes < most_of_float * whole.stat().st_size
+    assert report.codes_agree < 1 or report.largest_pixel_difference > 0  # it is another file
+
+
+_made = []
+
+
+def _wide_model():
+    from keras_vq import VQVAE, EMACodebook, VectorQuantizer, networks
+
+    if not _made:
+        encoder, decoder = networks.convolutional((12, 12, 1), filters=(32, 64), latent_dim=4)
+        model = VQVAE(encoder, VectorQuantizer(EMACodebook(16)), decoder)
+        model.compile("adam")
+        model.fit(images(), epochs=2, batch_size=8, verbose=0)
+        _made.append(model)
+    return _made[0]
+
+
+@pytest.mark.backend_free
+def test_int8_in_the_search_is_advised_against(model, tmp_path):
+    with pytest.warns(UserWarning, match="a third of the positions.*int8_convolutions"):
+        model().export(
+            tmp_path / "m.tflite", "litert", precision="int8_full", calibration_images=images()
+        )
+
+
+def test_openvino_says_that_it_wants_float32(model, tmp_path):
+    import openvino
+
+    folder = model().export(tmp_path / "model", format="openvino", precision="float16")
+    core = openvino.Core()
+    read = core.read_model(folder / "encode.xml")
+    assert read.get_rt_info(["keras_vq", "INFERENCE_PRECISION_HINT"]).astype(str) == "f32"
+    # In bfloat16, which OpenVINO takes by itself where the processor has it, codes differ.
+    halves = core.compile_model(read, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    assert halves.get_property("INFERENCE_PRECISION_HINT") == openvino.Type.f32
+    agree = (halves(images())[0] == model().encode_to_codes(images())).mean()
+    assert agree > 0.97
+
+
+# Those of a kind of their own, of dimension 4.
+KINDS = [
+    case
+    for case in QUANTIZER_CASES
+    if case.id
+    in (
+        "cosine",
+        "rotation_trick",
+        "projected_codebook",
+        "residual",
+        "residual_beam",
+        "residual_conditioned",
+        "heads",
+        "projected",
+        "finite_scalar",
+        "latent",
+        "binary_spherical",
+        "gumbel_softmax",
+        "index_backpropagation",
+    )
+]
+
+
+@pytest.mark.backend_free
+@pytest.mark.parametrize("case", KINDS, ids=lambda case: case.id)
+def test_quantizers_in_litert(case, tmp_path):
+    model = vqvae(case.build())
+    path = model.export(tmp_path / "model.tflite", format="litert")
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(str(path))
+    codes = model.encode_to_codes(images())
+    found = interpreter.get_signature_runner("encode")(image=images())["codes"]
+    np.testing.assert_array_equal(found, codes)
+    made = interpreter.get_signature_runner("decode")(codes=codes)["image"]
+    np.testing.assert_allclose(made, model.decode_codes(codes), atol=1e-5)
+
+
+@pytest.mark.parametrize("case", KINDS, ids=lambda case: case.id)
+def test_quantizers_in_onnx(case, tmp_path):
+    model = vqvae(case.build())
+    if not TENSORFLOW and case.id in ("residual_beam", "finite_scalar", "latent"):
+        pytest.skip("one that TensorFlow writes instead is tried below")
+    folder = model.export(tmp_path / "model", format="onnx")
+    codes = model.encode_to_codes(images())
+    np.testing.assert_array_equal(foreign.onnx(folder, "encode")(images()), codes)
+    made = foreign.onnx(folder, "decode")(codes)
+    np.testing.assert_allclose(made, model.decode_codes(codes), atol=1e-5)
+
+
+@pytest.mark.skipif(TENSORFLOW, reason="the other backends' converters lack operations")
+def test_tensorflow_writes_what_a_converter_can_not(tmp_path):
+    case = next(case for case in QUANTIZER_CASES if case.id == "residual_beam")
+    model = vqvae(case.build())
+    folder = model.export(tmp_path / "model", format="onnx")
+    codes = model.encode_to_codes(images())
+    np.testing.assert_array_equal(foreign.onnx(folder, "encode")(images()), codes)
