@@ -19,20 +19,26 @@ _LANES = 32
 _NEVER = -3e38
 
 _IN_ONE_BLOCK = ContextVar("in_one_block", default=False)
+_BY_RANK = ContextVar("by_rank", default=False)
 
 
 @contextlib.contextmanager
-def in_one_block() -> Iterator[None]:
+def in_one_block(by_rank: bool = False) -> Iterator[None]:
     """Lets functions traced inside take all rows at once: the same answers from a plain graph.
 
     For models that leave Python: there batches are small, and of a size unknown when they are
     traced, so that blocks would be a loop of whole blocks for a single image.
+
+    Args:
+        by_rank: Whether a largest number is found by ranking, not by comparing all with it: what
+            turns numbers into int8 may give the largest another scale, and nothing equals it.
     """
-    token = _IN_ONE_BLOCK.set(True)
+    tokens = _IN_ONE_BLOCK.set(True), _BY_RANK.set(by_rank)
     try:
         yield
     finally:
-        _IN_ONE_BLOCK.reset(token)
+        _IN_ONE_BLOCK.reset(tokens[0])
+        _BY_RANK.reset(tokens[1])
 
 
 def squared_distances(vectors: Tensor, codes: Tensor) -> Tensor:
@@ -225,6 +231,8 @@ def first_maximum(values: Tensor) -> Tensor:
     Returns:
         Int32 tensor of shape `(...)`.
     """
+    if _BY_RANK.get():
+        return ops.cast(ops.top_k(values, 1)[1][..., 0], "int32")
     # An argmax of floats costs extra bit operations on two backends, and export formats refuse
     # them; an argmax of integers does not.
     is_maximum = values >= ops.max(values, axis=-1, keepdims=True)

@@ -11,7 +11,7 @@ import numpy as np
 
 from keras_vq.export import saved_model
 from keras_vq.export.errors import ExportError, require
-from keras_vq.export.signatures import Signature
+from keras_vq.export.signatures import Signature, SignatureModel
 
 # Convolutions hold nearly all weights. The search for codes stays in float32: in int8 it finds
 # another code for a third of the positions (64 % agree on CIFAR-10).
@@ -60,7 +60,11 @@ def _converted(
 
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary, "saved_model")
-        saved_model.write_functions(model, signatures, folder, for_empty_batches=False)
+        functions = [
+            SignatureModel(model, signature, for_int8=precision == "int8_full")
+            for signature in signatures
+        ]
+        saved_model.write_functions(model, signatures, functions, folder)
         names = [signature.name for signature in signatures]
         converter = tf.lite.TFLiteConverter.from_saved_model(str(folder), signature_keys=names)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]

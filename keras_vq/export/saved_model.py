@@ -1,5 +1,6 @@
 """SavedModel, as TensorFlow Serving takes it; runs on the TensorFlow backend."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,45 +25,49 @@ def write(model: keras.Model, signatures: list[Signature], folder: Path) -> None
         ImportError: If a package is missing.
     """
     require(("tensorflow_serving",), "saved-model", "The warm-up of a SavedModel")
-    write_functions(model, signatures, folder, for_empty_batches=True)
+    functions = [SignatureModel(model, signature) for signature in signatures]
+    write_functions(model, signatures, [_of_any_batch(each) for each in functions], folder)
     _write_warm_up(signatures, folder)
 
 
 def write_functions(
-    model: keras.Model, signatures: list[Signature], folder: Path, for_empty_batches: bool
+    model: keras.Model,
+    signatures: list[Signature],
+    functions: Sequence[Callable[[Any], Any]],
+    folder: Path,
 ) -> None:
-    """Writes a SavedModel of the signatures alone.
+    """Writes a SavedModel of functions alone.
 
     Args:
-        model: The model whose methods the signatures name.
-        signatures: What to write.
+        model: The model whose weights they use.
+        signatures: Their names and those of their tensors.
+        functions: What they compute.
         folder: Where to; it is made.
-        for_empty_batches: Whether a batch of no images is answered, with no answers; TensorFlow's
-            convolutions refuse one.
     """
     archive = keras.export.ExportArchive()
     archive.track(model)
-    for signature in signatures:
+    for signature, function in zip(signatures, functions, strict=True):
         archive.add_endpoint(
             signature.name,
-            _endpoint(model, signature, for_empty_batches),
+            _with_named_output(function, signature.output.name),
             input_signature=[signature.input.input_spec()],
         )
     archive.write_out(str(folder), verbose=False)
 
 
-def _endpoint(model: keras.Model, signature: Signature, for_empty_batches: bool) -> Any:
+def _with_named_output(function: Callable[[Any], Any], name: str) -> Callable[[Any], Any]:
+    return lambda inputs: {name: function(inputs)}
+
+
+def _of_any_batch(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """The function, also of a batch of no images, which TensorFlow's convolutions refuse."""
     import tensorflow as tf
 
-    function = SignatureModel(model, signature)
-
-    def answer(inputs: Any) -> dict[str, Any]:
-        if not for_empty_batches:
-            return {signature.output.name: function(inputs)}
+    def answer(inputs: Any) -> Any:
         count = tf.shape(inputs)[0]
         added = tf.cast(tf.equal(count, 0), "int32")
         padding = tf.stack([tf.stack([0, added])] + [tf.zeros(2, "int32")] * len(inputs.shape[1:]))
-        return {signature.output.name: function(tf.pad(inputs, padding))[:count]}
+        return function(tf.pad(inputs, padding))[:count]
 
     return answer
 

@@ -49,16 +49,22 @@ class SignatureModel(keras.Model):
 
     Searches for codes are traced in one block: batches are of any size then, and only operations
     that every format knows are left.
+
+    Args:
+        model: The model whose method the signature names.
+        signature: The signature.
+        for_int8: Whether the search itself is going to be turned into int8.
     """
 
-    def __init__(self, model: keras.Model, signature: Signature) -> None:
+    def __init__(self, model: keras.Model, signature: Signature, for_int8: bool = False) -> None:
         super().__init__(name=signature.name)
         self.model = model
         self.signature = signature
+        self.for_int8 = for_int8
         self.built = True
 
     def call(self, inputs: Tensor) -> Tensor:
         """Applies the method."""
-        with vq_ops.in_one_block():
+        with vq_ops.in_one_block(by_rank=self.for_int8):
             outputs = getattr(self.model, self.signature.method)(inputs)
         return ops.cast(outputs, self.signature.output.dtype)
