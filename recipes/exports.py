@@ -19,7 +19,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,14 +47,17 @@ def images_of(preset: str, split: str, count: int) -> np.ndarray:
     return keras_vq.data.load(PRESETS[preset], split).take(count).images
 
 
-def rows_of(preset: str, count: int, node_modules: Path | None) -> dict[str, dict[str, Any]]:
+def rows_of(
+    preset: str, formats: Sequence[str], count: int, node_modules: Path | None
+) -> dict[str, dict[str, Any]]:
     """Exports a preset on this backend; a row for each file and each program that ran it."""
     model = keras_vq.models.ReconstructionModel.from_preset(preset)
     images, calibration = images_of(preset, "test", count), images_of(preset, "train", 128)
     backend = keras.backend.backend()
     rows = {}
     with tempfile.TemporaryDirectory() as temporary:
-        for format, precisions in export.PRECISIONS.items():
+        for format in formats:
+            precisions = export.PRECISIONS[format]
             for precision in precisions if backend == "tensorflow" else precisions[:1]:
                 name = f"{preset}, {format}, {precision}, from {backend}"
                 path = Path(temporary, f"{format}-{precision}")
@@ -251,25 +254,31 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", choices=list(PRESETS), help="one model only")
     parser.add_argument("--backends", nargs="+", choices=BACKENDS, default=list(BACKENDS))
+    parser.add_argument("--formats", nargs="+", choices=export.FORMATS, default=export.FORMATS)
     parser.add_argument("--count", type=int, default=512, help="test images")
     parser.add_argument("--rows-of", choices=list(PRESETS), help=argparse.SUPPRESS)
     parser.add_argument("--to", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--node-modules", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.rows_of:
-        rows = rows_of(arguments.rows_of, arguments.count, arguments.node_modules)
+        rows = rows_of(
+            arguments.rows_of, arguments.formats, arguments.count, arguments.node_modules
+        )
         arguments.to.write_text(json.dumps(rows))
         return
 
     stopwatch = Stopwatch()
     rows = {}
     with tempfile.TemporaryDirectory() as temporary:
-        node_modules = install_web_runtime(Path(temporary))
+        node_modules = None
+        if "onnx" in arguments.formats:
+            node_modules = install_web_runtime(Path(temporary))
         extra = [] if node_modules is None else ["--node-modules", str(node_modules)]
         for preset in [arguments.only] if arguments.only else PRESETS:
             for backend in arguments.backends:
                 made = Path(temporary, "rows.json")
                 command = [sys.executable, "-m", "recipes.exports", "--rows-of", preset]
+                command += ["--formats", *arguments.formats]
                 subprocess.run(
                     [*command, "--to", made, "--count", str(arguments.count), *extra],
                     env={**os.environ, "KERAS_BACKEND": backend},

@@ -1,8 +1,7 @@
 """`keras-vq serve` under load: a VQ-VAE of MNIST behind HTTP on this machine.
 
-Trains for one epoch on 12,800 images (or takes a model from a file), exports it as ONNX, starts the
-server in a process of its own, and asks it for codes: of 512 test images, to compare them with the
-model's; one request after the other, for the time that an answer takes; and by 8 clients at once,
+Exports the preset vqvae_mnist (or a model from a file) as ONNX, starts the server in a process of
+its own, and asks it for codes: of 512 test images, to compare them with the model's; one request after the other, for the time that an answer takes; and by 8 clients at once,
 one image a request, each of whose answers is compared. Clients run in this process, on the same
 cores as the server, and send requests that are JSON already.
 
@@ -22,14 +21,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import keras
 import numpy as np
 
 import keras_vq
 from recipes._results import Stopwatch, save
 
 SEED = 0
-TRAINING_IMAGES = 12_800
 IMAGES = 512
 CLIENTS = 8
 # Requests whose time is taken, by images in each.
@@ -76,16 +73,6 @@ def serving(folder: Path) -> Iterator[Server]:
         server.process.terminate()
         assert server.process.wait(30) == 0
         server.process.stderr.close()
-
-
-def trained_model() -> keras.Model:
-    train = keras_vq.data.load("mnist", f"train[:{TRAINING_IMAGES}]").images
-    encoder, decoder = keras_vq.networks.convolutional((28, 28, 1), filters=(32, 64), latent_dim=16)
-    codebook = keras_vq.EMACodebook(128, decay=0.95, restart=keras_vq.DeadCodeRestart())
-    model = keras_vq.VQVAE(encoder, keras_vq.VectorQuantizer(codebook), decoder)
-    model.compile(keras.optimizers.Adam(1e-3))
-    model.fit(train, batch_size=128, epochs=1)
-    return model
 
 
 def request_for(images: np.ndarray) -> str:
@@ -153,13 +140,18 @@ def load(server: Server, images: np.ndarray, codes: np.ndarray, seconds: float) 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", metavar="FILE", help="a .keras file of a VQ-VAE of 28 x 28 x 1")
+    parser.add_argument(
+        "--model", metavar="FILE", help="a .keras file of a VQ-VAE (default: vqvae_mnist)"
+    )
     parser.add_argument("--seconds", type=float, default=30, help="how long 8 clients ask")
     arguments = parser.parse_args()
     stopwatch = Stopwatch()
 
-    keras.utils.set_random_seed(SEED)
-    model = keras_vq.load_model(arguments.model) if arguments.model else trained_model()
+    model = (
+        keras_vq.load_model(arguments.model)
+        if arguments.model
+        else keras_vq.VQVAE.from_preset("vqvae_mnist")
+    )
     images = keras_vq.data.load("mnist", f"test[:{IMAGES}]").images
     codes = model.encode_to_codes(images)
     with tempfile.TemporaryDirectory() as folder:

@@ -68,6 +68,37 @@ def test_large_codebook(tmp_path):
     assert all(value >= 0 for value in figures.values())
 
 
+@NEEDS_MNIST
+@pytest.mark.backend_free
+def test_exports(tmp_path):
+    pytest.importorskip("ai_edge_litert")
+    few = ("--only", "vae_mnist", "--backends", "tensorflow", "--formats", "openvino")
+    rows = run("exports", tmp_path, *few, "--count", "64")["figures"]
+    assert [name.partition(": ")[0] for name in rows] == [
+        "vae_mnist, openvino, float32, from tensorflow",
+        "vae_mnist, openvino, float16, from tensorflow",
+    ]
+    exact, halved = rows.values()
+    assert exact["largest pixel difference"] < 1e-5 < halved["largest pixel difference"]
+
+
+@NEEDS_MNIST
+@pytest.mark.backend_free
+def test_saved_models(tmp_path):
+    out = tmp_path / "saved"
+    few = ("--only", "vqvae_mnist", "--limit", "256", "--out", str(out))
+    subprocess.run([sys.executable, "-m", "recipes.saved_models", *few], check=True)
+    assert keras_vq.VQVAE.from_preset(out / "vqvae_mnist").quantizer.codebook_size == 128
+
+
+@NEEDS_MNIST
+@pytest.mark.backend_free
+def test_serve_load(tmp_path):
+    pytest.importorskip("mlserver")
+    figures = run("serve_load", tmp_path, "--seconds", "1")["figures"]
+    assert figures["codes that agree with the model's"] == 1.0
+
+
 @pytest.mark.backend_free
 def test_backends_agree(tmp_path):
     record = run("backends_agree", tmp_path, "--steps", "10")
