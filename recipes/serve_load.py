@@ -1,9 +1,10 @@
 """`keras-vq serve` under load: a VQ-VAE of MNIST behind HTTP on this machine.
 
 Exports the preset vqvae_mnist (or a model from a file) as ONNX, starts the server in a process of
-its own, and asks it for codes: of 512 test images, to compare them with the model's; one request after the other, for the time that an answer takes; and by 8 clients at once,
-one image a request, each of whose answers is compared. Clients run in this process, on the same
-cores as the server, and send requests that are JSON already.
+its own, and asks it for codes: of 512 test images, to compare them with the model's; one request
+after the other, for the time that an answer takes; and by 8 clients at once, one image a request,
+each of whose answers is compared. Clients run in this process, on the same cores as the server, and
+send requests that are JSON already.
 
 Run: python -m recipes.serve_load [--model FILE.keras] [--seconds 30]
 """
