@@ -1,9 +1,40 @@
-"""Types of arguments, for argparse: each says what it expected."""
+"""What the parsers of all commands have, and types of arguments: each says what it expected."""
 
 from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Callable
+from typing import Any
+
+Run = Callable[[dict[str, Any], list[str]], int | None]
+
+
+def add_command(commands: Any, name: str, run: Run, **texts: str) -> argparse.ArgumentParser:
+    """Adds a command to the command line.
+
+    Args:
+        commands: What argparse's `add_subparsers` gave.
+        name: The command's name.
+        run: What it does; takes the options that were given, by name, and what was typed.
+        **texts: Its `help`, `description` and `epilog`.
+
+    Returns:
+        Its parser, of which options that were not given are absent.
+    """
+    parser = commands.add_parser(
+        name,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        argument_default=argparse.SUPPRESS,
+        **texts,
+    )
+    parser.set_defaults(run=run)
+    return parser
+
+
+def add_debug(group: Any) -> None:
+    """Adds the option --debug."""
+    group.add_argument("--debug", action="store_true", help="show the stack trace of an error")
 
 
 def positive_integer(text: str) -> int:

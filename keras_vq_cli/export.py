@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from keras_vq_cli import console, trained
+from keras_vq_cli import arguments, console, trained
 from keras_vq_cli.backend import BACKENDS, choose_backend, import_keras
 
 # Those of keras_vq.export, which can't be imported before the backend is chosen.
@@ -42,14 +41,14 @@ examples:
 
 def add_parser(commands: Any) -> None:
     """Adds the command to the command line."""
-    parser = commands.add_parser(
+    parser = arguments.add_command(
+        commands,
         "export",
+        run,
         help="write a trained model as SavedModel, LiteRT, ONNX or OpenVINO",
         description="Writes encode, decode and serving_default (image -> reconstruction) of a\n"
         "trained model, for batches of any size, in a format that other programs run.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        argument_default=argparse.SUPPRESS,
     )
     parser.add_argument(
         "model", metavar="RUN", help="run folder that keras-vq train wrote, or a .keras file"
@@ -85,8 +84,7 @@ def add_parser(commands: Any) -> None:
         help="what Keras runs on (default: tensorflow for the formats that it writes, where it is "
         "installed; else that of the run)",
     )
-    parser.add_argument("--debug", action="store_true", help="show the stack trace of an error")
-    parser.set_defaults(run=run)
+    arguments.add_debug(parser)
 
 
 def run(given: dict[str, Any], args: list[str]) -> None:

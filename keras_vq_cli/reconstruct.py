@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from keras_vq_cli import console, trained
+from keras_vq_cli import arguments, console, trained
 from keras_vq_cli.backend import BACKENDS, choose_backend, import_keras
 
 if TYPE_CHECKING:
@@ -31,14 +30,14 @@ class OwnImage(NamedTuple):
 
 def add_parser(commands: Any) -> None:
     """Adds the command to the command line."""
-    parser = commands.add_parser(
+    parser = arguments.add_command(
+        commands,
         "reconstruct",
+        run,
         help="show what a trained model makes of your images",
         description="Loads images, lets the model of a run reconstruct them, writes a picture\n"
         "with the originals above the reconstructions and prints the error of each.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        argument_default=argparse.SUPPRESS,
     )
     parser.add_argument("folder", metavar="RUN", help="run folder that keras-vq train wrote")
     parser.add_argument(
@@ -60,8 +59,7 @@ def add_parser(commands: Any) -> None:
         choices=BACKENDS,
         help="what Keras runs on (default: the backend that the run was trained on)",
     )
-    parser.add_argument("--debug", action="store_true", help="show the stack trace of an error")
-    parser.set_defaults(run=run)
+    arguments.add_debug(parser)
 
 
 def run(given: dict[str, Any], args: list[str]) -> None:

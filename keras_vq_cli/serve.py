@@ -72,14 +72,14 @@ class Options(NamedTuple):
 
 def add_parser(commands: Any) -> None:
     """Adds the command to the command line."""
-    parser = commands.add_parser(
+    parser = arguments.add_command(
+        commands,
         "serve",
+        run,
         help="answer requests for an ONNX export over HTTP",
         description="Serves the signatures of an ONNX export by the Open Inference Protocol (V2),\n"
         'with MLServer and onnxruntime: pip install "keras-vq[serve]".',
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        argument_default=argparse.SUPPRESS,
     )
     parser.add_argument(
         "folder",
@@ -109,8 +109,7 @@ def add_parser(commands: Any) -> None:
         help="refuse requests, and answers, that are longer; reading one takes up to some twenty "
         f"times as much memory (default: {_DEFAULT_MEGABYTES})",
     )
-    parser.add_argument("--debug", action="store_true", help="show the stack trace of an error")
-    parser.set_defaults(run=run)
+    arguments.add_debug(parser)
 
 
 def run(given: dict[str, Any], args: list[str]) -> None:

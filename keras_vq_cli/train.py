@@ -53,21 +53,19 @@ history.csv, history.png, reconstructions.png, and samples.png of a VAE.
 
 def add_parser(commands: Any) -> None:
     """Adds the command to the command line."""
-    parser = commands.add_parser(
+    parser = arguments.add_command(
+        commands,
         "train",
+        run,
         help="train a model on images",
         description="Trains a model and writes a folder with the model, figures and pictures.\n"
         "Without options: a VQ-VAE on the 8 x 8 digits that come with scikit-learn.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        # Only what was given is there, so that --resume can tell it from a default.
-        argument_default=argparse.SUPPRESS,
     )
     _add_data_options(parser)
     _add_model_options(parser)
     _add_training_options(parser)
     _add_run_options(parser)
-    parser.set_defaults(run=run)
 
 
 def _add_data_options(parser: argparse.ArgumentParser) -> None:
@@ -229,7 +227,7 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
         help="go on with the run in --out, with its settings; a larger --epochs extends it",
     )
     group.add_argument("--quiet", action="store_true", help="print nothing but warnings and errors")
-    group.add_argument("--debug", action="store_true", help="show the stack trace of an error")
+    arguments.add_debug(group)
 
 
 @dataclasses.dataclass

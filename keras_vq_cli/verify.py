@@ -21,14 +21,14 @@ written into the folder of the export as verify.json, or beside a .tflite file.
 
 def add_parser(commands: Any) -> None:
     """Adds the command to the command line."""
-    parser = commands.add_parser(
+    parser = arguments.add_command(
+        commands,
         "verify",
+        run,
         help="check an export in a process without Keras",
         description="Lets a fresh process, in which Keras can't be imported, run an export on\n"
         "images, and compares its codes and pixels with those of the trained model.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        argument_default=argparse.SUPPRESS,
     )
     parser.add_argument(
         "path",
@@ -71,8 +71,7 @@ def add_parser(commands: Any) -> None:
         choices=BACKENDS,
         help="what the trained model runs on (default: the backend of the run)",
     )
-    parser.add_argument("--debug", action="store_true", help="show the stack trace of an error")
-    parser.set_defaults(run=run)
+    arguments.add_debug(parser)
 
 
 def run(given: dict[str, Any], args: list[str]) -> int:
