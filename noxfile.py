@@ -34,6 +34,8 @@ def tests(session: nox.Session, backend: str) -> None:
         env={
             "KERAS_BACKEND": backend,
             "TF_CPP_MIN_LOG_LEVEL": "3",
+            # On JAX most of the time goes into compiling small functions that run once.
+            "XLA_FLAGS": "--xla_backend_optimization_level=0",
             "COVERAGE_FILE": f".coverage.{backend}",
         },
     )
