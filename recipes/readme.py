@@ -21,8 +21,9 @@ from recipes._results import FOLDER, Stopwatch, columns_of, save, shown
 README = Path(__file__).parents[1] / "README.md"
 EXPORTS = README.parent / "saved_models" / "EXPORTS.md"
 QUICKSTART = Path(__file__).with_name("quickstart.py")
-# Figures of the README: recipe, figure, what it is beside.
-HIGHLIGHTS = [
+LITERT = "ai-edge-litert, no TensorFlow"
+# Figures of the README: recipe, figure (of a table row and column), what it is beside.
+HIGHLIGHTS: list[tuple[str, str | tuple[str, str], str]] = [
     (
         "vqvae_mnist",
         "restart, decay 0.95: test MSE",
@@ -45,6 +46,36 @@ HIGHLIGHTS = [
         "backends_agree",
         "largest difference of a step, torch",
         "200 steps, PyTorch beside TensorFlow: largest relative difference in loss",
+    ),
+    (
+        "compare_quantizers",
+        ("gradient, 12 bits", "test MSE"),
+        "CIFAR-10, 1,000 steps, 4,096 codes that learn by gradient: test MSE",
+    ),
+    (
+        "compare_quantizers",
+        ("moving averages, restarts, 12 bits", "test MSE"),
+        "the same with moving averages and restarts, all codes in use",
+    ),
+    (
+        "compare_quantizers",
+        ("the same, cosine in 8 dimensions, 12 bits", "test MSE"),
+        "the same, compared by angle in 8 dimensions",
+    ),
+    (
+        "large_codebook",
+        "tensorflow, ema: peak over codebook + inputs + block",
+        "memory of a step with 65,536 codes of 64 numbers, over codebook + inputs + one block",
+    ),
+    (
+        "exports",
+        ("vqvae_cifar10, litert, int8_weights, from tensorflow: " + LITERT, "codes agree, %"),
+        "CIFAR-10 model as LiteRT file with int8 weights: codes that agree, %",
+    ),
+    (
+        "serve_load",
+        "8 clients: answers a second",
+        "keras-vq serve, MNIST, 8 clients at once: encodings a second",
     ),
 ]
 
@@ -93,7 +124,10 @@ def highlights() -> str:
     rows = ["| what | figure | command |", "| --- | --- | --- |"]
     for recipe, figure, text in HIGHLIGHTS:
         record = results(recipe)
-        rows.append(f"| {text} | {shown(record['figures'][figure])} | `{record['command']}` |")
+        value = record["figures"]
+        for key in (figure,) if isinstance(figure, str) else figure:
+            value = value[key]
+        rows.append(f"| {text} | {shown(value)} | `{record['command']}` |")
     return "\n".join(rows)
 
 

@@ -51,9 +51,9 @@ def export_model(
     calibration_images = _calibration_images(precision, calibration_images)
     if precision == "int8_full":
         warnings.warn(
-            "precision='int8_full' searches for codes in int8 too, and then finds another code "
-            "for a third of the positions on CIFAR-10: 'int8_convolutions' is as small, and "
-            "searches in float32",
+            "precision='int8_full' searches for codes in int8 too, where many are equally near: "
+            "of the preset vqvae_mnist's codes 39 % are then the same. 'int8_convolutions' is as "
+            "small, and searches in float32",
             stacklevel=3,
         )
     target = _target(Path(path), format, overwrite)

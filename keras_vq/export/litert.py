@@ -13,8 +13,8 @@ from keras_vq.export import saved_model
 from keras_vq.export.errors import ExportError, require
 from keras_vq.export.signatures import Signature, SignatureModel
 
-# Convolutions hold nearly all weights. The search for codes stays in float32: in int8 it finds
-# another code for a third of the positions (64 % agree on CIFAR-10).
+# Convolutions hold nearly all weights. The search for codes stays in float32: in int8 many scores
+# are equal (of the preset vqvae_mnist's codes 39 % are then the same).
 _CONVOLUTIONS = ("CONV_2D", "CONV_2D_TRANSPOSE", "DEPTHWISE_CONV_2D")
 _BITS = 8
 
