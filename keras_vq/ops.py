@@ -93,8 +93,6 @@ def nearest_code(vectors: Tensor, codes: Tensor) -> Tensor:
     if _IN_ONE_BLOCK.get():
         return first_maximum(_scores(vectors, codes))
     scorer = _scorer(codes)
-    widths = [[0, 0]] * (len(vectors.shape) - 1) + [[0, 1]]
-    vectors = ops.pad(vectors, widths, constant_values=1.0)
     # How many codes there are is unknown when they are the vectors of a batch of any size.
     scores_per_row = scorer.shape[1] or _LANES**2
     return map_rows(lambda rows: _best_code(rows, scorer), vectors, scores_per_row)
@@ -187,9 +185,8 @@ def map_rows(function: Callable[[Tensor], Tensor], rows: Tensor, scores_per_row:
     if isinstance(count, int) and count <= block:
         results = function(rows)
     else:
-        missing = (block - count % block) % block
-        blocks = ops.reshape(ops.pad(rows, [[0, missing], [0, 0]]), (-1, block, width))
-        results = ops.map(function, blocks)
+        rows = _padded(rows, (block - count % block) % block)
+        results = ops.map(function, ops.reshape(rows, (-1, block, width)))
         results = ops.reshape(results, (-1, *results.shape[2:]))[:count]
     return ops.reshape(results, (*shape, *results.shape[1:]))
 
@@ -203,9 +200,15 @@ def _scorer(codes: Tensor) -> Tensor:
     """The (dim + 1, codes) matrix whose product with (vector, 1) scores each code."""
     bias = -0.5 * ops.sum(ops.square(codes), axis=-1, keepdims=True)
     padding = -ops.shape(codes)[0] % _LANES
-    codes = ops.pad(codes, [[0, padding], [0, 0]])
-    bias = ops.pad(bias, [[0, padding], [0, 0]], constant_values=_NEVER)
+    codes, bias = _padded(codes, padding), _padded(bias, padding, _NEVER)
     return ops.transpose(ops.concatenate([codes, bias], axis=1))
+
+
+def _padded(rows: Tensor, count: int | Tensor, value: float = 0.0) -> Tensor:
+    """The rows and `count` more, without a copy where there are none to add."""
+    if isinstance(count, int) and count == 0:
+        return rows
+    return ops.pad(rows, [[0, count], [0, 0]], constant_values=value)
 
 
 def _best_code(vectors: Tensor, scorer: Tensor) -> Tensor:
@@ -214,7 +217,9 @@ def _best_code(vectors: Tensor, scorer: Tensor) -> Tensor:
     An argmax along all the codes is scalar work on a processor; the maximum of each group of
     `_LANES` scores is vector work, and leaves an argmax over far fewer numbers.
     """
-    scores = ops.matmul(vectors, scorer)
+    # A block at a time, and not all vectors at once, which would be one more copy of them.
+    with_one = ops.pad(vectors, [[0, 0], [0, 1]], constant_values=1.0)
+    scores = ops.matmul(with_one, scorer)
     scores = ops.reshape(scores, (-1, ops.shape(scores)[1] // _LANES, _LANES))
     group_best = ops.max(scores, axis=-1)
     group = first_maximum(group_best)

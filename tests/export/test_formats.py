@@ -1,5 +1,9 @@
 """Each format from each backend, run in a process in which Keras can't be imported."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
@@ -230,3 +234,18 @@ def test_tensorflow_writes_what_a_converter_can_not(tmp_path):
     folder = model.export(tmp_path / "model", format="onnx")
     codes = model.encode_to_codes(images())
     np.testing.assert_array_equal(foreign.onnx(folder, "encode")(images()), codes)
+
+
+def test_the_example_in_python(model, tmp_path):
+    folder = model().export(tmp_path / "codec", format="onnx")
+    np.save(tmp_path / "images.npy", images())
+    example = Path(__file__).parents[2] / "docs" / "examples" / "encode.py"
+    done = subprocess.run(
+        [sys.executable, example, folder, tmp_path / "images.npy"],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert "codes of shape (40, 3, 3) and type int32" in done.stdout
+    error = np.mean((images() - model().reconstruct(images())) ** 2)
+    assert f"mean squared error {error:.5f}" in done.stdout
