@@ -79,7 +79,9 @@ def _converted(
                 for request in of_signature
             )
         try:
-            return converter.convert()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of an interpreter that the converter takes
+                return converter.convert()
         except Exception as error:  # TensorFlow's own class is private
             lines = (str(error).strip() or type(error).__name__).splitlines()
             unknown = [line for line in lines if line.startswith("TF Select ops")]

@@ -24,9 +24,12 @@ def networks(dim: int = 4) -> keras_vq.networks.EncoderDecoder:
 def vqvae(quantizer: keras_vq.Quantizer | None = None) -> keras_vq.VQVAE:
     keras.utils.set_random_seed(1)
     encoder, decoder = networks()
-    if quantizer is None:
-        quantizer = keras_vq.VectorQuantizer(keras_vq.EMACodebook(16))
-    return _trained(keras_vq.VQVAE(encoder, quantizer, decoder))
+    if quantizer is not None:
+        return _trained(keras_vq.VQVAE(encoder, quantizer, decoder))
+    quantizer = keras_vq.VectorQuantizer(keras_vq.EMACodebook(16))
+    model = keras_vq.VQVAE(encoder, quantizer, decoder)
+    model.adapt(images())  # so that many codes are in use
+    return _trained(model)
 
 
 def vae() -> keras_vq.VAE:
