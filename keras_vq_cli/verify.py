@@ -141,10 +141,13 @@ def _faults(report: Any, given: dict[str, Any]) -> list[str]:
             f"{100 * report.codes_agree:.3f} % of the codes agree, expected at least {least:g} %"
         )
     tolerance = given.get("tolerance", 1.0 if "least_agreement" in given else 1e-5)
-    for what in ("pixel", "latent"):
+    for what in ("pixel", "reconstruction", "latent"):
         largest = getattr(report, f"largest_{what}_difference")
         if largest is not None and not largest <= tolerance:
-            faults.append(f"A {what} differs by {largest:.2g}, expected at most {tolerance:g}")
+            faults.append(
+                f"A{' pixel of a' if what == 'reconstruction' else ''} {what} differs by "
+                f"{largest:.2g}, expected at most {tolerance:g}"
+            )
     return faults
 
 
@@ -159,7 +162,11 @@ def _table(report: Any) -> Any:
         ("images all of whose codes agree", _percent(report.images_agree)),
         ("rise of the distortion", _percent(report.distortion_rise)),
         ("largest difference of a latent", _number(report.largest_latent_difference)),
-        ("largest difference of a pixel", _number(report.largest_pixel_difference)),
+        ("largest difference of a decoded pixel", _number(report.largest_pixel_difference)),
+        (
+            "of a pixel of a reconstruction from equal codes",
+            _number(report.largest_reconstruction_difference),
+        ),
         ("MSE of reconstructions", _number(report.mean_squared_error)),
         ("MSE of the model's", _number(report.mean_squared_error_of_model)),
         ("size, kB", f"{report.size_bytes / 1000:.1f}"),

@@ -86,6 +86,7 @@ def as_row(report: export.Report, seconds: float) -> dict[str, Any]:
         "distortion rise, %": percent(report.distortion_rise),
         "MSE rise, %": rise,
         "largest pixel difference": report.largest_pixel_difference,
+        "largest reconstruction difference": report.largest_reconstruction_difference,
         "largest latent difference": report.largest_latent_difference,
         "size, kB": report.size_bytes / 1000,
         "encode 1, ms": report.milliseconds["1"],
@@ -256,6 +257,9 @@ def main() -> None:
     parser.add_argument("--backends", nargs="+", choices=BACKENDS, default=list(BACKENDS))
     parser.add_argument("--formats", nargs="+", choices=export.FORMATS, default=export.FORMATS)
     parser.add_argument("--count", type=int, default=512, help="test images")
+    parser.add_argument(
+        "--update", action="store_true", help="keep the rows of earlier runs that this one lacks"
+    )
     parser.add_argument("--rows-of", choices=list(PRESETS), help=argparse.SUPPRESS)
     parser.add_argument("--to", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--node-modules", type=Path, help=argparse.SUPPRESS)
@@ -285,6 +289,9 @@ def main() -> None:
                     check=True,
                 )
                 rows.update(json.loads(made.read_text()))
+    kept = results_folder() / "exports.json"
+    if arguments.update and kept.exists():
+        rows = json.loads(kept.read_text())["figures"] | rows
     save("exports", rows, SEED, stopwatch)
     print(f"Written to {results_folder()}")
 

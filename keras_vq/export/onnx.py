@@ -7,6 +7,7 @@ from typing import Any
 import keras
 
 from keras_vq import _backend
+from keras_vq.export import trial
 from keras_vq.export.errors import ExportError, require
 from keras_vq.export.signatures import Signature, SignatureModel
 
@@ -24,7 +25,7 @@ def write(model: keras.Model, signatures: list[Signature], folder: Path) -> None
         ImportError: If a package is missing.
     """
     converter, extra = _backend.onnx_converter()
-    require(("onnx", converter), extra, "ONNX export")
+    require(("onnx", "onnxruntime", converter), extra, "ONNX export")
     folder.mkdir()
     for signature in signatures:
         path = folder / f"{signature.name}.onnx"
@@ -42,6 +43,7 @@ def write(model: keras.Model, signatures: list[Signature], folder: Path) -> None
                 "that it does not know; format='tf_saved_model' takes nearly all"
             ) from error
         _name_tensors(path, signature)
+        _check_answers(path, model, signature)
 
 
 def _name_tensors(path: Path, signature: Signature) -> None:
@@ -70,6 +72,22 @@ def _name_tensors(path: Path, signature: Signature) -> None:
             f"{_first_line(error)}"
         ) from error
     onnx.save(file, str(path))
+
+
+def _check_answers(path: Path, model: keras.Model, signature: Signature) -> None:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    inputs = trial.inputs_for(signature)
+    session = onnxruntime.InferenceSession(path, options)
+    (answer,) = session.run(None, {signature.input.name: inputs})
+    wanted = keras.ops.convert_to_numpy(SignatureModel(model, signature)(inputs))
+    if not trial.agree(answer, wanted):
+        raise ExportError(
+            f"The converter wrote a file of `{signature.name}` that computes something else than "
+            "this model does. format='tf_saved_model' takes nearly all models"
+        )
 
 
 def _rename(graph: Any, old: str, new: str) -> None:

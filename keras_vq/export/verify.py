@@ -23,8 +23,10 @@ class Report(NamedTuple):
 
     format: str
     images: int
-    # Greatest difference of a pixel, and of a latent where there are no codes.
-    largest_pixel_difference: float
+    # Greatest difference of a pixel of `decode`, given the same codes or latents; of one of
+    # `serving_default`, in images whose codes agree; and of a latent where there are no codes.
+    largest_pixel_difference: float | None
+    largest_reconstruction_difference: float | None
     largest_latent_difference: float | None
     # Codes equal to the model's, and images all of whose codes are.
     codes_agree: float | None
@@ -113,6 +115,11 @@ def verify(model: keras.Model, path: str | os.PathLike[str], images: Any) -> Rep
         format=format,
         images=len(images),
         largest_pixel_difference=_largest(got["decode"] - wanted["decode"]),
+        largest_reconstruction_difference=_largest(
+            (got["serving_default"] - wanted["serving_default"])[_with_equal_codes(got, wanted)]
+            if has_codes
+            else got["serving_default"] - wanted["serving_default"]
+        ),
         largest_latent_difference=None if has_codes else _largest(got["encode"] - wanted["encode"]),
         **_agreement(model, images, got["encode"], wanted["encode"], has_codes),
         mean_squared_error=_error(images, got["serving_default"]),
@@ -176,8 +183,13 @@ def _agreement(
     }
 
 
-def _largest(differences: np.ndarray) -> float:
-    return float(np.abs(differences).max())
+def _with_equal_codes(got: dict[str, np.ndarray], wanted: dict[str, np.ndarray]) -> np.ndarray:
+    equal = got["encode"] == wanted["encode"]
+    return equal.reshape(len(equal), -1).all(axis=1)
+
+
+def _largest(differences: np.ndarray) -> float | None:
+    return float(np.abs(differences).max()) if differences.size else None
 
 
 def _error(images: np.ndarray, made: np.ndarray) -> float | None:

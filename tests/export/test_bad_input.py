@@ -138,7 +138,9 @@ def test_a_missing_package(model, tmp_path, monkeypatch):
     from keras_vq.export import errors
 
     monkeypatch.setattr(errors, "is_missing", lambda package: True)
-    with pytest.raises(ImportError, match=r'onnx, tf2onnx.*pip install "keras-vq\[onnx\]"'):
+    with pytest.raises(
+        ImportError, match=r'onnx, onnxruntime, tf2onnx.*pip install "keras-vq\[onnx\]"'
+    ):
         model().export(tmp_path / "m", format="onnx")
     assert names_in(tmp_path) == []
 

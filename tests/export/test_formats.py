@@ -32,6 +32,7 @@ def test_a_program_without_keras_gives_the_same(model, tmp_path, name, format):
     written = model(name).export(path_for(tmp_path, format), format=format)
     report = export.verify(model(name), written, images())
     assert report.largest_pixel_difference <= 1e-5
+    assert report.largest_reconstruction_difference <= 1e-5
     assert report.images == 40
     if name == "vqvae":
         assert (report.codes_agree, report.images_agree, report.distortion_rise) == (1, 1, 0)
