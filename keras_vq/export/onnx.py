@@ -29,6 +29,11 @@ def write(model: keras.Model, signatures: list[Signature], folder: Path) -> None
     folder.mkdir()
     for signature in signatures:
         path = folder / f"{signature.name}.onnx"
+        if signature.name == "serving_default":
+            _join(folder, signatures, path)
+            _name_tensors(path, signature)
+            _check_answers(path, model, signature)
+            continue
         try:
             SignatureModel(model, signature).export(
                 str(path),
@@ -72,6 +77,22 @@ def _name_tensors(path: Path, signature: Signature) -> None:
             f"{_first_line(error)}"
         ) from error
     onnx.save(file, str(path))
+
+
+def _join(folder: Path, signatures: list[Signature], path: Path) -> None:
+    """Reconstructions as `encode` and then `decode`: converters get the two in one graph wrong."""
+    import onnx
+
+    first, second = (onnx.load(str(folder / f"{name}.onnx")) for name in ("encode", "decode"))
+    for file in (first, second):
+        del file.metadata_props[:]
+    between = signatures[0].output.name
+    joined = onnx.compose.merge_models(
+        onnx.compose.add_prefix(first, "encode_"),
+        onnx.compose.add_prefix(second, "decode_"),
+        io_map=[(f"encode_{between}", f"decode_{between}")],
+    )
+    onnx.save(joined, str(path))
 
 
 def _check_answers(path: Path, model: keras.Model, signature: Signature) -> None:

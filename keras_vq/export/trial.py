@@ -19,8 +19,10 @@ def inputs_for(signature: Signature) -> np.ndarray:
     shape, (low, high) = (_BATCH, *signature.input.shape), signature.input.bounds
     if low is None or high is None:
         inputs = rng.normal(size=shape)
-    else:  # as an integer from `low` to `high`, each of them
-        inputs = rng.uniform(low, high + (signature.input.dtype == "int32"), shape)
+    elif signature.input.dtype == "int32":  # codes that every level has
+        inputs = rng.integers(0, 1 + min(int(high), 1), shape)
+    else:
+        inputs = rng.uniform(low, high, shape)
     return inputs.astype(signature.input.dtype)
 
 
