@@ -7,6 +7,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from keras_vq_cli.backend import BACKENDS
+
 Run = Callable[[dict[str, Any], list[str]], int | None]
 
 
@@ -30,6 +32,13 @@ def add_command(commands: Any, name: str, run: Run, **texts: str) -> argparse.Ar
     )
     parser.set_defaults(run=run)
     return parser
+
+
+def add_backend(group: Any, default: str) -> None:
+    """Adds the option --backend, whose help says what is taken without it."""
+    group.add_argument(
+        "--backend", choices=BACKENDS, help=f"what Keras runs on (default: {default})"
+    )
 
 
 def add_debug(group: Any) -> None:

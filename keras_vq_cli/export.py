@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_vq_cli import arguments, console, trained
-from keras_vq_cli.backend import BACKENDS, choose_backend, import_keras
+from keras_vq_cli.backend import choose_backend, import_keras
 
 # Those of keras_vq.export, which can't be imported before the backend is chosen.
 FORMATS = ("tf_saved_model", "litert", "onnx", "openvino")
@@ -17,11 +17,12 @@ PRECISIONS = (
     "int8_weights",
     "int8_dynamic",
     "int8_convolutions",
+    "int16_convolutions",
     "int8_full",
 )
 
 _WRITTEN_BY_TENSORFLOW = ("tf_saved_model", "litert")
-_BY_ACTIVATIONS = ("int8_convolutions", "int8_full")
+_BY_ACTIVATIONS = ("int8_convolutions", "int16_convolutions", "int8_full")
 _CALIBRATION_IMAGES = 128
 _EPILOG = """\
 formats:
@@ -57,8 +58,8 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--precision",
         choices=PRECISIONS,
-        help="of weights, and with int8_convolutions and int8_full of activations too; all six for "
-        "litert, the first two for openvino (default: float32)",
+        help="of weights, and with the last three of activations too, weights in int8; all seven "
+        "for litert, the first two for openvino (default: float32)",
     )
     parser.add_argument(
         "--out",
@@ -78,11 +79,9 @@ def add_parser(commands: Any) -> None:
         action="store_true",
         help="replace an earlier export (a SavedModel gets another version instead)",
     )
-    parser.add_argument(
-        "--backend",
-        choices=BACKENDS,
-        help="what Keras runs on (default: tensorflow for the formats that it writes, where it is "
-        "installed; else that of the run)",
+    arguments.add_backend(
+        parser,
+        "tensorflow for the formats that it writes, where it is installed; else that of the run",
     )
     arguments.add_debug(parser)
 
@@ -108,13 +107,13 @@ def run(given: dict[str, Any], args: list[str]) -> None:
 
     from keras_vq import load_model
 
+    loaded = load_model(model.model_file, compile=False)
     images = None
     if precision in _BY_ACTIVATIONS:
         images = trained.images_for(
-            model, given.get("images"), test=False, count=_CALIBRATION_IMAGES
+            model, loaded.image_shape, given.get("images"), test=False, count=_CALIBRATION_IMAGES
         )
     console.message(f"Exporting {model.model_file} as {format}, {precision} ...")
-    loaded = load_model(model.model_file, compile=False)
     written = loaded.export(
         out,
         format=format,

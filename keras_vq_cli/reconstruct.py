@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from keras_vq_cli import arguments, console, trained
-from keras_vq_cli.backend import BACKENDS, choose_backend, import_keras
+from keras_vq_cli.backend import choose_backend, import_keras
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,11 +54,7 @@ def add_parser(commands: Any) -> None:
         action="store_true",
         help="leave out files that can't be read instead of stopping (default: stop)",
     )
-    parser.add_argument(
-        "--backend",
-        choices=BACKENDS,
-        help="what Keras runs on (default: the backend that the run was trained on)",
-    )
+    arguments.add_backend(parser, "the backend that the run was trained on")
     arguments.add_debug(parser)
 
 

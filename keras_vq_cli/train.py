@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from keras_vq_cli import arguments, console, files, interrupts
-from keras_vq_cli.backend import BACKENDS, choose_backend, import_keras
+from keras_vq_cli.backend import choose_backend, import_keras
 from keras_vq_cli.settings import (
     EPOCHS,
     EPOCHS_OF_SMALL_SET,
@@ -199,11 +199,8 @@ def _add_training_options(parser: argparse.ArgumentParser) -> None:
         choices=("float16", "bfloat16"),
         help="compute in 16 bits, for accelerators that are fast at it (default: 32 bits)",
     )
-    group.add_argument(
-        "--backend",
-        choices=BACKENDS,
-        help="what Keras runs on (default: $KERAS_BACKEND, else that of ~/.keras/keras.json, else "
-        "the first installed)",
+    arguments.add_backend(
+        group, "$KERAS_BACKEND, else that of ~/.keras/keras.json, else the first installed"
     )
     group.add_argument(
         "--seed",

@@ -90,11 +90,18 @@ def image_files(named: Sequence[str]) -> list[Path]:
     return paths
 
 
-def images_for(trained: Trained, named: Sequence[str] | None, test: bool, count: int) -> np.ndarray:
+def images_for(
+    trained: Trained,
+    image_shape: tuple[int, int, int],
+    named: Sequence[str] | None,
+    test: bool,
+    count: int,
+) -> np.ndarray:
     """Images for a model: the user's files, else those of the data set of its run.
 
     Args:
         trained: The model.
+        image_shape: Height, width and channels that it takes.
         named: Names of files and folders, or None.
         test: Whether the run's test images are wanted, not those that it trained on.
         count: How many at most.
@@ -107,14 +114,12 @@ def images_for(trained: Trained, named: Sequence[str] | None, test: bool, count:
     """
     import numpy as np
 
-    from keras_vq import load_model
     from keras_vq.data import read_image
     from keras_vq_cli.pipeline import load_images
     from keras_vq_cli.settings import Settings
 
     if named:
-        shape = load_model(trained.model_file, compile=False).image_shape
-        return np.stack([read_image(path, shape) for path in image_files(named)[:count]])
+        return np.stack([read_image(path, image_shape) for path in image_files(named)[:count]])
     if "settings" not in trained.config:
         raise ValueError(
             "A .keras file does not say what images it was trained on: name some by "

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_vq_cli import arguments, console, trained
-from keras_vq_cli.backend import BACKENDS, choose_backend, import_keras
+from keras_vq_cli.backend import choose_backend, import_keras
 
 FAILED = 1
 _EPILOG = """\
@@ -66,11 +66,7 @@ def add_parser(commands: Any) -> None:
         help="greatest difference of a pixel decoded from the same codes or latents (default: "
         "1e-5; 1 with --least-agreement)",
     )
-    parser.add_argument(
-        "--backend",
-        choices=BACKENDS,
-        help="what the trained model runs on (default: the backend of the run)",
-    )
+    arguments.add_backend(parser, "the backend of the run")
     arguments.add_debug(parser)
 
 
@@ -95,11 +91,12 @@ def run(given: dict[str, Any], args: list[str]) -> int:
 
     from keras_vq import export, load_model
 
+    loaded = load_model(model.model_file, compile=False)
     images = trained.images_for(
-        model, given.get("images"), test=True, count=given.get("count", 512)
+        model, loaded.image_shape, given.get("images"), test=True, count=given.get("count", 512)
     )
     console.message(f"Running {path} on {len(images)} images ...")
-    report = export.verify(load_model(model.model_file, compile=False), path, images)
+    report = export.verify(loaded, path, images)
     written = export.write_report(report, path)
     console.result(_table(report))
     faults = _faults(report, given)

@@ -12,13 +12,10 @@ import argparse
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +26,7 @@ import numpy as np
 import keras_vq
 from keras_vq import export
 from recipes._results import Stopwatch, results_folder, save
+from recipes.serve_load import ask, request_for, serving
 
 BACKENDS = ("tensorflow", "jax", "torch")
 PRESETS = {"vqvae_mnist": "mnist", "vae_mnist": "mnist", "vqvae_cifar10": "cifar10"}
@@ -53,6 +51,7 @@ def rows_of(
     """Exports a preset on this backend; a row for each file and each program that ran it."""
     model = keras_vq.models.ReconstructionModel.from_preset(preset)
     images, calibration = images_of(preset, "test", count), images_of(preset, "train", 128)
+    wanted = model.in_batches(model.signatures()[0].method, images, 128)
     backend = keras.backend.backend()
     rows = {}
     with tempfile.TemporaryDirectory() as temporary:
@@ -71,7 +70,7 @@ def rows_of(
                 if precision == "float32":
                     for program, run in others(format, node_modules).items():
                         answer = run(written, images)
-                        rows[f"{name}: {program}"] = agreement(model, images, answer, row)
+                        rows[f"{name}: {program}"] = dict.fromkeys(row) | agreement(answer, wanted)
     return rows
 
 
@@ -95,22 +94,16 @@ def as_row(report: export.Report, seconds: float) -> dict[str, Any]:
     }
 
 
-def agreement(
-    model: keras.Model, images: np.ndarray, answer: np.ndarray, row: dict[str, Any]
-) -> dict[str, Any]:
-    """The row of a program that only encoded."""
-    signature = model.signatures()[0]
-    wanted = model._in_batches(signature.method, images, 128)
-    blank = dict.fromkeys(row)
-    if signature.output.name == "codes":
-        equal = answer.reshape(wanted.shape) == wanted
-        return {
-            **blank,
-            "codes agree, %": 100 * float(equal.mean()),
-            "images agree, %": 100 * float(equal.reshape(len(equal), -1).all(axis=1).mean()),
-        }
-    largest = float(np.abs(answer.reshape(wanted.shape) - wanted).max())
-    return {**blank, "largest latent difference": largest}
+def agreement(answer: np.ndarray, wanted: np.ndarray) -> dict[str, float]:
+    """The figures of a program that only encoded."""
+    answer = answer.reshape(wanted.shape)
+    if wanted.dtype != np.int32:
+        return {"largest latent difference": float(np.abs(answer - wanted).max())}
+    is_equal = (answer == wanted).reshape(len(wanted), -1)
+    return {
+        "codes agree, %": 100 * float(is_equal.mean()),
+        "images agree, %": 100 * float(is_equal.all(axis=1).mean()),
+    }
 
 
 def percent(share: float | None) -> float | None:
@@ -191,52 +184,10 @@ def by_node(path: Path, images: np.ndarray, node_modules: Path) -> np.ndarray:
 
 def by_server(path: Path, images: np.ndarray) -> np.ndarray:
     """What the server answers, 32 images a request."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "keras_vq_cli", "serve", path, "--port", str(port)]
-    server = subprocess.Popen([*command, "--name", "model"], stderr=subprocess.PIPE)
-    base = f"http://127.0.0.1:{port}/v2"
-    try:
-        wait_for(f"{base}/models/model/ready", server)
-        return np.concatenate([asked(base, images[i : i + 32]) for i in range(0, len(images), 32)])
-    finally:
-        server.terminate()
-        server.communicate()
-
-
-def wait_for(url: str, server: subprocess.Popen[bytes]) -> None:
-    for _ in range(600):
-        try:
-            urllib.request.urlopen(url)
-            return
-        except urllib.error.URLError:
-            if server.poll() is not None:
-                raise RuntimeError(f"the server ended: {server.stderr.read().decode()}") from None
-            time.sleep(0.1)
-    raise RuntimeError("the server did not get ready in a minute")
-
-
-def asked(base: str, images: np.ndarray) -> np.ndarray:
-    body = {
-        "parameters": {"signature": "encode"},
-        "inputs": [
-            {
-                "name": "image",
-                "datatype": "FP32",
-                "shape": list(images.shape),
-                "data": images.ravel().tolist(),
-            }
-        ],
-    }
-    request = urllib.request.Request(
-        f"{base}/models/model/infer",
-        json.dumps(body).encode(),
-        {"Content-Type": "application/json"},
-    )
-    with urllib.request.urlopen(request) as answer:
-        (output,) = json.load(answer)["outputs"]
-    return np.array(output["data"]).reshape(output["shape"])
+    with serving(path) as server:
+        connection = server.connection()
+        bodies = [request_for(images[i : i + 32]) for i in range(0, len(images), 32)]
+        return np.concatenate([ask(connection, body) for body in bodies])
 
 
 def install_web_runtime(folder: Path) -> Path | None:

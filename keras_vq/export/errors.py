@@ -1,5 +1,6 @@
 """What an export that can't be made raises."""
 
+import subprocess
 from importlib.util import find_spec
 
 
@@ -32,3 +33,16 @@ def is_missing(package: str) -> bool:
         return find_spec(package) is None
     except ModuleNotFoundError:  # of a package that this one lies in
         return True
+
+
+def first_line(error: Exception) -> str:
+    """The first line of what a converter's error says: pages of its inner state may follow."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def last_words(done: subprocess.CompletedProcess[str]) -> str:
+    """How a process ended that failed: the end of a sentence that begins with it."""
+    if done.returncode < 0:
+        return f"was killed by signal {-done.returncode} (out of memory?)"
+    lines = [line for line in done.stderr.splitlines() if line.strip()]
+    return f"failed: {lines[-1].strip()}" if lines else f"ended with code {done.returncode}"

@@ -23,6 +23,7 @@ PRECISIONS: dict[str, tuple[str, ...]] = {
         "int8_weights",
         "int8_dynamic",
         "int8_convolutions",
+        "int16_convolutions",
         "int8_full",
     ),
     "onnx": ("float32",),
@@ -32,7 +33,7 @@ FORMATS = tuple(PRECISIONS)
 
 # Formats that TensorFlow writes, and the extra of keras_vq that brings what they need.
 _OF_TENSORFLOW = {"tf_saved_model": "saved-model", "litert": "litert"}
-_BY_ACTIVATIONS = ("int8_convolutions", "int8_full")
+_BY_ACTIVATIONS = ("int8_convolutions", "int16_convolutions", "int8_full")
 _CALIBRATION_IMAGES = 128
 
 

@@ -10,16 +10,17 @@ import keras
 import numpy as np
 
 from keras_vq.export import saved_model
-from keras_vq.export.errors import ExportError, require
+from keras_vq.export.errors import ExportError, first_line, require
 from keras_vq.export.signatures import Signature, SignatureModel
 
 # Convolutions hold nearly all weights. The search for codes stays in float32: in int8 many scores
 # are equal (of the preset vqvae_mnist's codes 39 % are then the same).
 _CONVOLUTIONS = ("CONV_2D", "CONV_2D_TRANSPOSE", "DEPTHWISE_CONV_2D")
-_BITS = 8
+_WEIGHT_BITS = 8
+_ACTIVATION_BITS = {"int8_convolutions": 8, "int16_convolutions": 16}
 
-# For each signature its inputs by name, of one image each.
-Requests = dict[str, list[dict[str, np.ndarray]]]
+# For each signature a batch of its inputs, by name.
+Requests = dict[str, dict[str, np.ndarray]]
 
 
 def write(
@@ -45,7 +46,7 @@ def write(
     require(("ai_edge_litert", "ai_edge_quantizer"), "litert", "LiteRT export")
     requests = _requests(model, signatures, calibration_images)
     content = _converted(model, signatures, precision, requests)
-    if precision in ("int8_weights", "int8_dynamic", "int8_convolutions"):
+    if precision in ("int8_weights", "int8_dynamic", *_ACTIVATION_BITS):
         content = _quantized(content, precision, requests)
     path.write_bytes(content)
 
@@ -74,25 +75,25 @@ def _converted(
         if precision == "int8_full":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
             converter.representative_dataset = lambda: (
-                (name, request)
-                for name, of_signature in requests.items()
-                for request in of_signature
+                (name, {key: one[None]})
+                for name, batch in requests.items()
+                for key, values in batch.items()
+                for one in values
             )
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of an interpreter that the converter takes
                 return converter.convert()
         except Exception as error:  # TensorFlow's own class is private
-            lines = (str(error).strip() or type(error).__name__).splitlines()
-            unknown = [line for line in lines if line.startswith("TF Select ops")]
+            unknown = [line for line in str(error).splitlines() if line.startswith("TF Select ops")]
             raise ExportError(
                 "TensorFlow's converter can't write this model with LiteRT's built-in operations: "
-                f"{(unknown or lines)[0]}"
+                f"{unknown[0] if unknown else first_line(error)}"
             ) from error
 
 
 def _requests(model: keras.Model, signatures: list[Signature], images: Any) -> Requests:
-    """Inputs of each signature, one image a request, on which activations are measured."""
+    """Inputs of each signature, on which activations are measured."""
     if images is None:
         return {}
     given = {"image": np.asarray(images, "float32")}
@@ -102,9 +103,7 @@ def _requests(model: keras.Model, signatures: list[Signature], images: Any) -> R
             method = getattr(model, signature.method)
             given[signature.output.name] = keras.ops.convert_to_numpy(method(given["image"]))
     return {
-        signature.name: [
-            {signature.input.name: value[None]} for value in given[signature.input.name]
-        ]
+        signature.name: {signature.input.name: given[signature.input.name]}
         for signature in signatures
     }
 
@@ -116,18 +115,22 @@ def _quantized(content: bytes, precision: str, requests: Requests) -> bytes:
     for name in _CONVOLUTIONS:
         operation = qtyping.TFLOperationName[name]
         if precision == "int8_weights":
-            tool.add_weight_only_config(".*", operation, _BITS)
+            tool.add_weight_only_config(".*", operation, _WEIGHT_BITS)
         elif precision == "int8_dynamic":
-            tool.add_dynamic_config(".*", operation, _BITS)
+            tool.add_dynamic_config(".*", operation, _WEIGHT_BITS)
         else:
-            tool.add_static_config(".*", operation, _BITS, _BITS)
+            bits = _ACTIVATION_BITS[precision]
+            tool.add_static_config(".*", operation, bits, _WEIGHT_BITS)
     # It warns of the memory that calibration takes, and of weights that signatures share, which
     # so get the same values twice.
     logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            ranges = tool.calibrate(requests) if tool.need_calibration else None
+            # All images in one batch: of several it averages the ranges, and what lies beyond the
+            # average is cut off, which costs more than the coarser steps.
+            batches = {name: [batch] for name, batch in requests.items()}
+            ranges = tool.calibrate(batches) if tool.need_calibration else None
             quantized = tool.quantize(
                 ranges, enable_progress_bar=False, enable_progress_report=False
             )

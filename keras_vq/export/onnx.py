@@ -7,8 +7,8 @@ from typing import Any
 import keras
 
 from keras_vq import _backend
-from keras_vq.export import trial
-from keras_vq.export.errors import ExportError, require
+from keras_vq.export import foreign, trial
+from keras_vq.export.errors import ExportError, first_line, require
 from keras_vq.export.signatures import Signature, SignatureModel
 
 
@@ -31,24 +31,30 @@ def write(model: keras.Model, signatures: list[Signature], folder: Path) -> None
         path = folder / f"{signature.name}.onnx"
         if signature.name == "serving_default":
             _join(folder, signatures, path)
-            _name_tensors(path, signature)
-            _check_answers(path, model, signature)
-            continue
-        try:
-            SignatureModel(model, signature).export(
-                str(path),
-                format="onnx",
-                input_signature=[signature.input.input_spec()],
-                verbose=False,
-            )
-        except Exception as error:  # each converter has errors of its own
-            raise ExportError(
-                f"{converter} can't write `{signature.name}` of this model as ONNX "
-                f"({type(error).__name__}: {_first_line(error)}). Look for a layer or quantizer "
-                "that it does not know; format='tf_saved_model' takes nearly all"
-            ) from error
+        else:
+            _convert(model, signature, path)
         _name_tensors(path, signature)
-        _check_answers(path, model, signature)
+        if not trial.agree(foreign.onnx(folder, signature.name), model, signature):
+            raise ExportError(
+                f"{converter} wrote a file of `{signature.name}` that computes something else than "
+                "this model does. format='tf_saved_model' takes nearly all models"
+            )
+
+
+def _convert(model: keras.Model, signature: Signature, path: Path) -> None:
+    try:
+        SignatureModel(model, signature).export(
+            str(path),
+            format="onnx",
+            input_signature=[signature.input.input_spec()],
+            verbose=False,
+        )
+    except Exception as error:  # each converter has errors of its own
+        raise ExportError(
+            f"{_backend.onnx_converter()[0]} can't write `{signature.name}` of this model as ONNX "
+            f"({type(error).__name__}: {first_line(error)}). Look for a layer or quantizer "
+            "that it does not know; format='tf_saved_model' takes nearly all"
+        ) from error
 
 
 def _name_tensors(path: Path, signature: Signature) -> None:
@@ -74,7 +80,7 @@ def _name_tensors(path: Path, signature: Signature) -> None:
     except Exception as error:  # of the checker, or of the inference of shapes
         raise ExportError(
             f"The converter wrote a file of `{signature.name}` that no program can run: "
-            f"{_first_line(error)}"
+            f"{first_line(error)}"
         ) from error
     onnx.save(file, str(path))
 
@@ -95,22 +101,6 @@ def _join(folder: Path, signatures: list[Signature], path: Path) -> None:
     onnx.save(joined, str(path))
 
 
-def _check_answers(path: Path, model: keras.Model, signature: Signature) -> None:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    inputs = trial.inputs_for(signature)
-    session = onnxruntime.InferenceSession(path, options)
-    (answer,) = session.run(None, {signature.input.name: inputs})
-    wanted = keras.ops.convert_to_numpy(SignatureModel(model, signature)(inputs))
-    if not trial.agree(answer, wanted):
-        raise ExportError(
-            f"The converter wrote a file of `{signature.name}` that computes something else than "
-            "this model does. format='tf_saved_model' takes nearly all models"
-        )
-
-
 def _rename(graph: Any, old: str, new: str) -> None:
     taken = {name for node in graph.node for name in (*node.input, *node.output)}
     if new in taken and new != old:
@@ -123,7 +113,3 @@ def _rename(graph: Any, old: str, new: str) -> None:
     for value in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
         if value.name == old:
             value.name = new
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or "no message").splitlines()[0]

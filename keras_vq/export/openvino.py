@@ -5,14 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 
-from keras_vq.export import onnx, trial
-from keras_vq.export.errors import ExportError, require
+from keras_vq.export import foreign, onnx, trial
+from keras_vq.export.errors import ExportError, first_line, require
 from keras_vq.export.signatures import Signature, SignatureModel
-
-# On processors with bfloat16 units OpenVINO would else take those.
-IN_FLOAT32 = {"INFERENCE_PRECISION_HINT": "f32"}
 
 
 def write(
@@ -42,37 +38,37 @@ def write(
     import openvino
 
     with tempfile.TemporaryDirectory() as temporary:
-        by_way_of = Path(temporary, "onnx")
-        onnx.write(model, signatures, by_way_of)
+        onnx.write(model, signatures, Path(temporary, "onnx"))
         folder.mkdir()
         for signature in signatures:
-            file = by_way_of / f"{signature.name}.onnx"
-            inputs = trial.inputs_for(signature)
-            wanted = keras.ops.convert_to_numpy(SignatureModel(model, signature)(inputs))
-            try:
-                converted = openvino.convert_model(file)
-                is_right = trial.agree(_answer(converted, inputs), wanted)
-                if not is_right:
-                    converted = _of_backend(model, signature, Path(temporary))
-                    is_right = trial.agree(_answer(converted, inputs), wanted)
-            except Exception as error:
-                raise ExportError(
-                    f"OpenVINO can't take `{signature.name}` of this model: {error}"
-                ) from error
-            if not is_right:
-                raise ExportError(
-                    f"OpenVINO computes something else than the model does of `{signature.name}`: "
-                    "take format='onnx'"
-                )
-            converted.set_rt_info("f32", ["keras_vq", "INFERENCE_PRECISION_HINT"])
+            converted = _converted(model, signature, Path(temporary))
+            for name, value in foreign.IN_FLOAT32.items():
+                converted.set_rt_info(value, ["keras_vq", name])
             path = folder / f"{signature.name}.xml"
             openvino.save_model(converted, path, compress_to_fp16=halve_weights)
 
 
-def _answer(converted: Any, inputs: np.ndarray) -> np.ndarray:
+def _converted(model: keras.Model, signature: Signature, folder: Path) -> Any:
+    for convert in (_of_onnx, _of_backend):
+        try:
+            converted = convert(model, signature, folder)
+            is_right = trial.agree(foreign.compiled(converted), model, signature)
+        except Exception as error:  # OpenVINO has errors of many kinds
+            raise ExportError(
+                f"OpenVINO can't take `{signature.name}` of this model: {first_line(error)}"
+            ) from error
+        if is_right:
+            return converted
+    raise ExportError(
+        f"OpenVINO computes something else than the model does of `{signature.name}`: "
+        "take format='onnx'"
+    )
+
+
+def _of_onnx(model: keras.Model, signature: Signature, folder: Path) -> Any:
     import openvino
 
-    return openvino.Core().compile_model(converted, "CPU", IN_FLOAT32)(inputs)[0]
+    return openvino.convert_model(folder / "onnx" / f"{signature.name}.onnx")
 
 
 def _of_backend(model: keras.Model, signature: Signature, folder: Path) -> Any:

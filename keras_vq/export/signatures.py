@@ -1,6 +1,6 @@
 """What an exported model offers: named functions of one named tensor each."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import keras
 from keras import ops
@@ -34,14 +34,6 @@ class Signature(NamedTuple):
     method: str
     input: TensorSpec
     output: TensorSpec
-
-    def as_json(self) -> dict[str, Any]:
-        """The signature as it stands in an artefact's `export.json`."""
-        return {
-            "name": self.name,
-            "input": self.input._asdict(),
-            "output": self.output._asdict(),
-        }
 
 
 class SignatureModel(keras.Model):

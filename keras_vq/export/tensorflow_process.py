@@ -10,7 +10,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from keras_vq.export.errors import ExportError
+from keras_vq.export.errors import ExportError, last_words
 
 _PROGRAM = """
 import sys
@@ -60,15 +60,8 @@ def write(
         if done.returncode != 0:
             raise ExportError(
                 f"The format {format} is written by TensorFlow, in a process of its own, which "
-                f"{_ending(done)}. If the model holds layers of your own, only this process knows "
-                "them: put them into a package, or export where Keras runs on TensorFlow"
+                f"{last_words(done)}. If the model holds layers of your own, only this process "
+                "knows them: put them into a package, or export where Keras runs on TensorFlow"
             )
         written = out / "1" if format == "tf_saved_model" else out
         shutil.move(written, path)
-
-
-def _ending(done: subprocess.CompletedProcess[str]) -> str:
-    if done.returncode < 0:
-        return f"was killed by signal {-done.returncode} (out of memory?)"
-    lines = [line for line in done.stderr.splitlines() if line.strip()]
-    return f"failed: {lines[-1].strip()}" if lines else f"ended with code {done.returncode}"

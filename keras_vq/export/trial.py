@@ -3,9 +3,12 @@
 Converters and engines have turned some graphs into others without a word.
 """
 
+from collections.abc import Callable
+
+import keras
 import numpy as np
 
-from keras_vq.export.signatures import Signature
+from keras_vq.export.signatures import Signature, SignatureModel
 
 _BATCH = 4
 _TOLERANCE = 1e-3
@@ -13,22 +16,25 @@ _TOLERANCE = 1e-3
 _MOST_THAT_DIFFERS = 0.2
 
 
-def inputs_for(signature: Signature) -> np.ndarray:
-    """Inputs of a signature, uniform within its bounds, normal where it has none."""
-    rng = np.random.default_rng(0)
-    shape, (low, high) = (_BATCH, *signature.input.shape), signature.input.bounds
-    if low is None or high is None:
-        inputs = rng.normal(size=shape)
-    elif signature.input.dtype == "int32":  # codes that every level has
-        inputs = rng.integers(0, 1 + min(int(high), 1), shape)
-    else:
-        inputs = rng.uniform(low, high, shape)
-    return inputs.astype(signature.input.dtype)
-
-
-def agree(answer: np.ndarray, wanted: np.ndarray) -> bool:
-    """Whether an answer is what is wanted, but for a few near-ties of two codes."""
+def agree(
+    converted: Callable[[np.ndarray], np.ndarray], model: keras.Model, signature: Signature
+) -> bool:
+    """Whether it computes what the model does, but for a few near-ties of two codes."""
+    inputs = _inputs_for(signature)
+    answer = converted(inputs)
+    wanted = keras.ops.convert_to_numpy(SignatureModel(model, signature)(inputs))
     if answer.shape != wanted.shape:
         return False
     differs = np.abs(answer - wanted) > _TOLERANCE * (1 + np.abs(wanted))
     return bool(differs.mean() < _MOST_THAT_DIFFERS)
+
+
+def _inputs_for(signature: Signature) -> np.ndarray:
+    """Uniform within the signature's bounds, normal where it has none."""
+    rng = np.random.default_rng(0)
+    shape, (low, high) = (_BATCH, *signature.input.shape), signature.input.bounds
+    if low is None or high is None:
+        return rng.normal(size=shape).astype(signature.input.dtype)
+    if signature.input.dtype == "int32":  # codes that every level has
+        return rng.integers(0, 1 + min(int(high), 1), shape, dtype="int32")
+    return rng.uniform(low, high, shape).astype(signature.input.dtype)

@@ -12,7 +12,8 @@ import keras
 import numpy as np
 
 from keras_vq.export import foreign
-from keras_vq.export.errors import ExportError
+from keras_vq.export.errors import ExportError, last_words
+from keras_vq.export.staging import staged
 
 
 class Report(NamedTuple):
@@ -39,10 +40,6 @@ class Report(NamedTuple):
     size_bytes: int
     # Median milliseconds of `encode`, by images in the batch.
     milliseconds: dict[str, float]
-
-    def as_json(self) -> dict[str, Any]:
-        """The figures by name."""
-        return self._asdict()
 
 
 def format_of(path: Path) -> str:
@@ -110,18 +107,29 @@ def verify(model: keras.Model, path: str | os.PathLike[str], images: Any) -> Rep
                 f"The artefact is of another model: its `{name}` gives shape {got[name].shape}, "
                 f"that of the model {answer.shape}. Received: {path}"
             )
-    has_codes = signatures["encode"].output.name == "codes"
+    differences = {name: got[name] - answer for name, answer in wanted.items()}
+    agreement: dict[str, float | None]
+    if signatures["encode"].output.name == "codes":
+        is_equal = (got["encode"] == wanted["encode"]).reshape(len(images), -1)
+        # Other codes are of another image.
+        differences["serving_default"] = differences["serving_default"][is_equal.all(axis=1)]
+        agreement = {
+            "largest_latent_difference": None,
+            "codes_agree": float(is_equal.mean()),
+            "images_agree": float(is_equal.all(axis=1).mean()),
+            "distortion_rise": _distortion_rise(model, images, got["encode"], wanted["encode"]),
+        }
+    else:
+        agreement = {
+            "largest_latent_difference": _largest(differences["encode"]),
+            **dict.fromkeys(("codes_agree", "images_agree", "distortion_rise")),
+        }
     return Report(
         format=format,
         images=len(images),
-        largest_pixel_difference=_largest(got["decode"] - wanted["decode"]),
-        largest_reconstruction_difference=_largest(
-            (got["serving_default"] - wanted["serving_default"])[_with_equal_codes(got, wanted)]
-            if has_codes
-            else got["serving_default"] - wanted["serving_default"]
-        ),
-        largest_latent_difference=None if has_codes else _largest(got["encode"] - wanted["encode"]),
-        **_agreement(model, images, got["encode"], wanted["encode"], has_codes),
+        largest_pixel_difference=_largest(differences["decode"]),
+        largest_reconstruction_difference=_largest(differences["serving_default"]),
+        **agreement,
         mean_squared_error=_error(images, got["serving_default"]),
         mean_squared_error_of_model=_error(images, wanted["serving_default"]),
         size_bytes=_size(path),
@@ -134,10 +142,10 @@ def verify(model: keras.Model, path: str | os.PathLike[str], images: Any) -> Rep
 
 def _answers_of_model(model: keras.Model, images: np.ndarray) -> dict[str, np.ndarray]:
     encode, decode = model.exported_methods
-    latents = model._in_batches(encode, images, 128)
+    latents = model.in_batches(encode, images, 128)
     return {
         "encode": latents,
-        "decode": model._in_batches(decode, latents, 128),
+        "decode": model.in_batches(decode, latents, 128),
         "serving_default": model.reconstruct(images),
     }
 
@@ -156,36 +164,23 @@ def _answers_of_artefact(
             check=False,
         )
         if done.returncode != 0:
-            lines = [line for line in done.stderr.splitlines() if line.strip()]
             raise ExportError(
-                f"{path} can't be run as {format}, in a process without Keras: "
-                f"{lines[-1].strip() if lines else f'it ended with code {done.returncode}'}"
+                f"{path} can't be run as {format}, in a process without Keras, which "
+                f"{last_words(done)}"
             )
         with np.load(answered) as file:
             return dict(file)
 
 
-def _agreement(
-    model: keras.Model, images: np.ndarray, got: np.ndarray, wanted: np.ndarray, has_codes: bool
-) -> dict[str, float | None]:
-    if not has_codes:
-        return dict.fromkeys(("codes_agree", "images_agree", "distortion_rise"))
-    equal = got == wanted
-    latents = model._in_batches("continuous_latents", images, 128)
-    distortions = [
+def _distortion_rise(
+    model: keras.Model, images: np.ndarray, got: np.ndarray, wanted: np.ndarray
+) -> float:
+    latents = model.in_batches("continuous_latents", images, 128)
+    distortion, distortion_of_model = (
         np.square(latents - keras.ops.convert_to_numpy(model.quantizer.decode(codes))).mean()
         for codes in (got, wanted)
-    ]
-    return {
-        "codes_agree": float(equal.mean()),
-        "images_agree": float(equal.reshape(len(equal), -1).all(axis=1).mean()),
-        "distortion_rise": float(distortions[0] / distortions[1] - 1) if distortions[1] else 0.0,
-    }
-
-
-def _with_equal_codes(got: dict[str, np.ndarray], wanted: dict[str, np.ndarray]) -> np.ndarray:
-    equal = got["encode"] == wanted["encode"]
-    return equal.reshape(len(equal), -1).all(axis=1)
+    )
+    return float(distortion / distortion_of_model - 1) if distortion_of_model else 0.0
 
 
 def _largest(differences: np.ndarray) -> float | None:
@@ -206,7 +201,6 @@ def _size(path: Path) -> int:
 def write_report(report: Report, path: Path) -> Path:
     """Writes a report: into a folder as `verify.json`, beside a file as `NAME.verify.json`."""
     target = path / "verify.json" if path.is_dir() else path.with_name(f"{path.name}.verify.json")
-    beside = target.with_suffix(".part")
-    beside.write_text(json.dumps(report.as_json(), indent=2) + "\n")
-    beside.replace(target)
+    with staged(target) as beside:
+        beside.write_text(json.dumps(report._asdict(), indent=2) + "\n")
     return target

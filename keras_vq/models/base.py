@@ -311,7 +311,7 @@ class ReconstructionModel(keras.Model):
         Returns:
             Float32 array of shape `(n, ...)`.
         """
-        return self._in_batches("encode_batch", images, batch_size, self.image_shape)
+        return self.in_batches("encode_batch", images, batch_size, self.image_shape)
 
     def decode(self, latents: Any, batch_size: int = 128) -> np.ndarray:
         """Images of latents.
@@ -323,7 +323,7 @@ class ReconstructionModel(keras.Model):
         Returns:
             Float32 array of shape `(n, height, width, channels)`.
         """
-        return self._in_batches("decode_batch", latents, batch_size)
+        return self.in_batches("decode_batch", latents, batch_size)
 
     def reconstruct(self, images: Any, batch_size: int = 128) -> np.ndarray:
         """What the model makes of images: `decode(encode(images))`.
@@ -335,7 +335,7 @@ class ReconstructionModel(keras.Model):
         Returns:
             Float32 array of shape `(n, height, width, channels)`.
         """
-        return self._in_batches("reconstruct_batch", images, batch_size, self.image_shape)
+        return self.in_batches("reconstruct_batch", images, batch_size, self.image_shape)
 
     def interpolate(
         self, start: Any, end: Any, steps: int = 8, batch_size: int = 128
@@ -362,20 +362,20 @@ class ReconstructionModel(keras.Model):
                 "`start` and `end` must be arrays of one shape. "
                 f"Received: {tuple(start.shape)} and {tuple(end.shape)}"
             )
-        first = self._in_batches("continuous_latents", start, batch_size, self.image_shape)
-        last = self._in_batches("continuous_latents", end, batch_size, self.image_shape)
+        first = self.in_batches("continuous_latents", start, batch_size, self.image_shape)
+        last = self.in_batches("continuous_latents", end, batch_size, self.image_shape)
         shares = np.linspace(0.0, 1.0, steps, dtype="float32")
         shares = shares.reshape((1, steps) + (1,) * (first.ndim - 1))
         latents = first[:, None] * (1.0 - shares) + last[:, None] * shares
         latents = latents.reshape((-1, *first.shape[1:]))
-        images = self._in_batches("interpolate_batch", latents, batch_size)
+        images = self.in_batches("interpolate_batch", latents, batch_size)
         return images.reshape((len(first), steps, *images.shape[1:]))
 
     def continuous_latents(self, images: Tensor) -> Tensor:
         """Latents of a batch among which one may interpolate."""
         return self.encode_batch(images)
 
-    def _in_batches(
+    def in_batches(
         self, method: str, inputs: Any, batch_size: int, expected: Shape | None = None
     ) -> np.ndarray:
         """Applies a method of one batch to an array, compiled, a batch at a time."""
@@ -431,10 +431,11 @@ class ReconstructionModel(keras.Model):
             path: File or folder to write.
             format: One of the four.
             precision: `"float32"`; for OpenVINO also `"float16"` (of weights); for LiteRT
-                `"float16"`, `"int8_weights"`, `"int8_dynamic"`, `"int8_convolutions"` (whose
-                activations are int8 too, the search for codes is not) or `"int8_full"`.
+                `"float16"`, `"int8_weights"`, `"int8_dynamic"`, `"int8_convolutions"` and
+                `"int16_convolutions"` (weights in int8, activations in 8 or 16 bits, the search for
+                codes in float32) or `"int8_full"`.
             calibration_images: Training images, of which the first 128 set the ranges of
-                activations for the last two.
+                activations for the last three.
             overwrite: Whether to replace what an export wrote at `path` (a SavedModel is not
                 replaced: it gets another version).
 

@@ -143,7 +143,7 @@ class VQVAE(ReconstructionModel):
             batch_size: Images computed at a time.
         """
         self.quantizer.adapt(
-            self._in_batches("continuous_latents", images, batch_size, self.image_shape),
+            self.in_batches("continuous_latents", images, batch_size, self.image_shape),
             start=start,
         )
 
@@ -178,7 +178,7 @@ class VQVAE(ReconstructionModel):
         Returns:
             Int32 array of the latents' shape less its last axis, such as `(n, 7, 7)`.
         """
-        return self._in_batches("encode_to_codes_batch", images, batch_size, self.image_shape)
+        return self.in_batches("encode_to_codes_batch", images, batch_size, self.image_shape)
 
     def decode_codes(self, codes: Any, batch_size: int = 128) -> np.ndarray:
         """Images of codes; `decode_codes(encode_to_codes(x))` equals `reconstruct(x)`.
@@ -205,7 +205,7 @@ class VQVAE(ReconstructionModel):
                 f"`codes` must be integers from 0 to {limit} (or -1). "
                 f"Received: {codes.dtype} values, {span}, of shape {codes.shape}"
             )
-        return self._in_batches("decode_codes_batch", codes.astype("int32"), batch_size)
+        return self.in_batches("decode_codes_batch", codes.astype("int32"), batch_size)
 
     def _exported_latents(self, shape: tuple[int, ...]) -> TensorSpec:
         return TensorSpec("codes", "int32", shape, (0, max(self.quantizer.codebook_sizes) - 1))

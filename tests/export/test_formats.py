@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 
+import keras_vq
 from keras_vq import export
 from keras_vq.export import foreign
 from tests.export.models import images, vqvae
@@ -121,6 +122,7 @@ def test_a_saved_model_is_laid_out_for_tensorflow_serving(model, tmp_path):
         ("int8_weights", 0.97, 0.8),
         ("int8_dynamic", 0.97, 0.8),
         ("int8_convolutions", 0.95, 0.9),
+        ("int16_convolutions", 0.97, 0.9),
     ],
 )
 def test_smaller_litert_files(model, tmp_path, precision, least_agreement, most_of_float):
@@ -139,6 +141,23 @@ def test_smaller_litert_files(model, tmp_path, precision, least_agreement, most_
     assert report.distortion_rise < 0.02
     assert report.size_bytes < most_of_float * whole.stat().st_size
     assert report.codes_agree < 1 or report.largest_pixel_difference > 0  # it is another file
+
+
+@pytest.mark.backend_free
+@pytest.mark.parametrize("precision", ["int8_weights", "int16_convolutions"])
+def test_int8_keeps_rounded_kernels(tmp_path, precision):
+    _wide_model().save(tmp_path / "model.keras")
+    rounded = keras_vq.load_model(tmp_path / "model.keras")
+    assert export.round_convolutions(rounded) == 6
+    small = rounded.export(
+        tmp_path / "small.tflite",
+        format="litert",
+        precision=precision,
+        calibration_images=images(),
+    )
+    report = export.verify(rounded, small, images())
+    assert report.codes_agree == 1
+    assert report.largest_pixel_difference < (1e-5 if precision == "int8_weights" else 1e-3)
 
 
 _made = []
