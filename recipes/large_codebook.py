@@ -7,7 +7,7 @@ first one that compiles; to it are added the inputs and the weights, which stay.
 What no step can do without, beside codes, inputs and a block of scores: the quantized vectors, the
 gradient of the inputs, and the gradient of the codes or the new sums of their vectors.
 
-Run: python -m recipes.large_codebook [--codes 65536] [--vectors 16384] [--dim 64]
+Run: python -m recipes.large_codebook [--codes 65536] [--vectors 16384] [--backends jax ...]
 """
 
 import argparse
@@ -62,6 +62,7 @@ def main() -> None:
     parser.add_argument("--codes", type=int, default=65_536)
     parser.add_argument("--vectors", type=int, default=16_384)
     parser.add_argument("--dim", type=int, default=64)
+    parser.add_argument("--backends", nargs="+", choices=BACKENDS, default=list(BACKENDS))
     parser.add_argument("--measure", choices=("gradient", "ema"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     sizes = (arguments.codes, arguments.vectors, arguments.dim)
@@ -84,7 +85,7 @@ def main() -> None:
         "the same, output, gradients, MiB": needed,
         "all distances, MiB": arguments.codes * arguments.vectors * 4 / MIB,
     }
-    for backend in BACKENDS:
+    for backend in arguments.backends:
         for kind in ("gradient", "ema"):
             print(f"{kind} codebook on {backend} ...", flush=True)
             flags = [f"--{name}={getattr(arguments, name)}" for name in ("codes", "vectors", "dim")]

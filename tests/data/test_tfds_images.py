@@ -14,9 +14,8 @@ import pytest
 
 from keras_vq.data import load, tfds_images
 
-pytestmark = pytest.mark.backend_free
-
 pytestmark = [
+    pytest.mark.backend_free,
     # TensorFlow and its data sets call things that other packages have deprecated.
     pytest.mark.filterwarnings("ignore::DeprecationWarning:(tensorflow|google|etils|absl).*"),
 ]

@@ -21,15 +21,29 @@ def networks(dim: int = 4) -> keras_vq.networks.EncoderDecoder:
     return keras_vq.networks.convolutional(IMAGE_SHAPE, filters=(8, 8), latent_dim=dim)
 
 
-def vqvae(quantizer: keras_vq.Quantizer | None = None) -> keras_vq.VQVAE:
+def vqvae() -> keras_vq.VQVAE:
     keras.utils.set_random_seed(1)
     encoder, decoder = networks()
-    if quantizer is not None:
-        return _trained(keras_vq.VQVAE(encoder, quantizer, decoder))
     quantizer = keras_vq.VectorQuantizer(keras_vq.EMACodebook(16))
     model = keras_vq.VQVAE(encoder, quantizer, decoder)
     model.adapt(images())  # so that many codes are in use
     return _trained(model)
+
+
+def identity(quantizer: keras_vq.Quantizer) -> keras_vq.VQVAE:
+    """A VQ-VAE that does nothing but quantize pixels, scaled to [-2, 2], 4 channels a vector."""
+    encoder, decoder = (
+        keras.Sequential([keras.Input((3, 3, 4)), keras.layers.Rescaling(*scale)])
+        for scale in ((4.0, -2.0), (0.25, 0.5))
+    )
+    model = keras_vq.VQVAE(encoder, quantizer, decoder)
+    model(noise())
+    return model
+
+
+def noise(count: int = 40) -> np.ndarray:
+    """Images for `identity`."""
+    return np.random.default_rng(0).uniform(size=(count, 3, 3, 4)).astype("float32")
 
 
 def vae() -> keras_vq.VAE:
