@@ -160,6 +160,18 @@ def kept_weights(model: keras.Model) -> Iterator[None]:
         raise
 
 
+def is_slow_to_transpose_convolutions() -> bool:
+    """Whether gradients of strided transposed convolutions take longer than those of others.
+
+    XLA has no fast code for them on CPUs; libraries of accelerators have.
+    """
+    if BACKEND != "jax":
+        return False
+    import jax
+
+    return jax.default_backend() == "cpu"
+
+
 def writes_saved_models() -> bool:
     """Whether this backend writes SavedModels of TensorFlow's own operations.
 

@@ -41,6 +41,11 @@ def in_one_block(by_rank: bool = False) -> Iterator[None]:
         _BY_RANK.reset(tokens[1])
 
 
+def is_traced_for_export() -> bool:
+    """Whether what is called now is traced inside `in_one_block`, and wants few operations."""
+    return _IN_ONE_BLOCK.get()
+
+
 def squared_distances(vectors: Tensor, codes: Tensor) -> Tensor:
     """Squared Euclidean distance of every vector to every code.
 

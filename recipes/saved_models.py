@@ -1,7 +1,8 @@
 """The trained models that come with the package, which `from_preset` loads by name.
 
-Each is trained, measured on all test images and written to `saved_models/NAME`, with pictures of
-what it makes; the table in `saved_models/README.md` is made of what lies there.
+Each is trained, rounded to kernels that int8 holds, measured on all test images and written to
+`saved_models/NAME`, with pictures of what it makes; the table in `saved_models/README.md` is made
+of what lies there.
 
 Run: python -m recipes.saved_models [--only NAME] [--out saved_models] [--limit N]
 """
@@ -19,6 +20,7 @@ import numpy as np
 
 import keras_vq
 from keras_vq import DeadCodeRestart, EMACodebook, Projected, VectorQuantizer
+from keras_vq.export import round_convolutions
 from keras_vq.models.presets import save_preset
 from keras_vq.plots import plot_reconstructions, plot_samples
 from recipes._results import Stopwatch, mean_squared_error
@@ -60,7 +62,8 @@ def vqvae_cifar10() -> keras_vq.VQVAE:
         (32, 32, 3), filters=(64, 64), latent_dim=32
     )
     codebook = EMACodebook(512, restart=DeadCodeRestart())
-    quantizer = Projected(VectorQuantizer(codebook, metric="cosine"), 8)
+    # With 2 instead of 0.25, the usual, the error was 4 % smaller after as many steps.
+    quantizer = Projected(VectorQuantizer(codebook, commitment=2.0, metric="cosine"), 8)
     return keras_vq.VQVAE(encoder, quantizer, decoder)
 
 
@@ -114,12 +117,20 @@ def make(name: str, out: Path, limit: int) -> None:
 
     keras.utils.set_random_seed(SEED)
     model = plan.build()
+    steps = -(-len(train) // plan.batch_size)
     rate: Any = LEARNING_RATE
     if plan.decays:
-        steps = plan.epochs * -(-len(train) // plan.batch_size)
-        rate = keras.optimizers.schedules.CosineDecay(LEARNING_RATE, steps)
+        rate = keras.optimizers.schedules.CosineDecay(LEARNING_RATE, plan.epochs * steps)
     model.compile(keras.optimizers.Adam(rate))
     model.fit(train, batch_size=plan.batch_size, epochs=plan.epochs, verbose=2)
+    # An export in int8 then keeps the kernels as they are: what follows the encoder learns once
+    # more from what it now gives.
+    round_convolutions(model.encoder)
+    model.encoder.trainable = False
+    model.compile(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(3e-4, steps)))
+    model.fit(train, batch_size=plan.batch_size, verbose=2)
+    round_convolutions(model.decoder)
+    model.encoder.trainable = True
 
     reconstructions = np.clip(model.reconstruct(test), 0.0, 1.0)
     figures = measure(model, test, reconstructions)
@@ -136,8 +147,8 @@ def make(name: str, out: Path, limit: int) -> None:
             "data": f"trained on {len(train):,} images of {plan.dataset}, measured on "
             f"{len(test):,} test images",
             "notes": notes_on(plan.dataset, train),
-            "training": f"{plan.epochs} epochs, {plan.epochs * -(-len(train) // plan.batch_size):,}"
-            f" steps of {plan.batch_size} images",
+            "training": f"{plan.epochs} epochs and 1 behind the rounded encoder, "
+            f"{(plan.epochs + 1) * steps:,} steps of {plan.batch_size} images",
             "seconds": stopwatch.seconds(),
             "backend": keras.backend.backend(),
             "machine": f"{os.cpu_count()} cores, {platform.machine()}, no accelerator used",

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from keras import layers
 
 from keras_vq import _validation
+from keras_vq.layers.conv2d_transpose import Conv2DTranspose
 from keras_vq.networks._shapes import check_image_shape, check_widths
 from keras_vq.networks.pair import EncoderDecoder, output_layer, sequential
 
@@ -53,8 +54,8 @@ def convolutional(
         _validation.check_positive_integer("latent_dim", latent_dim)
         encoder.append(layers.Conv2D(latent_dim, 1))
     decoder = [
-        *(layers.Conv2DTranspose(width, kernel_size, **options) for width in reversed(filters)),
-        layers.Conv2DTranspose(channels, kernel_size, padding="same"),
+        *(Conv2DTranspose(width, kernel_size, **options) for width in reversed(filters)),
+        Conv2DTranspose(channels, kernel_size, padding="same"),
         output_layer(output_activation),
     ]
     scale = 2 ** len(filters)

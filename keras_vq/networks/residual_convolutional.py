@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from keras import layers
 
 from keras_vq import _validation
+from keras_vq.layers.conv2d_transpose import Conv2DTranspose
 from keras_vq.layers.residual_stack import ResidualStack
 from keras_vq.networks._shapes import check_image_shape, check_widths
 from keras_vq.networks.pair import EncoderDecoder, output_layer, sequential
@@ -63,11 +64,8 @@ def residual_convolutional(
     decoder = [
         layers.Conv2D(hidden, 3, padding="same"),
         ResidualStack(residual_blocks, residual_filters),
-        *(
-            layers.Conv2DTranspose(width, activation="relu", **strided)
-            for width in reversed(filters[:-1])
-        ),
-        layers.Conv2DTranspose(channels, **strided),
+        *(Conv2DTranspose(width, activation="relu", **strided) for width in reversed(filters[:-1])),
+        Conv2DTranspose(channels, **strided),
         output_layer(output_activation),
     ]
     scale = 2 ** len(filters)

@@ -1,0 +1,124 @@
+"""The transposed convolution: Keras's own, and the same by sub-pixel convolution."""
+
+import keras
+import numpy as np
+import pytest
+
+import keras_vq
+from keras_vq import _backend
+from keras_vq.layers.conv2d_transpose import Conv2DTranspose, sub_pixel_convolution
+from tests.gradients import gradients
+
+numpy = keras.ops.convert_to_numpy
+
+
+def scattered(inputs, kernel, strides):
+    """Every input adds its weighted kernel to the outputs around it; then the edges are cut."""
+    batch, height, width, _ = inputs.shape
+    rows, columns, filters, _ = kernel.shape
+    down, right = strides
+    whole = np.zeros((batch, height * down + rows, width * right + columns, filters))
+    for i in range(height):
+        for j in range(width):
+            added = np.einsum("bc,hwfc->bhwf", inputs[:, i, j], kernel)
+            whole[:, i * down : i * down + rows, j * right : j * right + columns] += added
+    top, left = max(rows - down, 0) // 2, max(columns - right, 0) // 2
+    return whole[:, top : top + height * down, left : left + width * right]
+
+
+def random(*shape):
+    return np.random.default_rng(len(shape)).normal(size=shape).astype("float32")
+
+
+SIZES = [
+    ((3, 3), (2, 2)),
+    ((4, 4), (2, 2)),
+    ((2, 2), (2, 2)),
+    ((1, 1), (2, 2)),
+    ((5, 5), (2, 2)),
+    ((7, 4), (3, 2)),
+    ((3, 5), (1, 3)),
+    ((3, 3), (1, 1)),
+]
+
+
+@pytest.mark.parametrize(("size", "strides"), SIZES)
+def test_phases_are_the_sum_over_inputs(size, strides):
+    inputs, kernel = random(2, 4, 5, 3), random(*size, 6, 3)
+    found = sub_pixel_convolution(
+        keras.ops.convert_to_tensor(inputs), keras.ops.convert_to_tensor(kernel), strides
+    )
+    np.testing.assert_allclose(numpy(found), scattered(inputs, kernel, strides), atol=2e-5)
+
+
+def layers_alike(**options):
+    """Keras's layer and ours with the same weights."""
+    ours, theirs = (
+        kind(5, 4, **options) for kind in (Conv2DTranspose, keras.layers.Conv2DTranspose)
+    )
+    for layer in (ours, theirs):
+        layer.build((None, 4, 6, 3))
+    ours.bias.assign(random(5))
+    theirs.set_weights(ours.get_weights())
+    return ours, theirs
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"strides": 2, "padding": "same"},
+        {"strides": 2, "padding": "same", "activation": "relu", "use_bias": True},
+        {"strides": 2, "padding": "valid"},
+        {"strides": 1, "padding": "same"},
+        {"strides": (1, 2), "padding": "same"},
+    ],
+)
+def test_layer_is_that_of_keras(options):
+    ours, theirs = layers_alike(**options)
+    inputs = random(2, 4, 6, 3)
+    np.testing.assert_allclose(numpy(ours(inputs)), numpy(theirs(inputs)), atol=1e-5)
+    assert tuple(ours.compute_output_shape((2, 4, 6, 3))) == tuple(ours(inputs).shape)
+
+
+def test_gradients_are_those_of_keras():
+    slopes = [
+        gradients(
+            lambda x, layer=layer: keras.ops.sum(keras.ops.square(layer(x))),
+            random(2, 4, 6, 3),
+            layer.weights,
+        )
+        for layer in layers_alike(strides=2, padding="same")
+    ]
+    for ours, theirs in zip(*slopes, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-3)
+
+
+def test_weights_train_alike():
+    weights = []
+    for layer in layers_alike(strides=2, padding="same"):
+        model = keras.Sequential([keras.Input((4, 6, 3)), layer])
+        model.compile(keras.optimizers.SGD(0.1), loss="mse")
+        model.train_on_batch(random(2, 4, 6, 3), np.ones((2, 8, 12, 5), "float32"))
+        weights.append(layer.get_weights())
+    for ours, theirs in zip(*weights, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+def test_half_precision_stays_half():
+    layer = Conv2DTranspose(5, 4, strides=2, padding="same", dtype="mixed_bfloat16")
+    outputs = layer(random(2, 4, 6, 3))
+    assert keras.backend.standardize_dtype(outputs.dtype) == "bfloat16"
+    assert layer.kernel.dtype == "float32"
+
+
+def test_networks_have_it():
+    for build in (keras_vq.networks.convolutional, keras_vq.networks.residual_convolutional):
+        kinds = {type(layer) for layer in build((8, 8, 1)).decoder.layers}
+        assert Conv2DTranspose in kinds
+        assert keras.layers.Conv2DTranspose not in kinds
+
+
+def test_phases_are_taken_on_jax():
+    layer = Conv2DTranspose(5, 4, strides=2, padding="same")
+    assert layer._takes_phases((None, 4, 6, 3)) == (_backend.BACKEND == "jax")
+    assert not layer._takes_phases((None, None, 6, 3))  # rows are counted when it is traced
