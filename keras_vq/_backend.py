@@ -160,6 +160,17 @@ def kept_weights(model: keras.Model) -> Iterator[None]:
         raise
 
 
+def segment_sum(values: Tensor, segments: Tensor, count: int) -> Tensor:
+    """Sums of the values of each segment, as Keras's function of the name gives them.
+
+    On PyTorch Keras first writes the segments out for every number of a value, as int64.
+    """
+    if BACKEND != "torch":
+        return ops.segment_sum(values, segments, num_segments=count)
+    zeros = values.new_zeros((count, *values.shape[1:]))
+    return zeros.index_add(0, segments, values)
+
+
 def is_slow_to_transpose_convolutions() -> bool:
     """Whether gradients of strided transposed convolutions take longer than those of others.
 

@@ -6,6 +6,7 @@ from contextvars import ContextVar
 
 from keras import ops
 
+from keras_vq import _backend
 from keras_vq._types import Tensor
 
 # The search holds at most this many scores at a time (4 MiB of float32): they stay in the
@@ -286,7 +287,7 @@ def code_counts(indices: Tensor, codebook_size: int, weights: Tensor | None = No
     indices = ops.convert_to_tensor(indices)
     if weights is None:
         weights = ops.ones_like(indices, dtype="float32")
-    return ops.segment_sum(weights, indices, num_segments=codebook_size)
+    return _backend.segment_sum(weights, indices, codebook_size)
 
 
 def code_sums(
@@ -306,7 +307,7 @@ def code_sums(
     vectors = ops.convert_to_tensor(vectors)
     if weights is not None:
         vectors = vectors * ops.convert_to_tensor(weights)[:, None]
-    return ops.segment_sum(vectors, indices, num_segments=codebook_size)
+    return _backend.segment_sum(vectors, indices, codebook_size)
 
 
 def perplexity(counts: Tensor) -> Tensor:

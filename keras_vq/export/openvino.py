@@ -68,7 +68,8 @@ def _converted(model: keras.Model, signature: Signature, folder: Path) -> Any:
 def _of_onnx(model: keras.Model, signature: Signature, folder: Path) -> Any:
     import openvino
 
-    return openvino.convert_model(folder / "onnx" / f"{signature.name}.onnx")
+    # Not `convert_model`, which reports to OpenVINO's makers, by some eighty processes.
+    return openvino.Core().read_model(folder / "onnx" / f"{signature.name}.onnx")
 
 
 def _of_backend(model: keras.Model, signature: Signature, folder: Path) -> Any:

@@ -14,7 +14,12 @@ from keras_vq.export import foreign
 from tests.export.models import identity, images, noise
 from tests.quantizers.cases import QUANTIZER_CASES
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning",
+    "ignore::FutureWarning",
+    # By OpenVINO's telemetry, when it is imported.
+    r"ignore:os\.fork\(\) was called:RuntimeWarning",
+)
 
 TENSORFLOW = keras.backend.backend() == "tensorflow"
 numpy = keras.ops.convert_to_numpy

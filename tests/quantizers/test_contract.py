@@ -60,9 +60,7 @@ def all_indices(quantizer, vectors):
     return numpy(quantizer.encode(vectors)).reshape(-1, len(quantizer.codebook_sizes))
 
 
-@pytest.mark.parametrize(
-    "shape", [(6, DIM), (2, 6, DIM), (2, 3, 3, DIM), (2, 2, 2, 2, DIM), (1, DIM)]
-)
+@pytest.mark.parametrize("shape", [(1, DIM), (2, 6, DIM), (2, 2, 2, 2, DIM)])
 def test_shapes_and_dtypes(case, rng, shape):
     quantizer = case.build()
     if not quantizer.indexes_each_vector:
@@ -215,10 +213,8 @@ def test_vectors_that_are_all_equal(case, value, training):
     for _ in range(3):
         quantized, _ = quantizer(inputs, training=training)
         assert np.isfinite(numpy(quantized)).all()
-        (gradient,) = gradients(
-            lambda x: ops.sum(quantizer(x)[0]) + _loss(quantizer, x, None), inputs
-        )
-        assert np.isfinite(gradient).all()
+    (gradient,) = gradients(lambda x: ops.sum(quantizer(x)[0]) + _loss(quantizer, x, None), inputs)
+    assert np.isfinite(gradient).all()
     assert all(np.isfinite(weight).all() for weight in weights_of(quantizer))
 
 

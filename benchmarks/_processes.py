@@ -1,0 +1,135 @@
+"""Contenders in processes of their own, which take turns: A B A B.
+
+What disturbs a machine for some seconds so disturbs all alike, and each has its library's threads
+to itself. A process that waits for its turn does nothing.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from typing import Any, NamedTuple
+
+import numpy as np
+
+_LIMIT_OF_MEMORY = 20 * 2**30
+
+
+class Turns(NamedTuple):
+    """What a contender's turns gave."""
+
+    seconds: float  # median of the turns, each the mean of its steps
+    spread: float  # from the first to the third quartile, over the median
+    mebibytes: float  # by which memory rose in steps, over what was there before the first
+
+
+class Failure(NamedTuple):
+    """Why a contender gave nothing."""
+
+    reason: str
+
+
+def environment(backend: str | None, threads: int) -> dict[str, str]:
+    """Environment of a process on a Keras backend with so many threads in every library."""
+    count = str(threads)
+    return {
+        **os.environ,
+        "KERAS_BACKEND": backend or "tensorflow",
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "OMP_NUM_THREADS": count,
+        "MKL_NUM_THREADS": count,
+        "TF_NUM_INTRAOP_THREADS": count,
+        "TF_NUM_INTEROP_THREADS": "1",
+        # Memory that is freed goes back to the system at once, or a rise would not show.
+        "MALLOC_MMAP_THRESHOLD_": "65536",
+    }
+
+
+class Worker:
+    """A process that does steps of one contender when told to."""
+
+    def __init__(self, task: Mapping[str, Any], backend: str | None, threads: int) -> None:
+        cores = sorted(os.sched_getaffinity(0))[:threads]
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks._worker", json.dumps(task)],
+            env=environment(backend, threads),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=lambda: os.sched_setaffinity(0, cores),
+        )
+
+    def __enter__(self) -> "Worker":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+    def asked(self, what: str) -> Any:
+        """The worker's answer; None if it ended."""
+        try:
+            self.process.stdin.write(f"{what}\n")
+            self.process.stdin.flush()
+            return json.loads(self.process.stdout.readline())
+        except (BrokenPipeError, json.JSONDecodeError):
+            return None
+
+    def last_words(self) -> str:
+        """Why it ended."""
+        lines = [line for line in self.process.stderr.read().splitlines() if line.strip()]
+        return lines[-1].strip()[:200] if lines else f"ended with code {self.process.wait()}"
+
+
+def race(
+    contenders: Mapping[str, tuple[Mapping[str, Any], str | None]], rounds: int, threads: int
+) -> dict[str, Turns | Failure]:
+    """Lets contenders take turns.
+
+    Args:
+        contenders: By name, what `_worker.py` makes one of, and its Keras backend.
+        rounds: Turns of each.
+        threads: Cores, and threads of each library.
+
+    Returns:
+        By name what the turns gave.
+    """
+    found: dict[str, Turns | Failure] = {}
+    with ExitStack() as stack:
+        workers = {}
+        for name, (task, backend) in contenders.items():
+            worker = stack.enter_context(Worker(task, backend, threads))
+            # One after the other: compiling at the same time they would want more memory.
+            if worker.asked("prepare") is None:
+                found[name] = Failure(worker.last_words())
+            else:
+                workers[name] = worker
+        turns: dict[str, list[float]] = {name: [] for name in workers}
+        for _ in range(rounds):
+            for name, worker in workers.items():
+                turns[name].append(worker.asked("run"))
+        for name, worker in workers.items():
+            first, median, third = np.percentile(turns[name], (25, 50, 75))
+            rise = worker.asked("memory")
+            found[name] = Turns(float(median), float((third - first) / median), rise)
+    return {name: found[name] for name in contenders}
+
+
+def once(task: Mapping[str, Any], backend: str | None, threads: int) -> Any:
+    """What a task of one answer gives, in a process of its own; a `Failure` if it ends before."""
+    with Worker(task, backend, threads) as worker:
+        answer = worker.asked("answer")
+        return Failure(worker.last_words()) if answer is None else answer
+
+
+def threads_of_machine() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def named(names: Sequence[str], known: Sequence[str]) -> list[str]:
+    """The names in the order of those known, all where none is named."""
+    return [name for name in known if not names or name in names]

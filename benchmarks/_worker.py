@@ -1,0 +1,66 @@
+"""A process of a benchmark: makes one contender and steps it whenever told to on its input.
+
+    python -m benchmarks._worker '{"of": "quantizer", "name": "...", ...}'
+
+Lines of its input: `prepare` makes the contender and does its first steps, `run` does a turn and
+answers seconds a step, `memory` answers by how many MiB memory rose during steps, `answer` what a
+task gives that has no steps.
+"""
+
+import importlib
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from benchmarks import _memory
+
+_LEAST_SECONDS_OF_A_TURN = 0.3
+Step = Callable[[], Any]
+
+
+def main(task: dict[str, Any]) -> None:
+    """Answers lines until there are no more."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what libraries print must not stand among the answers
+    made = importlib.import_module(f"benchmarks.{task.pop('of')}")
+    step: Step
+    rise = 0.0
+    for line in sys.stdin:
+        asked, answer = line.strip(), None
+        if asked == "prepare":
+            step = made.make(**task)
+            for _ in range(2):  # the first compiles
+                step()
+            rise = _rise(step)
+            answer = True
+        elif asked == "run":
+            answer = _turn(step)
+        elif asked == "memory":
+            answer = rise
+        elif asked == "answer":
+            answer = made.answer(**task)
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+
+def _turn(step: Step) -> float:
+    steps, began = 0, time.perf_counter()
+    while (passed := time.perf_counter() - began) < _LEAST_SECONDS_OF_A_TURN or not steps:
+        step()
+        steps += 1
+    del passed
+    return (time.perf_counter() - began) / steps
+
+
+def _rise(step: Step) -> float:
+    _memory.forget_peak()
+    before = _memory.resident()
+    step()
+    return max(_memory.peak() - before, 0.0)
+
+
+if __name__ == "__main__":
+    main(json.loads(sys.argv[1]))

@@ -1,0 +1,110 @@
+"""The public `VectorQuantizer` in a compiled step, on the Keras backend that runs."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+
+import keras_vq
+from benchmarks.contenders import inputs
+
+
+def make(
+    vectors: int,
+    dim: int,
+    codes: int,
+    quantizer: str = "vector",
+    compiled: bool = False,
+) -> Callable[[], object]:
+    """A step of a quantizer.
+
+    Args:
+        vectors: How many vectors.
+        dim: Their size.
+        codes: Codes of the codebook, or of each level.
+        quantizer: A name of `QUANTIZERS`.
+        compiled: Whether by XLA on TensorFlow and torch.compile on PyTorch; JAX always compiles.
+    """
+    layer = QUANTIZERS[quantizer](codes)
+    x = inputs(vectors, dim)
+    layer.build(x.shape)
+    layer(x[:2], training=True)  # what else is built at the first call
+    step = {"tensorflow": _tensorflow, "jax": _jax, "torch": _torch}[keras.backend.backend()]
+    return step(layer, x, compiled)
+
+
+QUANTIZERS: dict[str, Callable[[int], Any]] = {
+    "vector": lambda codes: keras_vq.VectorQuantizer(keras_vq.EMACodebook(codes)),
+    "by gradient": lambda codes: keras_vq.VectorQuantizer(keras_vq.Codebook(codes)),
+    "residual, 8 levels": lambda codes: keras_vq.Residual(
+        [keras_vq.VectorQuantizer(keras_vq.EMACodebook(codes)) for _ in range(8)]
+    ),
+    "finite scalar": lambda codes: keras_vq.Projected(
+        keras_vq.FiniteScalarQuantizer((8, 5, 5, 5)), 4
+    ),
+    "binary": lambda codes: keras_vq.Projected(keras_vq.BinaryQuantizer(10), 10),
+}
+
+
+def _tensorflow(layer: Any, x: np.ndarray, compiled: bool) -> Callable[[], object]:
+    import tensorflow as tf
+
+    tensor = tf.constant(x)
+
+    @tf.function(jit_compile=compiled)
+    def step() -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            tape.watch(tensor)
+            quantized, _ = layer(tensor, training=True)
+            loss = tf.reduce_sum(quantized) + tf.add_n(layer.losses)
+        return tape.gradient(loss, [tensor, *layer.trainable_variables])
+
+    return lambda: step()[0].numpy()
+
+
+def _jax(layer: Any, x: np.ndarray, compiled: bool) -> Callable[[], object]:
+    del compiled
+    import jax
+
+    def loss_of(x: Any, trainable: Any, others: Any) -> Any:
+        (quantized, _), others, losses = layer.stateless_call(
+            trainable, others, x, training=True, return_losses=True
+        )
+        return quantized.sum() + sum(losses), others
+
+    @jax.jit(donate_argnums=2)
+    def step(x: Any, trainable: Any, others: Any) -> Any:
+        (_, others), gradients = jax.value_and_grad(loss_of, argnums=(0, 1), has_aux=True)(
+            x, trainable, others
+        )
+        return gradients, others
+
+    state = [jax.numpy.copy(variable.value) for variable in layer.non_trainable_variables]
+    trainable = [variable.value for variable in layer.trainable_variables]
+    tensor = jax.numpy.asarray(x)
+
+    def run() -> None:
+        nonlocal state
+        gradients, state = step(tensor, trainable, state)
+        jax.block_until_ready((gradients, state))
+
+    return run
+
+
+def _torch(layer: Any, x: np.ndarray, compiled: bool) -> Callable[[], object]:
+    import torch
+
+    tensor = torch.from_numpy(x).requires_grad_(True)
+
+    def forward(tensor: Any) -> Any:
+        quantized, _ = layer(tensor, training=True)
+        return quantized.sum() + sum(layer.losses)
+
+    called = torch.compile(forward) if compiled else forward
+
+    def step() -> None:
+        tensor.grad = None
+        called(tensor).backward()
+
+    return step

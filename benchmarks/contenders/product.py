@@ -1,0 +1,22 @@
+"""The bare product of vectors and codes, into memory that is there already: what all must do."""
+
+from collections.abc import Callable
+
+import torch
+
+from benchmarks.contenders import inputs
+
+
+def make(vectors: int, dim: int, codes: int, block: int = 2**20) -> Callable[[], object]:
+    """The product, all at once where it fits into memory, else by blocks of rows."""
+    x = torch.from_numpy(inputs(vectors, dim))
+    codebook = torch.randn(codes, dim).T.contiguous()
+    rows = max(1, min(vectors, max(block, 2**28) // codes))
+    out = torch.empty(rows, codes)
+
+    def step() -> None:
+        for start in range(0, vectors, rows):
+            part = x[start : start + rows]
+            torch.mm(part, codebook, out=out[: len(part)])
+
+    return step

@@ -1,0 +1,69 @@
+"""A quantizer's training step, in times of the bare product of vectors and codes."""
+
+import importlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from benchmarks import _processes
+
+# By name: the file in `contenders`, the Keras backend, and what its `make` takes beside sizes.
+CONTENDERS: dict[str, tuple[str, str | None, dict[str, Any]]] = {
+    "bare product": ("product", None, {}),
+    "keras_vq on TensorFlow": ("ours", "tensorflow", {}),
+    "keras_vq on TensorFlow, XLA": ("ours", "tensorflow", {"compiled": True}),
+    "keras_vq on JAX": ("ours", "jax", {}),
+    "keras_vq on PyTorch": ("ours", "torch", {}),
+    "keras_vq on PyTorch, compiled": ("ours", "torch", {"compiled": True}),
+    "vector-quantize-pytorch": ("vector_quantize_pytorch", None, {}),
+    "vector-quantize-pytorch, compiled": ("vector_quantize_pytorch", None, {"compiled": True}),
+    "Sonnet's formulas": ("textbook", None, {"formulas": "sonnet"}),
+    "Sonnet's formulas, XLA": ("textbook", None, {"formulas": "sonnet", "compiled": True}),
+    "keras.io's formulas": ("textbook", None, {"formulas": "keras.io"}),
+    "keras.io's formulas, XLA": ("textbook", None, {"formulas": "keras.io", "compiled": True}),
+    "faiss, search alone": ("faiss", None, {}),
+}
+VECTORS, DIMS, CODES = (8_192, 65_536), (64, 256), (512, 1_024, 8_192, 65_536)
+# Contenders that hold matrices of all vectors and codes, some six at a time, are left out where
+# one of them would be larger than this.
+_MOST_SCORES = 2**28
+_HOLD_ALL = ("vector_quantize_pytorch", "textbook")
+BASE = "bare product"
+
+
+def make(contender: str, vectors: int, dim: int, codes: int, **options: Any) -> Callable[[], Any]:
+    """The step of a contender, for a worker."""
+    made = importlib.import_module(f"benchmarks.contenders.{contender}")
+    return made.make(vectors, dim, codes, **options)
+
+
+def rows(
+    vectors: Sequence[int],
+    dims: Sequence[int],
+    codes: Sequence[int],
+    names: Sequence[str],
+    rounds: int,
+    threads: int,
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Measures; for each size and contender a row of the table."""
+    for sizes in ((n, d, k) for d in dims for n in vectors for k in codes):
+        n, d, k = sizes
+        tasks = {}
+        for name in names:
+            contender, backend, options = CONTENDERS[name]
+            if contender in _HOLD_ALL and n * k > _MOST_SCORES:
+                continue
+            task = {"of": "quantizer", "contender": contender, **options}
+            tasks[name] = ({**task, "vectors": n, "dim": d, "codes": k}, backend)
+        found = _processes.race(tasks, rounds, threads)
+        base = found.get(BASE)
+        for name, turns in found.items():
+            row: dict[str, Any] = {"vectors": n, "dim": d, "codes": k, "contender": name}
+            if isinstance(turns, _processes.Failure):
+                row["failed"] = turns.reason
+            else:
+                row["ms"] = 1000 * turns.seconds
+                row["spread, %"] = 100 * turns.spread
+                row["memory, MiB"] = turns.mebibytes
+                if isinstance(base, _processes.Turns):
+                    row["times the product"] = turns.seconds / base.seconds
+            yield f"{n} x {d}, {k} codes: {name}", row

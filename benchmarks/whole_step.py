@@ -1,0 +1,64 @@
+"""A whole training step of a VQ-VAE on each backend, in times of TensorFlow's."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from benchmarks import _processes
+
+NETWORKS = {
+    "keras.io's MNIST network, batch 128": ("mnist", 128),
+    "Sonnet's CIFAR-10 network, batch 32": ("cifar10", 32),
+}
+# By name the Keras backend, and whether PyTorch goes through torch.compile.
+CONTENDERS = {
+    "TensorFlow": ("tensorflow", "auto"),
+    "JAX": ("jax", "auto"),
+    "PyTorch": ("torch", "auto"),
+    "PyTorch, compiled": ("torch", True),
+}
+BASE = "TensorFlow"
+
+
+def make(network: str, batch: int, jit_compile: Any) -> Callable[[], Any]:
+    """One `train_on_batch` of random pixels, for a worker."""
+    import keras
+    import numpy as np
+
+    model = build(network)
+    model.compile(keras.optimizers.Adam(1e-3), jit_compile=jit_compile)
+    images = np.random.default_rng(0).random((batch, *model.image_shape)).astype("float32")
+    return lambda: model.train_on_batch(images)
+
+
+def build(network: str) -> Any:
+    """The VQ-VAE of keras.io's MNIST example, or that of Sonnet's CIFAR-10 notebook."""
+    import keras_vq
+
+    if network == "mnist":
+        encoder, decoder = keras_vq.networks.convolutional((28, 28, 1))
+        codebook = keras_vq.EMACodebook(128)
+    else:
+        encoder, decoder = keras_vq.networks.residual_convolutional((32, 32, 3))
+        codebook = keras_vq.EMACodebook(512)
+    return keras_vq.VQVAE(encoder, keras_vq.VectorQuantizer(codebook), decoder)
+
+
+def rows(names: Sequence[str], rounds: int, threads: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Measures; for each network and backend a row of the table."""
+    for title, (network, batch) in NETWORKS.items():
+        tasks = {}
+        for name in names:
+            backend, jit_compile = CONTENDERS[name]
+            task = {"of": "whole_step", "network": network, "batch": batch}
+            tasks[name] = ({**task, "jit_compile": jit_compile}, backend)
+        found = _processes.race(tasks, rounds, threads)
+        for name, turns in found.items():
+            row: dict[str, Any] = {"network": title, "backend": name}
+            if isinstance(turns, _processes.Failure):
+                row["failed"] = turns.reason
+            else:
+                base = found[BASE].seconds
+                row["ms"] = 1000 * turns.seconds
+                row["spread, %"] = 100 * turns.spread
+                row["times TensorFlow"] = turns.seconds / base
+            yield f"{title}: {name}", row
