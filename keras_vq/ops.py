@@ -287,6 +287,7 @@ def code_counts(indices: Tensor, codebook_size: int, weights: Tensor | None = No
     indices = ops.convert_to_tensor(indices)
     if weights is None:
         weights = ops.ones_like(indices, dtype="float32")
+    weights = ops.convert_to_tensor(weights)
     return _backend.segment_sum(weights, indices, codebook_size)
 
 
@@ -304,7 +305,7 @@ def code_sums(
     Returns:
         Float32 tensor of shape `(codebook_size, dim)`.
     """
-    vectors = ops.convert_to_tensor(vectors)
+    vectors, indices = ops.convert_to_tensor(vectors), ops.convert_to_tensor(indices)
     if weights is not None:
         vectors = vectors * ops.convert_to_tensor(weights)[:, None]
     return _backend.segment_sum(vectors, indices, codebook_size)
