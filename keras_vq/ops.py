@@ -1,8 +1,8 @@
 """Pure functions of vector quantization: distances, the nearest code, statistics per code."""
 
 import contextlib
+import threading
 from collections.abc import Callable, Iterator
-from contextvars import ContextVar
 
 from keras import ops
 
@@ -19,8 +19,15 @@ _LANES = 32
 # Below every score of a real code, and finite, so that it survives the matrix product.
 _NEVER = -3e38
 
-_IN_ONE_BLOCK = ContextVar("in_one_block", default=False)
-_BY_RANK = ContextVar("by_rank", default=False)
+
+class _Tracing(threading.local):
+    """How functions are traced in this thread (torch.compile can't follow a ContextVar)."""
+
+    in_one_block = False
+    by_rank = False
+
+
+_TRACING = _Tracing()
 
 
 @contextlib.contextmanager
@@ -34,17 +41,17 @@ def in_one_block(by_rank: bool = False) -> Iterator[None]:
         by_rank: Whether a largest number is found by ranking, not by comparing all with it: what
             turns numbers into int8 may give the largest another scale, and nothing equals it.
     """
-    tokens = _IN_ONE_BLOCK.set(True), _BY_RANK.set(by_rank)
+    before = _TRACING.in_one_block, _TRACING.by_rank
+    _TRACING.in_one_block, _TRACING.by_rank = True, by_rank
     try:
         yield
     finally:
-        _IN_ONE_BLOCK.reset(tokens[0])
-        _BY_RANK.reset(tokens[1])
+        _TRACING.in_one_block, _TRACING.by_rank = before
 
 
 def is_traced_for_export() -> bool:
     """Whether what is called now is traced inside `in_one_block`, and wants few operations."""
-    return _IN_ONE_BLOCK.get()
+    return _TRACING.in_one_block
 
 
 def squared_distances(vectors: Tensor, codes: Tensor) -> Tensor:
@@ -96,7 +103,7 @@ def nearest_code(vectors: Tensor, codes: Tensor) -> Tensor:
         array([0, 1], dtype=int32)
     """
     vectors, codes = ops.convert_to_tensor(vectors), ops.convert_to_tensor(codes)
-    if _IN_ONE_BLOCK.get():
+    if _TRACING.in_one_block:
         return first_maximum(_scores(vectors, codes))
     scorer = _scorer(codes)
     # How many codes there are is unknown when they are the vectors of a batch of any size.
@@ -182,7 +189,7 @@ def map_rows(function: Callable[[Tensor], Tensor], rows: Tensor, scores_per_row:
     Returns:
         What the function would give for all rows at once.
     """
-    if _IN_ONE_BLOCK.get():
+    if _TRACING.in_one_block:
         return function(rows)
     shape, width = ops.shape(rows)[:-1], rows.shape[-1]
     rows = ops.reshape(rows, (-1, width))
@@ -227,7 +234,7 @@ def _best_code(vectors: Tensor, scorer: Tensor) -> Tensor:
     with_one = ops.pad(vectors, [[0, 0], [0, 1]], constant_values=1.0)
     scores = ops.matmul(with_one, scorer)
     scores = ops.reshape(scores, (-1, ops.shape(scores)[1] // _LANES, _LANES))
-    group_best = ops.max(scores, axis=-1)
+    group_best = ops.amax(scores, axis=-1)
     group = first_maximum(group_best)
     winners = ops.take_along_axis(scores, group[:, None, None], axis=1)[:, 0, :]
     return group * _LANES + first_maximum(winners)
@@ -242,11 +249,11 @@ def first_maximum(values: Tensor) -> Tensor:
     Returns:
         Int32 tensor of shape `(...)`.
     """
-    if _BY_RANK.get():
+    if _TRACING.by_rank:
         return ops.cast(ops.top_k(values, 1)[1][..., 0], "int32")
     # An argmax of floats costs extra bit operations on two backends, and export formats refuse
     # them; an argmax of integers does not.
-    is_maximum = values >= ops.max(values, axis=-1, keepdims=True)
+    is_maximum = values >= ops.amax(values, axis=-1, keepdims=True)
     return ops.cast(ops.argmax(ops.cast(is_maximum, "int32"), axis=-1), "int32")
 
 
@@ -267,7 +274,7 @@ def unit_vectors(vectors: Tensor) -> Tensor:
     """
     vectors = ops.convert_to_tensor(vectors)
     # Scaled first, so that squares of very small or large numbers stay within range.
-    largest = ops.stop_gradient(ops.max(ops.abs(vectors), axis=-1, keepdims=True))
+    largest = ops.stop_gradient(ops.amax(ops.abs(vectors), axis=-1, keepdims=True))
     vectors = vectors / ops.where(largest > 0, largest, 1.0)
     squares = ops.sum(ops.square(vectors), axis=-1, keepdims=True)
     return vectors * ops.rsqrt(ops.where(squares > 0, squares, 1.0))

@@ -1,0 +1,91 @@
+"""What a training step holds and how often it searches: figures that no clock is needed for."""
+
+import math
+
+import keras
+import numpy as np
+import pytest
+
+import keras_vq
+from keras_vq.ops import SCORES_PER_BLOCK
+from tests.operations import operations_of_training
+
+VECTORS, DIM, CODES = 8192, 4, 2048
+
+QUANTIZERS = {
+    "moving averages": lambda: keras_vq.VectorQuantizer(
+        keras_vq.EMACodebook(CODES, restart=keras_vq.DeadCodeRestart())
+    ),
+    "gradient": lambda: keras_vq.VectorQuantizer(keras_vq.Codebook(CODES)),
+    "own step": lambda: keras_vq.VectorQuantizer(keras_vq.StepCodebook(CODES, learning_rate=0.1)),
+    "cosine": lambda: keras_vq.VectorQuantizer(CODES, metric="cosine"),
+    "rotation trick": lambda: keras_vq.VectorQuantizer(CODES, estimator="rotation_trick"),
+    "residual": lambda: keras_vq.Residual([keras_vq.VectorQuantizer(CODES) for _ in range(2)]),
+    "finite scalar": lambda: keras_vq.FiniteScalarQuantizer((8, 8, 8, 4)),
+    "binary": lambda: keras_vq.BinaryQuantizer(DIM),
+}
+
+
+def operations(name):
+    quantizer = QUANTIZERS[name]()
+    quantizer.build((VECTORS, DIM))
+    inputs = np.random.default_rng(0).normal(size=(VECTORS, DIM)).astype("float32")
+    return operations_of_training(quantizer, inputs)
+
+
+@pytest.mark.parametrize("name", QUANTIZERS)
+def test_nothing_is_as_large_as_vectors_times_codes(name):
+    """No matrix of all distances, nothing one-hot."""
+    sizes = {operation: math.prod(operation.shape) for operation in operations(name)}
+    largest = max(sizes, key=sizes.get)
+    # A block of scores, padded by a group of 32 codes.
+    assert sizes[largest] <= SCORES_PER_BLOCK * (1 + 32 / CODES), largest
+
+
+@pytest.mark.parametrize(("name", "searches"), [("moving averages", 1), ("residual", 2)])
+def test_one_search_a_step(name, searches):
+    products = [
+        operation
+        for operation in operations(name)
+        if operation.name in ("MatMul", "BatchMatMulV2", "dot_general", "mm.default")
+        and CODES in operation.shape
+    ]
+    blocks = VECTORS * CODES // SCORES_PER_BLOCK if keras.backend.backend() == "torch" else 1
+    assert len(products) == searches * blocks
+
+
+@pytest.mark.skipif(keras.backend.backend() == "torch", reason="runs eagerly")
+def test_a_second_fit_traces_nothing(rng):
+    calls = []
+
+    class Counted(keras.layers.Layer):
+        def call(self, inputs):
+            calls.append(inputs.shape)
+            return inputs
+
+    encoder = keras.Sequential([keras.Input((3, 3, DIM)), Counted()])
+    decoder = keras.Sequential([keras.Input((3, 3, DIM)), keras.layers.Dense(DIM)])
+    model = keras_vq.VQVAE(encoder, keras_vq.VectorQuantizer(16), decoder)
+    model.compile("adam")
+    images = rng.random((32, 3, 3, DIM)).astype("float32")
+    model.fit(images, batch_size=8, epochs=2, verbose=0)
+    calls.clear()
+    model.fit(images, batch_size=8, epochs=2, verbose=0)
+    assert calls == []
+
+
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="PyTorch's compiler")
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # by what follows the code
+def test_torch_compiles_a_step_as_one_graph(rng):
+    import torch
+
+    quantizer = QUANTIZERS["moving averages"]()
+    inputs = torch.from_numpy(rng.normal(size=(VECTORS, DIM)).astype("float32"))
+    quantizer(inputs, training=True)  # builds it
+
+    def step(x):
+        quantized, _ = quantizer(x, training=True)
+        return quantized.sum() + sum(quantizer.losses)
+
+    found = torch._dynamo.explain(step)(inputs.requires_grad_(True))
+    assert found.graph_break_count == 0, [str(reason.reason) for reason in found.break_reasons]
