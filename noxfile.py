@@ -9,7 +9,7 @@ nox.options.error_on_missing_interpreters = True
 BACKENDS = ("tensorflow", "jax", "torch")
 # All three in one environment: files are carried from each backend to the others.
 # PyTorch is pinned, because the newest one draws in gigabytes of CUDA packages.
-REQUIREMENTS = ("-e", ".[dev,parity,tensorflow,jax,export,serve]", "torch==2.13.0")
+REQUIREMENTS = ("-e", ".[dev,benchmarks,tensorflow,jax,export,serve]", "torch==2.13.0")
 
 
 @nox.session

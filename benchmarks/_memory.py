@@ -1,23 +1,23 @@
 """Memory of this process, as Linux tells it."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
-def resident() -> float:
-    """MiB in memory now."""
-    return _mebibytes("VmRSS")
+def rise(step: Callable[[], Any]) -> float:
+    """By how many MiB memory rose at most while something ran."""
+    _CLEAR.write_text("5")  # the peak starts at what is in memory now
+    before = _mebibytes("VmRSS")
+    step()
+    return max(peak() - before, 0.0)
 
 
 def peak() -> float:
-    """The most MiB that were in memory since `forget_peak`."""
+    """The most MiB that were in memory, since the process or the last `rise` began."""
     return _mebibytes("VmHWM")
-
-
-def forget_peak() -> None:
-    """Starts the next peak at what is in memory now."""
-    _CLEAR.write_text("5")
 
 
 def _mebibytes(name: str) -> float:

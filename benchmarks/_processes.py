@@ -8,13 +8,11 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any, NamedTuple
 
 import numpy as np
-
-_LIMIT_OF_MEMORY = 20 * 2**30
 
 
 class Turns(NamedTuple):
@@ -22,7 +20,8 @@ class Turns(NamedTuple):
 
     seconds: float  # median of the turns, each the mean of its steps
     spread: float  # from the first to the third quartile, over the median
-    mebibytes: float  # by which memory rose in steps, over what was there before the first
+    rise: float  # MiB by which memory rose in a step
+    peak: float  # MiB of the whole process in that step
 
 
 class Failure(NamedTuple):
@@ -113,8 +112,8 @@ def race(
                 turns[name].append(worker.asked("run"))
         for name, worker in workers.items():
             first, median, third = np.percentile(turns[name], (25, 50, 75))
-            rise = worker.asked("memory")
-            found[name] = Turns(float(median), float((third - first) / median), rise)
+            spread = float((third - first) / median)
+            found[name] = Turns(float(median), spread, *worker.asked("memory"))
     return {name: found[name] for name in contenders}
 
 
@@ -128,8 +127,3 @@ def once(task: Mapping[str, Any], backend: str | None, threads: int) -> Any:
 def threads_of_machine() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0))
-
-
-def named(names: Sequence[str], known: Sequence[str]) -> list[str]:
-    """The names in the order of those known, all where none is named."""
-    return [name for name in known if not names or name in names]

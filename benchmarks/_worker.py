@@ -1,10 +1,10 @@
 """A process of a benchmark: makes one contender and steps it whenever told to on its input.
 
-    python -m benchmarks._worker '{"of": "quantizer", "name": "...", ...}'
+    python -m benchmarks._worker '{"of": "quantizer", "contender": "ours", ...}'
 
 Lines of its input: `prepare` makes the contender and does its first steps, `run` does a turn and
-answers seconds a step, `memory` answers by how many MiB memory rose during steps, `answer` what a
-task gives that has no steps.
+answers seconds a step, `memory` answers by how many MiB memory rose in a step, and to how many;
+`answer` gives that of a task that has no steps.
 """
 
 import importlib
@@ -27,19 +27,19 @@ def main(task: dict[str, Any]) -> None:
     os.dup2(2, 1)  # what libraries print must not stand among the answers
     made = importlib.import_module(f"benchmarks.{task.pop('of')}")
     step: Step
-    rise = 0.0
+    memory: list[float] = []
     for line in sys.stdin:
         asked, answer = line.strip(), None
         if asked == "prepare":
             step = made.make(**task)
             for _ in range(2):  # the first compiles
                 step()
-            rise = _rise(step)
+            memory = [_memory.rise(step), _memory.peak()]
             answer = True
         elif asked == "run":
             answer = _turn(step)
         elif asked == "memory":
-            answer = rise
+            answer = memory
         elif asked == "answer":
             answer = made.answer(**task)
         answers.write(json.dumps(answer) + "\n")
@@ -53,13 +53,6 @@ def _turn(step: Step) -> float:
         steps += 1
     del passed
     return (time.perf_counter() - began) / steps
-
-
-def _rise(step: Step) -> float:
-    _memory.forget_peak()
-    before = _memory.resident()
-    step()
-    return max(_memory.peak() - before, 0.0)
 
 
 if __name__ == "__main__":

@@ -63,7 +63,8 @@ def rows(
             else:
                 row["ms"] = 1000 * turns.seconds
                 row["spread, %"] = 100 * turns.spread
-                row["memory, MiB"] = turns.mebibytes
+                row["rise in a step, MiB"] = turns.rise
+                row["process, MiB"] = turns.peak
                 if isinstance(base, _processes.Turns):
                     row["times the product"] = turns.seconds / base.seconds
             yield f"{n} x {d}, {k} codes: {name}", row

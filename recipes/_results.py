@@ -32,14 +32,20 @@ def mean_squared_error(images: np.ndarray, reconstructions: np.ndarray) -> float
     return float(np.square(images - np.clip(reconstructions, 0.0, 1.0), dtype="float64").mean())
 
 
-def results_folder() -> Path:
+def results_folder(usual: Path = FOLDER) -> Path:
     """Where figures and pictures go: `recipes/results`, or KERAS_VQ_RESULTS."""
-    folder = Path(os.environ.get("KERAS_VQ_RESULTS", FOLDER))
+    folder = Path(os.environ.get("KERAS_VQ_RESULTS", usual))
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
-def save(name: str, figures: dict[str, object], seed: int | None, stopwatch: Stopwatch) -> None:
+def save(
+    name: str,
+    figures: dict[str, object],
+    seed: int | None,
+    stopwatch: Stopwatch,
+    folder: Path = FOLDER,
+) -> None:
     """Prints figures as a table, and keeps them with how they were made.
 
     Args:
@@ -47,9 +53,10 @@ def save(name: str, figures: dict[str, object], seed: int | None, stopwatch: Sto
         figures: What was measured, by name; or for each row of a table its figures by name.
         seed: The seed; None where none was set.
         stopwatch: Started with the recipe.
+        folder: Where to, unless KERAS_VQ_RESULTS says otherwise.
     """
     record = {
-        "command": " ".join(["python", "-m", f"recipes.{_module()}", *sys.argv[1:]]),
+        "command": " ".join(["python", "-m", _module(), *sys.argv[1:]]),
         "figures": figures,
         "seed": seed,
         "seconds": stopwatch.seconds(),
@@ -57,7 +64,7 @@ def save(name: str, figures: dict[str, object], seed: int | None, stopwatch: Sto
         "versions": {"keras": keras.__version__, "keras_vq": keras_vq.__version__},
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, no accelerator used",
     }
-    path = results_folder() / f"{name}.json"
+    path = results_folder(folder) / f"{name}.json"
     beside = path.with_suffix(".json.part")
     beside.write_text(json.dumps(record, indent=2) + "\n")
     beside.replace(path)
@@ -66,7 +73,7 @@ def save(name: str, figures: dict[str, object], seed: int | None, stopwatch: Sto
     if columns:
         table = Table("", *columns, title=record["command"])
         for name, row in figures.items():
-            table.add_row(name, *(shown(row[column]) for column in columns))
+            table.add_row(name, *(shown(row.get(column)) for column in columns))
     else:
         table = Table("figure", "value", title=record["command"])
         for key, value in figures.items():
@@ -77,8 +84,8 @@ def save(name: str, figures: dict[str, object], seed: int | None, stopwatch: Sto
 
 def columns_of(figures: dict[str, object]) -> list[str]:
     """The columns of figures that are rows of a table; none if they are single figures."""
-    first = next(iter(figures.values()))
-    return list(first) if isinstance(first, dict) else []
+    rows = [row for row in figures.values() if isinstance(row, dict)]
+    return list(dict.fromkeys(column for row in rows for column in row))
 
 
 def shown(value: object, digits: int = 4) -> str:
@@ -89,4 +96,6 @@ def shown(value: object, digits: int = 4) -> str:
 
 
 def _module() -> str:
-    return Path(sys.argv[0]).stem
+    """What runs, as `python -m` takes it."""
+    path = Path(sys.argv[0])
+    return path.parent.name if path.stem == "__main__" else f"{path.parent.name}.{path.stem}"

@@ -15,20 +15,14 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
+
+from benchmarks import _memory
 
 SEED = 0
 BACKENDS = ("tensorflow", "jax", "torch")
 MIB = 2**20
-STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-
-
-def resident(name: str) -> float:
-    """Memory of this process in MiB: VmRSS is that of now, VmHWM the most since the last reset."""
-    line = next(line for line in STATUS.read_text().splitlines() if line.startswith(name))
-    return int(line.split()[1]) / 1024
 
 
 def measure(kind: str, codes: int, vectors: int, dim: int) -> dict[str, float]:
@@ -47,12 +41,7 @@ def measure(kind: str, codes: int, vectors: int, dim: int) -> dict[str, float]:
     model = keras.Model(inputs, quantized)
     model.compile(keras.optimizers.SGD(1e-3), loss="mse")
     x = np.random.default_rng(SEED).normal(size=(vectors, dim)).astype("float32")
-    rises = []
-    for _ in range(4):
-        CLEAR.write_text("5")
-        before = resident("VmRSS")
-        model.train_on_batch(x, x)
-        rises.append(resident("VmHWM") - before)
+    rises = [_memory.rise(lambda: model.train_on_batch(x, x)) for _ in range(4)]
     weights = sum(4 * int(np.prod(weight.shape)) for weight in model.weights)
     return {"rise": float(np.median(rises[1:])), "weights": weights / MIB, "inputs": x.nbytes / MIB}
 

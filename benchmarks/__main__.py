@@ -1,0 +1,118 @@
+"""Measures speed and memory, and writes the tables: `python -m benchmarks --help`."""
+
+import argparse
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from benchmarks import _processes, quantizer, start_up, whole_step
+
+Rows = Iterator[tuple[str, dict[str, Any]]]
+FOLDER = Path(__file__).parent / "results"
+OURS = [name for name in quantizer.CONTENDERS if name.startswith("keras_vq")]
+_RIVALS = ("vector-quantize-pytorch", "vector-quantize-pytorch, compiled")
+_EPILOG = """\
+benchmarks:
+  quantizer   a quantizer's training step beside the bare product of vectors and codes, and beside
+              other code for the same, at 8,192 x 64 with 1,024 and 8,192 codes
+  sizes       the same for growing numbers of vectors, dimensions and codes
+  memory      by how much memory rises in a step: 16,384 codes, and 262,144 codes
+  step        a whole training step of a VQ-VAE on each backend
+  start_up    seconds until the command helps and the package is imported
+
+examples:
+  python -m benchmarks quantizer step
+  python -m benchmarks sizes --rounds 3
+  python -m benchmarks --write-only      writes README.md and pictures from what was measured
+"""
+
+
+def _quantizer(rounds: int, threads: int) -> Rows:
+    return quantizer.rows([8192], [64], [1024, 8192], list(quantizer.CONTENDERS), rounds, threads)
+
+
+def _sizes(rounds: int, threads: int) -> Rows:
+    ours = [f"keras_vq on {backend}" for backend in ("TensorFlow, XLA", "JAX", "PyTorch")]
+    names = [quantizer.BASE, *ours]
+    yield from quantizer.rows(
+        quantizer.VECTORS, [64], quantizer.CODES, [*names, _RIVALS[0]], rounds, threads
+    )
+    yield from quantizer.rows([8192], [256], quantizer.CODES, names, rounds, threads)
+
+
+def _memory(rounds: int, threads: int) -> Rows:
+    del rounds
+    names = [*OURS, *_RIVALS]
+    yield from quantizer.rows([4096], [64], [16_384], names, 1, threads)
+    yield from quantizer.rows([4096], [32], [262_144], OURS, 1, threads)
+
+
+def _step(rounds: int, threads: int) -> Rows:
+    return whole_step.rows(list(whole_step.CONTENDERS), rounds, threads)
+
+
+def _start_up(rounds: int, threads: int) -> Rows:
+    return start_up.rows(rounds, threads)
+
+
+BENCHMARKS: dict[str, Callable[[int, int], Rows]] = {
+    "quantizer": _quantizer,
+    "sizes": _sizes,
+    "memory": _memory,
+    "step": _step,
+    "start_up": _start_up,
+}
+# Quantizers on one core: ratios of several cores depend on the machine's memory. Whole steps on
+# all, as users train.
+_THREADS = {"step": None, "start_up": None}
+
+
+def main() -> None:
+    """Runs the benchmarks that are named."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description=__doc__.splitlines()[0].partition(":")[0] + ".",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "names", nargs="*", metavar="BENCHMARK", help="which (default: quantizer and step)"
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=7, help="turns of each contender (default: 7)"
+    )
+    parser.add_argument(
+        "--threads",
+        type=int,
+        help="cores, and threads of each library (default: 1, of whole steps all)",
+    )
+    parser.add_argument("--write-only", action="store_true", help="measure nothing")
+    arguments = parser.parse_args()
+    unknown = set(arguments.names) - set(BENCHMARKS)
+    if unknown:
+        parser.error(f"expected some of {', '.join(BENCHMARKS)}, received {sorted(unknown)[0]!r}")
+    from benchmarks import report  # which imports Keras
+
+    if not arguments.write_only:
+        for name in arguments.names or ("quantizer", "step"):
+            measure(name, arguments.rounds, arguments.threads)
+    report.write(FOLDER)
+
+
+def measure(name: str, rounds: int, threads: int | None) -> None:
+    """Runs one benchmark, and keeps its rows."""
+    from recipes._results import Stopwatch, save, shown
+
+    stopwatch = Stopwatch()
+    if threads is None:
+        threads = 1 if name not in _THREADS else _processes.threads_of_machine()
+    rows = {}
+    for title, row in BENCHMARKS[name](rounds, threads):
+        rows[title] = row
+        figures = {key: shown(value, 3) for key, value in row.items() if isinstance(value, float)}
+        print(f"{title}: {figures or row.get('failed')}", flush=True)
+    save(name, rows, None, stopwatch, FOLDER)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""The benchmarks run, on a few vectors: their figures are another matter."""
+
+import json
+
+import pytest
+
+from benchmarks import quantizer, report, whole_step
+
+pytestmark = pytest.mark.backend_free
+
+
+def test_contenders_take_turns():
+    names = ["bare product", "keras_vq on PyTorch", "faiss, search alone"]
+    pytest.importorskip("faiss")
+    rows = dict(quantizer.rows([64], [4], [8], names, rounds=1, threads=1))
+    assert [row["contender"] for row in rows.values()] == names
+    for row in rows.values():
+        assert row["ms"] > 0
+        assert row["process, MiB"] > 50
+    base, *others = rows.values()
+    assert base["times the product"] == 1
+    assert all(row["times the product"] == row["ms"] / base["ms"] for row in others)
+
+
+def test_a_contender_that_fails_says_why():
+    names = ["keras_vq on PyTorch"]
+    (row,) = dict(quantizer.rows([64], [4], [0], names, rounds=1, threads=1)).values()
+    assert "codebook_size" in row["failed"]
+
+
+def test_matrices_that_do_not_fit_are_left_out(monkeypatch):
+    monkeypatch.setattr(quantizer, "_MOST_SCORES", 0)
+    assert not list(quantizer.rows([64], [4], [8], ["vector-quantize-pytorch"], 1, 1))
+
+
+def test_networks_are_those_of_the_examples():
+    counts = {name: whole_step.build(name).image_shape for name in ("mnist", "cifar10")}
+    assert counts == {"mnist": (28, 28, 1), "cifar10": (32, 32, 3)}
+
+
+def test_report(tmp_path):
+    rows = {
+        f"{codes}: ours": {
+            "vectors": 8192,
+            "dim": 64,
+            "codes": codes,
+            "contender": "ours",
+            "ms": ms,
+        }
+        for codes, ms in ((1024, 2.0), (8192, 16.5))
+    }
+    rows["broken"] = {"contender": "theirs", "failed": "out of memory"}
+    record = {"figures": rows, "command": "python -m benchmarks sizes", "seconds": 3.0}
+    (tmp_path / "sizes.json").write_text(json.dumps(record | {"machine": "2 cores"}))
+    report.write(tmp_path)
+    page = (tmp_path / "README.md").read_text()
+    assert "| 8192: ours | 16.5 |  |" in page
+    assert "| broken |  | out of memory |" in page
+    assert (tmp_path / "sizes.png").stat().st_size > 10_000
