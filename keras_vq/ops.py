@@ -219,9 +219,12 @@ def _scorer(codes: Tensor) -> Tensor:
 
 def _padded(rows: Tensor, count: int | Tensor, value: float = 0.0) -> Tensor:
     """The rows and `count` more, without a copy where there are none to add."""
-    if isinstance(count, int) and count == 0:
+    if not isinstance(count, int):
+        return ops.pad(rows, [[0, count], [0, 0]], constant_values=value)
+    if count == 0:
         return rows
-    return ops.pad(rows, [[0, count], [0, 0]], constant_values=value)
+    # `ops.pad` makes an object with a new name each time, for which torch.compile compiles anew.
+    return ops.concatenate([rows, ops.full((count, rows.shape[1]), value, rows.dtype)], axis=0)
 
 
 def _best_code(vectors: Tensor, scorer: Tensor) -> Tensor:
@@ -231,7 +234,7 @@ def _best_code(vectors: Tensor, scorer: Tensor) -> Tensor:
     `_LANES` scores is vector work, and leaves an argmax over far fewer numbers.
     """
     # A block at a time, and not all vectors at once, which would be one more copy of them.
-    with_one = ops.pad(vectors, [[0, 0], [0, 1]], constant_values=1.0)
+    with_one = ops.concatenate([vectors, ops.ones_like(vectors[:, :1])], axis=1)
     scores = ops.matmul(with_one, scorer)
     scores = ops.reshape(scores, (-1, ops.shape(scores)[1] // _LANES, _LANES))
     group_best = ops.amax(scores, axis=-1)
