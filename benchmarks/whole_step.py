@@ -9,19 +9,23 @@ NETWORKS = {
     "keras.io's MNIST network, batch 128": ("mnist", 128),
     "Sonnet's CIFAR-10 network, batch 32": ("cifar10", 32),
 }
-# PyTorch runs eagerly: under `jit_compile=True` Keras 3.15 had a step of the first network compiled
-# again and again.
-CONTENDERS = {"TensorFlow": "tensorflow", "JAX": "jax", "PyTorch": "torch"}
+# By name the Keras backend, and whether PyTorch goes through torch.compile.
+CONTENDERS = {
+    "TensorFlow": ("tensorflow", "auto"),
+    "JAX": ("jax", "auto"),
+    "PyTorch": ("torch", "auto"),
+    "PyTorch, compiled": ("torch", True),
+}
 BASE = "TensorFlow"
 
 
-def make(network: str, batch: int) -> Callable[[], Any]:
+def make(network: str, batch: int, jit_compile: Any) -> Callable[[], Any]:
     """One `train_on_batch` of random pixels, for a worker."""
     import keras
     import numpy as np
 
     model = build(network)
-    model.compile(keras.optimizers.Adam(1e-3))
+    model.compile(keras.optimizers.Adam(1e-3), jit_compile=jit_compile)
     images = np.random.default_rng(0).random((batch, *model.image_shape)).astype("float32")
     return lambda: model.train_on_batch(images)
 
@@ -42,8 +46,11 @@ def build(network: str) -> Any:
 def rows(names: Sequence[str], rounds: int, threads: int) -> Iterator[tuple[str, dict[str, Any]]]:
     """Measures; for each network and backend a row of the table."""
     for title, (network, batch) in NETWORKS.items():
-        task = {"of": "whole_step", "network": network, "batch": batch}
-        tasks = {name: (task, CONTENDERS[name]) for name in names}
+        tasks = {}
+        for name in names:
+            backend, jit_compile = CONTENDERS[name]
+            task = {"of": "whole_step", "network": network, "batch": batch}
+            tasks[name] = ({**task, "jit_compile": jit_compile}, backend)
         found = _processes.race(tasks, rounds, threads)
         for name, turns in found.items():
             row: dict[str, Any] = {"network": title, "backend": name}

@@ -69,8 +69,8 @@ HIGHLIGHTS: list[tuple[str, str | tuple[str, str], str]] = [
     ),
     (
         "exports",
-        ("vqvae_cifar10, litert, int8_weights, from tensorflow: " + LITERT, "codes agree, %"),
-        "CIFAR-10 model as LiteRT file with int8 weights: codes that agree, %",
+        ("vqvae_cifar10, litert, int8_dynamic, from tensorflow: " + LITERT, "codes agree, %"),
+        "CIFAR-10 model as LiteRT file, its convolutions in int8: codes that agree, %",
     ),
     (
         "serve_load",
