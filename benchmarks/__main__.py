@@ -64,7 +64,7 @@ BENCHMARKS: dict[str, Callable[[int, int], Rows]] = {
 }
 # Quantizers on one core: ratios of several cores depend on the machine's memory. Whole steps on
 # all, as users train.
-_THREADS = {"step": None, "start_up": None}
+_ON_ALL_CORES = ("step", "start_up")
 
 
 def main() -> None:
@@ -105,7 +105,7 @@ def measure(name: str, rounds: int, threads: int | None) -> None:
 
     stopwatch = Stopwatch()
     if threads is None:
-        threads = 1 if name not in _THREADS else _processes.threads_of_machine()
+        threads = _processes.threads_of_machine() if name in _ON_ALL_CORES else 1
     rows = {}
     for title, row in BENCHMARKS[name](rounds, threads):
         rows[title] = row

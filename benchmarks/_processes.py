@@ -117,11 +117,14 @@ def race(
     return {name: found[name] for name in contenders}
 
 
-def once(task: Mapping[str, Any], backend: str | None, threads: int) -> Any:
-    """What a task of one answer gives, in a process of its own; a `Failure` if it ends before."""
-    with Worker(task, backend, threads) as worker:
-        answer = worker.asked("answer")
-        return Failure(worker.last_words()) if answer is None else answer
+def as_row(turns: Turns | Failure, base: Turns | Failure | None, ratio: str) -> dict[str, Any]:
+    """Figures of a table's row: the time, and under the name `ratio` how many times the base's."""
+    if isinstance(turns, Failure):
+        return {"failed": turns.reason}
+    row = {"ms": 1000 * turns.seconds, "spread, %": 100 * turns.spread}
+    if isinstance(base, Turns):
+        row[ratio] = turns.seconds / base.seconds
+    return row
 
 
 def threads_of_machine() -> int:

@@ -3,8 +3,7 @@
     python -m benchmarks._worker '{"of": "quantizer", "contender": "ours", ...}'
 
 Lines of its input: `prepare` makes the contender and does its first steps, `run` does a turn and
-answers seconds a step, `memory` answers by how many MiB memory rose in a step, and to how many;
-`answer` gives that of a task that has no steps.
+answers seconds a step, `memory` answers by how many MiB memory rose in a step, and to how many.
 """
 
 import importlib
@@ -40,18 +39,15 @@ def main(task: dict[str, Any]) -> None:
             answer = _turn(step)
         elif asked == "memory":
             answer = memory
-        elif asked == "answer":
-            answer = made.answer(**task)
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
 
 
 def _turn(step: Step) -> float:
     steps, began = 0, time.perf_counter()
-    while (passed := time.perf_counter() - began) < _LEAST_SECONDS_OF_A_TURN or not steps:
+    while not steps or time.perf_counter() - began < _LEAST_SECONDS_OF_A_TURN:
         step()
         steps += 1
-    del passed
     return (time.perf_counter() - began) / steps
 
 

@@ -1,6 +1,7 @@
 """A quantizer's training step, in times of the bare product of vectors and codes."""
 
 import importlib
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -22,7 +23,7 @@ CONTENDERS: dict[str, tuple[str, str | None, dict[str, Any]]] = {
     "keras.io's formulas, XLA": ("textbook", None, {"formulas": "keras.io", "compiled": True}),
     "faiss, search alone": ("faiss", None, {}),
 }
-VECTORS, DIMS, CODES = (8_192, 65_536), (64, 256), (512, 1_024, 8_192, 65_536)
+VECTORS, CODES = (8_192, 65_536), (512, 1_024, 8_192, 65_536)
 # Contenders that hold matrices of all vectors and codes, some six at a time, are left out where
 # one of them would be larger than this.
 _MOST_SCORES = 2**28
@@ -45,8 +46,7 @@ def rows(
     threads: int,
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Measures; for each size and contender a row of the table."""
-    for sizes in ((n, d, k) for d in dims for n in vectors for k in codes):
-        n, d, k = sizes
+    for d, n, k in itertools.product(dims, vectors, codes):
         tasks = {}
         for name in names:
             contender, backend, options = CONTENDERS[name]
@@ -55,16 +55,9 @@ def rows(
             task = {"of": "quantizer", "contender": contender, **options}
             tasks[name] = ({**task, "vectors": n, "dim": d, "codes": k}, backend)
         found = _processes.race(tasks, rounds, threads)
-        base = found.get(BASE)
         for name, turns in found.items():
             row: dict[str, Any] = {"vectors": n, "dim": d, "codes": k, "contender": name}
-            if isinstance(turns, _processes.Failure):
-                row["failed"] = turns.reason
-            else:
-                row["ms"] = 1000 * turns.seconds
-                row["spread, %"] = 100 * turns.spread
-                row["rise in a step, MiB"] = turns.rise
-                row["process, MiB"] = turns.peak
-                if isinstance(base, _processes.Turns):
-                    row["times the product"] = turns.seconds / base.seconds
+            row |= _processes.as_row(turns, found.get(BASE), "times the product")
+            if isinstance(turns, _processes.Turns):
+                row |= {"rise in a step, MiB": turns.rise, "process, MiB": turns.peak}
             yield f"{n} x {d}, {k} codes: {name}", row

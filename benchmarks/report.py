@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from recipes._results import columns_of, shown
+from recipes._results import columns_of, table_of_rows
 
 _HEAD = """\
 # Speed and memory
@@ -31,25 +31,18 @@ def write(folder: Path) -> None:
         if not path.exists():
             continue
         record = json.loads(path.read_text(encoding="utf-8"))
-        lines += [f"## {title}", "", *_table(record["figures"]), ""]
+        rows = record["figures"]
+        columns = [column for column in columns_of(rows) if column not in _HIDDEN]
+        lines += [f"## {title}", "", *table_of_rows(rows, columns, digits=3), ""]
         if name == "sizes":
-            _draw_sizes(record["figures"], folder / "sizes.png")
+            _draw_sizes(rows, folder / "sizes.png")
             lines += ["![Milliseconds against vectors, codes and dimensions](sizes.png)", ""]
         lines += [f"`{record['command']}`, {record['seconds']:.0f} s, {record['machine']}.", ""]
     (folder / "README.md").write_text("\n".join(lines), encoding="utf-8")
 
 
-def _table(rows: dict[str, dict[str, Any]]) -> list[str]:
-    columns = [column for column in columns_of(rows) if column not in _HIDDEN]
-    lines = ["| | " + " | ".join(columns) + " |", "| --- |" + " --- |" * len(columns)]
-    for name, row in rows.items():
-        cells = (shown(row.get(column), 3) for column in columns)
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    return lines
-
-
 def _draw_sizes(rows: dict[str, dict[str, Any]], path: Path) -> None:
-    """Milliseconds against each size, the others as they are least; slope 1 is a line beside."""
+    """Milliseconds against each size, the other two fixed."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 3.6), layout="constrained")

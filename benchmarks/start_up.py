@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import _processes
+from keras_vq_cli.backend import BACKENDS
 
 _FIRST_STEP = """
 import numpy as np, keras, keras_vq
@@ -17,7 +18,6 @@ model = keras_vq.VQVAE(encoder, keras_vq.VectorQuantizer(128), decoder)
 model.compile("adam")
 model.train_on_batch(np.zeros((32, 28, 28, 1), "float32"))
 """
-BACKENDS = ("tensorflow", "jax", "torch")
 
 
 def rows(rounds: int, threads: int) -> Iterator[tuple[str, dict[str, Any]]]:

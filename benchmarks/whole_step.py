@@ -53,12 +53,5 @@ def rows(names: Sequence[str], rounds: int, threads: int) -> Iterator[tuple[str,
             tasks[name] = ({**task, "jit_compile": jit_compile}, backend)
         found = _processes.race(tasks, rounds, threads)
         for name, turns in found.items():
-            row: dict[str, Any] = {"network": title, "backend": name}
-            if isinstance(turns, _processes.Failure):
-                row["failed"] = turns.reason
-            else:
-                base = found[BASE].seconds
-                row["ms"] = 1000 * turns.seconds
-                row["spread, %"] = 100 * turns.spread
-                row["times TensorFlow"] = turns.seconds / base
-            yield f"{title}: {name}", row
+            figures = _processes.as_row(turns, found.get(BASE), "times TensorFlow")
+            yield f"{title}: {name}", {"network": title, "backend": name, **figures}

@@ -167,6 +167,7 @@ def segment_sum(values: Tensor, segments: Tensor, count: int) -> Tensor:
     """
     if BACKEND != "torch":
         return ops.segment_sum(values, segments, num_segments=count)
+    values, segments = ops.convert_to_tensor(values), ops.convert_to_tensor(segments)
     zeros = values.new_zeros((count, *values.shape[1:]))
     return zeros.index_add(0, segments, values)
 

@@ -297,7 +297,6 @@ def code_counts(indices: Tensor, codebook_size: int, weights: Tensor | None = No
     indices = ops.convert_to_tensor(indices)
     if weights is None:
         weights = ops.ones_like(indices, dtype="float32")
-    weights = ops.convert_to_tensor(weights)
     return _backend.segment_sum(weights, indices, codebook_size)
 
 
@@ -315,7 +314,7 @@ def code_sums(
     Returns:
         Float32 tensor of shape `(codebook_size, dim)`.
     """
-    vectors, indices = ops.convert_to_tensor(vectors), ops.convert_to_tensor(indices)
+    vectors = ops.convert_to_tensor(vectors)
     if weights is not None:
         vectors = vectors * ops.convert_to_tensor(weights)[:, None]
     return _backend.segment_sum(vectors, indices, codebook_size)

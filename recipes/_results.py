@@ -88,6 +88,17 @@ def columns_of(figures: dict[str, object]) -> list[str]:
     return list(dict.fromkeys(column for row in rows for column in row))
 
 
+def table_of_rows(
+    rows: dict[str, dict[str, object]], columns: list[str], digits: int = 4
+) -> list[str]:
+    """Lines of a Markdown table; nothing stands where a row lacks a figure."""
+    lines = ["| | " + " | ".join(columns) + " |", "| --- |" + " --- |" * len(columns)]
+    for name, row in rows.items():
+        cells = [shown(row.get(column), digits) for column in columns]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return lines
+
+
 def shown(value: object, digits: int = 4) -> str:
     """A figure to so many digits; nothing where there is none."""
     if value is None:

@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from recipes._results import FOLDER, Stopwatch, columns_of, save, shown
+from recipes._results import FOLDER, Stopwatch, columns_of, save, shown, table_of_rows
 
 README = Path(__file__).parents[1] / "README.md"
 EXPORTS = README.parent / "saved_models" / "EXPORTS.md"
@@ -150,7 +150,7 @@ def table_of_results() -> str:
         if path.stem == "exports":
             continue  # a page of its own
         if columns_of(record["figures"]):
-            tables += ["", *table_of_rows(record)]
+            tables += ["", *table_of_recipe(record)]
             continue
         for name, value in record["figures"].items():
             seed = "random" if record["seed"] is None else record["seed"]
@@ -177,23 +177,18 @@ def table_of_exports() -> str:
         "latents. Sizes are of all three functions together. Latencies are medians of 20 calls of",
         "`encode` with 1 and 64 images.",
         "",
-        *table_of_rows(record),
+        *table_of_recipe(record),
         "",
         f"Machine: {record['machine']}.",
     ]
     return "\n".join(lines) + "\n"
 
 
-def table_of_rows(record: dict[str, Any]) -> list[str]:
+def table_of_recipe(record: dict[str, Any]) -> list[str]:
     """A table of its own for a recipe whose figures are rows."""
-    columns = columns_of(record["figures"])
     made = f"`{record['command']}`, seed {record['seed']}, {record['seconds']:.0f} s"
-    lines = [f"{made}, {record['backend']}:", ""]
-    lines += ["| | " + " | ".join(columns) + " |", "| --- |" + " --- |" * len(columns)]
-    for name, row in record["figures"].items():
-        cells = [shown(row[column]) for column in columns]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    return lines
+    rows = record["figures"]
+    return [f"{made}, {record['backend']}:", "", *table_of_rows(rows, columns_of(rows))]
 
 
 def results(recipe: str) -> dict[str, dict[str, object]]:

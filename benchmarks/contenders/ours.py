@@ -10,41 +10,14 @@ import keras_vq
 from benchmarks.contenders import inputs
 
 
-def make(
-    vectors: int,
-    dim: int,
-    codes: int,
-    quantizer: str = "vector",
-    compiled: bool = False,
-) -> Callable[[], object]:
-    """A step of a quantizer.
-
-    Args:
-        vectors: How many vectors.
-        dim: Their size.
-        codes: Codes of the codebook, or of each level.
-        quantizer: A name of `QUANTIZERS`.
-        compiled: Whether by XLA on TensorFlow and torch.compile on PyTorch; JAX always compiles.
-    """
-    layer = QUANTIZERS[quantizer](codes)
+def make(vectors: int, dim: int, codes: int, compiled: bool = False) -> Callable[[], object]:
+    """A step; `compiled` by XLA on TensorFlow and torch.compile on PyTorch, JAX always compiles."""
+    layer = keras_vq.VectorQuantizer(keras_vq.EMACodebook(codes))
     x = inputs(vectors, dim)
     layer.build(x.shape)
     layer(x[:2], training=True)  # what else is built at the first call
     step = {"tensorflow": _tensorflow, "jax": _jax, "torch": _torch}[keras.backend.backend()]
     return step(layer, x, compiled)
-
-
-QUANTIZERS: dict[str, Callable[[int], Any]] = {
-    "vector": lambda codes: keras_vq.VectorQuantizer(keras_vq.EMACodebook(codes)),
-    "by gradient": lambda codes: keras_vq.VectorQuantizer(keras_vq.Codebook(codes)),
-    "residual, 8 levels": lambda codes: keras_vq.Residual(
-        [keras_vq.VectorQuantizer(keras_vq.EMACodebook(codes)) for _ in range(8)]
-    ),
-    "finite scalar": lambda codes: keras_vq.Projected(
-        keras_vq.FiniteScalarQuantizer((8, 5, 5, 5)), 4
-    ),
-    "binary": lambda codes: keras_vq.Projected(keras_vq.BinaryQuantizer(10), 10),
-}
 
 
 def _tensorflow(layer: Any, x: np.ndarray, compiled: bool) -> Callable[[], object]:

@@ -7,11 +7,11 @@ import torch
 from benchmarks.contenders import inputs
 
 
-def make(vectors: int, dim: int, codes: int, block: int = 2**20) -> Callable[[], object]:
+def make(vectors: int, dim: int, codes: int) -> Callable[[], object]:
     """The product, all at once where it fits into memory, else by blocks of rows."""
     x = torch.from_numpy(inputs(vectors, dim))
     codebook = torch.randn(codes, dim).T.contiguous()
-    rows = max(1, min(vectors, max(block, 2**28) // codes))
+    rows = max(1, min(vectors, 2**28 // codes))
     out = torch.empty(rows, codes)
 
     def step() -> None:

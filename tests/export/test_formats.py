@@ -119,6 +119,16 @@ def test_a_saved_model_is_laid_out_for_tensorflow_serving(model, tmp_path):
         assert output.shape[1:] == signature.structured_outputs.popitem()[1].shape[1:]
 
 
+def report_of_litert(model, folder, precision):
+    small = model.export(
+        folder / "small.tflite",
+        format="litert",
+        precision=precision,
+        calibration_images=images(),
+    )
+    return export.verify(model, small, images())
+
+
 @pytest.mark.backend_free
 @pytest.mark.parametrize(
     ("precision", "least_agreement", "most_of_float"),
@@ -135,13 +145,7 @@ def test_smaller_litert_files(model, tmp_path, precision, least_agreement, most_
     keras.utils.set_random_seed(1)
     wide = _wide_model()
     whole = wide.export(tmp_path / "whole.tflite", format="litert")
-    small = wide.export(
-        tmp_path / "small.tflite",
-        format="litert",
-        precision=precision,
-        calibration_images=images(),
-    )
-    report = export.verify(wide, small, images())
+    report = report_of_litert(wide, tmp_path, precision)
     assert report.codes_agree >= least_agreement
     assert report.distortion_rise < 0.02
     assert report.size_bytes < most_of_float * whole.stat().st_size
@@ -154,13 +158,7 @@ def test_int8_keeps_rounded_kernels(tmp_path, precision):
     _wide_model().save(tmp_path / "model.keras")
     rounded = keras_vq.load_model(tmp_path / "model.keras")
     assert export.round_convolutions(rounded) == 6
-    small = rounded.export(
-        tmp_path / "small.tflite",
-        format="litert",
-        precision=precision,
-        calibration_images=images(),
-    )
-    report = export.verify(rounded, small, images())
+    report = report_of_litert(rounded, tmp_path, precision)
     assert report.codes_agree == 1
     assert report.largest_pixel_difference < (1e-5 if precision == "int8_weights" else 1e-3)
 
