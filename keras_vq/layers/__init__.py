@@ -1,8 +1,21 @@
-"""Layers of autoencoders other than quantizers."""
+"""Layers other than quantizers: of autoencoders, and of priors over codes."""
 
+from keras_vq.layers.code_embedding import CodeEmbedding
 from keras_vq.layers.conv2d_transpose import Conv2DTranspose
+from keras_vq.layers.gated_masked_convolution import GatedMaskedConvolution
 from keras_vq.layers.gaussian_sampling import GaussianSampling
+from keras_vq.layers.grid_positions import GridPositions
 from keras_vq.layers.implicit_codes import ImplicitCodes
 from keras_vq.layers.residual_stack import ResidualStack
+from keras_vq.layers.transformer_block import TransformerBlock
 
-__all__ = ["Conv2DTranspose", "GaussianSampling", "ImplicitCodes", "ResidualStack"]
+__all__ = [
+    "CodeEmbedding",
+    "Conv2DTranspose",
+    "GatedMaskedConvolution",
+    "GaussianSampling",
+    "GridPositions",
+    "ImplicitCodes",
+    "ResidualStack",
+    "TransformerBlock",
+]

@@ -1,6 +1,6 @@
 """Models that fit: parts put together, with their losses and their training step."""
 
-from keras_vq.models._finite_loss import NonFiniteLossError
+from keras_vq._finite_loss import NonFiniteLossError
 from keras_vq.models.autoencoder import Autoencoder
 from keras_vq.models.base import ReconstructionModel
 from keras_vq.models.loading import load_model

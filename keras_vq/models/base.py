@@ -9,15 +9,15 @@ import numpy as np
 from keras import ops
 
 from keras_vq import _backend, _validation
+from keras_vq._model import Model
 from keras_vq._types import Shape, Tensor
 from keras_vq.export import Signature, TensorSpec, export_model
 from keras_vq.models._batches import first_targets, is_array
-from keras_vq.models._finite_loss import FiniteLoss
 from keras_vq.models._images import check_image_shape, check_images, check_values
 from keras_vq.models.presets import load_preset, save_preset
 
 
-class ReconstructionModel(keras.Model):
+class ReconstructionModel(Model):
     """Abstract model that encodes images to latents and decodes latents to images.
 
     `fit(x)` learns to reconstruct x; `fit(x, y)` learns to make y of x (denoising,
@@ -220,10 +220,6 @@ class ReconstructionModel(keras.Model):
         if not self.built:
             self._build_for(x)
         self.prepare_fit(x, y)
-        callbacks = kwargs.pop("callbacks", None)
-        if not isinstance(callbacks, keras.callbacks.CallbackList):
-            # The first, so that no checkpoint is overwritten with weights that are lost.
-            callbacks = [FiniteLoss(), *_as_list(callbacks)]
         y = _target_of_weights(x, y, kwargs.get("sample_weight"))
         validation = kwargs.get("validation_data")
         if isinstance(validation, tuple) and len(validation) == 3:
@@ -232,8 +228,7 @@ class ReconstructionModel(keras.Model):
                 _target_of_weights(*validation),
                 validation[2],
             )
-        with _backend.kept_weights(self):
-            return super().fit(x, y, batch_size, epochs, callbacks=callbacks, **kwargs)
+        return super().fit(x, y, batch_size, epochs, **kwargs)
 
     def evaluate(self, x: Any = None, y: Any = None, **kwargs: Any) -> Any:
         """Loss, its terms and metrics on images; takes what `keras.Model.evaluate` takes.
@@ -253,8 +248,7 @@ class ReconstructionModel(keras.Model):
         if is_array(x):
             check_images(x, self.image_shape, "x")
         y = _target_of_weights(x, y, kwargs.get("sample_weight"))
-        with _backend.kept_weights(self):
-            return super().evaluate(x, y, **kwargs)
+        return super().evaluate(x, y, **kwargs)
 
     def predict(self, x: Any, **kwargs: Any) -> Any:
         """What `call` returns for images; takes what `keras.Model.predict` takes.
@@ -272,8 +266,7 @@ class ReconstructionModel(keras.Model):
         """
         if is_array(x):
             check_images(x, self.image_shape, "x")
-        with _backend.kept_weights(self):
-            return super().predict(x, **kwargs)
+        return super().predict(x, **kwargs)
 
     def _check_fit_data(self, x: Any, y: Any) -> None:
         if is_array(x):
@@ -390,15 +383,7 @@ class ReconstructionModel(keras.Model):
             check_values(inputs, "latents")
         else:
             check_images(inputs, expected, "images")
-        _validation.check_positive_integer("batch_size", batch_size)
-        functions = self.__dict__.setdefault("_batch_functions", {})
-        if method not in functions:
-            functions[method] = _BatchFunction(self, method)
-        # A bar from the point where a user would wonder; short jobs print nothing.
-        verbose = 1 if inputs.shape[0] > 200 * batch_size else 0
-        function = functions[method]
-        with _backend.kept_weights(function):
-            return function.predict(inputs, batch_size=batch_size, verbose=verbose)
+        return self.apply_in_batches(method, inputs, batch_size)
 
     # --- leaving Python
 
@@ -580,30 +565,6 @@ class ReconstructionModel(keras.Model):
         if self.image_shape is not None and not self.built:
             self.build((None, *self.image_shape))
 
-    def save_own_variables(self, store: Any) -> None:
-        """Saves, with what Keras does, the states of all random generators.
-
-        Keras leaves them out, so that training taken up again would draw what it drew before.
-        """
-        super().save_own_variables(store)
-        for index, state in enumerate(self._random_states()):
-            store[f"{_RANDOM_STATE}{index}"] = state
-
-    def load_own_variables(self, store: Any) -> None:
-        """Loads what `save_own_variables` saved."""
-        own = {key: store[key] for key in store.keys()}  # noqa: SIM118 - not a mapping
-        saved = {key: own.pop(key) for key in list(own) if key.startswith(_RANDOM_STATE)}
-        super().load_own_variables(own)
-        for index, state in enumerate(self._random_states()):
-            # Files of weights from elsewhere have none.
-            if f"{_RANDOM_STATE}{index}" in saved:
-                # Backends keep it as integers of different types.
-                value = np.asarray(saved[f"{_RANDOM_STATE}{index}"])
-                state.assign(value.astype(keras.backend.standardize_dtype(state.dtype)))
-
-    def _random_states(self) -> list[Any]:
-        return [variable for variable in self.variables if variable.name == "seed_generator_state"]
-
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         return {
@@ -612,33 +573,7 @@ class ReconstructionModel(keras.Model):
             "decoder": keras.saving.serialize_keras_object(self.decoder),
         }
 
-    @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Self:
-        """The model of a configuration, its parts with it."""
-        config = {
-            key: keras.saving.deserialize_keras_object(value, custom_objects=custom_objects)
-            if isinstance(value, dict) and "class_name" in value
-            else value
-            for key, value in config.items()
-        }
-        return cls(**config)
 
-
-class _BatchFunction(keras.Model):
-    """One method of a model as a model of its own, for `predict` to batch and compile."""
-
-    def __init__(self, owner: ReconstructionModel, method: str) -> None:
-        super().__init__(name=f"{owner.name}_{method}")
-        self.owner = owner
-        self.method = method
-        self.built = True
-
-    def call(self, inputs: Tensor) -> Tensor:
-        """Applies the method."""
-        return getattr(self.owner, self.method)(inputs)
-
-
-_RANDOM_STATE = "random_state_"
 _MADE = "the decoder makes"
 
 
@@ -668,9 +603,3 @@ def _over_values(
         function = function.call
     axes = len(ops.convert_to_tensor(function(target, reconstruction)).shape)
     return ops.reshape(sample_weight, (-1,) + (1,) * (axes - 1))
-
-
-def _as_list(value: Any) -> list[Any]:
-    if value is None:
-        return []
-    return list(value) if isinstance(value, list | tuple) else [value]

@@ -85,6 +85,7 @@ class VQVAE(ReconstructionModel):
     def build_parts(self, input_shape: Shape) -> None:
         """Builds encoder, quantizer and decoder for a batch of images."""
         latent_shape = self.build_encoder(input_shape)
+        self.latent_shape = latent_shape[1:]
         if not self.quantizer.built:
             self.quantizer.build(latent_shape)
         self.build_decoder(latent_shape)
@@ -206,6 +207,41 @@ class VQVAE(ReconstructionModel):
                 f"Received: {codes.dtype} values, {span}, of shape {codes.shape}"
             )
         return self.in_batches("decode_codes_batch", codes.astype("int32"), batch_size)
+
+    @property
+    def code_shape(self) -> tuple[int, ...]:
+        """Shape of the codes of one image, such as `(7, 7)`, or `(7, 7, L)` for L levels.
+
+        Raises:
+            ValueError: If it is not known yet.
+        """
+        known = self.built and None not in self.latent_shape
+        if not known:
+            raise ValueError(
+                "The shape of the codes is not known: give the encoder an Input of the images' "
+                f"shape, and fit the model or call it on a batch. Received: {self!r}"
+            )
+        shape = self.quantizer.indices_shape((1, *self.latent_shape))
+        return tuple(int(size or 0) for size in shape[1:])
+
+    def generate(self, prior: Any, n: int, batch_size: int = 128, **options: Any) -> np.ndarray:
+        """New images: decodes codes that a prior draws.
+
+        Args:
+            prior: A prior that was fitted to codes of this model; see `keras_vq.priors`.
+            n: Number of images.
+            batch_size: Images decoded at a time.
+            **options: What `prior.generate` takes: `labels`, `temperature`, `top_k`, `top_p`,
+                `guidance`, `seed` and so on.
+
+        Returns:
+            Float32 array of shape `(n, height, width, channels)`.
+
+        Raises:
+            ValueError: If an argument is out of its range, or the prior is not of this model's
+                codes.
+        """
+        return self.decode_codes(prior.generate(n, **options), batch_size)
 
     def _exported_latents(self, shape: tuple[int, ...]) -> TensorSpec:
         return TensorSpec("codes", "int32", shape, (0, max(self.quantizer.codebook_sizes) - 1))

@@ -1,0 +1,9 @@
+"""Distributions over grids of codes: learn the codes of images, then draw new ones."""
+
+from keras_vq.priors.base import CodePrior
+from keras_vq.priors.masked_prior import MaskedPrior
+from keras_vq.priors.pixel_cnn_prior import PixelCNNPrior
+from keras_vq.priors.sampling import sample_codes
+from keras_vq.priors.transformer_prior import TransformerPrior
+
+__all__ = ["CodePrior", "MaskedPrior", "PixelCNNPrior", "TransformerPrior", "sample_codes"]

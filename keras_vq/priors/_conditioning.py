@@ -1,0 +1,70 @@
+"""What a prior is told beside the codes: a label, or the codes of a coarser level."""
+
+from typing import Any
+
+import keras
+from keras import layers, ops
+
+from keras_vq._types import Shape, Tensor
+from keras_vq.layers.code_embedding import CodeEmbedding
+
+
+@keras.saving.register_keras_serializable("keras_vq")
+class Conditioning(keras.layers.Layer):
+    """Vectors for the places of a grid of codes: of the label, and of the coarser codes there.
+
+    Coarser codes are embedded, looked at by residual convolutions, and repeated until they
+    cover the grid (Razavi et al., "Generating Diverse High-Fidelity Images with VQ-VAE-2", 2019).
+
+    Args:
+        dim: Dimension of the vectors.
+        grid: (height, width) of the grid of codes.
+        num_classes: Number of labels, 0 for none; the label after the last means no label.
+        condition_sizes: Codebook sizes of the coarser codes, () for none.
+        condition_grid: (height, width) of the coarser codes; divides `grid`.
+        **kwargs: Arguments of `keras.layers.Layer`.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        grid: tuple[int, int],
+        num_classes: int = 0,
+        condition_sizes: tuple[int, ...] = (),
+        condition_grid: tuple[int, int] = (1, 1),
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.dim, self.grid, self.num_classes = dim, grid, num_classes
+        self.condition_sizes, self.condition_grid = condition_sizes, condition_grid
+
+    def build(self, input_shape: Shape) -> None:
+        """Creates the layers."""
+        del input_shape
+        policy, grid = self.dtype_policy, (None, *self.condition_grid, self.dim)
+        if self.num_classes:
+            self.label = layers.Embedding(self.num_classes + 1, self.dim, dtype=policy)
+            self.label.build((None,))
+        if self.condition_sizes:
+            self.coarse = CodeEmbedding(self.condition_sizes, self.dim, dtype=policy)
+            self.coarse.build((*grid[:-1], len(self.condition_sizes)))
+            same = {"padding": "same", "activation": "relu", "dtype": policy}
+            self.around = [layers.Conv2D(self.dim, 3, **same) for _ in range(2)]
+            self.mixed = [layers.Conv2D(self.dim, 1, dtype=policy) for _ in range(2)]
+            for part in (*self.around, *self.mixed):
+                part.build(grid)
+
+    def call(self, given: dict[str, Tensor]) -> Tensor | None:
+        """Vectors of shape `(batch, height or 1, width or 1, dim)`; None if nothing is given."""
+        vectors = None
+        if self.num_classes:
+            vectors = self.label(given["labels"])[:, None, None, :]
+        if self.condition_sizes:
+            shape = (-1, *self.condition_grid, len(self.condition_sizes))
+            x = self.coarse(ops.reshape(given["condition"], shape))
+            for around, mixed in zip(self.around, self.mixed, strict=True):
+                x = x + mixed(around(x))
+            for axis in (0, 1):
+                x = ops.repeat(x, self.grid[axis] // self.condition_grid[axis], axis=axis + 1)
+            vectors = x if vectors is None else vectors + x
+        return vectors

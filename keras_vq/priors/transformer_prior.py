@@ -1,0 +1,125 @@
+"""A prior over codes by a transformer that reads them in order."""
+
+from typing import Any
+
+import keras
+from keras import layers, ops
+
+from keras_vq import _validation
+from keras_vq._types import Tensor
+from keras_vq.layers.grid_positions import GridPositions
+from keras_vq.layers.transformer_block import TransformerBlock
+from keras_vq.priors.autoregressive import AutoregressivePrior, Choose
+
+
+@keras.saving.register_keras_serializable("keras_vq")
+class TransformerPrior(AutoregressivePrior):
+    """A decoder-only transformer over the positions of a grid of codes, in row-major order.
+
+    Places are told by learned vectors of their row and column. Sampling keeps the keys and
+    values of earlier positions. Source: Esser et al., "Taming Transformers for High-Resolution
+    Image Synthesis", 2021, with the several codes of a position drawn as by Lee et al.,
+    "Autoregressive Image Generation using Residual Quantization", 2022.
+
+    Args:
+        codebook_size: Number of codes, or of each level; see `CodePrior`.
+        grid_shape: Shape of the grid of positions, of any number of axes.
+        num_classes: Number of labels to generate by; None for no labels.
+        dim: Width of the transformer.
+        depth: Number of transformer blocks.
+        heads: Attention heads of a block; divides `dim`.
+        dropout: Share dropped in training, in [0, 1).
+        **kwargs: Other arguments of `CodePrior`.
+
+    Example:
+        >>> import numpy as np, keras_vq
+        >>> codes = np.random.default_rng(0).integers(0, 16, (64, 2, 2))
+        >>> prior = keras_vq.priors.TransformerPrior(16, (2, 2), dim=16, depth=1)
+        >>> prior.compile("adam")
+        >>> history = prior.fit(prior.as_inputs(codes), verbose=0)
+        >>> prior.generate(3, seed=0).shape
+        (3, 2, 2)
+    """
+
+    def __init__(
+        self,
+        codebook_size: Any,
+        grid_shape: Any,
+        num_classes: int | None = None,
+        dim: int = 128,
+        depth: int = 4,
+        heads: int = 4,
+        dropout: float = 0.1,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(codebook_size, grid_shape, num_classes, dim=dim, **kwargs)
+        self.depth = _validation.check_positive_integer("depth", depth)
+        self.heads = _validation.check_positive_integer("heads", heads)
+        self.dropout = _validation.check_fraction("dropout", dropout)
+        self.build()
+
+    def build_network(self) -> None:
+        """Creates the layers."""
+        super().build_network()
+        policy, tokens = self.dtype_policy, (None, self.positions, self.dim)
+        self.start = self.add_weight(name="start", shape=(self.dim,), initializer="zeros")
+        self.places = GridPositions(self.grid_shape, self.dim, dtype=policy)
+        self.places.build(tokens)
+        self.drop = layers.Dropout(self.dropout, seed=self.seed, dtype=policy)
+        options = {"dropout": self.dropout, "seed": self.seed, "dtype": policy}
+        self.blocks = [TransformerBlock(self.heads, **options) for _ in range(self.depth)]
+        self.norm = layers.LayerNormalization(epsilon=1e-6, dtype=policy)
+        for part in (*self.blocks, self.norm):
+            part.build(tokens)
+
+    def contexts(self, codes: Tensor, given: Tensor | None, training: bool) -> Tensor:
+        """What the transformer makes of the codes before each position."""
+        embedded = self.embedding(codes)
+        start = ops.zeros_like(embedded[:, :1]) + ops.cast(self.start, embedded.dtype)
+        x = self.places(ops.concatenate([start, embedded[:, :-1]], axis=1))
+        if given is not None:
+            x = x + self._of_positions(given)
+        x = self.drop(x, training=training)
+        for block in self.blocks:
+            x = block(x, training=training)
+        return self.norm(x)
+
+    def _of_positions(self, given: Tensor) -> Tensor:
+        return ops.reshape(given, (-1, given.shape[1] * given.shape[2], self.dim))
+
+    def sample_positions(self, like: Tensor, given: Tensor | None, choose: Choose) -> Tensor:
+        """Draws all positions, with keys and values of those before in a cache."""
+        zeros = ops.zeros_like(self.embedding(like))
+        added = self.places(zeros)
+        if given is not None:
+            added = added + self._of_positions(given)
+        places = ops.arange(self.positions)
+
+        def draw(position: Any, state: Any) -> Any:
+            codes, embedded, caches = state
+            x = embedded + ops.take(added, position, axis=1)
+            new_caches = []
+            for block, cache in zip(self.blocks, caches, strict=True):
+                x, cache = block.step(x, cache, position)
+                new_caches.append(cache)
+            drawn = choose(self.norm(x), position)
+            is_here = ops.reshape(ops.equal(places, position), (1, -1, 1))
+            codes = ops.where(is_here, drawn[:, None], codes)
+            return codes, self.embedding(drawn), tuple(new_caches)
+
+        start = zeros[:, 0] + ops.cast(self.start, zeros.dtype)
+        caches = tuple(block.start_cache(zeros) for block in self.blocks)
+        return ops.fori_loop(0, self.positions, draw, (like, start, caches))[0]
+
+    def floats_of_a_sample(self) -> int:
+        """Keys and values of all blocks, and what every prior keeps."""
+        return super().floats_of_a_sample() + 2 * self.depth * self.positions * self.dim
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {
+            **super().get_config(),
+            "depth": self.depth,
+            "heads": self.heads,
+            "dropout": self.dropout,
+        }
