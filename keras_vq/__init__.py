@@ -13,6 +13,7 @@ from keras_vq import (
     networks,
     ops,
     plots,
+    priors,
     quantizers,
     regularizers,
 )
@@ -79,6 +80,7 @@ __all__ = [
     "networks",
     "ops",
     "plots",
+    "priors",
     "quantizers",
     "regularizers",
 ]

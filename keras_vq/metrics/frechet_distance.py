@@ -63,7 +63,7 @@ def frechet_distance(real_features: Any, generated_features: Any) -> float:
 def _gaussian(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean of the rows, and a triangular R with RᵀR their covariance, in double precision."""
     mean = features.mean(axis=0, dtype="float64")
-    root = np.empty((0, features.shape[1]))
+    root: Any = np.empty((0, features.shape[1]))
     for start in range(0, len(features), _ROWS):
         rows = features[start : start + _ROWS] - mean
         root = np.linalg.qr(np.concatenate([root, rows]), mode="r")

@@ -10,6 +10,7 @@ from keras_vq import _validation
 from keras_vq._types import Shape, Tensor
 from keras_vq.layers.gaussian_sampling import GaussianSampling
 from keras_vq.losses.bernoulli import BernoulliNegativeLogLikelihood
+from keras_vq.models._draws import draw_latents
 from keras_vq.models.base import ReconstructionModel
 
 
@@ -141,26 +142,70 @@ class VAE(ReconstructionModel):
         """Mean latents of a batch of images."""
         return self.mean(self.encoder(images, training=False))
 
-    def generate(self, n: int, seed: int | None = None, batch_size: int = 128) -> np.ndarray:
-        """New images: decodes latents drawn from the standard normal distribution.
+    def posterior_batch(self, images: Tensor) -> Tensor:
+        """Means and log-variances of a batch of images, side by side on the last axis."""
+        features = self.encoder(images, training=False)
+        return ops.concatenate([self.mean(features), self.log_variance(features)], axis=-1)
+
+    def sample_latents(
+        self, images: Any, seed: int | None = None, batch_size: int = 128
+    ) -> np.ndarray:
+        """Latents as the decoder takes them in training: a sample of each image's posterior.
+
+        `encode` gives the means.
+
+        Args:
+            images: Array of shape `(n, height, width, channels)`, pixels in [0, 1].
+            seed: Seed of the draw; the same seed draws the same noise on every backend.
+            batch_size: Images computed at a time.
+
+        Returns:
+            Float32 array of shape `(n, ..., latent_dim)`.
+        """
+        posteriors = self.in_batches("posterior_batch", images, batch_size, self.image_shape)
+        mean, log_variance = np.split(posteriors, 2, axis=-1)
+        noise = np.random.default_rng(seed).standard_normal(mean.shape, "float32")
+        return mean + np.exp(0.5 * log_variance) * noise
+
+    def generate(
+        self,
+        n: int,
+        prior: Any = None,
+        temperature: float = 1.0,
+        seed: int | None = None,
+        batch_size: int = 128,
+    ) -> np.ndarray:
+        """New images: decodes latents drawn from a prior.
 
         Args:
             n: Number of images.
+            prior: What has a method `generate(n, temperature, seed)` that gives latents, such as
+                `keras_vq.priors.GaussianMixturePrior`, fitted to `sample_latents` of the training
+                images; None draws from the standard normal distribution.
+            temperature: Deviation of the draws, as a multiple of the prior's, at least 0: below 1,
+                images are more typical and less varied.
             seed: Seed of the draw; the same seed draws the same latents on every backend.
             batch_size: Images computed at a time.
 
         Returns:
             Float32 array of shape `(n, height, width, channels)`.
+
+        Raises:
+            ValueError: If an argument is out of its range, the prior is not fitted or was fitted
+                to other latents, or the model is not built.
         """
-        _validation.check_positive_integer("n", n)
-        shape = [size for size in self.latent_shape if size] if self.built else []
+        shape = self._known_latent_shape()
+        prior = _StandardNormal(shape) if prior is None else prior
+        return self.decode(draw_latents(prior, n, temperature, seed, shape), batch_size)
+
+    def _known_latent_shape(self) -> tuple[int, ...]:
+        shape = tuple(size for size in self.latent_shape if size) if self.built else ()
         if not self.built or len(shape) < len(self.latent_shape):
             raise ValueError(
                 "The shape of the latents is not known yet: fit the model, or call it on a "
                 "batch. Received: an unbuilt model"
             )
-        latents = np.random.default_rng(seed).standard_normal((n, *shape), "float32")
-        return self.decode(latents, batch_size)
+        return shape
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
@@ -172,6 +217,18 @@ class VAE(ReconstructionModel):
             "free_bits": self.free_bits,
             "seed": self.seed,
         }
+
+
+class _StandardNormal:
+    """The distribution that the KL divergence draws posteriors to."""
+
+    def __init__(self, latent_shape: tuple[int, ...]) -> None:
+        self.latent_shape = latent_shape
+
+    def generate(self, n: int, temperature: float, seed: int | None) -> np.ndarray:
+        """Draws latents."""
+        noise = np.random.default_rng(seed).standard_normal((n, *self.latent_shape), "float32")
+        return np.float32(temperature) * noise
 
 
 def _kl_per_latent(mean: Tensor, log_variance: Tensor) -> Tensor:

@@ -1,0 +1,5 @@
+"""Distributions over latents, to draw new ones from."""
+
+from keras_vq.priors.gaussian_mixture import GaussianMixturePrior
+
+__all__ = ["GaussianMixturePrior"]
