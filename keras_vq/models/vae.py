@@ -1,5 +1,6 @@
 """The variational autoencoder: a bottleneck of Gaussians, from which new images can be drawn."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -197,6 +198,62 @@ class VAE(ReconstructionModel):
         shape = self._known_latent_shape()
         prior = _StandardNormal(shape) if prior is None else prior
         return self.decode(draw_latents(prior, n, temperature, seed, shape), batch_size)
+
+    def traverse(
+        self,
+        latents: Any = None,
+        dimensions: Sequence[int] | None = None,
+        values: Sequence[float] | None = None,
+        batch_size: int = 128,
+    ) -> np.ndarray:
+        """Images while one latent after the other goes over a range, all others held.
+
+        What a latent stands for, if anything: where it carries nothing its row does not change.
+        `keras_vq.plots.plot_traversal` draws the result.
+
+        Args:
+            latents: Latents to start from, those of one image, such as `encode(images)[0]`; None
+                starts from 0, the mean of the prior.
+            dimensions: Latents to move, a row of images each; in a map of latents the numbers
+                count on over its positions. None moves all.
+            values: What the latent is set to, in standard deviations of the prior; None takes 8
+                evenly spaced ones from -3 to 3.
+            batch_size: Images computed at a time.
+
+        Returns:
+            Float32 array of shape `(len(dimensions), len(values), height, width, channels)`.
+
+        Raises:
+            ValueError: If latents have another shape than the model's, there are no such
+                dimensions, values are not finite numbers, or the model is not built.
+
+        Example:
+            >>> import keras_vq
+            >>> vae = keras_vq.VAE.from_preset("vae_mnist")
+            >>> vae.traverse(dimensions=[0, 5]).shape
+            (2, 8, 28, 28, 1)
+        """
+        shape = self._known_latent_shape()
+        start = np.zeros(shape, "float32") if latents is None else np.asarray(latents, "float32")
+        if start.shape != shape:
+            raise ValueError(
+                f"`latents` must be those of one image, of shape {shape}: `encode(images)[0]`. "
+                f"Received: shape {start.shape}"
+            )
+        chosen = np.arange(start.size) if dimensions is None else np.asarray(dimensions)
+        is_list_of_them = chosen.ndim == 1 and chosen.size and chosen.dtype.kind in "iu"
+        if not is_list_of_them or not ((chosen >= 0) & (chosen < start.size)).all():
+            raise ValueError(
+                f"`dimensions` must be a list of whole numbers from 0 to {start.size - 1}. "
+                f"Received: {dimensions!r}"
+            )
+        stops = np.linspace(-3.0, 3.0, 8) if values is None else np.asarray(values, "float64")
+        if stops.ndim != 1 or not stops.size or not np.isfinite(stops).all():
+            raise ValueError(f"`values` must be a list of finite numbers. Received: {values!r}")
+        moved = np.tile(start.ravel(), (len(chosen), len(stops), 1))
+        moved[np.arange(len(chosen)), :, chosen] = stops
+        images = self.decode(moved.reshape(-1, *shape), batch_size)
+        return images.reshape(len(chosen), len(stops), *images.shape[1:])
 
     def _known_latent_shape(self) -> tuple[int, ...]:
         shape = tuple(size for size in self.latent_shape if size) if self.built else ()
