@@ -21,6 +21,11 @@ def precision_recall(
     neighbour in the set. Precision is the share of generated images that the real ones cover:
     quality. Recall is the share of real images that the generated ones cover: variety.
 
+    An image that lies apart has a large ball and covers much: a set with many such, as of a model
+    that makes all sorts of nonsense, has a recall that is too high (Naeem et al., "Reliable
+    Fidelity and Diversity Metrics for Generative Models", 2020). Read the two together, and beside
+    a distance.
+
     Both depend on the number of images, as balls shrink with it: take as many of each, and
     compare figures on as many only. Features of another network than the VGG-16 of the paper give
     other figures, and should be given with the network's name. Memory grows with the number of
