@@ -16,7 +16,13 @@ import numpy as np
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["plot_codebook_usage", "plot_history", "plot_reconstructions", "plot_samples"]
+__all__ = [
+    "plot_codebook_usage",
+    "plot_history",
+    "plot_reconstructions",
+    "plot_samples",
+    "plot_traversal",
+]
 
 # Lengths in inches.
 _CELL = 0.8
@@ -25,6 +31,7 @@ _BLOCK_GAP = 0.25
 _LABEL_WIDTH = 1.15
 _MARGIN = 0.15
 _TITLE_HEIGHT = 0.4
+_HEADING_HEIGHT = 0.2
 _DPI = 150
 _NOT_PLOTTED = ("epoch", "seconds")
 
@@ -110,6 +117,61 @@ def plot_samples(
     rows: list[tuple[str | None, np.ndarray]]
     rows = [(None, samples[start : start + columns]) for start in range(0, len(samples), columns)]
     figure = _draw_rows(rows, min(columns, len(samples)), rows_in_block=1, title=title)
+    _write(figure, path)
+    return figure
+
+
+def plot_traversal(
+    images: Any,
+    dimensions: Sequence[int] | None = None,
+    values: Sequence[float] | None = None,
+    path: str | os.PathLike[str] | None = None,
+    title: str | None = None,
+) -> Figure:
+    """A row of images for each latent, with its number, under the values that it takes.
+
+    Args:
+        images: Float array of shape `(rows, steps, height, width, channels)`, as `VAE.traverse`
+            makes it, 1 channel (drawn in grey) or 3. Values outside [0, 1] are clipped.
+        dimensions: The latent of each row; None: 0, 1 and so on.
+        values: The value of each step, in standard deviations of the prior; None: evenly spaced
+            from -3 to 3.
+        path: File to write; its ending says the format (png, pdf, svg). None writes none.
+        title: Heading, or None.
+
+    Returns:
+        The figure. It belongs to no window and changes no state of matplotlib's pyplot.
+
+    Raises:
+        ValueError: If the array does not hold such images, or there are not as many dimensions as
+            rows or values as steps.
+
+    Example:
+        >>> import numpy as np
+        >>> from keras_vq.plots import plot_traversal
+        >>> figure = plot_traversal(np.random.default_rng(0).random((2, 5, 8, 8, 1)))
+        >>> [text.get_text() for text in figure.texts]
+        ['std. deviations', '-3', '-1.5', '0', '1.5', '3', 'latent 0', 'latent 1']
+    """
+    array = np.asarray(images)
+    if array.ndim != 5:
+        raise ValueError(
+            "`images` must be an array of shape (rows, steps, height, width, channels). "
+            f"Received: shape {array.shape}"
+        )
+    count, steps = array.shape[:2]
+    shown = _as_images("images", array.reshape(-1, *array.shape[2:])).reshape(array.shape)
+    labels = list(range(count) if dimensions is None else dimensions)
+    stops = list(np.linspace(-3, 3, steps) if values is None else values)
+    if (len(labels), len(stops)) != (count, steps):
+        raise ValueError(
+            f"`images` has {count} rows of {steps}: as many `dimensions` and `values` must be "
+            f"given. Received: {len(labels)} and {len(stops)}"
+        )
+    rows: list[tuple[str | None, np.ndarray]]
+    rows = [(f"latent {label}", row) for label, row in zip(labels, shown, strict=True)]
+    headings = ["std. deviations", *(f"{stop:.3g}" for stop in stops)]
+    figure = _draw_rows(rows, steps, rows_in_block=1, title=title, headings=headings)
     _write(figure, path)
     return figure
 
@@ -256,16 +318,28 @@ def _check_columns(columns: int) -> None:
 
 
 def _draw_rows(
-    rows: list[tuple[str | None, np.ndarray]], columns: int, rows_in_block: int, title: str | None
+    rows: list[tuple[str | None, np.ndarray]],
+    columns: int,
+    rows_in_block: int,
+    title: str | None,
+    headings: Sequence[str] = (),
 ) -> Figure:
-    """Places every image by hand: a layout engine takes seconds for a hundred of them."""
+    """Places every image by hand: a layout engine takes seconds for a hundred of them.
+
+    Args:
+        rows: Label, or None, and images of each row.
+        columns: Images in a row.
+        rows_in_block: Rows that stand close together.
+        title: Heading of the whole, or None.
+        headings: That of the labels and of each column, or none.
+    """
     from matplotlib.figure import Figure
 
     height, width = rows[0][1].shape[1:3]
     scale = _CELL / max(height, width)
     cell_height, cell_width = height * scale, width * scale
     left = _LABEL_WIDTH if any(label for label, _ in rows) else _MARGIN
-    top = _TITLE_HEIGHT if title else _MARGIN
+    top = (_TITLE_HEIGHT if title else _MARGIN) + (_HEADING_HEIGHT if headings else 0.0)
     blocks = len(rows) // rows_in_block
     block_gap = _BLOCK_GAP if rows_in_block > 1 else _GAP
     rows_height = len(rows) * (cell_height + _GAP) + (blocks - 1) * (block_gap - _GAP)
@@ -278,6 +352,16 @@ def _draw_rows(
     if title:
         from_top = 1 - 0.5 * _TITLE_HEIGHT / figure_height
         figure.text(_MARGIN / figure_width, from_top, title, fontsize=10, va="center")
+    for column, heading in enumerate(headings, start=-1):
+        centre = left + column * (cell_width + _GAP) + cell_width / 2
+        figure.text(
+            (centre if column >= 0 else left - 0.1) / figure_width,
+            1 - (top - 0.5 * _HEADING_HEIGHT) / figure_height,
+            heading,
+            fontsize=8,
+            ha="center" if column >= 0 else "right",
+            va="center",
+        )
     for row, (label, images) in enumerate(rows):
         gaps = row * _GAP + (row // rows_in_block) * (block_gap - _GAP)
         bottom = figure_height - top - (row + 1) * cell_height - gaps

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 from matplotlib.figure import Figure
 
 
@@ -30,4 +31,19 @@ def draw_comparison(table: Mapping[str, Mapping[str, float]], path: Path, title:
         axes.margins(x=0.12)
     panels[0].legend(title="a position", fontsize=8, title_fontsize=8, loc="lower right")
     figure.suptitle(title)
+    figure.savefig(path, facecolor="white")
+
+
+def draw_side_by_side(sets: Mapping[str, np.ndarray], path: Path, columns: int = 10) -> None:
+    """Sets of images, grey or in colour, each as a square of its own under its name."""
+    figure = Figure(figsize=(4.2 * len(sets), 4.6), dpi=150, layout="constrained")
+    panels = np.atleast_1d(figure.subplots(1, len(sets)))
+    for axes, (name, images) in zip(panels, sets.items(), strict=True):
+        rows = [
+            np.concatenate(images[start : start + columns], axis=1)
+            for start in range(0, len(images) - columns + 1, columns)
+        ]
+        axes.imshow(np.concatenate(rows).clip(0, 1).squeeze(), cmap="gray", vmin=0, vmax=1)
+        axes.set_title(name, fontsize=10)
+        axes.set_axis_off()
     figure.savefig(path, facecolor="white")

@@ -6,7 +6,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
-from keras_vq.plots import plot_history, plot_reconstructions, plot_samples
+from keras_vq.plots import plot_history, plot_reconstructions, plot_samples, plot_traversal
 
 pytestmark = pytest.mark.backend_free
 
@@ -123,6 +123,22 @@ def test_history_of_fit_is_taken_as_it_is():
     assert line.get_marker() == "o"  # a single point has no line
 
 
+def test_traversal_has_a_row_for_each_latent_under_its_values(rng):
+    images = rng.random((2, 3, *COLOUR))
+    figure = plot_traversal(images, dimensions=[7, 4], values=[-2, 0.25, 2], title="a title")
+    drawn = [axes.images[0].get_array() for axes in figure.axes]
+    np.testing.assert_allclose(drawn, images.reshape(6, *COLOUR), atol=1e-6)
+    where = {text.get_text(): text.get_position() for text in figure.texts}
+    assert list(where) == ["a title", "std. deviations", "-2", "0.25", "2", "latent 7", "latent 4"]
+    boxes = [axes.get_position() for axes in figure.axes]
+    for box, value in zip(boxes, ("-2", "0.25", "2"), strict=False):
+        assert where[value][0] == pytest.approx((box.x0 + box.x1) / 2)
+        assert box.y1 < where[value][1] < where["a title"][1]
+    for box, label in zip(boxes[::3], ("latent 7", "latent 4"), strict=True):
+        assert where[label][0] < box.x0
+        assert where[label][1] == pytest.approx((box.y0 + box.y1) / 2)
+
+
 @pytest.mark.parametrize(
     ("images", "message"),
     [
@@ -147,3 +163,7 @@ def test_other_mistakes_are_refused(tmp_path):
         plot_samples(images, tmp_path / "a.xyz")
     with pytest.raises(ValueError, match="history"):
         plot_history({})
+    with pytest.raises(ValueError, match=r"\(rows, steps, height, width, channels\)"):
+        plot_traversal(images)
+    with pytest.raises(ValueError, match=r"1 rows of 2: as many.*Received: 1 and 3"):
+        plot_traversal(images[None], values=[0, 1, 2])

@@ -14,6 +14,7 @@ from keras_vq import (
     metrics,
     models,
     networks,
+    priors,
     quantizers,
     regularizers,
 )
@@ -31,6 +32,7 @@ ROOMS = (
     metrics,
     models,
     networks,
+    priors,
     quantizers,
     regularizers,
 )

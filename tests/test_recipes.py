@@ -1,5 +1,6 @@
 """The recipes run, on a few real images: their figures are another matter."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 import keras_vq
+from recipes import _classifier
 
 
 def has_mnist():
@@ -46,6 +48,53 @@ def test_mnist_recipe(recipe, tmp_path):
     assert all(np.isfinite(value) for value in record["figures"].values())
     assert record["seed"] == 0
     assert (tmp_path / f"{recipe}.png").stat().st_size > 10_000
+
+
+@NEEDS_MNIST
+@pytest.mark.backend_free
+def test_latent_space_mnist(tmp_path):
+    figures = run("latent_space_mnist", tmp_path, "--limit", "256")["figures"]
+    assert list(figures)[:2] == ["VAE, standard normal", "VAE, mixture of 10 Gaussians"]
+    for row in figures.values():
+        assert all(np.isfinite(value) for value in row.values())
+        assert row["images"] == 256
+    for name in ("latent_space_mnist", "latent_space_mnist_samples"):
+        assert (tmp_path / f"{name}.png").stat().st_size > 10_000
+
+
+@NEEDS_MNIST
+@pytest.mark.backend_free
+def test_classifier_is_trained_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(_classifier, "cache_folder", lambda: tmp_path)
+    few = dataclasses.replace(_classifier.SETTINGS["mnist"], filters=(4,), features=8, epochs=1)
+    monkeypatch.setitem(_classifier.SETTINGS, "mnist", few)
+    first = _classifier.classifier("mnist", limit=64)
+    images = keras_vq.data.load("mnist", "test").take(64)
+    classes = first.model.predict(images.images, verbose=0).argmax(axis=1)
+    assert first.test_accuracy == np.mean(classes == images.labels)
+    assert first.feature_network.predict(images.images, verbose=0).shape == (64, 8)
+
+    trainings = []
+
+    def train(*args):
+        trainings.append(args)
+        return _classifier.build(few, (28, 28, 1), 10)
+
+    monkeypatch.setattr(_classifier, "train", train)
+    again = _classifier.classifier("mnist", limit=64)
+    assert trainings == []
+    np.testing.assert_allclose(
+        again.model.predict(images.images, verbose=0),
+        first.model.predict(images.images, verbose=0),
+        atol=1e-6,
+    )
+    # Other settings or other images are another classifier.
+    _classifier.classifier("mnist", limit=32)
+    monkeypatch.setitem(_classifier.SETTINGS, "mnist", dataclasses.replace(few, seed=1))
+    _classifier.classifier("mnist", limit=64)
+    assert trainings == [("mnist", 32), ("mnist", 64)]
+    assert len(list((tmp_path / "classifiers").glob("mnist-*.keras"))) == 3
+    assert len(list((tmp_path / "classifiers").iterdir())) == 3
 
 
 @NEEDS_CIFAR10

@@ -1,5 +1,6 @@
 """The variational autoencoder: a bottleneck of Gaussians, from which new images can be drawn."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -10,6 +11,7 @@ from keras_vq import _validation
 from keras_vq._types import Shape, Tensor
 from keras_vq.layers.gaussian_sampling import GaussianSampling
 from keras_vq.losses.bernoulli import BernoulliNegativeLogLikelihood
+from keras_vq.models._draws import draw_latents
 from keras_vq.models.base import ReconstructionModel
 
 
@@ -141,26 +143,126 @@ class VAE(ReconstructionModel):
         """Mean latents of a batch of images."""
         return self.mean(self.encoder(images, training=False))
 
-    def generate(self, n: int, seed: int | None = None, batch_size: int = 128) -> np.ndarray:
-        """New images: decodes latents drawn from the standard normal distribution.
+    def posterior_batch(self, images: Tensor) -> Tensor:
+        """Means and log-variances of a batch of images, side by side on the last axis."""
+        features = self.encoder(images, training=False)
+        return ops.concatenate([self.mean(features), self.log_variance(features)], axis=-1)
+
+    def sample_latents(
+        self, images: Any, seed: int | None = None, batch_size: int = 128
+    ) -> np.ndarray:
+        """Latents as the decoder takes them in training: a sample of each image's posterior.
+
+        `encode` gives the means.
+
+        Args:
+            images: Array of shape `(n, height, width, channels)`, pixels in [0, 1].
+            seed: Seed of the draw; the same seed draws the same noise on every backend.
+            batch_size: Images computed at a time.
+
+        Returns:
+            Float32 array of shape `(n, ..., latent_dim)`.
+        """
+        posteriors = self.in_batches("posterior_batch", images, batch_size, self.image_shape)
+        mean, log_variance = np.split(posteriors, 2, axis=-1)
+        noise = np.random.default_rng(seed).standard_normal(mean.shape, "float32")
+        return mean + np.exp(0.5 * log_variance) * noise
+
+    def generate(
+        self,
+        n: int,
+        prior: Any = None,
+        temperature: float = 1.0,
+        seed: int | None = None,
+        batch_size: int = 128,
+    ) -> np.ndarray:
+        """New images: decodes latents drawn from a prior.
 
         Args:
             n: Number of images.
+            prior: What has a method `generate(n, temperature, seed)` that gives latents, such as
+                `keras_vq.priors.GaussianMixturePrior`, fitted to `sample_latents` of the training
+                images; None draws from the standard normal distribution.
+            temperature: Deviation of the draws, as a multiple of the prior's, at least 0: below 1,
+                images are more typical and less varied.
             seed: Seed of the draw; the same seed draws the same latents on every backend.
             batch_size: Images computed at a time.
 
         Returns:
             Float32 array of shape `(n, height, width, channels)`.
+
+        Raises:
+            ValueError: If an argument is out of its range, the prior is not fitted or was fitted
+                to other latents, or the model is not built.
         """
-        _validation.check_positive_integer("n", n)
-        shape = [size for size in self.latent_shape if size] if self.built else []
+        shape = self._known_latent_shape()
+        prior = _StandardNormal(shape) if prior is None else prior
+        return self.decode(draw_latents(prior, n, temperature, seed, shape), batch_size)
+
+    def traverse(
+        self,
+        latents: Any = None,
+        dimensions: Sequence[int] | None = None,
+        values: Sequence[float] | None = None,
+        batch_size: int = 128,
+    ) -> np.ndarray:
+        """Images while one latent after the other goes over a range, all others held.
+
+        What a latent stands for, if anything: where it carries nothing its row does not change.
+        `keras_vq.plots.plot_traversal` draws the result.
+
+        Args:
+            latents: Latents to start from, those of one image, such as `encode(images)[0]`; None
+                starts from 0, the mean of the prior.
+            dimensions: Latents to move, a row of images each; in a map of latents the numbers
+                count on over its positions. None moves all.
+            values: What the latent is set to, in standard deviations of the prior; None takes 8
+                evenly spaced ones from -3 to 3.
+            batch_size: Images computed at a time.
+
+        Returns:
+            Float32 array of shape `(len(dimensions), len(values), height, width, channels)`.
+
+        Raises:
+            ValueError: If latents have another shape than the model's, there are no such
+                dimensions, values are not finite numbers, or the model is not built.
+
+        Example:
+            >>> import keras_vq
+            >>> vae = keras_vq.VAE.from_preset("vae_mnist")
+            >>> vae.traverse(dimensions=[0, 5]).shape
+            (2, 8, 28, 28, 1)
+        """
+        shape = self._known_latent_shape()
+        start = np.zeros(shape, "float32") if latents is None else np.asarray(latents, "float32")
+        if start.shape != shape:
+            raise ValueError(
+                f"`latents` must be those of one image, of shape {shape}: `encode(images)[0]`. "
+                f"Received: shape {start.shape}"
+            )
+        chosen = np.arange(start.size) if dimensions is None else np.asarray(dimensions)
+        is_list_of_them = chosen.ndim == 1 and chosen.size and chosen.dtype.kind in "iu"
+        if not is_list_of_them or not ((chosen >= 0) & (chosen < start.size)).all():
+            raise ValueError(
+                f"`dimensions` must be a list of whole numbers from 0 to {start.size - 1}. "
+                f"Received: {dimensions!r}"
+            )
+        stops = np.linspace(-3.0, 3.0, 8) if values is None else np.asarray(values, "float64")
+        if stops.ndim != 1 or not stops.size or not np.isfinite(stops).all():
+            raise ValueError(f"`values` must be a list of finite numbers. Received: {values!r}")
+        moved = np.tile(start.ravel(), (len(chosen), len(stops), 1))
+        moved[np.arange(len(chosen)), :, chosen] = stops
+        images = self.decode(moved.reshape(-1, *shape), batch_size)
+        return images.reshape(len(chosen), len(stops), *images.shape[1:])
+
+    def _known_latent_shape(self) -> tuple[int, ...]:
+        shape = tuple(size for size in self.latent_shape if size) if self.built else ()
         if not self.built or len(shape) < len(self.latent_shape):
             raise ValueError(
                 "The shape of the latents is not known yet: fit the model, or call it on a "
                 "batch. Received: an unbuilt model"
             )
-        latents = np.random.default_rng(seed).standard_normal((n, *shape), "float32")
-        return self.decode(latents, batch_size)
+        return shape
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
@@ -172,6 +274,18 @@ class VAE(ReconstructionModel):
             "free_bits": self.free_bits,
             "seed": self.seed,
         }
+
+
+class _StandardNormal:
+    """The distribution that the KL divergence draws posteriors to."""
+
+    def __init__(self, latent_shape: tuple[int, ...]) -> None:
+        self.latent_shape = latent_shape
+
+    def generate(self, n: int, temperature: float, seed: int | None) -> np.ndarray:
+        """Draws latents."""
+        noise = np.random.default_rng(seed).standard_normal((n, *self.latent_shape), "float32")
+        return np.float32(temperature) * noise
 
 
 def _kl_per_latent(mean: Tensor, log_variance: Tensor) -> Tensor:

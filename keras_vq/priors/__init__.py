@@ -1,9 +1,17 @@
-"""Distributions over grids of codes: learn the codes of images, then draw new ones."""
+"""Distributions to draw from: over grids of codes, and over continuous latents."""
 
 from keras_vq.priors.base import CodePrior
+from keras_vq.priors.gaussian_mixture import GaussianMixturePrior
 from keras_vq.priors.masked_prior import MaskedPrior
 from keras_vq.priors.pixel_cnn_prior import PixelCNNPrior
 from keras_vq.priors.sampling import sample_codes
 from keras_vq.priors.transformer_prior import TransformerPrior
 
-__all__ = ["CodePrior", "MaskedPrior", "PixelCNNPrior", "TransformerPrior", "sample_codes"]
+__all__ = [
+    "CodePrior",
+    "GaussianMixturePrior",
+    "MaskedPrior",
+    "PixelCNNPrior",
+    "TransformerPrior",
+    "sample_codes",
+]

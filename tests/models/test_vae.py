@@ -204,6 +204,39 @@ def test_generate_is_of_the_seed(fitted, images):
     assert first.shape == (6, 8, 8, 1)
 
 
+def test_traversal_moves_one_latent_at_a_time(images):
+    encoder = keras.Sequential([keras.Input((8, 8, 1)), layers.Flatten()])
+    model = keras_vq.VAE(encoder, Identity(), latent_dim=3)
+    # From the mean of the prior; the images are the latents.
+    values = np.linspace(-3, 3, 8)
+    rows = model.traverse()
+    assert rows.shape == (3, 8, 3)
+    np.testing.assert_allclose(rows, np.eye(3)[:, None] * values[:, None], atol=1e-6)
+    # From an image's latents.
+    rows = model.traverse([5.0, 6.0, 7.0], dimensions=[2, 0], values=[-1, 0, 2], batch_size=4)
+    expected = [[[5, 6, -1], [5, 6, 0], [5, 6, 2]], [[-1, 6, 7], [0, 6, 7], [2, 6, 7]]]
+    np.testing.assert_allclose(rows, expected, atol=1e-6)
+
+    encoder = keras.Sequential([keras.Input((2, 2, 1)), layers.Activation("linear")])
+    maps = keras_vq.VAE(encoder, Identity(), latent_dim=2)
+    rows = maps.traverse(np.zeros((2, 2, 2)), dimensions=[3], values=[4])
+    assert rows.shape == (1, 1, 2, 2, 2)
+    np.testing.assert_allclose(rows[0, 0].ravel(), 4 * np.eye(8)[3], atol=1e-6)
+
+    latents = model.encode(images[:1])
+    for arguments, text in [
+        ({"latents": latents}, r"of shape \(3,\): `encode\(images\)\[0\]`.*shape \(1, 3\)"),
+        ({"dimensions": [3]}, r"whole numbers from 0 to 2\. Received: \[3\]"),
+        ({"dimensions": [-1]}, "`dimensions` must be"),
+        ({"dimensions": []}, "`dimensions` must be"),
+        ({"dimensions": [0.5]}, "`dimensions` must be"),
+        ({"values": [np.nan]}, "`values` must be a list of finite numbers"),
+        ({"values": 3.0}, "`values` must be"),
+    ]:
+        with pytest.raises(ValueError, match=text):
+            model.traverse(**arguments)
+
+
 def test_bad_arguments():
     for arguments, text in [
         ({"latent_dim": 0}, "`latent_dim` must be a whole number of at least 1. Received: 0"),

@@ -1,0 +1,189 @@
+"""A mixture of Gaussians, fitted to the latents of a trained model."""
+
+import json
+import os
+import uuid
+import zipfile
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from keras import ops
+
+from keras_vq import _validation
+
+_ARRAYS = ("weights", "means", "covariances")
+
+
+class GaussianMixturePrior:
+    """Mixture of Gaussians with full covariances, from which latents are drawn.
+
+    The latents of training images hardly ever fill the standard normal distribution of a VAE's
+    prior, and those of an autoencoder have no prior at all: draws from where the decoder has
+    never been come out badly. A mixture fitted after training says where the latents are.
+
+    Fit it to what the decoder took in training. For a VAE that is `vae.sample_latents(images)`:
+    samples of the posteriors, means with noise. A mixture of the means alone would be too narrow,
+    by the posteriors' variance: a latent that carries nothing has mean 0 for every image, and the
+    mixture would hold it still where the decoder expects the whole of N(0, 1). For an autoencoder
+    it is `autoencoder.encode(images)`.
+
+    State: `weights` `(components,)`, `means` `(components, dim)` and `covariances` `(components,
+    dim, dim)`, float64, and `latent_shape`; None until `fit`. dim counts all numbers of the
+    latents of an image, also of a map.
+
+    Source: Ghosh et al., "From Variational to Deterministic Autoencoders", 2020: ex-post density
+    estimation. Expectation maximisation is scikit-learn's.
+
+    Args:
+        components: Number of Gaussians. With one, mean and covariance of all latents.
+        seed: Seed of the start of `fit`.
+
+    Raises:
+        ValueError: If `components` is no whole number of at least 1.
+
+    Example:
+        >>> import numpy as np, keras_vq
+        >>> images = np.random.default_rng(0).random((64, 8, 8, 1), "float32")
+        >>> encoder, decoder = keras_vq.networks.dense((8, 8, 1), units=(32,), latent_dim=4)
+        >>> vae = keras_vq.VAE(encoder, decoder, latent_dim=4)
+        >>> prior = keras_vq.priors.GaussianMixturePrior(components=2, seed=0)
+        >>> prior = prior.fit(vae.sample_latents(images, seed=0))
+        >>> prior.generate(5, seed=0).shape
+        (5, 4)
+        >>> vae.generate(5, prior=prior, seed=0).shape
+        (5, 8, 8, 1)
+    """
+
+    def __init__(self, components: int = 10, seed: int | None = None) -> None:
+        self.components = _validation.check_positive_integer("components", components)
+        self.seed = seed
+        self.weights: np.ndarray | None = None
+        self.means: np.ndarray | None = None
+        self.covariances: np.ndarray | None = None
+        self.latent_shape: tuple[int, ...] | None = None
+
+    def fit(self, latents: Any) -> Self:
+        """Fits the mixture to latents, by expectation maximisation from a k-means start.
+
+        Args:
+            latents: Array of shape `(n, ...)`; n should be many times components · dim.
+
+        Returns:
+            The prior itself.
+
+        Raises:
+            ValueError: If the latents are fewer than the components, or not finite.
+        """
+        from sklearn.mixture import GaussianMixture
+
+        latents = ops.convert_to_numpy(latents) if ops.is_tensor(latents) else np.asarray(latents)
+        if latents.ndim < 2 or 0 in latents.shape or latents.dtype.kind != "f":
+            raise ValueError(
+                "`latents` must be an array of real numbers of shape (n, ...), as `encode` and "
+                f"`sample_latents` give it. Received: shape {latents.shape}, type {latents.dtype}"
+            )
+        if len(latents) < max(self.components, 2):
+            raise ValueError(
+                f"{self.components} components need at least {max(self.components, 2)} latents: "
+                f"take more images, or fewer components. Received: {len(latents)} latents"
+            )
+        if not np.isfinite(latents).all():
+            raise ValueError("`latents` must be finite. Received: values that are NaN or infinite")
+        mixture = GaussianMixture(self.components, random_state=self.seed)
+        mixture.fit(latents.reshape(len(latents), -1).astype("float64"))
+        self.weights, self.means = mixture.weights_, mixture.means_
+        self.covariances = mixture.covariances_
+        self.latent_shape = latents.shape[1:]
+        return self
+
+    def generate(self, n: int, temperature: float = 1.0, seed: int | None = None) -> np.ndarray:
+        """Draws latents.
+
+        Args:
+            n: Number of latents.
+            temperature: By what the deviation of a latent from the mean of its component is
+                multiplied, at least 0: below 1, draws are more typical and less varied.
+            seed: Seed of the draw.
+
+        Returns:
+            Float32 array of shape `(n, *latent_shape)`.
+
+        Raises:
+            ValueError: If the prior is not fitted yet, or an argument is out of its range.
+        """
+        _validation.check_positive_integer("n", n)
+        _validation.check_not_negative("temperature", temperature)
+        weights, means, covariances, latent_shape = self._fitted()
+        rng = np.random.default_rng(seed)
+        chosen = rng.choice(len(weights), size=n, p=weights)
+        noise = rng.standard_normal((n, means.shape[1]))
+        latents = np.empty_like(noise)
+        for component, (mean, covariance) in enumerate(zip(means, covariances, strict=True)):
+            own = chosen == component
+            latents[own] = mean + temperature * noise[own] @ np.linalg.cholesky(covariance).T
+        return latents.reshape(n, *latent_shape).astype("float32")
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the fitted prior to a `.npz` file, which is there whole or not at all.
+
+        Args:
+            path: The file.
+
+        Raises:
+            ValueError: If the prior is not fitted yet.
+        """
+        weights, means, covariances, latent_shape = self._fitted()
+        config = {"components": self.components, "seed": self.seed, "latent_shape": latent_shape}
+        path = Path(path)
+        beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+        try:
+            with open(beside, "wb") as file:
+                np.savez(
+                    file,
+                    weights=weights,
+                    means=means,
+                    covariances=covariances,
+                    config=np.array(json.dumps(config)),
+                )
+            os.replace(beside, path)
+        finally:
+            beside.unlink(missing_ok=True)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """The prior that `save` wrote.
+
+        Args:
+            path: The file.
+
+        Raises:
+            ValueError: If it is no such file.
+        """
+        try:
+            # Opened here: NumPy leaves a damaged file open.
+            with open(path, "rb") as file, np.load(file, allow_pickle=False) as content:
+                config = json.loads(content["config"].item())
+                arrays = [content[name] for name in _ARRAYS]
+            prior = cls(config["components"], config["seed"])
+            prior.weights, prior.means, prior.covariances = arrays
+            prior.latent_shape = tuple(config["latent_shape"])
+        except (OSError, EOFError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
+            raise ValueError(
+                "`path` must be a file that `GaussianMixturePrior.save` wrote, whole. "
+                f"Received: {os.fspath(path)!r} ({error})"
+            ) from error
+        return prior
+
+    def _fitted(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[int, ...]]:
+        if (
+            self.weights is None
+            or self.means is None
+            or self.covariances is None
+            or self.latent_shape is None
+        ):
+            raise ValueError(
+                "The prior must be fitted first: call `fit` on latents of training images. "
+                "Received: an unfitted GaussianMixturePrior"
+            )
+        return self.weights, self.means, self.covariances, self.latent_shape
