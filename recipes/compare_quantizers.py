@@ -128,6 +128,21 @@ class StepSeconds(keras.callbacks.Callback):
         self.seconds.append(time.perf_counter() - self.began)
 
 
+class RandomBatches(keras.utils.PyDataset):
+    """Images drawn at random, the same ones for every quantizer."""
+
+    def __init__(self, images: np.ndarray, steps: int) -> None:
+        super().__init__()
+        self.images = images
+        self.order = np.random.default_rng(SEED).integers(0, len(images), (steps, BATCH_SIZE))
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __getitem__(self, step: int) -> tuple[np.ndarray]:
+        return (self.images[self.order[step]],)
+
+
 def measure(
     build: Callable[[int], Quantizer], bits: int, steps: int, train: np.ndarray, test: np.ndarray
 ) -> dict[str, float]:
@@ -137,11 +152,11 @@ def measure(
         (32, 32, 3), filters=(32, 64), latent_dim=LATENT_DIM, residual_blocks=1
     )
     quantizer = build(bits)
-    model = keras_vq.VQVAE(encoder, quantizer, decoder)
+    variance = float(train.var(dtype="float64"))
+    model = keras_vq.VQVAE(encoder, quantizer, decoder, data_variance=variance)
     model.compile(keras.optimizers.Adam(LEARNING_RATE))
-    order = np.random.default_rng(SEED).integers(0, len(train), steps * BATCH_SIZE)
     clock = StepSeconds()
-    model.fit(train[order], batch_size=BATCH_SIZE, shuffle=False, callbacks=[clock])
+    model.fit(RandomBatches(train, steps), shuffle=False, callbacks=[clock])
 
     logs = model.evaluate(test, batch_size=BATCH_SIZE, return_dict=True, verbose=0)
     made = np.clip(model.reconstruct(test), 0.0, 1.0)
@@ -170,13 +185,16 @@ def main() -> None:
 
     train = keras_vq.data.load("cifar10", "train").take(arguments.limit).images
     test = keras_vq.data.load("cifar10", "test").take(arguments.limit).images
-    kept_file = results_folder() / f".compare_quantizers_{arguments.steps}.json"
+    # One quantizer alone is a table of its own, which does not take the place of the whole.
+    name = "compare_quantizers" + (f"_{arguments.only}" if arguments.only else "")
+    name = name.replace(" ", "_")
+    kept_file = results_folder() / f".{name}_{arguments.steps}.json"
     kept = json.loads(kept_file.read_text()) if kept_file.exists() else {}
 
     chosen = {name: QUANTIZERS[name] for name in QUANTIZERS if arguments.only in (None, name)}
-    for name, build in chosen.items():
+    for quantizer, build in chosen.items():
         for bits in BITS:
-            row = f"{name}, {bits} bits"
+            row = f"{quantizer}, {bits} bits"
             if row in kept:
                 continue
             print(row)
@@ -186,8 +204,8 @@ def main() -> None:
             beside.replace(kept_file)
 
     title = f"CIFAR-10, {arguments.steps} steps of {BATCH_SIZE} images, 8 x 8 positions"
-    draw_comparison(kept, results_folder() / "compare_quantizers.png", title)
-    save("compare_quantizers", kept, SEED, stopwatch)
+    draw_comparison(kept, results_folder() / f"{name}.png", title)
+    save(name, kept, SEED, stopwatch)
     kept_file.unlink()
 
 

@@ -1,0 +1,262 @@
+"""What must hold of every prior over codes."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+import keras_vq
+from tests.priors.cases import AUTOREGRESSIVE_CASES, MASKED_CASES, PRIOR_CASES
+
+GIVEN = {"num_classes": 3, "condition_size": (4, 2)}
+
+
+def varied(prior):
+    """The prior with weights far from their start, so that no two codes are alike."""
+    rng = np.random.default_rng(0)
+    for weight in prior.trainable_weights:
+        weight.assign(0.5 * rng.normal(size=weight.shape))
+    return prior
+
+
+def by_id(cases):
+    return pytest.mark.parametrize("case", cases, ids=[case.id for case in cases])
+
+
+@pytest.fixture(scope="module", params=PRIOR_CASES, ids=[case.id for case in PRIOR_CASES])
+def pair(request):
+    """A case and its prior, shared by the checks that change nothing."""
+    keras.utils.set_random_seed(0)
+    return request.param, varied(request.param.prior())
+
+
+def logits_of(prior, inputs):
+    return [ops.convert_to_numpy(level) for level in prior(inputs)["logits"]]
+
+
+def naive_samples(prior, n, seed, **given):
+    """What `generate` must give, by a whole pass for every code."""
+    codes = np.zeros((n, prior.positions, len(prior.codebook_sizes)), "int32")
+    draws = keras_vq.priors.sampling.uniform_numbers(seed, (n, *prior.draws_shape()))
+    for position, level in np.ndindex(codes.shape[1:]):
+        inputs = prior.as_inputs(codes.reshape(n, *prior.code_shape), **given)
+        logits = logits_of(prior, inputs)[level][:, position]
+        drawn = keras_vq.priors.sample_codes(logits, draws[:, position, level])
+        codes[:, position, level] = ops.convert_to_numpy(drawn)
+    return codes.reshape(n, *prior.code_shape)
+
+
+@by_id(AUTOREGRESSIVE_CASES)
+def test_probabilities_of_all_grids_sum_to_one(case):
+    nats = varied(case.prior()).log_likelihood(case.all_grids()).astype("float64")
+    assert np.exp(nats).sum() == pytest.approx(1.0, abs=1e-4)
+    assert nats.std() > 0.5
+
+
+@by_id(AUTOREGRESSIVE_CASES)
+def test_samples_are_as_frequent_as_the_likelihood_says(case):
+    prior, grids = varied(case.prior()), case.all_grids()
+    expected = np.exp(prior.log_likelihood(grids).astype("float64"))
+    samples = prior.generate(4000, seed=1, batch_size=4000)
+    flat = grids.reshape(len(grids), -1)
+    places = {tuple(grid): place for place, grid in enumerate(flat.tolist())}
+    found = [places[tuple(sample)] for sample in samples.reshape(4000, -1).tolist()]
+    frequencies = np.bincount(found, minlength=len(grids)) / 4000
+    deviations = np.sqrt(expected * (1 - expected) / 4000)
+    assert (np.abs(frequencies - expected) < 5 * deviations + 1e-3).all()
+
+
+@by_id(AUTOREGRESSIVE_CASES)
+def test_cached_sampling_is_the_naive_loop(case):
+    coarse = tuple(1 if axis == len(case.grid_shape) - 1 else size
+                   for axis, size in enumerate(case.grid_shape))  # fmt: skip
+    prior = varied(case.prior(condition_shape=coarse, **GIVEN))
+    rng = np.random.default_rng(0)
+    given = {
+        "labels": rng.integers(0, 3, 20),
+        "condition": rng.integers(0, 2, (20, *coarse, 2)),
+    }
+    expected = naive_samples(prior, 20, seed=5, **given)
+    samples = prior.generate(20, seed=5, batch_size=8, **given)
+    np.testing.assert_array_equal(samples, expected)
+    # Guidance of 1 is none; the labels and the condition tell.
+    guided = prior.generate(20, seed=5, guidance=1.0, **given)
+    assert (guided == expected).mean() > 0.95
+    nats = prior.log_likelihood(expected, **given)
+    for other in ({"labels": (given["labels"] + 1) % 3}, {"condition": 1 - given["condition"]}):
+        assert (np.abs(prior.log_likelihood(expected, **{**given, **other}) - nats) > 1e-3).all()
+
+
+@by_id(AUTOREGRESSIVE_CASES)
+def test_a_code_changes_only_what_comes_after_it(case):
+    prior, grids = varied(case.prior()), case.all_grids()
+    levels = len(prior.codebook_sizes)
+    base = np.zeros_like(grids[:1]).reshape(1, prior.positions, levels)
+    order = list(np.ndindex(base.shape[1:]))
+    before = logits_of(prior, base.reshape(1, *prior.code_shape))
+    for place, (position, level) in enumerate(order):
+        changed = base.copy()
+        changed[0, position, level] = 1
+        after = logits_of(prior, changed.reshape(1, *prior.code_shape))
+        for other, (at, of) in enumerate(order):
+            difference = np.abs(after[of][0, at] - before[of][0, at]).max()
+            # There is no blind spot: on grids so small each code is told to all that follow.
+            assert (difference > 1e-4) == (other > place), (position, level, at, of)
+
+
+@by_id(MASKED_CASES)
+def test_bound_is_the_mean_over_all_masks(case):
+    prior = varied(case.prior(likelihood_steps=2000))
+    codes = case.all_grids()[[5, -2]]
+    flat = codes.reshape(2, prior.positions, -1)
+    total = flat[0].size
+    masks = np.array(list(np.ndindex(*[2] * total))).reshape(-1, *flat.shape[1:]).astype(bool)
+    sizes = np.array(prior.codebook_sizes)
+    expected = np.zeros(2)
+    for mask in masks[1:]:
+        logits = prior.logits_of(np.where(mask, sizes, flat).astype("int32"), None)
+        nats = ops.convert_to_numpy(keras_vq.priors.base.nats_of(logits, flat.astype("int32")))
+        count = mask.sum()
+        alike = sum(other.sum() == count for other in masks)
+        expected -= (nats * mask).sum(axis=(1, 2)) / count / alike
+    np.testing.assert_allclose(prior.log_likelihood(codes), expected, rtol=0.03)
+
+
+def test_sampling_is_a_function_of_the_seed(pair):
+    case, prior = pair
+    samples = prior.generate(9, seed=3)
+    assert samples.dtype == np.int32
+    assert samples.shape == (9, *case.all_grids().shape[1:])
+    np.testing.assert_array_equal(samples, prior.generate(9, seed=3, batch_size=2))
+    np.testing.assert_array_equal(samples[:4], prior.generate(4, seed=3)[:4])
+    assert (samples != prior.generate(9, seed=4)).any()
+    assert samples.min() >= 0
+    assert (samples.reshape(-1, len(prior.codebook_sizes)) < prior.codebook_sizes).all()
+
+
+def test_options_of_sampling(pair):
+    _, prior = pair
+    likeliest = prior.generate(8, seed=0, top_k=1)
+    np.testing.assert_array_equal(likeliest[:1], prior.generate(8, seed=0, temperature=1e-3)[:1])
+    np.testing.assert_array_equal(likeliest, prior.generate(8, seed=0, top_p=1e-6))
+    assert (likeliest != prior.generate(8, seed=0)).any()
+
+
+def test_file_holds_the_whole_prior(pair, tmp_path):
+    case, prior = pair
+    prior.save(tmp_path / "prior.keras")
+    again = keras.saving.load_model(tmp_path / "prior.keras")
+    assert again.get_config() == prior.get_config()
+    codes = case.all_grids()[:7]
+    np.testing.assert_allclose(again.log_likelihood(codes), prior.log_likelihood(codes), atol=1e-5)
+    np.testing.assert_array_equal(again.generate(5, seed=1), prior.generate(5, seed=1))
+
+
+@by_id(PRIOR_CASES)
+def test_learns_what_codes_go_together(case):
+    """Grids in which all codes of a level are the label's."""
+    rng = np.random.default_rng(0)
+    prior = case.prior(num_classes=2, dim=32)
+    labels = rng.integers(0, 2, 2048)
+    shape = (len(labels), *[1] * len(prior.code_shape))
+    codes = np.broadcast_to(labels.reshape(shape), (len(labels), *prior.code_shape))
+    prior.compile(keras.optimizers.Adam(1e-2))
+    history = prior.fit(prior.as_inputs(codes, labels), batch_size=64, epochs=3, verbose=0)
+    assert history.history["loss"][-1] < 0.1  # nats a code; log 2 = 0.69 knows nothing
+    asked = rng.integers(0, 2, 200)
+    samples = prior.generate(200, labels=asked, guidance=2.0, seed=0).reshape(200, -1)
+    assert (samples == asked[:, None]).mean() > 0.95
+    # Without labels both kinds come, and codes still go together.
+    samples = prior.generate(200, seed=0).reshape(200, -1)
+    assert (samples == samples[:, :1]).mean() > 0.9
+    assert 0.2 < samples.mean() < 0.8
+    bits = prior.bits_per_image(codes[:500])
+    assert bits == pytest.approx(1.0, abs=0.7)
+    assert prior.bits_per_dimension(codes[:500], (4, 4, 1)) == pytest.approx(bits / 16)
+
+
+def test_half_precision():
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    case = AUTOREGRESSIVE_CASES[0]
+    prior = case.prior()
+    prior.compile("adam")
+    logs = prior.fit(prior.as_inputs(case.all_grids()), verbose=0).history
+    assert np.isfinite(logs["loss"]).all()
+    assert keras.backend.standardize_dtype(prior(case.all_grids())["logits"][0].dtype) == "float32"
+    assert prior.generate(3, seed=0).shape == (3, 2, 2)
+
+
+def test_fits_the_codes_of_a_vqvae(digits):
+    encoder, decoder = keras_vq.networks.convolutional((8, 8, 1), filters=(8,), latent_dim=4)
+    quantizer = keras_vq.Residual([keras_vq.VectorQuantizer(8) for _ in range(2)])
+    vqvae = keras_vq.VQVAE(encoder, quantizer, decoder)
+    assert vqvae.code_shape == (4, 4, 2)
+    prior = keras_vq.priors.PixelCNNPrior.for_codes_of(vqvae, num_classes=10, dim=8, depth=1)
+    assert (prior.codebook_sizes, prior.grid_shape) == ((8, 8), (4, 4))
+    labels = np.arange(128) % 10
+    data = (digits[128:160], labels[:32])
+    history = prior.fit_codes(vqvae, digits[:128], labels, validation_data=data, verbose=0)
+    names = {"loss", "bits_per_grid", "val_loss", "val_bits_per_grid"}
+    assert set(history.history) == names
+    codes = vqvae.encode_to_codes(digits[128:160])
+    nats = -prior.log_likelihood(codes, labels[:32]).mean()
+    assert history.history["val_loss"][0] == pytest.approx(nats / 32, rel=1e-5)
+    bits = prior.bits_per_image(codes, labels[:32])
+    assert history.history["val_bits_per_grid"][0] == pytest.approx(bits, rel=1e-5)
+    images = vqvae.generate(prior, 6, labels=3, seed=0)
+    codes = prior.generate(6, labels=3, seed=0)
+    np.testing.assert_array_equal(images, vqvae.decode_codes(codes))
+
+
+@pytest.mark.backend_free
+def test_bad_input():
+    cnn = keras_vq.priors.PixelCNNPrior
+    small = {"dim": 4, "depth": 1}
+    for arguments, message in [
+        ({"codebook_size": 0, "grid_shape": (2, 2)}, "codebook_size"),
+        ({"codebook_size": (), "grid_shape": (2, 2)}, "codebook_size"),
+        ({"codebook_size": 4, "grid_shape": 7}, "grid_shape"),
+        ({"codebook_size": 4, "grid_shape": (2, 2), "kernel_size": 4}, "odd"),
+        ({"codebook_size": 4, "grid_shape": (2, 2), "condition_size": 3}, "come together"),
+        (
+            {"codebook_size": 4, "grid_shape": (4,), "condition_size": 3, "condition_shape": (3,)},
+            "divide",
+        ),
+    ]:
+        with pytest.raises(ValueError, match=rf"{message}.*Received"):
+            cnn(**arguments, **{} if "kernel_size" in arguments else small)
+    plain = cnn(4, (2, 2), **small)
+    labelled = cnn(4, (2, 2), num_classes=3, label_dropout=0.0, **small)
+    codes = np.zeros((5, 2, 2), int)
+    for call, message in [
+        (lambda: plain.as_inputs(codes + 4), "from 0 to 3"),
+        (lambda: plain.as_inputs(codes - 1), "from 0 to 3"),
+        (lambda: plain.as_inputs(codes[:, :1]), r"shape \(n, 2, 2\)"),
+        (lambda: plain.as_inputs(codes * 0.5), "whole numbers"),
+        (lambda: plain.as_inputs(codes[:0]), r"shape \(n, 2, 2\)"),
+        (lambda: plain.as_inputs(codes, labels=[1] * 5), "takes no labels"),
+        (lambda: plain.as_inputs(codes, condition=codes), "takes no condition"),
+        (lambda: labelled.as_inputs(codes, [3] * 5), "from 0 to 2"),
+        (lambda: labelled.as_inputs(codes, [0] * 4), "5 whole numbers"),
+        (lambda: labelled.as_inputs(codes), "label_dropout=0"),
+        (lambda: plain.generate(0), "`n`"),
+        (lambda: plain.generate(1, temperature=0), "temperature"),
+        (lambda: plain.generate(1, top_k=0), "top_k"),
+        (lambda: plain.generate(1, top_p=1.5), "top_p"),
+        (lambda: plain.generate(1, guidance=2.0), "needs labels"),
+    ]:
+        with pytest.raises(ValueError, match=rf"{message}.*Received"):
+            call()
+    encoder, decoder = keras_vq.networks.convolutional((8, 8, 1), filters=(8,), latent_dim=4)
+    vqvae = keras_vq.VQVAE(encoder, keras_vq.VectorQuantizer(8), decoder)
+    with pytest.raises(ValueError, match=r"for_codes_of.*Received"):
+        plain.fit_codes(vqvae, np.zeros((2, 8, 8, 1), "float32"))
+
+
+@pytest.mark.backend_free
+def test_nan_does_not_go_unnoticed():
+    prior = PRIOR_CASES[0].prior()
+    prior.compile("adam")
+    prior.trainable_weights[0].assign(np.full(prior.trainable_weights[0].shape, np.nan))
+    with pytest.raises(ValueError, match="no longer finite"):
+        prior.fit(prior.as_inputs(PRIOR_CASES[0].all_grids()), verbose=0)
