@@ -204,7 +204,8 @@ def main() -> None:
             beside.replace(kept_file)
 
     title = f"CIFAR-10, {arguments.steps} steps of {BATCH_SIZE} images, 8 x 8 positions"
-    draw_comparison(kept, results_folder() / f"{name}.png", title)
+    if arguments.only is None:
+        draw_comparison(kept, results_folder() / f"{name}.png", title)
     save(name, kept, SEED, stopwatch)
     kept_file.unlink()
 

@@ -6,6 +6,7 @@ from keras_vq.priors.masked_prior import MaskedPrior
 from keras_vq.priors.pixel_cnn_prior import PixelCNNPrior
 from keras_vq.priors.sampling import sample_codes
 from keras_vq.priors.transformer_prior import TransformerPrior
+from keras_vq.priors.two_level_prior import TwoLevelPrior
 
 __all__ = [
     "CodePrior",
@@ -13,5 +14,6 @@ __all__ = [
     "MaskedPrior",
     "PixelCNNPrior",
     "TransformerPrior",
+    "TwoLevelPrior",
     "sample_codes",
 ]

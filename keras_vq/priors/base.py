@@ -153,7 +153,7 @@ class CodePrior(Model):
             vqvae: A built `VQVAE`.
             **options: The other arguments of the class.
         """
-        return cls(*_codes_of(vqvae), **options)
+        return cls(*codes_of(vqvae.quantizer, vqvae.code_shape), **options)
 
     @property
     def positions(self) -> int:
@@ -195,7 +195,7 @@ class CodePrior(Model):
         Raises:
             ValueError: If the codes are not those of the prior's grid, or labels are wrong.
         """
-        sizes, grid = _codes_of(vqvae)
+        sizes, grid = codes_of(vqvae.quantizer, vqvae.code_shape)
         if (sizes, tuple(grid)) != (self.codebook_size, self.grid_shape):
             raise ValueError(
                 f"This prior is of {self.codebook_size} codes on a grid {self.grid_shape}, the "
@@ -483,11 +483,24 @@ def as_plane(shape: tuple[int, ...]) -> tuple[int, int]:
     return math.prod(shape[:-1]), shape[-1]
 
 
-def _codes_of(vqvae: Any) -> tuple[int | tuple[int, ...], tuple[int, ...]]:
-    """Codebook size, or sizes, and grid of the codes of a VQ-VAE."""
-    shape, sizes = tuple(vqvae.code_shape), tuple(vqvae.quantizer.codebook_sizes)
-    if vqvae.quantizer.index_shape:
-        return sizes, shape[: -len(vqvae.quantizer.index_shape)]
+def codes_of(quantizer: Any, code_shape: Any) -> tuple[int | tuple[int, ...], tuple[int, ...]]:
+    """Codebook size, or sizes, and grid of the codes of a quantizer.
+
+    Args:
+        quantizer: A `Quantizer`.
+        code_shape: Shape of the codes of one image; None or with None where it is not known.
+
+    Raises:
+        ValueError: If it is not known.
+    """
+    if code_shape is None or None in tuple(code_shape):
+        raise ValueError(
+            "The shape of the model's codes is not known: give its encoder an Input of the images' "
+            f"shape, and fit it or call it on a batch. Received: code_shape={code_shape}"
+        )
+    shape, sizes = tuple(code_shape), tuple(quantizer.codebook_sizes)
+    if quantizer.index_shape:
+        return sizes, shape[: -len(quantizer.index_shape)]
     return sizes[0], shape
 
 

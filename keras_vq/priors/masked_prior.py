@@ -142,7 +142,10 @@ class MaskedPrior(CodePrior):
         return ops.reshape(is_low, (-1, self.positions, len(self.codebook_sizes)))
 
     def _with_masks(self, codes: Tensor, is_masked: Tensor) -> Tensor:
-        return ops.where(is_masked, np.array(self.codebook_sizes, "int32"), codes)
+        return ops.where(is_masked, self._masks(), codes)
+
+    def _masks(self) -> Tensor:
+        return ops.convert_to_tensor(np.array(self.codebook_sizes, "int32"))
 
     def log_likelihood_batch(self, inputs: Any) -> Tensor:
         """A lower bound of the log-likelihood of a batch, in nats; see the class."""
@@ -177,7 +180,7 @@ class MaskedPrior(CodePrior):
         """Codes of a batch; see `CodePrior.sample_batch`."""
         uniforms, steps = inputs["uniforms"], self.sampling_steps
         given = self.conditions(inputs, guided)
-        masks = np.array(self.codebook_sizes, "int32")
+        masks = self._masks()
         top_p = inputs["top_p"][:, None] if nucleus else None
         temperature = inputs["temperature"][:, None]
 

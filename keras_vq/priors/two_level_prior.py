@@ -1,0 +1,163 @@
+"""A prior over the codes of a two-level model: the top ones first, then the bottom ones."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Self
+
+import keras
+import numpy as np
+
+from keras_vq.priors.base import CodePrior, codes_of
+
+
+class TwoLevelPrior:
+    """p(top codes) · p(bottom codes | top codes): two priors, one after the other.
+
+    It has the interface of one prior: `VQVAE2.generate` takes it as `VQVAE.generate` takes one.
+    Source: Razavi et al., "Generating Diverse High-Fidelity Images with VQ-VAE-2", 2019.
+
+    Args:
+        top: A `CodePrior` of the top codes.
+        bottom: A `CodePrior` of the bottom codes, with the top codes as its condition.
+
+    Raises:
+        ValueError: If they are not such priors.
+
+    Example:
+        >>> from keras_vq.priors import PixelCNNPrior, TransformerPrior, TwoLevelPrior
+        >>> top = TransformerPrior(16, (2, 2), dim=8, depth=1)
+        >>> bottom = PixelCNNPrior(
+        ...     16, (4, 4), dim=8, depth=1, condition_size=16, condition_shape=(2, 2)
+        ... )
+        >>> codes = TwoLevelPrior(top, bottom).generate(3, seed=0)
+        >>> codes[0].shape, codes[1].shape
+        ((3, 2, 2), (3, 4, 4))
+    """
+
+    def __init__(self, top: CodePrior, bottom: CodePrior) -> None:
+        for name, prior in (("top", top), ("bottom", bottom)):
+            if not isinstance(prior, CodePrior):
+                raise ValueError(f"`{name}` must be a CodePrior. Received: {prior!r}")
+        if (bottom.condition_size, bottom.condition_shape) != (top.codebook_size, top.grid_shape):
+            raise ValueError(
+                f"`bottom` must take the codes of `top` as its condition: {top.codebook_size} "
+                f"codes on {top.grid_shape}. Received: one that takes {bottom.condition_size} on "
+                f"{bottom.condition_shape}"
+            )
+        self.top, self.bottom = top, bottom
+
+    @classmethod
+    def for_codes_of(
+        cls,
+        vqvae: Any,
+        top: Callable[..., CodePrior],
+        bottom: Callable[..., CodePrior],
+        **options: Any,
+    ) -> Self:
+        """Priors of two classes, for the codes of a model of two levels.
+
+        Args:
+            vqvae: A built `VQVAE2`.
+            top: Class of the prior of the top codes.
+            bottom: Class of the prior of the bottom codes.
+            **options: What both classes take, such as `num_classes`.
+        """
+        size, shape = codes_of(vqvae.top_quantizer, getattr(vqvae.code_shape, "top", None))
+        below = codes_of(vqvae.bottom_quantizer, vqvae.code_shape.bottom)
+        given = {"condition_size": size, "condition_shape": shape}
+        return cls(top(size, shape, **options), bottom(*below, **given, **options))
+
+    def fit_codes(
+        self,
+        vqvae: Any,
+        images: Any,
+        labels: Any = None,
+        validation_data: Any = None,
+        batch_size: int = 128,
+        epochs: int = 1,
+        **kwargs: Any,
+    ) -> Mapping[str, keras.callbacks.History]:
+        """Encodes images once, then fits both priors to their codes.
+
+        Args:
+            vqvae: A trained model of two levels, such as `VQVAE2`.
+            images: Array of shape `(n, height, width, channels)`, pixels in [0, 1].
+            labels: Whole numbers of shape `(n,)`, for priors with `num_classes`.
+            validation_data: Images, or a pair (images, labels).
+            batch_size: Images of a step.
+            epochs: Passes through the codes, of each prior.
+            **kwargs: Further arguments of `fit`.
+
+        Returns:
+            The histories of `fit`: `top` and `bottom`.
+        """
+        validation = {}
+        if validation_data is not None:
+            pair = validation_data if isinstance(validation_data, tuple) else (validation_data,)
+            validation = self._inputs(vqvae.encode_to_codes(pair[0]), *pair[1:])
+        inputs = self._inputs(vqvae.encode_to_codes(images), labels)
+        histories = {}
+        for name, prior in (("top", self.top), ("bottom", self.bottom)):
+            if not prior.compiled:
+                prior.compile(keras.optimizers.Adam())
+            data = (validation[name], None) if validation else None
+            histories[name] = prior.fit(
+                inputs[name],
+                batch_size=batch_size,
+                epochs=epochs,
+                validation_data=data,
+                **kwargs,
+            )
+        return histories
+
+    def _inputs(self, codes: Any, labels: Any = None) -> dict[str, Any]:
+        top, bottom = codes
+        return {
+            "top": self.top.as_inputs(top, labels),
+            "bottom": self.bottom.as_inputs(bottom, labels, condition=top),
+        }
+
+    def generate(
+        self, n: int, labels: Any = None, seed: int | None = None, **options: Any
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """New pairs of grids of codes.
+
+        Args:
+            n: How many.
+            labels: See `CodePrior.generate`.
+            seed: The same seed draws the same codes.
+            **options: What else `CodePrior.generate` takes, for both priors.
+
+        Returns:
+            The top codes and the bottom codes, int32 arrays.
+        """
+        # Of one seed both would draw by the same uniform numbers, from a corner on.
+        seeds = np.random.SeedSequence(seed).generate_state(2).tolist()
+        top = self.top.generate(n, labels, seed=seeds[0], **options)
+        bottom = self.bottom.generate(n, labels, condition=top, seed=seeds[1], **options)
+        return top, bottom
+
+    def log_likelihood(self, codes: Any, labels: Any = None, batch_size: int = 128) -> np.ndarray:
+        """Log-likelihood of pairs of grids of codes, in nats.
+
+        Args:
+            codes: The pair (top codes, bottom codes).
+            labels: See `CodePrior.log_likelihood`.
+            batch_size: Images computed at a time.
+
+        Returns:
+            Float32 array of shape `(n,)`.
+        """
+        top, bottom = codes
+        of_top = self.top.log_likelihood(top, labels, batch_size=batch_size)
+        return of_top + self.bottom.log_likelihood(bottom, labels, top, batch_size)
+
+    def bits_per_image(self, codes: Any, labels: Any = None) -> float:
+        """Mean bits of the codes of an image, of both levels.
+
+        Args:
+            codes: The pair (top codes, bottom codes).
+            labels: See `CodePrior.log_likelihood`.
+        """
+        top, bottom = codes
+        of_top = self.top.bits_per_image(top, labels)
+        return of_top + self.bottom.bits_per_image(bottom, labels, top)
