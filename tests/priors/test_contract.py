@@ -174,7 +174,7 @@ def test_learns_what_codes_go_together(case):
     if case in AUTOREGRESSIVE_CASES:  # MaskGIT keeps what it is surest of: one kind wins
         assert 0.2 < samples.mean() < 0.8
     bits = prior.bits_per_image(codes[:500])
-    assert bits == pytest.approx(1.0, abs=0.7)
+    assert 0.95 < bits < 2.5  # the codes have an entropy of 1 bit
     assert prior.bits_per_dimension(codes[:500], (4, 4, 1)) == pytest.approx(bits / 16)
 
 
