@@ -5,12 +5,15 @@ from keras_vq.networks.convolutional import convolutional
 from keras_vq.networks.dense import dense
 from keras_vq.networks.pair import EncoderDecoder, flat_latent
 from keras_vq.networks.residual_convolutional import residual_convolutional
+from keras_vq.networks.two_level import TwoLevelNetworks, two_level
 
 __all__ = [
     "EncoderDecoder",
     "IndivisibleSizeError",
+    "TwoLevelNetworks",
     "convolutional",
     "dense",
     "flat_latent",
     "residual_convolutional",
+    "two_level",
 ]
