@@ -204,8 +204,10 @@ def gradients(function: Callable[[Tensor], Sequence[Tensor]], at: Tensor) -> lis
         with torch.enable_grad():  # in evaluation too
             at = at.clone().requires_grad_(True)
             scalars = function(at)
-            options = {"retain_graph": True, "materialize_grads": True}
-            found = [torch.autograd.grad(scalar, at, **options)[0] for scalar in scalars]
+            found = [
+                torch.autograd.grad(scalar, at, retain_graph=True, materialize_grads=True)[0]
+                for scalar in scalars
+            ]
     return [ops.stop_gradient(gradient) for gradient in found]
 
 

@@ -9,8 +9,6 @@ import keras
 class AdversarialOptimizer(keras.optimizers.MultiOptimizer):
     """Gives the weights of a discriminator to one optimizer, and all others to another.
 
-    `learning_rate`, which callbacks read and write, is the generator's.
-
     Args:
         generator: The optimizer of all other weights.
         discriminator: The optimizer of the discriminator's weights.
@@ -23,22 +21,9 @@ class AdversarialOptimizer(keras.optimizers.MultiOptimizer):
         discriminator: keras.optimizers.Optimizer,
         weights: Callable[[], list[keras.Variable]],
     ) -> None:
-        def optimizer_of(variable: keras.Variable) -> keras.optimizers.Optimizer:
-            is_discriminator = any(variable is weight for weight in weights())
-            return discriminator if is_discriminator else generator
-
-        super().__init__(optimizer_of, name="adversarial_optimizer")
+        super().__init__(_ByWeight(generator, discriminator, weights), name="adversarial_optimizer")
         self.generator = generator
         self.discriminator = discriminator
-
-    @property
-    def learning_rate(self) -> Any:
-        """The generator's learning rate."""
-        return self.generator.learning_rate
-
-    @learning_rate.setter
-    def learning_rate(self, value: Any) -> None:
-        self.generator.learning_rate = value
 
     def save_own_variables(self, store: Any) -> None:
         """Saves what belongs to neither optimizer: Keras saves the two on its own."""
@@ -56,3 +41,20 @@ class AdversarialOptimizer(keras.optimizers.MultiOptimizer):
             "generator": keras.saving.serialize_keras_object(self.generator),
             "discriminator": keras.saving.serialize_keras_object(self.discriminator),
         }
+
+
+class _ByWeight(keras.optimizers.OptimizerMap):
+    """Looks weights up by what they are: parts built on their own may share names."""
+
+    def __init__(
+        self,
+        generator: keras.optimizers.Optimizer,
+        discriminator: keras.optimizers.Optimizer,
+        weights: Callable[[], list[keras.Variable]],
+    ) -> None:
+        super().__init__(generator, {"discriminator": discriminator})
+        self.weights = weights
+
+    def __call__(self, variable: keras.Variable) -> keras.optimizers.Optimizer:
+        is_discriminator = any(variable is weight for weight in self.weights())
+        return self["discriminator"] if is_discriminator else self.default_optimizer

@@ -1,5 +1,6 @@
 """What all models share: one training step over named loss terms, and batched methods."""
 
+import copy
 import os
 from pathlib import Path
 from typing import Any, Self
@@ -615,8 +616,11 @@ class ReconstructionModel(keras.Model):
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Self:
         """The model of a configuration, its parts with it."""
+        # A copy: Keras takes the configuration of a functional model apart.
         config = {
-            key: keras.saving.deserialize_keras_object(value, custom_objects=custom_objects)
+            key: keras.saving.deserialize_keras_object(
+                copy.deepcopy(value), custom_objects=custom_objects
+            )
             if isinstance(value, dict) and "class_name" in value
             else value
             for key, value in config.items()

@@ -163,11 +163,11 @@ class VQGAN(VQVAE):
         """Configures training; takes what `keras.Model.compile` takes.
 
         Args:
-            optimizer: Optimizer of the generator; the one that callbacks and `learning_rate` are
-                about.
+            optimizer: Optimizer of the generator.
             discriminator_optimizer: Optimizer of the discriminator; None takes a second one with
                 the settings of the first. The authors' code has Adam with `beta_1=0.5`,
-                `beta_2=0.9` for both.
+                `beta_2=0.9` for both. They are then `model.optimizer.generator` and
+                `model.optimizer.discriminator`; Keras's callbacks set the rates of both.
             **kwargs: `loss` (the reconstruction term), `metrics` and so on.
 
         Raises:
@@ -182,7 +182,9 @@ class VQGAN(VQVAE):
             )
         generator = keras.optimizers.get(optimizer)
         if discriminator_optimizer is None:
-            discriminator_optimizer = type(generator).from_config(generator.get_config())
+            # A name of its own: callbacks log learning rates by it.
+            config = {**generator.get_config(), "name": f"discriminator_{generator.name}"}
+            discriminator_optimizer = type(generator).from_config(config)
         discriminator = keras.optimizers.get(discriminator_optimizer)
         if discriminator is generator:
             raise ValueError(
