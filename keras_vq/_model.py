@@ -1,5 +1,6 @@
 """What all that is fitted shares: models of images, and priors over their codes."""
 
+import copy
 import functools
 from typing import Any, Self
 
@@ -120,8 +121,11 @@ class Model(keras.Model):
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Self:
         """The model of a configuration, its parts with it."""
+        # A copy: Keras takes the configuration of a functional model apart.
         config = {
-            key: keras.saving.deserialize_keras_object(value, custom_objects=custom_objects)
+            key: keras.saving.deserialize_keras_object(
+                copy.deepcopy(value), custom_objects=custom_objects
+            )
             if isinstance(value, dict) and "class_name" in value
             else value
             for key, value in config.items()

@@ -177,7 +177,7 @@ def _distortion_rise(
 ) -> float:
     latents = model.in_batches("continuous_latents", images, 128)
     distortion, distortion_of_model = (
-        np.square(latents - keras.ops.convert_to_numpy(model.quantizer.decode(codes))).mean()
+        np.square(latents - keras.ops.convert_to_numpy(model.codes_to_latents(codes))).mean()
         for codes in (got, wanted)
     )
     return float(distortion / distortion_of_model - 1) if distortion_of_model else 0.0

@@ -36,16 +36,15 @@ class ReconstructionModel(Model):
     """
 
     loss_names: tuple[str, ...] = ("reconstruction_loss",)
+    # Parts that the constructor takes and the configuration holds, under the same names.
+    part_names: tuple[str, ...] = ("encoder", "decoder")
     # Methods behind the exported `encode` and `decode`.
     exported_methods = ("encode_batch", "decode_batch")
 
     def __init__(self, encoder: keras.Layer, decoder: keras.Layer, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        for name, part in (("encoder", encoder), ("decoder", decoder)):
-            if not isinstance(part, keras.Layer):
-                raise ValueError(f"`{name}` must be a Keras layer or model. Received: {part!r}")
-        self.encoder = encoder
-        self.decoder = decoder
+        self.encoder = check_layer("encoder", encoder)
+        self.decoder = check_layer("decoder", decoder)
         self.loss_trackers = [keras.metrics.Mean(name=name) for name in self.loss_names]
         self.has_regularizers = False
 
@@ -148,10 +147,7 @@ class ReconstructionModel(Model):
         """
         target = x if y is None else y
         replicas = _backend.loss_replicas()
-        # A Keras loss comes divided by the replicas, as the whole loss must be in the end.
-        reconstruction = replicas * self._reconstruction_loss(
-            target, y_pred["reconstruction"], sample_weight
-        )
+        reconstruction = self.reconstruction_loss(target, y_pred["reconstruction"], sample_weight)
         terms = {"reconstruction_loss": reconstruction, **self.loss_terms(y_pred)}
         if self.has_regularizers:
             terms["regularization_loss"] = self._regularization_loss()
@@ -162,17 +158,21 @@ class ReconstructionModel(Model):
         loss = reconstruction + self.latent_loss(y_pred) + sum(self.losses, start=0.0)
         return loss / replicas
 
-    def _reconstruction_loss(
-        self, target: Tensor, reconstruction: Tensor, sample_weight: Tensor | None
+    def reconstruction_loss(
+        self, target: Tensor, reconstruction: Tensor, sample_weight: Tensor | None = None
     ) -> Tensor:
+        """The reconstruction term of a batch: that of `compile`, or the model's default."""
+        # A Keras loss comes divided by the replicas, as the whole loss is in the end.
+        replicas = _backend.loss_replicas()
         if self._compile_loss is not None:
             sample_weight = _over_values(self.loss, target, reconstruction, sample_weight)
-            return self._compile_loss(target, reconstruction, sample_weight)
+            return replicas * self._compile_loss(target, reconstruction, sample_weight)
         # Subtraction would stretch one channel over three, and say nothing.
         check_image_shape(tuple(target.shape), tuple(reconstruction.shape[1:]), "y", _MADE)
         loss = self.default_loss()
         sample_weight = _over_values(loss, target, reconstruction, sample_weight)
-        return loss(target, reconstruction, sample_weight) * self.reconstruction_scale()
+        scale = replicas * self.reconstruction_scale()
+        return loss(target, reconstruction, sample_weight) * scale
 
     def layer_losses(self) -> Tensor:
         """Sum of what layers added in the forward pass, penalties of weights left out."""
@@ -547,7 +547,7 @@ class ReconstructionModel(Model):
 
     def build_encoder(self, input_shape: Shape) -> Shape:
         """Builds the encoder for a batch of images; returns the shape of what it makes."""
-        return _built(self.encoder, input_shape)
+        return build_part(self.encoder, input_shape)
 
     def build_decoder(self, latent_shape: Shape) -> None:
         """Builds the decoder for a batch of latents.
@@ -558,7 +558,7 @@ class ReconstructionModel(Model):
         takes = getattr(self.decoder, "input_shape", None) if self.decoder.built else None
         if isinstance(takes, tuple):
             check_image_shape(latent_shape, takes[1:], "latents", "the decoder takes")
-        _built(self.decoder, latent_shape)
+        build_part(self.decoder, latent_shape)
 
     def build_if_known(self) -> None:
         """Builds the model at once when the encoder already knows its images."""
@@ -567,17 +567,28 @@ class ReconstructionModel(Model):
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
+        parts = {name: getattr(self, name) for name in self.part_names}
         return {
             **super().get_config(),
-            "encoder": keras.saving.serialize_keras_object(self.encoder),
-            "decoder": keras.saving.serialize_keras_object(self.decoder),
+            **{name: keras.saving.serialize_keras_object(part) for name, part in parts.items()},
         }
 
 
 _MADE = "the decoder makes"
 
 
-def _built(part: keras.Layer, input_shape: Shape) -> Shape:
+def check_layer(name: str, part: Any) -> keras.Layer:
+    """The part if it is a layer.
+
+    Raises:
+        ValueError: If it isn't.
+    """
+    if not isinstance(part, keras.Layer):
+        raise ValueError(f"`{name}` must be a Keras layer or model. Received: {part!r}")
+    return part
+
+
+def build_part(part: keras.Layer, input_shape: Shape) -> Shape:
     """Builds a layer, and says what shape it makes of a shape."""
     # A call on a tensor without values: a model whose class has neither `build` nor
     # `compute_output_shape`, as most written by hand, is built and measured by no less.

@@ -4,24 +4,15 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras import ops
 
-from keras_vq import _validation
 from keras_vq._types import Shape, Tensor
 from keras_vq.codebooks.base import Start
-from keras_vq.export import TensorSpec
-from keras_vq.metrics.code_usage import CodebookUsage, Perplexity
-from keras_vq.models._batches import first_targets
-from keras_vq.models._images import variance
-from keras_vq.models.base import ReconstructionModel
+from keras_vq.models.code_model import CodeModel, check_codes, check_quantizer
 from keras_vq.quantizers.base import Quantizer
-
-# A histogram of 2²⁰ codes takes 4 MiB.
-MOST_CODES_COUNTED = 2**20
 
 
 @keras.saving.register_keras_serializable("keras_vq")
-class VQVAE(ReconstructionModel):
+class VQVAE(CodeModel):
     """Encodes an image to a grid of codes, and decodes the codes.
 
     The loss is the reconstruction term plus what the quantizer adds (commitment, and the codebook
@@ -60,10 +51,11 @@ class VQVAE(ReconstructionModel):
         >>> codes = model.encode_to_codes(images)
         >>> codes.shape, model.decode_codes(codes).shape
         ((64, 2, 2), (64, 8, 8, 1))
+        >>> model.code_shape, model.codebook_sizes
+        ((2, 2), (16,))
     """
 
-    loss_names = ("reconstruction_loss", "quantization_loss")
-    exported_methods = ("encode_to_codes_batch", "decode_codes_batch")
+    part_names: tuple[str, ...] = ("encoder", "quantizer", "decoder")
 
     def __init__(
         self,
@@ -73,37 +65,19 @@ class VQVAE(ReconstructionModel):
         data_variance: float | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(encoder, decoder, **kwargs)
-        if not isinstance(quantizer, Quantizer):
-            raise ValueError(f"`quantizer` must be a keras_vq Quantizer. Received: {quantizer!r}")
-        if data_variance is not None:
-            _validation.check_positive("data_variance", data_variance)
-        self.quantizer = quantizer
-        self.data_variance = data_variance
+        super().__init__(encoder, decoder, data_variance, **kwargs)
+        self.quantizer = check_quantizer("quantizer", quantizer)
+        self._code_shape: Shape | None = None
         self.build_if_known()
 
     def build_parts(self, input_shape: Shape) -> None:
         """Builds encoder, quantizer and decoder for a batch of images."""
         latent_shape = self.build_encoder(input_shape)
-        self.latent_shape = latent_shape[1:]
         if not self.quantizer.built:
             self.quantizer.build(latent_shape)
         self.build_decoder(latent_shape)
-        # Codes too many to count are not: the logs then lack the two.
-        sizes = list(self.quantizer.codebook_sizes)
-        self.code_metrics = []
-        if max(sizes) <= MOST_CODES_COUNTED:
-            counted = sizes if self.quantizer.index_shape else sizes[0]
-            self.code_metrics = [Perplexity(counted), CodebookUsage(counted)]
-        # A weight, so that a saved model goes on with the variance it was trained with; 0 means
-        # not measured yet.
-        self.measured_variance = self.add_weight(
-            name="measured_variance",
-            initializer=keras.initializers.Constant(self.data_variance or 0.0),
-            trainable=False,
-            dtype="float32",
-            autocast=False,
-        )
+        self._code_shape = tuple(self.quantizer.indices_shape(latent_shape)[1:])
+        super().build_parts(input_shape)
 
     def call(self, images: Tensor, training: bool | None = None) -> dict[str, Tensor]:
         """Reconstructs a batch of images from their codes."""
@@ -112,28 +86,22 @@ class VQVAE(ReconstructionModel):
         x_hat = self.decoder(z_q, training=training)
         return {"reconstruction": x_hat, "codes": codes}
 
-    def reconstruction_scale(self) -> Tensor:
-        """One over the data's variance."""
-        measured = ops.convert_to_tensor(self.measured_variance)
-        return 1.0 / ops.where(measured > 0, measured, 1.0)
+    @property
+    def code_shape(self) -> Shape | None:
+        """Shape of the codes of one image, such as (7, 7), or (7, 7, L) with L codes a vector.
 
-    def loss_terms(self, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
-        """What the quantizer added, with activity penalties of other layers if there are any."""
-        del outputs
-        return {"quantization_loss": self.layer_losses()}
+        None while the model is not built; sizes that differ between images are None in it.
+        """
+        return self._code_shape
 
-    def compute_metrics(
-        self, x: Tensor, y: Tensor, y_pred: Any, sample_weight: Tensor | None = None
-    ) -> dict[str, Tensor]:
-        """Counts the codes, and updates metrics of `compile(metrics=...)`."""
-        for metric in self.code_metrics:
-            metric.update_state(y_pred["codes"])
-        return super().compute_metrics(x, y, y_pred, sample_weight)
+    @property
+    def codebook_sizes(self) -> tuple[int, ...]:
+        """How many values a code may take: one number, or one for each of the L codes a vector."""
+        return self.quantizer.codebook_sizes
 
-    def prepare_fit(self, x: Any, y: Any) -> None:
-        """Measures the variance of the target, unless it is known."""
-        if float(self.measured_variance) == 0.0 and self._compile_loss is None:
-            self.measured_variance.assign(_target_variance(x, y))
+    def levels(self) -> dict[str, Quantizer]:
+        """The one quantizer."""
+        return {"": self.quantizer}
 
     def adapt(self, images: Any, start: Start = "kmeans", batch_size: int = 128) -> None:
         """Places the codes among the latents of images, before training.
@@ -165,9 +133,9 @@ class VQVAE(ReconstructionModel):
         """Codes of a batch of images."""
         return self.quantizer.encode(self.encoder(images, training=False))
 
-    def decode_codes_batch(self, codes: Tensor) -> Tensor:
-        """Images of a batch of codes."""
-        return self.decode_batch(self.quantizer.decode(codes))
+    def codes_to_latents(self, codes: Tensor) -> Tensor:
+        """Quantized latents of a batch of codes."""
+        return self.quantizer.decode(codes)
 
     def encode_to_codes(self, images: Any, batch_size: int = 128) -> np.ndarray:
         """Codes of images.
@@ -195,80 +163,5 @@ class VQVAE(ReconstructionModel):
         Raises:
             ValueError: If a code is not a whole number, or out of range.
         """
-        codes = np.asarray(ops.convert_to_numpy(codes))
-        sizes = np.array(self.quantizer.codebook_sizes)
-        is_whole = codes.dtype.kind in "iu" and codes.size % len(sizes) == 0
-        levels = codes.reshape(-1, len(sizes)) if is_whole else codes
-        if not is_whole or not (levels >= -1).all() or not (levels < sizes).all():
-            span = f"{codes.min()} to {codes.max()}" if codes.size else "no values"
-            limit = " or ".join(str(size - 1) for size in dict.fromkeys(sizes.tolist()))
-            raise ValueError(
-                f"`codes` must be integers from 0 to {limit} (or -1). "
-                f"Received: {codes.dtype} values, {span}, of shape {codes.shape}"
-            )
-        return self.in_batches("decode_codes_batch", codes.astype("int32"), batch_size)
-
-    @property
-    def code_shape(self) -> tuple[int, ...]:
-        """Shape of the codes of one image, such as `(7, 7)`, or `(7, 7, L)` for L levels.
-
-        Raises:
-            ValueError: If it is not known yet.
-        """
-        known = self.built and None not in self.latent_shape
-        if not known:
-            raise ValueError(
-                "The shape of the codes is not known: give the encoder an Input of the images' "
-                f"shape, and fit the model or call it on a batch. Received: {self!r}"
-            )
-        shape = self.quantizer.indices_shape((1, *self.latent_shape))
-        return tuple(int(size or 0) for size in shape[1:])
-
-    def generate(self, prior: Any, n: int, batch_size: int = 128, **options: Any) -> np.ndarray:
-        """New images: decodes codes that a prior draws.
-
-        Args:
-            prior: A prior that was fitted to codes of this model; see `keras_vq.priors`.
-            n: Number of images.
-            batch_size: Images decoded at a time.
-            **options: What `prior.generate` takes: `labels`, `temperature`, `top_k`, `top_p`,
-                `guidance`, `seed` and so on.
-
-        Returns:
-            Float32 array of shape `(n, height, width, channels)`.
-
-        Raises:
-            ValueError: If an argument is out of its range, or the prior is not of this model's
-                codes.
-        """
-        return self.decode_codes(prior.generate(n, **options), batch_size)
-
-    def _exported_latents(self, shape: tuple[int, ...]) -> TensorSpec:
-        return TensorSpec("codes", "int32", shape, (0, max(self.quantizer.codebook_sizes) - 1))
-
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        return {
-            **super().get_config(),
-            "quantizer": keras.saving.serialize_keras_object(self.quantizer),
-            "data_variance": self.data_variance,
-        }
-
-
-def _target_variance(x: Any, y: Any) -> float:
-    """Variance of the targets of `fit(x, y)`; of the first 100 batches of a data set."""
-    target = first_targets(x, y, batches=100)
-    if target is None:
-        raise ValueError(
-            "The default loss divides by the variance of the data, which can't be measured on "
-            "data that can be read only once: give `data_variance` to VQVAE, or a loss to "
-            f"`compile`. Received: {type(x).__name__}"
-        )
-    measured = variance(target)
-    if not measured > 0:
-        raise ValueError(
-            "The target images are all one colour, so that their variance, by which the default "
-            "loss divides, is 0: check the data, or give `data_variance`. "
-            f"Received: variance {measured}"
-        )
-    return measured
+        codes = check_codes("codes", codes, self.codebook_sizes)
+        return self.in_batches("decode_codes_batch", codes, batch_size)

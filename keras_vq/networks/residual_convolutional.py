@@ -1,7 +1,9 @@
 """Encoder and decoder of strided convolutions and residual blocks."""
 
 from collections.abc import Sequence
+from typing import Any
 
+import keras
 from keras import layers
 
 from keras_vq import _validation
@@ -50,27 +52,44 @@ def residual_convolutional(
     """
     filters = check_widths("filters", filters)
     height, width, channels = check_image_shape(image_shape, 2 ** len(filters))
-    strided = {"kernel_size": 4, "strides": 2, "padding": "same"}
-    hidden = filters[-1]
-
-    encoder = [
-        *(layers.Conv2D(width, activation="relu", **strided) for width in filters),
-        layers.Conv2D(hidden, 3, padding="same"),
-        ResidualStack(residual_blocks, residual_filters),
-    ]
+    encoder = downsampling(filters, residual_blocks, residual_filters)
     if latent_dim is not None:
         _validation.check_positive_integer("latent_dim", latent_dim)
         encoder.append(layers.Conv2D(latent_dim, 1))
     decoder = [
-        layers.Conv2D(hidden, 3, padding="same"),
-        ResidualStack(residual_blocks, residual_filters),
-        *(Conv2DTranspose(width, activation="relu", **strided) for width in reversed(filters[:-1])),
-        Conv2DTranspose(channels, **strided),
+        *upsampling(filters, channels, residual_blocks, residual_filters),
         output_layer(output_activation),
     ]
     scale = 2 ** len(filters)
-    latent_shape = (height // scale, width // scale, latent_dim or hidden)
+    latent_shape = (height // scale, width // scale, latent_dim or filters[-1])
     return EncoderDecoder(
         sequential("encoder", (height, width, channels), encoder),
         sequential("decoder", latent_shape, decoder),
     )
+
+
+_STRIDED: dict[str, Any] = {"kernel_size": 4, "strides": 2, "padding": "same"}
+
+
+def downsampling(
+    filters: Sequence[int], residual_blocks: int, residual_filters: int
+) -> list[keras.Layer]:
+    """Strided convolutions of the filters given, then the residual stack."""
+    return [
+        *(layers.Conv2D(width, activation="relu", **_STRIDED) for width in filters),
+        layers.Conv2D(filters[-1], 3, padding="same"),
+        ResidualStack(residual_blocks, residual_filters),
+    ]
+
+
+def upsampling(
+    filters: Sequence[int], channels: int, residual_blocks: int, residual_filters: int
+) -> list[keras.Layer]:
+    """The mirror of `downsampling`, up to as many channels."""
+    widths = reversed(filters[:-1])
+    return [
+        layers.Conv2D(filters[-1], 3, padding="same"),
+        ResidualStack(residual_blocks, residual_filters),
+        *(Conv2DTranspose(width, activation="relu", **_STRIDED) for width in widths),
+        Conv2DTranspose(channels, **_STRIDED),
+    ]

@@ -211,6 +211,41 @@ def test_fits_the_codes_of_a_vqvae(digits):
     np.testing.assert_array_equal(images, vqvae.decode_codes(codes))
 
 
+def test_two_levels_are_one_prior():
+    """All pairs of grids of a tiny prior of two levels: probabilities, and what it draws."""
+    top = varied(keras_vq.priors.TransformerPrior(3, (1, 1), dim=8, depth=1, heads=2))
+    given = {"condition_size": 3, "condition_shape": (1, 1)}
+    bottom = varied(keras_vq.priors.PixelCNNPrior(2, (1, 2), dim=8, depth=1, **given))
+    prior = keras_vq.priors.TwoLevelPrior(top, bottom)
+    grids = np.array(list(np.ndindex(3, 2, 2)))
+    pairs = grids[:, :1].reshape(-1, 1, 1), grids[:, 1:].reshape(-1, 1, 2)
+    nats = prior.log_likelihood(pairs).astype("float64")
+    assert np.exp(nats).sum() == pytest.approx(1.0, abs=1e-4)
+    assert prior.bits_per_image(pairs) == pytest.approx(-nats.mean() / np.log(2), rel=1e-5)
+    drawn = prior.generate(3000, seed=0, batch_size=3000)
+    places = np.ravel_multi_index(np.concatenate([d.reshape(3000, -1) for d in drawn], 1).T,
+                                  (3, 2, 2))  # fmt: skip
+    np.testing.assert_allclose(np.bincount(places, minlength=12) / 3000, np.exp(nats), atol=0.05)
+    np.testing.assert_array_equal(prior.generate(5, seed=1)[1], prior.generate(5, seed=1)[1])
+    for arguments in ((top, top), (bottom, top), (top, 3)):
+        with pytest.raises(ValueError, match="Received"):
+            keras_vq.priors.TwoLevelPrior(*arguments)
+
+
+def test_fits_the_codes_of_two_levels(digits):
+    networks = keras_vq.networks.two_level((8, 8, 1), (4,), 2, 1, 2)
+    quantizers = [keras_vq.VectorQuantizer(8), keras_vq.VectorQuantizer(16)]
+    vqvae = keras_vq.VQVAE2(*networks, top_quantizer=quantizers[0], bottom_quantizer=quantizers[1])
+    classes = keras_vq.priors.TransformerPrior, keras_vq.priors.PixelCNNPrior
+    prior = keras_vq.priors.TwoLevelPrior.for_codes_of(vqvae, *classes, dim=4, depth=1)
+    images = digits[:64]
+    histories = prior.fit_codes(vqvae, images, validation_data=images[:8], verbose=0)
+    codes = vqvae.encode_to_codes(images[:8])
+    logged = sum(histories[level].history["val_bits_per_grid"][0] for level in ("top", "bottom"))
+    assert prior.bits_per_image(codes) == pytest.approx(logged, rel=1e-5)
+    assert vqvae.generate(prior, 3, seed=0).shape == (3, 8, 8, 1)
+
+
 @pytest.mark.backend_free
 def test_bad_input():
     cnn = keras_vq.priors.PixelCNNPrior

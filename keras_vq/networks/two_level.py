@@ -1,0 +1,94 @@
+"""The networks of a VQ-VAE of two levels."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import keras
+from keras import layers
+
+from keras_vq import _validation
+from keras_vq.networks._shapes import check_image_shape, check_widths
+from keras_vq.networks.pair import output_layer, sequential
+from keras_vq.networks.residual_convolutional import downsampling, upsampling
+
+
+class TwoLevelNetworks(NamedTuple):
+    """The networks of a `VQVAE2`, in the order of its arguments.
+
+    Example:
+        >>> import keras_vq
+        >>> networks = keras_vq.networks.two_level((32, 32, 3), filters=(16, 32))
+        >>> networks.top_encoder.output_shape, networks.bottom_head.output_shape
+        ((None, 4, 4, 64), (None, 8, 8, 64))
+    """
+
+    bottom_encoder: keras.Model
+    top_encoder: keras.Model
+    top_decoder: keras.Model
+    bottom_head: keras.Model
+    decoder: keras.Model
+
+
+def two_level(
+    image_shape: tuple[int, int, int],
+    filters: Sequence[int] = (64, 128),
+    latent_dim: int = 64,
+    residual_blocks: int = 2,
+    residual_filters: int = 32,
+    output_activation: str | None = "sigmoid",
+) -> TwoLevelNetworks:
+    """The networks of VQ-VAE-2, with a top level of half the height and width of the bottom one.
+
+    The bottom encoder and the decoder are those of `residual_convolutional`, the encoder without
+    its 1x1 convolution. The top encoder halves the bottom features once more, and the top decoder
+    mirrors it. Source: Razavi et al., "Generating Diverse High-Fidelity Images with VQ-VAE-2",
+    2019, section 3.1.
+
+    Args:
+        image_shape: (height, width, channels); 2 to the power of the number of strided layers
+            and one more must divide height and width.
+        filters: Filters of each strided convolution of the bottom encoder; the decoder mirrors
+            them.
+        latent_dim: Dimension of the vectors that each level quantizes.
+        residual_blocks: Blocks in each residual stack.
+        residual_filters: Filters inside a block.
+        output_activation: Activation of the pixels; the sigmoid keeps them in [0, 1].
+
+    Returns:
+        The networks. With n strided convolutions: images -> bottom features
+        `(batch, height / 2ⁿ, width / 2ⁿ, filters[-1])` -> top latents
+        `(batch, height / 2ⁿ⁺¹, width / 2ⁿ⁺¹, latent_dim)` -> decoded top, of the size of the
+        bottom; the two side by side -> bottom latents; the vectors of both levels side by side ->
+        images.
+
+    Raises:
+        ValueError: If a shape or width is not one, or the strides don't divide the images.
+
+    Example:
+        >>> import keras_vq
+        >>> networks = keras_vq.networks.two_level((32, 32, 3))
+        >>> sum(network.count_params() for network in networks)
+        1528131
+    """
+    filters = check_widths("filters", filters)
+    scale = 2 ** len(filters)
+    height, width, channels = check_image_shape(image_shape, 2 * scale)
+    _validation.check_positive_integer("latent_dim", latent_dim)
+    hidden, stack = filters[-1], (residual_blocks, residual_filters)
+
+    bottom, top = (height // scale, width // scale), (height // scale // 2, width // scale // 2)
+    return TwoLevelNetworks(
+        sequential("bottom_encoder", (height, width, channels), downsampling(filters, *stack)),
+        sequential(
+            "top_encoder",
+            (*bottom, hidden),
+            [*downsampling((hidden,), *stack), layers.Conv2D(latent_dim, 1)],
+        ),
+        sequential("top_decoder", (*top, latent_dim), upsampling((hidden,), latent_dim, *stack)),
+        sequential("bottom_head", (*bottom, hidden + latent_dim), [layers.Conv2D(latent_dim, 1)]),
+        sequential(
+            "decoder",
+            (*bottom, 2 * latent_dim),
+            [*upsampling(filters, channels, *stack), output_layer(output_activation)],
+        ),
+    )
