@@ -24,7 +24,7 @@ from keras_vq.codebooks import (
     ProjectedCodebook,
     StepCodebook,
 )
-from keras_vq.models import VAE, VQVAE, VQVAE2, Autoencoder, load_model
+from keras_vq.models import VAE, VQGAN, VQVAE, VQVAE2, Autoencoder, load_model
 from keras_vq.quantizers import (
     BinaryQuantizer,
     CategoricalQuantizer,
@@ -45,6 +45,7 @@ __version__ = "0.1.0.dev0"
 
 __all__ = [
     "VAE",
+    "VQGAN",
     "VQVAE",
     "VQVAE2",
     "Autoencoder",

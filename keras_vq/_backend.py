@@ -2,7 +2,7 @@
 
 import contextlib
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -170,6 +170,45 @@ def segment_sum(values: Tensor, segments: Tensor, count: int) -> Tensor:
     values, segments = ops.convert_to_tensor(values), ops.convert_to_tensor(segments)
     zeros = values.new_zeros((count, *values.shape[1:]))
     return zeros.index_add(0, segments, values)
+
+
+def gradients(function: Callable[[Tensor], Sequence[Tensor]], at: Tensor) -> list[Tensor]:
+    """The gradients of several scalars by one tensor, within a step that takes gradients itself.
+
+    Args:
+        function: Gives the scalars of a tensor; what else they are made of should have no gradient.
+        at: The value of the tensor.
+
+    Returns:
+        A gradient for each scalar, through which no further gradient passes.
+    """
+    at = ops.stop_gradient(ops.convert_to_tensor(at))
+    if BACKEND == "tensorflow":
+        import tensorflow as tf
+
+        with tf.GradientTape(persistent=True) as tape:
+            tape.watch(at)
+            scalars = function(at)
+        found = [tape.gradient(scalar, at, unconnected_gradients="zero") for scalar in scalars]
+    elif BACKEND == "jax":
+        import jax
+
+        scalars, pull_back = jax.vjp(lambda tensor: list(function(tensor)), at)
+        found = [
+            pull_back([ops.cast(place == other, one.dtype) for other, one in enumerate(scalars)])[0]
+            for place in range(len(scalars))
+        ]
+    else:
+        import torch
+
+        with torch.enable_grad():  # in evaluation too
+            at = at.clone().requires_grad_(True)
+            scalars = function(at)
+            found = [
+                torch.autograd.grad(scalar, at, retain_graph=True, materialize_grads=True)[0]
+                for scalar in scalars
+            ]
+    return [ops.stop_gradient(gradient) for gradient in found]
 
 
 def is_slow_to_transpose_convolutions() -> bool:

@@ -6,11 +6,13 @@ from keras_vq.models.base import ReconstructionModel
 from keras_vq.models.loading import load_model
 from keras_vq.models.two_level_codes import TwoLevelCodes
 from keras_vq.models.vae import VAE
+from keras_vq.models.vqgan import VQGAN
 from keras_vq.models.vqvae import VQVAE
 from keras_vq.models.vqvae2 import VQVAE2
 
 __all__ = [
     "VAE",
+    "VQGAN",
     "VQVAE",
     "VQVAE2",
     "Autoencoder",

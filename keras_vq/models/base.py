@@ -1,5 +1,6 @@
 """What all models share: one training step over named loss terms, and batched methods."""
 
+import copy
 import os
 from pathlib import Path
 from typing import Any, Self
@@ -147,10 +148,7 @@ class ReconstructionModel(keras.Model):
         """
         target = x if y is None else y
         replicas = _backend.loss_replicas()
-        # A Keras loss comes divided by the replicas, as the whole loss must be in the end.
-        reconstruction = replicas * self._reconstruction_loss(
-            target, y_pred["reconstruction"], sample_weight
-        )
+        reconstruction = self.reconstruction_loss(target, y_pred["reconstruction"], sample_weight)
         terms = {"reconstruction_loss": reconstruction, **self.loss_terms(y_pred)}
         if self.has_regularizers:
             terms["regularization_loss"] = self._regularization_loss()
@@ -161,17 +159,21 @@ class ReconstructionModel(keras.Model):
         loss = reconstruction + self.latent_loss(y_pred) + sum(self.losses, start=0.0)
         return loss / replicas
 
-    def _reconstruction_loss(
-        self, target: Tensor, reconstruction: Tensor, sample_weight: Tensor | None
+    def reconstruction_loss(
+        self, target: Tensor, reconstruction: Tensor, sample_weight: Tensor | None = None
     ) -> Tensor:
+        """The reconstruction term of a batch: that of `compile`, or the model's default."""
+        # A Keras loss comes divided by the replicas, as the whole loss is in the end.
+        replicas = _backend.loss_replicas()
         if self._compile_loss is not None:
             sample_weight = _over_values(self.loss, target, reconstruction, sample_weight)
-            return self._compile_loss(target, reconstruction, sample_weight)
+            return replicas * self._compile_loss(target, reconstruction, sample_weight)
         # Subtraction would stretch one channel over three, and say nothing.
         check_image_shape(tuple(target.shape), tuple(reconstruction.shape[1:]), "y", _MADE)
         loss = self.default_loss()
         sample_weight = _over_values(loss, target, reconstruction, sample_weight)
-        return loss(target, reconstruction, sample_weight) * self.reconstruction_scale()
+        scale = replicas * self.reconstruction_scale()
+        return loss(target, reconstruction, sample_weight) * scale
 
     def layer_losses(self) -> Tensor:
         """Sum of what layers added in the forward pass, penalties of weights left out."""
@@ -614,8 +616,11 @@ class ReconstructionModel(keras.Model):
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Self:
         """The model of a configuration, its parts with it."""
+        # A copy: Keras takes the configuration of a functional model apart.
         config = {
-            key: keras.saving.deserialize_keras_object(value, custom_objects=custom_objects)
+            key: keras.saving.deserialize_keras_object(
+                copy.deepcopy(value), custom_objects=custom_objects
+            )
             if isinstance(value, dict) and "class_name" in value
             else value
             for key, value in config.items()

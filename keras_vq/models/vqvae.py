@@ -56,7 +56,7 @@ class VQVAE(CodeModel):
         ((2, 2), (16,))
     """
 
-    part_names = ("encoder", "quantizer", "decoder")
+    part_names: tuple[str, ...] = ("encoder", "quantizer", "decoder")
 
     def __init__(
         self,

@@ -78,7 +78,7 @@ class VQVAE2(CodeModel):
         (TwoLevelCodes(top=(2, 2), bottom=(4, 4)), TwoLevelCodes(top=(16,), bottom=(32,)))
     """
 
-    part_names = (
+    part_names: tuple[str, ...] = (
         "bottom_encoder",
         "top_encoder",
         "top_decoder",

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -33,6 +34,39 @@ def _vqvae(quantizer: Any) -> Any:
     return keras_vq.VQVAE(encoder, quantizer, decoder)
 
 
+def _vqvae2() -> Any:
+    networks = keras_vq.networks.two_level(
+        IMAGE_SHAPE, filters=(16,), latent_dim=4, residual_blocks=1, residual_filters=8
+    )
+    top, bottom = (
+        keras_vq.VectorQuantizer(
+            keras_vq.EMACodebook(size, decay=0.9, restart=keras_vq.DeadCodeRestart(0.5), seed=5)
+        )
+        for size in (8, 16)
+    )
+    return keras_vq.VQVAE2(*networks, top_quantizer=top, bottom_quantizer=bottom)
+
+
+def _vqgan() -> Any:
+    encoder, decoder = keras_vq.networks.convolutional(IMAGE_SHAPE, filters=(8,), latent_dim=4)
+    pixels = keras.Input(IMAGE_SHAPE)
+    first = keras.layers.Conv2D(4, 3, activation="relu")(pixels)
+    second = keras.layers.Conv2D(6, 3, activation="relu")(first)
+    return keras_vq.VQGAN(
+        encoder,
+        keras_vq.VectorQuantizer(
+            keras_vq.EMACodebook(16, decay=0.9, restart=keras_vq.DeadCodeRestart(0.5), seed=5)
+        ),
+        decoder,
+        keras_vq.networks.patch_discriminator(IMAGE_SHAPE, filters=(4, 8)),
+        feature_network=keras.Model(pixels, [first, second]),
+        perceptual_weight=0.5,
+        discriminator_weight=0.1,
+        # In the middle of the second epoch.
+        discriminator_start=6,
+    )
+
+
 def _autoencoder_logs(model: Any, images: np.ndarray) -> dict[str, float]:
     error = images.astype("float64") - model.reconstruct(images)
     return {"reconstruction_loss": (error**2).mean()}
@@ -47,19 +81,76 @@ def _vae_logs(model: Any, images: np.ndarray) -> dict[str, float]:
 
 
 def _vqvae_logs(model: Any, images: np.ndarray, distances_in_loss: float) -> dict[str, float]:
-    codes = ops.convert_to_numpy(model.quantizer.codebook.codes()).astype("float64")
-    latents = ops.convert_to_numpy(model.encoder(images)).astype("float64")
-    distances = ((latents[..., None, :] - codes) ** 2).sum(axis=-1)
-    chosen = distances.argmin(axis=-1)
+    level = _quantized(model.quantizer, ops.convert_to_numpy(model.encoder(images)))
     error = images.astype("float64") - model.reconstruct(images)
-    counts = np.bincount(chosen.ravel(), minlength=len(codes))
-    shares = counts[counts > 0] / counts.sum()
     return {
         "reconstruction_loss": (error**2).mean() / float(model.measured_variance),
-        "quantization_loss": distances_in_loss * ((latents - codes[chosen]) ** 2).mean(),
-        "perplexity": np.exp(-(shares * np.log(shares)).sum()),
-        "codebook_usage": (counts > 0).mean(),
+        "quantization_loss": distances_in_loss * level.distortion,
+        "perplexity": level.perplexity,
+        "codebook_usage": level.usage,
     }
+
+
+def _vqvae2_logs(model: Any, images: np.ndarray, distances_in_loss: float) -> dict[str, float]:
+    features = ops.convert_to_numpy(model.bottom_encoder(images))
+    top = _quantized(model.top_quantizer, ops.convert_to_numpy(model.top_encoder(features)))
+    decoded = ops.convert_to_numpy(model.top_decoder(top.vectors))
+    latents = model.bottom_head(np.concatenate([features, decoded], axis=-1))
+    bottom = _quantized(model.bottom_quantizer, ops.convert_to_numpy(latents))
+    repeated = top.vectors.repeat(2, axis=1).repeat(2, axis=2)
+    made = model.decoder(np.concatenate([repeated, bottom.vectors], axis=-1))
+    error = images.astype("float64") - ops.convert_to_numpy(made)
+    return {
+        "reconstruction_loss": (error**2).mean() / float(model.measured_variance),
+        "quantization_loss": distances_in_loss * (top.distortion + bottom.distortion),
+        "perplexity_top": top.perplexity,
+        "codebook_usage_top": top.usage,
+        "perplexity_bottom": bottom.perplexity,
+        "codebook_usage_bottom": bottom.usage,
+    }
+
+
+def _vqgan_logs(model: Any, images: np.ndarray) -> dict[str, float]:
+    made = model.reconstruct(images)
+    real, fake = (ops.convert_to_numpy(model.discriminator(part)) for part in (images, made))
+    perceptual = 0.0
+    maps = zip(model.feature_network(images), model.feature_network(made), strict=True)
+    for pair in maps:
+        one, other = (ops.convert_to_numpy(features).astype("float64") for features in pair)
+        one, other = (
+            x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-9) for x in (one, other)
+        )
+        perceptual += ((one - other) ** 2).sum(axis=-1).mean()
+    return {
+        **_vqvae_logs(model, images, 0.25),
+        "perceptual_loss": perceptual,
+        "generator_loss": -fake.mean(),
+        "discriminator_loss": 0.5 * np.maximum(1 - real, 0).mean()
+        + 0.5 * np.maximum(1 + fake, 0).mean(),
+    }
+
+
+class _Quantized(NamedTuple):
+    """What NumPy makes of latents with the codes of a quantizer."""
+
+    vectors: np.ndarray
+    distortion: float
+    perplexity: float
+    usage: float
+
+
+def _quantized(quantizer: Any, latents: np.ndarray) -> _Quantized:
+    codes = ops.convert_to_numpy(quantizer.codebook.codes()).astype("float64")
+    distances = ((latents.astype("float64")[..., None, :] - codes) ** 2).sum(axis=-1)
+    chosen = distances.argmin(axis=-1)
+    counts = np.bincount(chosen.ravel(), minlength=len(codes))
+    shares = counts[counts > 0] / counts.sum()
+    return _Quantized(
+        codes[chosen].astype("float32"),
+        ((latents - codes[chosen]) ** 2).mean(),
+        np.exp(-(shares * np.log(shares)).sum()),
+        (counts > 0).mean(),
+    )
 
 
 def _vqvae_case(id: str, build: Callable[[], Any], distances_in_loss: float) -> ModelCase:
@@ -105,5 +196,31 @@ MODEL_CASES = [
         "vqvae_rotation",
         lambda: _vqvae(keras_vq.VectorQuantizer(16, commitment=1.0, estimator="rotation_trick")),
         distances_in_loss=1.0,
+    ),
+    ModelCase(
+        "vqvae2",
+        _vqvae2,
+        loss_weights={"reconstruction_loss": 1.0, "quantization_loss": 1.0},
+        other_logs=(
+            "perplexity_top",
+            "codebook_usage_top",
+            "perplexity_bottom",
+            "codebook_usage_bottom",
+        ),
+        reference=lambda model, images: _vqvae2_logs(model, images, 0.25),
+    ),
+    ModelCase(
+        "vqgan",
+        _vqgan,
+        # The verdicts of the discriminator are no part of `loss`.
+        loss_weights={
+            "reconstruction_loss": 1.0,
+            "quantization_loss": 1.0,
+            "perceptual_loss": 0.5,
+            "generator_loss": 0.0,
+            "discriminator_loss": 0.0,
+        },
+        other_logs=("perplexity", "codebook_usage", "adaptive_weight"),
+        reference=_vqgan_logs,
     ),
 ]
