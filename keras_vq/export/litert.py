@@ -65,7 +65,7 @@ def _converted(
             SignatureModel(model, signature, for_int8=precision == "int8_full")
             for signature in signatures
         ]
-        saved_model.write_functions(model, signatures, functions, folder)
+        saved_model.write_functions(signatures, functions, folder)
         names = [signature.name for signature in signatures]
         converter = tf.lite.TFLiteConverter.from_saved_model(str(folder), signature_keys=names)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]

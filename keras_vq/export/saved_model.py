@@ -26,12 +26,11 @@ def write(model: keras.Model, signatures: list[Signature], folder: Path) -> None
     """
     require(("tensorflow_serving",), "saved-model", "The warm-up of a SavedModel")
     functions = [SignatureModel(model, signature) for signature in signatures]
-    write_functions(model, signatures, [_of_any_batch(each) for each in functions], folder)
+    write_functions(signatures, [_of_any_batch(each) for each in functions], folder)
     _write_warm_up(signatures, folder)
 
 
 def write_functions(
-    model: keras.Model,
     signatures: list[Signature],
     functions: Sequence[Callable[[Any], Any]],
     folder: Path,
@@ -39,13 +38,12 @@ def write_functions(
     """Writes a SavedModel of functions alone.
 
     Args:
-        model: The model whose weights they use.
         signatures: Their names and those of their tensors.
         functions: What they compute.
         folder: Where to; it is made.
     """
+    # It keeps the weights that functions use; a discriminator, say, stays behind.
     archive = keras.export.ExportArchive()
-    archive.track(model)
     for signature, function in zip(signatures, functions, strict=True):
         archive.add_endpoint(
             signature.name,

@@ -30,6 +30,30 @@ def vqvae() -> keras_vq.VQVAE:
     return _trained(model)
 
 
+def vqvae2() -> keras_vq.VQVAE2:
+    keras.utils.set_random_seed(1)
+    model = keras_vq.VQVAE2(
+        *keras_vq.networks.two_level(
+            IMAGE_SHAPE, filters=(8,), latent_dim=4, residual_blocks=1, residual_filters=4
+        ),
+        top_quantizer=keras_vq.VectorQuantizer(keras_vq.EMACodebook(8)),
+        bottom_quantizer=keras_vq.VectorQuantizer(keras_vq.EMACodebook(16)),
+    )
+    model.adapt(images())
+    return _trained(model)
+
+
+def vqgan() -> keras_vq.VQGAN:
+    keras.utils.set_random_seed(1)
+    encoder, decoder = networks()
+    return keras_vq.VQGAN(
+        encoder,
+        keras_vq.VectorQuantizer(16),
+        decoder,
+        keras_vq.networks.patch_discriminator(IMAGE_SHAPE, filters=(4, 8)),
+    )
+
+
 def identity(quantizer: keras_vq.Quantizer) -> keras_vq.VQVAE:
     """A VQ-VAE that does nothing but quantize pixels, scaled to [-2, 2], 4 channels a vector."""
     encoder, decoder = (
@@ -68,4 +92,10 @@ def _trained(model: keras_vq.models.ReconstructionModel) -> keras_vq.models.Reco
     return model
 
 
-MODELS = {"autoencoder": autoencoder, "vae": vae, "vqvae": vqvae}
+MODELS = {
+    "autoencoder": autoencoder,
+    "vae": vae,
+    "vqgan": vqgan,
+    "vqvae": vqvae,
+    "vqvae2": vqvae2,
+}

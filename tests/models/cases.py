@@ -48,7 +48,7 @@ def _vqvae2() -> Any:
 
 
 def _vqgan() -> Any:
-    encoder, decoder = keras_vq.networks.convolutional(IMAGE_SHAPE, filters=(8,), latent_dim=4)
+    encoder, decoder = keras_vq.networks.convolutional(IMAGE_SHAPE, filters=(16,), latent_dim=4)
     pixels = keras.Input(IMAGE_SHAPE)
     first = keras.layers.Conv2D(4, 3, activation="relu")(pixels)
     second = keras.layers.Conv2D(6, 3, activation="relu")(first)
@@ -60,7 +60,7 @@ def _vqgan() -> Any:
         decoder,
         keras_vq.networks.patch_discriminator(IMAGE_SHAPE, filters=(4, 8)),
         feature_network=keras.Model(pixels, [first, second]),
-        perceptual_weight=0.5,
+        perceptual_weight=0.1,
         discriminator_weight=0.1,
         # In the middle of the second epoch.
         discriminator_start=6,
@@ -216,7 +216,7 @@ MODEL_CASES = [
         loss_weights={
             "reconstruction_loss": 1.0,
             "quantization_loss": 1.0,
-            "perceptual_loss": 0.5,
+            "perceptual_loss": 0.1,
             "generator_loss": 0.0,
             "discriminator_loss": 0.0,
         },

@@ -169,3 +169,102 @@ def test_networks_save_and_load(tmp_path):
     )
     assert isinstance(pair.decoder.layers[1], keras_vq.layers.ResidualStack)
     assert isinstance(pair.decoder.layers[-1], layers.Activation)
+
+
+@pytest.mark.parametrize("shape", [(8, 16, 1), (16, 8, 3)], ids=str)
+def test_two_level(shape):
+    parts = networks.two_level(
+        shape, filters=(6, 7), latent_dim=5, residual_blocks=1, residual_filters=3
+    )
+    height, width = shape[0] // 4, shape[1] // 4
+    images = np.random.default_rng(0).random((2, *shape), "float32")
+    features = parts.bottom_encoder(images)
+    assert tuple(features.shape) == (2, height, width, 7)
+    top = parts.top_encoder(features)
+    assert tuple(top.shape) == (2, height // 2, width // 2, 5)
+    decoded = parts.top_decoder(top)
+    assert tuple(decoded.shape) == (2, height, width, 5)
+    bottom = parts.bottom_head(ops.concatenate([features, decoded], axis=-1))
+    assert tuple(bottom.shape) == (2, height, width, 5)
+    made = ops.convert_to_numpy(parts.decoder(ops.concatenate([bottom, bottom], axis=-1)))
+    assert made.shape == (2, *shape)
+    assert made.dtype == "float32"
+    assert made.min() >= 0
+    assert made.max() <= 1
+
+
+@pytest.mark.backend_free
+def test_parameters_of_two_level():
+    parts = networks.two_level((32, 32, 3))
+    blocks = 2 * ((9 * 128 * 32 + 32) + (32 * 128 + 128))
+    counts = [part.count_params() for part in parts]
+    assert counts == [
+        (16 * 3 * 64 + 64) + (16 * 64 * 128 + 128) + (9 * 128 * 128 + 128) + blocks,
+        (16 * 128 * 128 + 128) + (9 * 128 * 128 + 128) + blocks + (128 * 64 + 64),
+        (9 * 64 * 128 + 128) + blocks + (16 * 128 * 64 + 64),
+        (128 + 64) * 64 + 64,
+        (9 * 128 * 128 + 128) + blocks + (16 * 128 * 64 + 64) + (16 * 64 * 3 + 3),
+    ]
+
+
+@pytest.mark.backend_free
+def test_bad_arguments_of_two_level():
+    with pytest.raises(networks.IndivisibleSizeError, match=r"divisible by 8.*32 x 24"):
+        networks.two_level((28, 20, 1))
+    with pytest.raises(ValueError, match="`latent_dim` must be a whole number"):
+        networks.two_level((32, 32, 3), latent_dim=0)
+
+
+def receptive_field(model, shape):
+    """Rows of pixels that the middle logit depends on."""
+    images = np.random.default_rng(0).random((1, *shape), "float32")
+    logits = ops.convert_to_numpy(model(images))
+    middle = logits.shape[1] // 2
+    rows = []
+    for row in range(shape[0]):
+        changed = images.copy()
+        changed[:, row] += 1.0
+        after = ops.convert_to_numpy(model(changed))
+        rows.append((after[0, middle, :] != logits[0, middle, :]).any())
+    return np.flatnonzero(rows)
+
+
+def test_patch_discriminator():
+    model = networks.patch_discriminator((48, 40, 3), filters=(6, 8, 10))
+    assert model.output_shape == (None, 12, 10, 1)
+    kernels = [w for w in model.weights if len(w.shape) == 4]
+    assert [tuple(w.shape) for w in kernels] == [
+        (4, 4, 3, 6),
+        (4, 4, 6, 8),
+        (4, 4, 8, 10),
+        (4, 4, 10, 1),
+    ]
+    for kernel in kernels[1:3]:
+        assert ops.convert_to_numpy(kernel).std() == pytest.approx(0.02, rel=0.1)
+    # A logit depends on its own image alone, in training too.
+    images = np.random.default_rng(0).random((3, 48, 40, 3), "float32")
+    whole = ops.convert_to_numpy(model(images, training=True))
+    one = ops.convert_to_numpy(model(images[:1], training=False))
+    np.testing.assert_allclose(whole[:1], one, atol=1e-6)
+
+
+@pytest.mark.backend_free
+@pytest.mark.parametrize(("filters", "patch"), [((4, 4, 4), 34), ((4, 4, 4, 4), 70)])
+def test_patch_of_a_logit(filters, patch):
+    model = networks.patch_discriminator((96, 96, 1), filters)
+    # Normalization sees the whole image: without it a logit sees its patch.
+    plain = keras.Sequential(
+        [layer for layer in model.layers if not isinstance(layer, layers.GroupNormalization)]
+    )
+    plain.build((None, 96, 96, 1))
+    rows = receptive_field(plain, (96, 96, 1))
+    assert len(rows) == rows[-1] - rows[0] + 1 == patch
+
+
+def test_bad_arguments_of_patch_discriminator():
+    for arguments, text in [
+        (((8, 8), (4,)), r"`image_shape` must be \(height, width, channels\)"),
+        (((8, 8, 1), ()), "`filters` must be a sequence of whole numbers"),
+    ]:
+        with pytest.raises(ValueError, match=text):
+            networks.patch_discriminator(*arguments)
