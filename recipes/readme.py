@@ -38,6 +38,16 @@ HIGHLIGHTS: list[tuple[str, str | tuple[str, str], str]] = [
     ("autoencoder_mnist", "test MSE", "autoencoder, 16 latents, 3 epochs: test MSE"),
     ("vae_mnist", "test ELBO (nats)", "VAE, 16 latents, 10 epochs: test ELBO, nats"),
     (
+        "latent_space_mnist",
+        ("VAE, mixture of 10 Gaussians", "clear digits, %"),
+        "its digits from a mixture of 10 Gaussians that a classifier knows with more than 0.9, %",
+    ),
+    (
+        "latent_space_mnist",
+        ("VAE, standard normal", "clear digits, %"),
+        "the same from the standard normal distribution",
+    ),
+    (
         "backends_agree",
         "largest difference of a step, jax",
         "200 steps, JAX beside TensorFlow: largest relative difference in loss",
@@ -61,6 +71,11 @@ HIGHLIGHTS: list[tuple[str, str | tuple[str, str], str]] = [
         "compare_quantizers",
         ("the same, cosine in 8 dimensions, 12 bits", "test MSE"),
         "the same, compared by angle in 8 dimensions",
+    ),
+    (
+        "compare_quantizers_gradient",
+        ("gradient, 9 bits", "usage, %"),
+        "512 codes that learn by gradient, 8,000 steps: codes in use, %",
     ),
     (
         "large_codebook",

@@ -41,6 +41,7 @@ ABSTRACT = (
     codebooks.RestartRule,
     quantizers.Quantizer,
     models.ReconstructionModel,
+    priors.CodePrior,
 )
 PUBLIC = {f"{room.__name__}.{name}": getattr(room, name) for room in ROOMS for name in room.__all__}
 

@@ -30,9 +30,9 @@ class CodeEmbedding(keras.layers.Layer):
         Float tensor of shape `(..., dim)`.
 
     Example:
-        >>> import keras_vq
+        >>> import numpy as np, keras_vq
         >>> embedding = keras_vq.layers.CodeEmbedding((16, 8), dim=4)
-        >>> tuple(embedding([[15, 7], [0, 3], [2, 2]]).shape)
+        >>> tuple(embedding(np.array([[15, 7], [0, 3], [2, 2]])).shape)
         (3, 4)
     """
 
