@@ -1,7 +1,8 @@
-"""docs/quantizers.md says what the code does: its expressions run, and the tests it names exist."""
+"""The pages say what the code does: their code runs, and the tests they name exist."""
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -32,6 +33,22 @@ EXPRESSIONS = [
     *expressions("For users of vector-quantize-pytorch"),
 ]
 TESTS = re.findall(r"`(tests/[^`]+)::([^`]+)`", PAGE)
+
+
+def test_code_of_the_page_on_generation_runs(tmp_path, monkeypatch):
+    page = (ROOT / "docs" / "generation.md").read_text(encoding="utf-8")
+    digits = keras_vq.data.load("digits", "train").take(64)
+    # Few images of the right size, and one epoch.
+    images = digits.images.repeat(3, axis=1).repeat(3, axis=2)
+    images = np.pad(images, [(0, 0), (2, 2), (2, 2), (0, 0)])
+    few = SimpleNamespace(images=images, labels=digits.labels)
+    monkeypatch.setattr(keras_vq.data, "load", lambda *_: few)
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    for code in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        exec(code.replace("epochs=10", "epochs=1"), names)  # the page is this repository's own
+    assert names["images"].shape == (100, 28, 28, 1)
+    assert Path("sevens.png").exists()
 
 
 @pytest.mark.parametrize("expression", sorted(set(EXPRESSIONS)))

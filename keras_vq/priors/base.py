@@ -213,6 +213,46 @@ class CodePrior(Model):
         inputs = self.as_inputs(vqvae.encode_to_codes(images), labels)
         return self.fit(inputs, batch_size=batch_size, epochs=epochs, **kwargs)
 
+    def fit(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        **kwargs: Any,
+    ) -> keras.callbacks.History:
+        """Trains the prior; takes what `keras.Model.fit` takes.
+
+        Args:
+            x: Codes, or what `as_inputs` makes of codes, labels and condition; or a data set of
+                them.
+            y: None: codes are their own targets.
+            batch_size: Grids of a step, 32 when None; left out where `x` yields batches.
+            epochs: Passes through the codes.
+            **kwargs: `validation_data` (a pair of such inputs and None), `callbacks` and so on.
+
+        Returns:
+            The history: loss in nats a code and bits of a grid, by epoch.
+
+        Raises:
+            ValueError: If codes are not those of the grid, or the loss stops being finite.
+        """
+        self._check_inputs(x)
+        validation = kwargs.get("validation_data")
+        self._check_inputs(validation[0] if isinstance(validation, tuple) else None)
+        return super().fit(x, y, batch_size, epochs, **kwargs)
+
+    def evaluate(self, x: Any = None, y: Any = None, **kwargs: Any) -> Any:
+        """Loss in nats a code, and bits of a grid; takes what `keras.Model.evaluate` takes."""
+        self._check_inputs(x)
+        return super().evaluate(x, y, **kwargs)
+
+    def _check_inputs(self, x: Any) -> None:
+        """Checks arrays; a data set is read as it comes."""
+        codes = x.get("codes") if isinstance(x, dict) else x
+        if isinstance(codes, np.ndarray) or ops.is_tensor(codes):
+            _checked_codes("codes", codes, self.code_shape, self.codebook_sizes)
+
     def as_inputs(self, codes: Any, labels: Any = None, condition: Any = None) -> Any:
         """What `fit` and `evaluate` take: codes, with labels and condition if there are any.
 

@@ -26,8 +26,9 @@ class MaskedPrior(CodePrior):
     surest. Source: Chang et al., "MaskGIT: Masked Generative Image Transformer", 2022.
 
     Codes drawn in one step do not know of each other, so that the samples have no exact
-    likelihood. `log_likelihood` is a lower bound for the model that fills in one code at a time
-    in random order (Hoogeboom et al., "Autoregressive Diffusion Models", 2022), estimated at
+    likelihood, nor are the logs one: loss and `bits_per_grid` are of the codes that happen to be
+    masked. `log_likelihood` is a lower bound for the model that fills in one code at a time in
+    random order (Hoogeboom et al., "Autoregressive Diffusion Models", 2022), estimated at
     `likelihood_steps` numbers of masked codes: good to compare, not exact.
 
     Args:
@@ -102,8 +103,8 @@ class MaskedPrior(CodePrior):
         """Logits of codes of which a random share is masked, in evaluation too: these count."""
         batch = ops.shape(codes)[0]
         share = keras.random.uniform((batch, 1), seed=self.seed_generator)
-        count = ops.ceil(ops.cos(share * (math.pi / 2)) * self.codes)
-        noise = keras.random.uniform((batch, self.codes), seed=self.seed_generator)
+        count = ops.ceil(ops.cos(share * (math.pi / 2)) * self.code_count)
+        noise = keras.random.uniform((batch, self.code_count), seed=self.seed_generator)
         is_masked = self._lowest(noise, count)
         logits = self.logits_of(self._with_masks(codes, is_masked), given, training)
         return {"logits": logits, "counted": ops.cast(is_masked, "float32")}
@@ -131,7 +132,7 @@ class MaskedPrior(CodePrior):
         return tuple(head(x) for head in self.heads_of_levels)
 
     @property
-    def codes(self) -> int:
+    def code_count(self) -> int:
         """Number of codes of a grid, over all levels."""
         return self.positions * len(self.codebook_sizes)
 
@@ -155,10 +156,10 @@ class MaskedPrior(CodePrior):
         # Each step masks a number of codes from its own part of 1 to all, so that together they
         # take each number equally often. The seeds are fixed: the same codes, the same bound.
         jitter = keras.random.uniform((steps, batch, 1), seed=0)
-        order = keras.random.uniform((steps, batch, self.codes), seed=1)
+        order = keras.random.uniform((steps, batch, self.code_count), seed=1)
         places = ops.reshape(ops.arange(steps, dtype="float32"), (-1, 1, 1))
-        counts = 1.0 + ops.floor((places + jitter) * (self.codes / steps))
-        counts = ops.minimum(counts, float(self.codes))
+        counts = 1.0 + ops.floor((places + jitter) * (self.code_count / steps))
+        counts = ops.minimum(counts, float(self.code_count))
 
         def add_step(step: Any, total: Tensor) -> Tensor:
             count = ops.take(counts, step, axis=0)
@@ -168,7 +169,7 @@ class MaskedPrior(CodePrior):
             return total + ops.sum(nats, axis=(1, 2)) / count[:, 0]
 
         zeros = ops.zeros_like(counts[0, :, 0])
-        return -(self.codes / steps) * ops.fori_loop(0, steps, add_step, zeros)
+        return -(self.code_count / steps) * ops.fori_loop(0, steps, add_step, zeros)
 
     def draws_shape(self) -> tuple[int, ...]:
         """At each step a number for the draw of each code, and one for the choice of it."""
@@ -201,8 +202,10 @@ class MaskedPrior(CodePrior):
             scores = ops.stack(sureness, axis=-1) + self.choice_temperature * (1.0 - done) * gumbel
             scores = ops.where(is_missing, scores, np.inf)
             # The last step leaves none.
-            left = ops.floor(ops.cos(ops.minimum(done, 1.0) * (math.pi / 2)) * self.codes + 1e-4)
-            is_left = self._lowest(ops.reshape(scores, (-1, self.codes)), left)
+            left = ops.floor(
+                ops.cos(ops.minimum(done, 1.0) * (math.pi / 2)) * self.code_count + 1e-4
+            )
+            is_left = self._lowest(ops.reshape(scores, (-1, self.code_count)), left)
             return self._with_masks(codes, is_left)
 
         codes = ops.zeros_like(uniforms[:, 0, 0], dtype="int32") + masks
