@@ -36,9 +36,13 @@ def draw_comparison(table: Mapping[str, Mapping[str, float]], path: Path, title:
 
 def draw_side_by_side(sets: Mapping[str, np.ndarray], path: Path, columns: int = 10) -> None:
     """Sets of images, grey or in colour, each as a square of its own under its name."""
-    figure = Figure(figsize=(4.2 * len(sets), 4.6), dpi=150, layout="constrained")
-    panels = np.atleast_1d(figure.subplots(1, len(sets)))
-    for axes, (name, images) in zip(panels, sets.items(), strict=True):
+    across = min(len(sets), 3)
+    down = -(-len(sets) // across)
+    figure = Figure(figsize=(4.2 * across, 4.6 * down), dpi=150, layout="constrained")
+    panels = np.ravel(figure.subplots(down, across))
+    for axes in panels[len(sets) :]:
+        axes.set_axis_off()
+    for axes, (name, images) in zip(panels, sets.items(), strict=False):
         rows = [
             np.concatenate(images[start : start + columns], axis=1)
             for start in range(0, len(images) - columns + 1, columns)
