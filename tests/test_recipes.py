@@ -97,19 +97,26 @@ def test_classifier_is_trained_once(tmp_path, monkeypatch):
     assert len(list((tmp_path / "classifiers").iterdir())) == 3
 
 
-@NEEDS_MNIST
+GENERATIONS = [
+    pytest.param("generate_mnist", ("--vqvae-epochs", "1", "--prior-epochs"), marks=NEEDS_MNIST),
+    pytest.param("generate_cifar10", ("--epochs",), marks=NEEDS_CIFAR10),
+]
+
+
 @pytest.mark.backend_free
-def test_generate_mnist(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("recipe", "epochs"), GENERATIONS)
+def test_generation(recipe, epochs, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     name = "transformer, by label"
-    few = ("--limit", "256", "--vqvae-epochs", "1", "--prior-epochs", "1", "--only", name)
-    figures = run("generate_mnist", tmp_path, *few)["figures"]
-    assert list(figures) == [name, "VAE, standard normal"]
+    few = ("--limit", "256", *epochs, "1", "--only", name)
+    figures = run(recipe, tmp_path, *few)["figures"]
+    assert len(figures) == 2
     row = figures[name]
-    assert row["bits an image"] / 49 * np.log(2) == pytest.approx(row["validation nats a code"])
+    codes = 49 if recipe == "generate_mnist" else 64
+    assert row["bits an image"] / codes * np.log(2) == pytest.approx(row["validation nats a code"])
     assert row["codes equal to the naive loop's, %"] > 99
     assert 0 <= row["labelled as asked, %"] <= 100
-    assert (tmp_path / "generate_mnist.png").stat().st_size > 10_000
+    assert (tmp_path / f"{recipe}.png").stat().st_size > 10_000
 
 
 @NEEDS_CIFAR10

@@ -82,9 +82,10 @@ class CodebookMonitor(keras.callbacks.Callback):
         del logs
         self.collapsed_epochs: dict[str, int] = {}
         quantizers = [layer for layer in _layers_in(self.model) if isinstance(layer, Quantizer)]
-        if not quantizers or (self.images is not None and not hasattr(self.model, "quantizer")):
+        if not quantizers or (self.images is not None and not hasattr(self.model, "levels")):
             raise ValueError(
-                "CodebookMonitor watches a model with quantizers (with `images`: a VQVAE). "
+                "CodebookMonitor watches a model with quantizers (with `images`: a VQVAE, VQGAN or "
+                "VQVAE2). "
                 f"Received: {type(self.model).__name__} with {len(quantizers)} quantizers"
             )
 
@@ -114,12 +115,13 @@ class CodebookMonitor(keras.callbacks.Callback):
 
     def _counted(self) -> list[np.ndarray]:
         """How often each code of each level occurs in the codes of the images."""
-        sizes = self.model.quantizer.codebook_sizes
-        codes = self.model.encode_to_codes(self.images).reshape(-1, len(sizes))
-        return [
-            np.bincount(level[level >= 0], minlength=size).astype("float64")
-            for level, size in zip(codes.T, sizes, strict=True)
-        ]
+        grids = keras.tree.flatten(self.model.encode_to_codes(self.images))
+        counts = []
+        for quantizer, codes in zip(self.model.levels().values(), grids, strict=True):
+            sizes = quantizer.codebook_sizes
+            for level, size in zip(codes.reshape(-1, len(sizes)).T, sizes, strict=True):
+                counts.append(np.bincount(level[level >= 0], minlength=size).astype("float64"))
+        return counts
 
     def _warn(
         self,

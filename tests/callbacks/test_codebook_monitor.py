@@ -99,3 +99,16 @@ def test_a_model_without_quantizer():
 def test_bad_arguments(options, message):
     with pytest.raises(ValueError, match=message):
         CodebookMonitor(**options)
+
+
+def test_two_levels_of_codes(digits):
+    networks = keras_vq.networks.two_level((8, 8, 1), (4,), 2, 1, 2)
+    quantizers = [keras_vq.VectorQuantizer(size) for size in (16, 8)]
+    model = keras_vq.VQVAE2(*networks, *quantizers)
+    model.compile("adam")
+    history, _ = fit(model, digits[:64], CodebookMonitor(images=digits[:32]), epochs=1)
+    for level, codes in enumerate(model.encode_to_codes(digits[:32])):
+        shares = np.unique(codes, return_counts=True)[1] / codes.size
+        expected = np.exp(-(shares * np.log(shares)).sum())
+        assert history[f"level_{level}_codes_perplexity"] == [pytest.approx(expected, rel=1e-5)]
+        assert f"level_{level}_codes_norm_spread" in history
