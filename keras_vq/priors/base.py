@@ -163,8 +163,7 @@ class CodePrior(Model):
     @property
     def code_shape(self) -> tuple[int, ...]:
         """Shape of the codes of one image: the grid's, with the levels if there are several."""
-        levels = () if isinstance(self.codebook_size, int) else (len(self.codebook_sizes),)
-        return (*self.grid_shape, *levels)
+        return _with_levels(self.grid_shape, self.codebook_size)
 
     def fit_codes(
         self,
@@ -202,16 +201,30 @@ class CodePrior(Model):
                 f"model has {sizes} on {grid}: make one with `for_codes_of(vqvae)`. "
                 f"Received: {vqvae!r}"
             )
+        inputs = self.as_inputs(vqvae.encode_to_codes(images), labels)
+        validation = None
         if validation_data is not None:
             pair = validation_data if isinstance(validation_data, tuple) else (validation_data,)
-            # A pair, so that Keras does not take the codes for a data set; codes are their own
-            # targets.
-            codes = vqvae.encode_to_codes(pair[0])
-            kwargs["validation_data"] = (self.as_inputs(codes, *pair[1:]), None)
+            validation = self.as_inputs(vqvae.encode_to_codes(pair[0]), *pair[1:])
+        return self.fit_inputs(inputs, validation, batch_size=batch_size, epochs=epochs, **kwargs)
+
+    def fit_inputs(
+        self, inputs: Any, validation: Any = None, **kwargs: Any
+    ) -> keras.callbacks.History:
+        """Fits to what `as_inputs` made; compiles with Adam where the user has not.
+
+        Args:
+            inputs: Of training images.
+            validation: Of others, or None.
+            **kwargs: Further arguments of `fit`.
+        """
         if not self.compiled:
             self.compile(keras.optimizers.Adam())
-        inputs = self.as_inputs(vqvae.encode_to_codes(images), labels)
-        return self.fit(inputs, batch_size=batch_size, epochs=epochs, **kwargs)
+        if validation is not None:
+            # A pair, so that Keras does not take the codes for a data set; codes are their own
+            # targets.
+            kwargs["validation_data"] = (validation, None)
+        return self.fit(inputs, **kwargs)
 
     def fit(
         self,
@@ -282,10 +295,11 @@ class CodePrior(Model):
                 f"Received: labels={labels!r}"
             )
         if self.condition_shape is not None:
-            sizes = self.condition_sizes
-            levels = () if isinstance(self.condition_size, int) else (len(sizes),)
-            shape = (*self.condition_shape, *levels)
-            given["condition"] = _checked_codes("condition", condition, shape, sizes, n)
+            assert self.condition_size is not None
+            shape = _with_levels(self.condition_shape, self.condition_size)
+            given["condition"] = _checked_codes(
+                "condition", condition, shape, self.condition_sizes, n
+            )
         elif condition is not None:
             raise ValueError(
                 "This prior was made without `condition_shape`, and takes no condition. "
@@ -553,6 +567,11 @@ def _sizes(name: str, value: Any) -> tuple[int | tuple[int, ...], tuple[int, ...
     if not sizes:
         raise ValueError(f"`{name}` must hold at least one number. Received: {value!r}")
     return sizes, sizes
+
+
+def _with_levels(grid: tuple[int, ...], size: int | tuple[int, ...]) -> tuple[int, ...]:
+    """The grid, with an axis of levels where there are several sizes."""
+    return grid if isinstance(size, int) else (*grid, len(size))
 
 
 def _grid(name: str, value: Any) -> tuple[int, ...]:

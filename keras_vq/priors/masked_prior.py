@@ -10,8 +10,7 @@ from keras import layers, ops
 from keras_vq import _validation
 from keras_vq._types import Tensor
 from keras_vq.layers.code_embedding import CodeEmbedding
-from keras_vq.layers.grid_positions import GridPositions
-from keras_vq.layers.transformer_block import TransformerBlock
+from keras_vq.priors._transformer import Transformer
 from keras_vq.priors.base import CodePrior, nats_of
 from keras_vq.priors.sampling import guided as guided_logits
 from keras_vq.priors.sampling import sample_codes
@@ -89,14 +88,18 @@ class MaskedPrior(CodePrior):
         with_mask = tuple(size + 1 for size in self.codebook_sizes)
         self.embedding = CodeEmbedding(with_mask, self.dim, dtype=policy)
         self.embedding.build((None, len(with_mask)))
-        self.places = GridPositions(self.grid_shape, self.dim, dtype=policy)
-        self.places.build(tokens)
-        self.drop = layers.Dropout(self.dropout, seed=self.seed, dtype=policy)
-        options = {"causal": False, "dropout": self.dropout, "seed": self.seed, "dtype": policy}
-        self.blocks = [TransformerBlock(self.heads, **options) for _ in range(self.depth)]
-        self.norm = layers.LayerNormalization(epsilon=1e-6, dtype=policy)
+        self.transformer = Transformer(
+            self.grid_shape,
+            self.dim,
+            self.depth,
+            self.heads,
+            causal=False,
+            dropout=self.dropout,
+            seed=self.seed,
+            dtype=policy,
+        )
         self.heads_of_levels = [layers.Dense(size, dtype="float32") for size in self.codebook_sizes]
-        for part in (*self.blocks, self.norm, *self.heads_of_levels):
+        for part in (self.transformer, *self.heads_of_levels):
             part.build(tokens)
 
     def code_logits(self, codes: Tensor, given: Tensor | None, training: bool) -> dict[str, Any]:
@@ -122,13 +125,7 @@ class MaskedPrior(CodePrior):
         Returns:
             For each level a float32 tensor of shape `(batch, N, size)`.
         """
-        x = self.places(self.embedding(codes))
-        if given is not None:
-            x = x + ops.reshape(given, (-1, given.shape[1] * given.shape[2], self.dim))
-        x = self.drop(x, training=training)
-        for block in self.blocks:
-            x = block(x, training=training)
-        x = self.norm(x)
+        x = self.transformer(self.embedding(codes), given, training=training)
         return tuple(head(x) for head in self.heads_of_levels)
 
     @property

@@ -3,12 +3,11 @@
 from typing import Any
 
 import keras
-from keras import layers, ops
+from keras import ops
 
 from keras_vq import _validation
 from keras_vq._types import Tensor
-from keras_vq.layers.grid_positions import GridPositions
-from keras_vq.layers.transformer_block import TransformerBlock
+from keras_vq.priors._transformer import Transformer
 from keras_vq.priors.autoregressive import AutoregressivePrior, Choose
 
 
@@ -61,54 +60,47 @@ class TransformerPrior(AutoregressivePrior):
     def build_network(self) -> None:
         """Creates the layers."""
         super().build_network()
-        policy, tokens = self.dtype_policy, (None, self.positions, self.dim)
         self.start = self.add_weight(name="start", shape=(self.dim,), initializer="zeros")
-        self.places = GridPositions(self.grid_shape, self.dim, dtype=policy)
-        self.places.build(tokens)
-        self.drop = layers.Dropout(self.dropout, seed=self.seed, dtype=policy)
-        options = {"dropout": self.dropout, "seed": self.seed, "dtype": policy}
-        self.blocks = [TransformerBlock(self.heads, **options) for _ in range(self.depth)]
-        self.norm = layers.LayerNormalization(epsilon=1e-6, dtype=policy)
-        for part in (*self.blocks, self.norm):
-            part.build(tokens)
+        self.transformer = Transformer(
+            self.grid_shape,
+            self.dim,
+            self.depth,
+            self.heads,
+            causal=True,
+            dropout=self.dropout,
+            seed=self.seed,
+            dtype=self.dtype_policy,
+        )
+        self.transformer.build((None, self.positions, self.dim))
 
     def contexts(self, codes: Tensor, given: Tensor | None, training: bool) -> Tensor:
         """What the transformer makes of the codes before each position."""
         embedded = self.embedding(codes)
         start = ops.zeros_like(embedded[:, :1]) + ops.cast(self.start, embedded.dtype)
-        x = self.places(ops.concatenate([start, embedded[:, :-1]], axis=1))
-        if given is not None:
-            x = x + self._of_positions(given)
-        x = self.drop(x, training=training)
-        for block in self.blocks:
-            x = block(x, training=training)
-        return self.norm(x)
-
-    def _of_positions(self, given: Tensor) -> Tensor:
-        return ops.reshape(given, (-1, given.shape[1] * given.shape[2], self.dim))
+        moved_on = ops.concatenate([start, embedded[:, :-1]], axis=1)
+        return self.transformer(moved_on, given, training=training)
 
     def sample_positions(self, like: Tensor, given: Tensor | None, choose: Choose) -> Tensor:
         """Draws all positions, with keys and values of those before in a cache."""
         zeros = ops.zeros_like(self.embedding(like))
-        added = self.places(zeros)
-        if given is not None:
-            added = added + self._of_positions(given)
+        added = self.transformer.at_places(zeros, given)
+        blocks = self.transformer.blocks
         places = ops.arange(self.positions)
 
         def draw(position: Any, state: Any) -> Any:
             codes, embedded, caches = state
             x = embedded + ops.take(added, position, axis=1)
             new_caches = []
-            for block, cache in zip(self.blocks, caches, strict=True):
+            for block, cache in zip(blocks, caches, strict=True):
                 x, cache = block.step(x, cache, position)
                 new_caches.append(cache)
-            drawn = choose(self.norm(x), position)
+            drawn = choose(self.transformer.norm(x), position)
             is_here = ops.reshape(ops.equal(places, position), (1, -1, 1))
             codes = ops.where(is_here, drawn[:, None], codes)
             return codes, self.embedding(drawn), tuple(new_caches)
 
         start = zeros[:, 0] + ops.cast(self.start, zeros.dtype)
-        caches = tuple(block.start_cache(zeros) for block in self.blocks)
+        caches = tuple(block.start_cache(zeros) for block in blocks)
         return ops.fori_loop(0, self.positions, draw, (like, start, caches))[0]
 
     def floats_of_a_sample(self) -> int:

@@ -95,19 +95,11 @@ class TwoLevelPrior:
             pair = validation_data if isinstance(validation_data, tuple) else (validation_data,)
             validation = self._inputs(vqvae.encode_to_codes(pair[0]), *pair[1:])
         inputs = self._inputs(vqvae.encode_to_codes(images), labels)
-        histories = {}
-        for name, prior in (("top", self.top), ("bottom", self.bottom)):
-            if not prior.compiled:
-                prior.compile(keras.optimizers.Adam())
-            data = (validation[name], None) if validation else None
-            histories[name] = prior.fit(
-                inputs[name],
-                batch_size=batch_size,
-                epochs=epochs,
-                validation_data=data,
-                **kwargs,
-            )
-        return histories
+        options = {"batch_size": batch_size, "epochs": epochs, **kwargs}
+        return {
+            name: prior.fit_inputs(inputs[name], validation.get(name), **options)
+            for name, prior in (("top", self.top), ("bottom", self.bottom))
+        }
 
     def _inputs(self, codes: Any, labels: Any = None) -> dict[str, Any]:
         top, bottom = codes
