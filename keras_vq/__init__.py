@@ -3,6 +3,7 @@
 from keras_vq import (
     callbacks,
     codebooks,
+    codec,
     data,
     estimators,
     export,
@@ -71,6 +72,7 @@ __all__ = [
     "VectorQuantizer",
     "callbacks",
     "codebooks",
+    "codec",
     "data",
     "estimators",
     "export",

@@ -84,15 +84,33 @@ class Model(keras.Model):
             What the method returned, joined over the batches: NumPy arrays.
         """
         _validation.check_positive_integer("batch_size", batch_size)
+        rows = len(next(iter(inputs.values()))) if isinstance(inputs, dict) else inputs.shape[0]
+        verbose = 1 if rows > batches_without_bar * batch_size else 0
+        function = self._batch_function(method, options)
+        with _backend.kept_weights(function):
+            return function.predict(inputs, batch_size=batch_size, verbose=verbose)
+
+    def apply_to_batch(self, method: str, inputs: Any, **options: Any) -> Any:
+        """Applies a method of one batch to one batch, compiled.
+
+        Args:
+            method: Name of a method of a batch; it changes no state.
+            inputs: Nested arrays, of any number of rows each.
+            **options: Further arguments of the method; it is compiled for each choice of them.
+
+        Returns:
+            What the method returned: NumPy arrays, nested likewise.
+        """
+        function = self._batch_function(method, options)
+        with _backend.kept_weights(function):
+            return function.predict_on_batch(inputs)
+
+    def _batch_function(self, method: str, options: dict[str, Any]) -> "_BatchFunction":
         functions = self.__dict__.setdefault("_batch_functions", {})
         key = (method, *sorted(options.items()))
         if key not in functions:
             functions[key] = _BatchFunction(self, method, options)
-        rows = len(next(iter(inputs.values()))) if isinstance(inputs, dict) else inputs.shape[0]
-        verbose = 1 if rows > batches_without_bar * batch_size else 0
-        function = functions[key]
-        with _backend.kept_weights(function):
-            return function.predict(inputs, batch_size=batch_size, verbose=verbose)
+        return functions[key]
 
     def save_own_variables(self, store: Any) -> None:
         """Saves, with what Keras does, the states of all random generators.
@@ -137,7 +155,8 @@ class _BatchFunction(keras.Model):
     """One method of a model as a model of its own, for `predict` to batch and compile."""
 
     def __init__(self, owner: Model, method: str, options: dict[str, Any]) -> None:
-        super().__init__(name=f"{owner.name}_{method}")
+        # Layers cast their inputs themselves; random numbers and caches must stay as they are.
+        super().__init__(name=f"{owner.name}_{method}", autocast=False)
         self.owner = owner
         self.function = functools.partial(getattr(owner, method), **options)
         self.built = True

@@ -8,7 +8,16 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from keras_vq_cli import console, export, reconstruct, serve, train, verify
+from keras_vq_cli import (
+    compress,
+    console,
+    decompress,
+    export,
+    reconstruct,
+    serve,
+    train,
+    verify,
+)
 
 MISTAKE = 2
 INTERRUPTED = 130
@@ -52,8 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="keras-vq",
-        description="Trains autoencoders, VAEs and VQ-VAEs on images, shows what they make, and "
-        "exports them for other programs.",
+        description="Trains autoencoders, VAEs and VQ-VAEs on images, shows what they make, "
+        "compresses images with them, and exports them for other programs.",
         epilog="Example: keras-vq train (a VQ-VAE on small digits, in under a minute)",
     )
     parser.add_argument(
@@ -65,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
         help="print the version and leave",
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=Parser)
-    for command in (train, reconstruct, export, verify, serve):
+    for command in (train, reconstruct, compress, decompress, export, verify, serve):
         command.add_parser(commands)
     return parser
 

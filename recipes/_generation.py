@@ -1,6 +1,7 @@
 """What recipes that generate images share: training that goes on, and what samples are worth."""
 
 import json
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from recipes._classifier import Classifier
 from recipes._results import mean_squared_error
 
 BATCH_SIZE = 128
+LEARNING_RATE = 2e-3
 SAMPLES = 10_000
 GUIDANCE = 2.0
 TIMED = 1000
@@ -48,7 +50,11 @@ def seconds_in(path: Path) -> float:
 
 
 def trained(
-    path: Path, build: Callable[[], Any], fit: Callable[..., object], seed: int
+    path: Path,
+    build: Callable[[], Any],
+    fit: Callable[..., object],
+    learning_rate: Any,
+    seed: int,
 ) -> tuple[Any, float]:
     """A model that was trained before, or is now; and the seconds that its training took.
 
@@ -56,6 +62,7 @@ def trained(
         path: File of the trained model; what was reached is kept beside it after every epoch.
         build: Makes the model.
         fit: Trains it: takes the model, and options of `fit`.
+        learning_rate: That of Adam: a number or a schedule.
         seed: Keras's random seed.
     """
     clock = path.with_suffix(".json")
@@ -64,13 +71,24 @@ def trained(
     path.parent.mkdir(parents=True, exist_ok=True)
     keras.utils.set_random_seed(seed)
     model = build()
-    model.compile(keras.optimizers.Adam(1e-3))
+    model.compile(keras.optimizers.Adam(learning_rate))
     go_on = keras.callbacks.BackupAndRestore(str(path.with_suffix(".backup")))
     fit(model, callbacks=[go_on, Seconds(clock)], verbose=2)
     beside = path.with_suffix(".part.keras")
     model.save(beside)
     beside.replace(path)
     return model, seconds_in(clock)
+
+
+def warmed_up_and_falling(learning_rate: float, steps: int) -> Any:
+    """A learning rate that rises for a twentieth of the steps, and falls to nothing in the rest.
+
+    So a few epochs reach what many at one rate do.
+    """
+    rising = max(1, steps // 20)
+    return keras.optimizers.schedules.CosineDecay(
+        0.0, max(1, steps - rising), warmup_target=learning_rate, warmup_steps=rising
+    )
 
 
 def measured_prior(
@@ -109,7 +127,12 @@ def measured_prior(
         options = {"batch_size": BATCH_SIZE, "epochs": epochs, **options}
         prior.fit_codes(vqvae, train.images, labels[0], validation, **options)
 
-    prior, seconds = trained(path, lambda: build.for_codes_of(vqvae, **options), fit, seed)
+    def new_prior() -> CodePrior:
+        return build.for_codes_of(vqvae, **options)
+
+    steps = epochs * math.ceil(len(train.images) / BATCH_SIZE)
+    rate = warmed_up_and_falling(LEARNING_RATE, steps)
+    prior, seconds = trained(path, new_prior, fit, rate, seed)
     codes = vqvae.encode_to_codes(test.images)
     bits = prior.bits_per_image(codes, labels[1])
     n = min(SAMPLES, len(test.images))

@@ -10,7 +10,7 @@ earlier positions.
 
 Trained models are kept in the cache folder, epoch by epoch: a run that was interrupted goes on.
 
-Run: python -m recipes.generate_mnist [--vqvae-epochs 30] [--prior-epochs 30] [--limit N]
+Run: python -m recipes.generate_mnist [--vqvae-epochs 30] [--prior-epochs 6] [--limit N]
 """
 
 import argparse
@@ -25,6 +25,8 @@ from recipes._pictures import draw_side_by_side
 from recipes._results import Stopwatch, results_folder, save
 
 SEED = 0
+# At Adam's usual 1e-3 images err less, and codes cost more bits: both figures are in the table.
+LEARNING_RATE = 5e-4
 CODES = 128
 LATENT_DIM = 16
 
@@ -39,7 +41,7 @@ PRIORS = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--vqvae-epochs", type=int, default=30)
-    parser.add_argument("--prior-epochs", type=int, default=30)
+    parser.add_argument("--prior-epochs", type=int, default=6)
     parser.add_argument("--limit", type=int, default=60_000, help="first N images of each split")
     parser.add_argument("--only", choices=list(PRIORS), action="append", help="these priors only")
     arguments = parser.parse_args()
@@ -54,7 +56,7 @@ def main() -> None:
         model.fit(train.images, batch_size=BATCH_SIZE, epochs=arguments.vqvae_epochs, **options)
 
     vqvae_file = folder / f"vqvae_{arguments.vqvae_epochs}.keras"
-    vqvae, _ = trained(vqvae_file, new_vqvae, fit_vqvae, SEED)
+    vqvae, _ = trained(vqvae_file, new_vqvae, fit_vqvae, LEARNING_RATE, SEED)
 
     table: dict[str, dict[str, object]] = {}
     pictures = {}

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 
 import keras_vq
 from keras_vq import quantizers
@@ -35,20 +36,43 @@ EXPRESSIONS = [
 TESTS = re.findall(r"`(tests/[^`]+)::([^`]+)`", PAGE)
 
 
-def test_code_of_the_page_on_generation_runs(tmp_path, monkeypatch):
-    page = (ROOT / "docs" / "generation.md").read_text(encoding="utf-8")
+@pytest.fixture
+def run_page(tmp_path, monkeypatch):
+    """Runs the code of a page, in an empty folder, on few images and for one epoch."""
     digits = keras_vq.data.load("digits", "train").take(64)
-    # Few images of the right size, and one epoch.
-    images = digits.images.repeat(3, axis=1).repeat(3, axis=2)
-    images = np.pad(images, [(0, 0), (2, 2), (2, 2), (0, 0)])
-    few = SimpleNamespace(images=images, labels=digits.labels)
-    monkeypatch.setattr(keras_vq.data, "load", lambda *_: few)
-    monkeypatch.chdir(tmp_path)
-    names = {}
-    for code in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
-        exec(code.replace("epochs=10", "epochs=1"), names)  # the page is this repository's own
+
+    def few_of_the_right_size(name, split):
+        del split
+        images = digits.images.repeat(3, axis=1).repeat(3, axis=2)
+        images = np.pad(images, [(0, 0), (2, 2), (2, 2), (0, 0)])
+        if name == "cifar10":
+            images = np.pad(images, [(0, 0), (2, 2), (2, 2), (0, 0)]).repeat(3, axis=-1)
+        return SimpleNamespace(images=images, labels=digits.labels)
+
+    def run(name):
+        page = (ROOT / "docs" / name).read_text(encoding="utf-8")
+        monkeypatch.setattr(keras_vq.data, "load", few_of_the_right_size)
+        monkeypatch.chdir(tmp_path)
+        names = {}
+        for code in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+            exec(code.replace("epochs=10", "epochs=1"), names)  # the page is this repository's own
+        return names
+
+    return run
+
+
+def test_code_of_the_page_on_generation_runs(run_page):
+    names = run_page("generation.md")
     assert names["images"].shape == (100, 28, 28, 1)
     assert Path("sevens.png").exists()
+
+
+def test_code_of_the_page_on_compression_runs(run_page, tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (40, 70, 3), "uint8")
+    Image.fromarray(noise).save(tmp_path / "photo.jpg")
+    names = run_page("compression.md")
+    assert names["image"].shape == (40, 70, 3)
+    assert names["small"].startswith(b"KVQ")
 
 
 @pytest.mark.parametrize("expression", sorted(set(EXPRESSIONS)))

@@ -11,7 +11,8 @@ from keras_vq.data.decoding import decode, read_header, reason
 
 
 def read_image(
-    path: str | os.PathLike[str], image_shape: tuple[int, int, int] | None = None
+    path: str | os.PathLike[str],
+    image_shape: tuple[int | None, int | None, int] | None = None,
 ) -> np.ndarray:
     """The image in a file, as models take it.
 
@@ -39,17 +40,24 @@ def read_image(
         ((2, 3, 1), 1.0)
     """
     path = Path(path)
-    if image_shape is not None and (len(image_shape) != 3 or image_shape[2] not in (1, 3)):
+    if image_shape is None:
+        height, width, channels = None, None, None
+    elif len(image_shape) == 3 and image_shape[2] in (1, 3):
+        height, width, channels = image_shape
+    else:
         raise ValueError(
             "image_shape must be (height, width, channels) with 1 or 3 channels. "
             f"Received: {image_shape!r}"
         )
+    if (height is None) != (width is None):
+        raise ValueError(
+            f"image_shape must have both height and width, or neither. Received: {image_shape!r}"
+        )
     header = read_header(path)
     problem = header.problem
     if problem is None:
-        own_channels = 1 if header.is_grey else 3
-        channels = own_channels if image_shape is None else image_shape[2]
-        size = None if image_shape is None else (image_shape[0], image_shape[1])
+        channels = channels or (1 if header.is_grey else 3)
+        size = None if height is None or width is None else (height, width)
         try:
             return np.divide(decode(path, channels, size), 255, dtype="float32")
         except Exception as error:  # pillow raises nearly anything on a broken file

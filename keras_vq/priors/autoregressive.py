@@ -1,6 +1,5 @@
 """What priors that draw one position after another share."""
 
-from collections.abc import Callable
 from typing import Any
 
 from keras import ops
@@ -11,8 +10,8 @@ from keras_vq.priors._code_heads import CodeHeads
 from keras_vq.priors.base import CodePrior
 from keras_vq.priors.sampling import guided, sample_codes
 
-Choose = Callable[[Tensor, Any], Tensor]
-"""(contexts of a position, its number) -> its codes, `(batch, L)`."""
+State = Any
+"""What a prior keeps of earlier positions: nested tuples of tensors, a row for each sample."""
 
 
 class AutoregressivePrior(CodePrior):
@@ -21,8 +20,9 @@ class AutoregressivePrior(CodePrior):
     The probabilities are exact, so that the log-likelihood is. Sampling keeps what it has
     computed for earlier positions: one image costs about one forward pass.
 
-    A subclass implements `contexts` for training, and `sample_positions` for sampling; it
-    embeds codes by `self.embedding`, and hands contexts to `self.code_heads`.
+    A subclass implements `contexts`, which takes all positions at once, for training; and
+    `first_state` and `step`, which take one after another, for sampling. It embeds codes by
+    `self.embedding`.
     """
 
     def contexts(self, codes: Tensor, given: Tensor | None, training: bool) -> Tensor:
@@ -38,16 +38,26 @@ class AutoregressivePrior(CodePrior):
         """
         raise NotImplementedError
 
-    def sample_positions(self, like: Tensor, given: Tensor | None, choose: Choose) -> Tensor:
-        """Draws all positions, one after another.
+    def first_state(self, like: Tensor, given: Tensor | None) -> State:
+        """What `step` takes at the first position.
 
         Args:
             like: Int32 zeros of shape `(rows, N, L)`, for as many rows as the contexts have.
             given: What `Conditioning` makes of label and condition.
-            choose: Draws the codes of a position, for all rows.
+        """
+        raise NotImplementedError
+
+    def step(self, position: Any, before: Tensor, state: State) -> tuple[Tensor, State]:
+        """What `contexts` knows of the next position, from what was kept of those before.
+
+        Args:
+            position: Its number, a scalar.
+            before: Codes of the position before, int32 `(rows, L)`; at the first whatever there
+                is.
+            state: What was kept.
 
         Returns:
-            Int32 tensor of the shape of `like`.
+            Float tensor of shape `(rows, dim)`, and what to keep.
         """
         raise NotImplementedError
 
@@ -72,16 +82,47 @@ class AutoregressivePrior(CodePrior):
     ) -> Tensor:
         """Codes of a batch; see `CodePrior.sample_batch`."""
         uniforms = inputs["uniforms"]
+        places = ops.reshape(ops.arange(self.positions), (1, -1, 1))
 
-        def choose(contexts: Tensor, position: Any) -> Tensor:
+        def draw(position: Any, carried: Any) -> Any:
+            codes, before, state = carried
+            contexts, state = self.step(position, before, state)
             draws = ops.take(uniforms, position, axis=1)
-            return self.choose(contexts, draws, inputs, top_k, nucleus, guided)
+            drawn = self.choose(contexts, draws, inputs, top_k, nucleus, guided)
+            return ops.where(ops.equal(places, position), drawn[:, None], codes), drawn, state
 
         like = ops.zeros_like(uniforms, dtype="int32")
         if guided:
             like = ops.concatenate([like, like], axis=0)
-        codes = self.sample_positions(like, self.conditions(inputs, guided), choose)
+        start = (like, like[:, 0], self.first_state(like, self.conditions(inputs, guided)))
+        codes = ops.fori_loop(0, self.positions, draw, start)[0]
         return ops.split(codes, 2, axis=0)[0] if guided else codes
+
+    def first_state_batch(self, inputs: Any) -> State:
+        """`first_state` of a batch, from what `as_inputs` gives for codes of zeros."""
+        codes, given = self._unpacked(inputs)
+        return self.first_state(codes, self.conditioning(given))
+
+    def step_batch(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """`step` of a batch.
+
+        Args:
+            inputs: `position`, int32 of shape `(1,)`; `before` and `state` as `step` takes them.
+
+        Returns:
+            `contexts`, and `state` for the next step.
+        """
+        contexts, state = self.step(inputs["position"][0], inputs["before"], inputs["state"])
+        return {"contexts": contexts, "state": state}
+
+    def level_logits_batch(self, inputs: dict[str, Tensor], level: int) -> Tensor:
+        """Logits of a level at one position, float32 `(batch, size)`.
+
+        Args:
+            inputs: `contexts` of `step_batch`; `codes_before`, int32 `(batch, level)`.
+            level: Number of the level.
+        """
+        return self.code_heads.level(inputs["contexts"], inputs["codes_before"], level)
 
     def choose(
         self,

@@ -8,7 +8,7 @@ from keras import layers, ops
 from keras_vq import _validation
 from keras_vq._types import Tensor
 from keras_vq.layers.gated_masked_convolution import GatedMaskedConvolution, with_zeros
-from keras_vq.priors.autoregressive import AutoregressivePrior, Choose
+from keras_vq.priors.autoregressive import AutoregressivePrior, State
 from keras_vq.priors.base import as_plane
 
 
@@ -94,61 +94,53 @@ class PixelCNNPrior(AutoregressivePrior):
             return [None] * self.depth
         return [ops.split(dense(given), 2, axis=-1) for dense in self.given_to]
 
-    def sample_positions(self, like: Tensor, given: Tensor | None, choose: Choose) -> Tensor:
-        """Draws row after row; each stack is computed once at each place."""
+    def first_state(self, like: Tensor, given: Tensor | None) -> State:
+        """Zeros: of the row so far, of what both stacks have seen; and what is given."""
         height, width = self.plane
-        reach = self.gated[0].reach
-        levels = like.shape[-1]
-        conditions = self._conditions(given)
-        zeros = ops.zeros_like(self.embedding(like))
-        zero_row = ops.reshape(zeros, (-1, height, width, self.dim))[:, :1]
-        zero = zero_row[:, :, :1]
-        rows_before = ops.concatenate([zero_row] * max(reach, 1), axis=1)[:, :reach]
-        positions_before = ops.concatenate([zero] * max(reach, 1), axis=2)[:, :, :reach]
-        columns = ops.reshape(ops.arange(width), (1, 1, -1, 1))
-        rows = ops.reshape(ops.arange(height), (1, -1, 1, 1))
+        conditions = tuple(() if part is None else tuple(part) for part in self._conditions(given))
+        grid = ops.reshape(ops.zeros_like(self.embedding(like)), (-1, height, width, self.dim))
+        row, reach = grid[:, :1], self.gated[0].reach
+        rows_before = ops.concatenate([row] * max(reach, 1), axis=1)[:, :reach]
+        columns_before = ops.concatenate([row[:, :, :1]] * max(reach, 1), axis=2)[:, :, :reach]
+        from_above = ops.stack([ops.concatenate([row, row], axis=-1)] * self.depth, axis=1)
+        caches = (tuple(rows_before for _ in self.gated), tuple(columns_before for _ in self.gated))
+        return row, from_above, *caches, conditions
 
-        def draw_row(row: Any, state: Any) -> Any:
-            codes, embedded_row, caches = state
-            x, from_above, new_caches = embedded_row, [], []
-            for layer, cache, condition in zip(self.gated, caches, conditions, strict=True):
-                for_vertical, for_horizontal = (
-                    (0.0, 0.0) if condition is None else (_row(part, row) for part in condition)
-                )
-                x, above, cache = layer.step_row(x, cache, for_vertical)
-                from_above.append(above + for_horizontal)
-                new_caches.append(cache)
-            # One tensor, of which a position takes one slice.
-            from_above = ops.stack(from_above, axis=1)
+    def step(self, position: Any, before: Tensor, state: State) -> tuple[Tensor, State]:
+        """What the horizontal stack knows of a position; in a new row the vertical stack first."""
+        row_so_far, from_above, rows_before, columns_before, conditions = state
+        width = self.plane[1]
+        row, column = position // width, position % width
+        embedded = self.embedding(before)[:, None, None]
+        embedded = ops.where(ops.equal(position, 0), 0.0, embedded)
+        is_before = ops.equal(ops.arange(width), (position - 1) % width)
+        row_so_far = ops.where(ops.reshape(is_before, (1, 1, -1, 1)), embedded, row_so_far)
 
-            def draw_column(column: Any, state: Any) -> Any:
-                row_codes, row_embedded, before, caches = state
-                here = ops.expand_dims(ops.take(from_above, column, axis=3), axis=3)
-                x, new_caches = before, []
-                for index, (layer, cache) in enumerate(zip(self.gated, caches, strict=True)):
-                    x, cache = layer.step_column(x, cache, here[:, index])
-                    new_caches.append(cache)
-                drawn = choose(x[:, 0, 0], row * width + column)
-                embedded = self.embedding(drawn)[:, None, None]
-                is_here = ops.equal(columns, column)
-                row_codes = ops.where(is_here, drawn[:, None, None], row_codes)
-                row_embedded = ops.where(is_here, embedded, row_embedded)
-                return row_codes, row_embedded, embedded, tuple(new_caches)
+        def next_row() -> tuple[Tensor, tuple[Tensor, ...]]:
+            return self._step_row(row, row_so_far, rows_before, conditions)
 
-            start = (
-                ops.zeros_like(codes[:, :1]),
-                zero_row,
-                zero,
-                tuple(positions_before for _ in self.gated),
-            )
-            row_codes, embedded_row, _, _ = ops.fori_loop(0, width, draw_column, start)
-            codes = ops.where(ops.equal(rows, row), row_codes, codes)
-            return codes, embedded_row, tuple(new_caches)
+        is_first = ops.equal(column, 0)
+        from_above, rows_before = ops.cond(is_first, next_row, lambda: (from_above, rows_before))
+        # One tensor of all layers, of which a position takes one slice.
+        here = ops.expand_dims(ops.take(from_above, column, axis=3), axis=3)
+        x, new_columns = ops.where(is_first, 0.0, embedded), []
+        for index, (layer, seen) in enumerate(zip(self.gated, columns_before, strict=True)):
+            x, seen = layer.step_column(x, ops.where(is_first, 0.0, seen), here[:, index])
+            new_columns.append(seen)
+        kept = (row_so_far, from_above, rows_before, tuple(new_columns), conditions)
+        return x[:, 0, 0], kept
 
-        codes = ops.reshape(like, (-1, height, width, levels))
-        start = (codes, zero_row, tuple(rows_before for _ in self.gated))
-        codes = ops.fori_loop(0, height, draw_row, start)[0]
-        return ops.reshape(codes, (-1, height * width, levels))
+    def _step_row(
+        self, row: Any, before: Tensor, rows_before: State, conditions: State
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """What all layers see above a row, `(batch, layers, 1, width, 2 dim)`, and what to keep."""
+        x, from_above, new_rows = before, [], []
+        for layer, seen, given in zip(self.gated, rows_before, conditions, strict=True):
+            for_vertical, for_horizontal = [_row(part, row) for part in given] or (0.0, 0.0)
+            x, above, seen = layer.step_row(x, seen, for_vertical)
+            from_above.append(above + for_horizontal)
+            new_rows.append(seen)
+        return ops.stack(from_above, axis=1), tuple(new_rows)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

@@ -8,7 +8,7 @@ from keras import ops
 from keras_vq import _validation
 from keras_vq._types import Tensor
 from keras_vq.priors._transformer import Transformer
-from keras_vq.priors.autoregressive import AutoregressivePrior, Choose
+from keras_vq.priors.autoregressive import AutoregressivePrior, State
 
 
 @keras.saving.register_keras_serializable("keras_vq")
@@ -80,28 +80,23 @@ class TransformerPrior(AutoregressivePrior):
         moved_on = ops.concatenate([start, embedded[:, :-1]], axis=1)
         return self.transformer(moved_on, given, training=training)
 
-    def sample_positions(self, like: Tensor, given: Tensor | None, choose: Choose) -> Tensor:
-        """Draws all positions, with keys and values of those before in a cache."""
+    def first_state(self, like: Tensor, given: Tensor | None) -> State:
+        """What is added at each place, and empty caches of keys and values."""
         zeros = ops.zeros_like(self.embedding(like))
         added = self.transformer.at_places(zeros, given)
-        blocks = self.transformer.blocks
-        places = ops.arange(self.positions)
+        return added, tuple(block.start_cache(zeros) for block in self.transformer.blocks)
 
-        def draw(position: Any, state: Any) -> Any:
-            codes, embedded, caches = state
-            x = embedded + ops.take(added, position, axis=1)
-            new_caches = []
-            for block, cache in zip(blocks, caches, strict=True):
-                x, cache = block.step(x, cache, position)
-                new_caches.append(cache)
-            drawn = choose(self.transformer.norm(x), position)
-            is_here = ops.reshape(ops.equal(places, position), (1, -1, 1))
-            codes = ops.where(is_here, drawn[:, None], codes)
-            return codes, self.embedding(drawn), tuple(new_caches)
-
-        start = zeros[:, 0] + ops.cast(self.start, zeros.dtype)
-        caches = tuple(block.start_cache(zeros) for block in blocks)
-        return ops.fori_loop(0, self.positions, draw, (like, start, caches))[0]
+    def step(self, position: Any, before: Tensor, state: State) -> tuple[Tensor, State]:
+        """What the transformer makes of the codes before a position."""
+        added, caches = state
+        here = ops.take(added, position, axis=1)
+        start = ops.cast(self.start, here.dtype)
+        x = here + ops.where(ops.equal(position, 0), start, self.embedding(before))
+        new_caches = []
+        for block, cache in zip(self.transformer.blocks, caches, strict=True):
+            x, cache = block.step(x, cache, position)
+            new_caches.append(cache)
+        return self.transformer.norm(x), (added, tuple(new_caches))
 
     def floats_of_a_sample(self) -> int:
         """Keys and values of all blocks, and what every prior keeps."""

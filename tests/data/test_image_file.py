@@ -46,6 +46,13 @@ def test_broken_file(tmp_path):
         read_image(path)
 
 
+def test_in_its_own_size_with_the_channels_of_a_model(colour):
+    path, pixels = colour
+    assert read_image(path, (None, None, 1)).shape == (*pixels.shape[:2], 1)
+    with pytest.raises(ValueError, match="both height and width"):
+        read_image(path, (None, 8, 3))
+
+
 @pytest.mark.parametrize("shape", [(8, 8), (8, 8, 2)])
 def test_shapes_no_image_has(colour, shape):
     with pytest.raises(ValueError, match="with 1 or 3 channels"):

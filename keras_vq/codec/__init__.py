@@ -1,0 +1,14 @@
+"""Images as bytes: the codes of a VQ-VAE in a file, packed or arithmetic-coded with a prior."""
+
+from keras_vq.codec.bit_packing import pack_codes, unpack_codes
+from keras_vq.codec.container import CorruptFileError, Header, read_header
+from keras_vq.codec.image_codec import ImageCodec
+
+__all__ = [
+    "CorruptFileError",
+    "Header",
+    "ImageCodec",
+    "pack_codes",
+    "read_header",
+    "unpack_codes",
+]

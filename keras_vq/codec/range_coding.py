@@ -1,0 +1,113 @@
+"""Codes in about as many bits as a prior finds them surprising."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from keras_vq.priors.autoregressive import AutoregressivePrior
+
+Take = Callable[[np.ndarray, tuple[slice, int, int]], np.ndarray]
+"""(probabilities `(rows, K)`, (rows, position, level)) -> codes `(rows,)`."""
+
+
+class RangeCoder:
+    """Codes <-> bytes by a range coder that is told a prior's probabilities.
+
+    All grids are one message, so that only its end is rounded up to whole bytes. Decoding needs
+    the probabilities of encoding to the last bit. So both go position by position, through the
+    same compiled step with the same number of rows. The coder is that of the package
+    constriction. Source of range coding: Martin, "Range encoding: an algorithm for removing
+    redundancy from a digitised message", 1979.
+
+    Args:
+        prior: An `AutoregressivePrior` without condition.
+        batch_size: Grids computed at a time: the same in encoding and decoding.
+    """
+
+    def __init__(self, prior: AutoregressivePrior, batch_size: int) -> None:
+        self.prior, self.batch_size = prior, batch_size
+        self.stream, self.model = _constriction()
+
+    def encode(self, codes: np.ndarray) -> bytes:
+        """The bytes of codes of shape `(n, *prior.code_shape)`."""
+        codes = codes.reshape(len(codes), self.prior.positions, -1)
+        encoder = self.stream.RangeEncoder()
+
+        def take(probabilities: np.ndarray, place: tuple[slice, int, int]) -> np.ndarray:
+            encoder.encode(codes[place].astype("int32"), self.model, probabilities)
+            return codes[place]
+
+        self._go_through(len(codes), take)
+        return encoder.get_compressed().astype("<u4").tobytes()
+
+    def decode(self, data: bytes, n: int) -> np.ndarray:
+        """The codes of n grids, int32 `(n, *prior.code_shape)`.
+
+        They are others where the prior gives other probabilities than in encoding.
+        """
+        decoder = self.stream.RangeDecoder(np.frombuffer(data, "<u4").astype("uint32"))
+
+        def take(probabilities: np.ndarray, place: tuple[slice, int, int]) -> np.ndarray:
+            del place
+            return decoder.decode(self.model, probabilities)
+
+        return self._go_through(n, take).reshape(n, *self.prior.code_shape)
+
+    def _go_through(self, n: int, take: Take) -> np.ndarray:
+        """Asks for all codes in order, each with its probabilities; returns them."""
+        prior, sizes = self.prior, self.prior.codebook_sizes
+        codes = np.zeros((n, prior.positions, len(sizes)), "int32")
+        for start in range(0, n, self.batch_size):
+            rows = slice(start, min(start + self.batch_size, n))
+            # Whole batches: another number of rows may be rounded in another way.
+            batch = np.zeros((self.batch_size, *codes.shape[1:]), "int32")
+            inputs = prior.as_inputs(batch.reshape(-1, *prior.code_shape))
+            state = prior.apply_to_batch("first_state_batch", inputs)
+            before = batch[:, 0]
+            for position in range(prior.positions):
+                told = {"position": np.full(1, position, "int32"), "before": before}
+                step = prior.apply_to_batch("step_batch", {**told, "state": state})
+                state, before = step["state"], np.zeros_like(before)
+                for level in range(len(sizes)):
+                    told = {"contexts": step["contexts"], "codes_before": before[:, :level]}
+                    logits = prior.apply_to_batch("level_logits_batch", told, level=level)
+                    kept = logits[: rows.stop - rows.start]
+                    taken = take(_probabilities(kept), (rows, position, level))
+                    before[: len(taken), level] = codes[rows, position, level] = taken
+        return codes
+
+
+def _probabilities(logits: np.ndarray) -> np.ndarray:
+    logits = logits.astype("float64")
+    shares = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return (shares / shares.sum(axis=-1, keepdims=True)).astype("float32")
+
+
+def check_prior(prior: Any, codebook_sizes: tuple[int, ...], code_shape: Any) -> None:
+    """Checks that a prior gives exact probabilities of the codes of a model, in order.
+
+    Raises:
+        ValueError: If it doesn't.
+    """
+    if not isinstance(prior, AutoregressivePrior) or prior.condition_shape is not None:
+        raise ValueError(
+            "`prior` must give the exact probability of one position after another: a "
+            f"PixelCNNPrior or TransformerPrior without condition. Received: {prior!r}"
+        )
+    if prior.codebook_sizes != codebook_sizes or prior.code_shape != tuple(code_shape):
+        raise ValueError(
+            "`prior` must be one for the codes of the model: make it by `for_codes_of`. Received: "
+            f"a prior of codes of shape {prior.code_shape} below {prior.codebook_sizes}, a model "
+            f"of codes of shape {tuple(code_shape)} below {codebook_sizes}"
+        )
+
+
+def _constriction() -> tuple[Any, Any]:
+    try:
+        import constriction
+    except ImportError as error:
+        raise ImportError(
+            'Coding with a prior needs constriction: pip install "keras-vq[codec]"'
+        ) from error
+    return constriction.stream.queue, constriction.stream.model.Categorical(perfect=False)

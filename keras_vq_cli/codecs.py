@@ -1,0 +1,58 @@
+"""What compress and decompress share: which model, which prior."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from keras_vq_cli import arguments, trained
+from keras_vq_cli.backend import choose_backend, import_keras
+
+PRESET = "vqvae_cifar10"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of both commands."""
+    parser.add_argument(
+        "--model",
+        metavar="RUN",
+        help="run folder that keras-vq train wrote, a .keras file, or the name of a preset "
+        f"(default: the preset {PRESET}, for colour)",
+    )
+    parser.add_argument(
+        "--prior",
+        metavar="FILE",
+        help=".keras file of a PixelCNNPrior or TransformerPrior of the model's codes: smaller "
+        "files, read on this kind of machine alone (default: none, codes are packed)",
+    )
+    arguments.add_backend(parser, "as Keras is configured; the choice matters with a prior")
+    arguments.add_debug(parser)
+
+
+def of_options(given: dict[str, Any]) -> Any:
+    """The `ImageCodec` of the options; imports Keras.
+
+    Raises:
+        ValueError: If model or prior are none.
+    """
+    named = given.get("model", PRESET)
+    model = trained.of_run_or_file(named) if Path(named).exists() else None
+    prior_file = Path(given["prior"]) if "prior" in given else None
+    if prior_file is not None and not (prior_file.suffix == ".keras" and prior_file.is_file()):
+        raise ValueError(f"--prior must be the .keras file of a prior. Received: {prior_file}")
+    choose_backend(given.get("backend"))
+    import_keras(given.get("debug", False))
+
+    import keras
+
+    import keras_vq
+
+    if model is None:
+        vqvae = keras_vq.VQVAE.from_preset(named)
+    else:
+        vqvae = keras_vq.load_model(model.model_file, compile=False)
+    prior = None
+    if prior_file is not None:
+        prior = keras.saving.load_model(prior_file, compile=False)
+    return keras_vq.codec.ImageCodec(vqvae, prior)

@@ -1,0 +1,102 @@
+"""`keras-vq compress`: images to one small file of codes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from keras_vq_cli import arguments, codecs, console, trained
+from keras_vq_cli.files import whole_file
+
+if TYPE_CHECKING:
+    import numpy as np
+
+_EPILOG = """\
+examples:
+  keras-vq compress holiday/ -o holiday.kvq
+  keras-vq compress digits/*.png -o digits.kvq --model vqvae_mnist
+  keras-vq compress photo.jpg -o photo.kvq --model runs/vqvae-photos --prior prior.keras
+  keras-vq decompress holiday.kvq -o seen
+"""
+
+
+def add_parser(commands: Any) -> None:
+    """Adds the command to the command line."""
+    parser = arguments.add_command(
+        commands,
+        "compress",
+        run,
+        help="write images as one small file of a VQ-VAE's codes",
+        description="Cuts images into tiles of the size that a trained VQ-VAE takes, writes the\n"
+        "codes of the tiles to one file, and prints what the images lose and take.",
+        epilog=_EPILOG,
+    )
+    parser.add_argument(
+        "images", metavar="IMG", nargs="+", help="image file, or folder of image files"
+    )
+    parser.add_argument(
+        "-o", "--out", metavar="FILE", required=True, help="file to write, ending in .kvq"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace the file if it is there")
+    codecs.add_options(parser)
+
+
+def run(given: dict[str, Any], args: list[str]) -> None:
+    """Runs the command.
+
+    Args:
+        given: The options that were given, by name.
+        args: The arguments as they were typed.
+
+    Raises:
+        ValueError: If the user made a mistake.
+    """
+    del args
+    paths = trained.image_files(given["images"])
+    out = _output_file(Path(given["out"]), given.get("overwrite", False))
+    codec = codecs.of_options(given)
+
+    from keras_vq.codec import ImageCodec
+    from keras_vq.data import read_image
+
+    images = [read_image(path, (None, None, codec.channels)) for path in paths]
+    names = [path.name for path in paths]
+    data = codec.compress(images, names)
+    with whole_file(out) as beside:
+        beside.write_bytes(data)
+    # Codes come back exactly, so packed ones tell what is lost as well, and faster.
+    packed = ImageCodec(codec.vqvae)
+    made = packed.decompress(packed.compress(images))
+    console.result(_table(paths, images, made))
+    pixels = sum(image.shape[0] * image.shape[1] for image in images)
+    console.result(
+        f"Written: {out}, {len(data):,} bytes, {8 * len(data) / pixels:.3f} bits a pixel "
+        f"(the {len(paths)} files: {sum(path.stat().st_size for path in paths):,} bytes)"
+    )
+
+
+def _output_file(out: Path, overwrite: bool) -> Path:
+    if out.suffix != ".kvq":
+        raise ValueError(f"--out must end in .kvq. Received: {out}")
+    if not out.parent.is_dir():
+        raise ValueError(f"There is no folder {out.parent} to write --out to")
+    if out.exists() and not overwrite:
+        raise ValueError(f"{out} is there already: --overwrite replaces it")
+    return out
+
+
+def _table(paths: list[Path], images: list[np.ndarray], made: list[np.ndarray]) -> Any:
+    from rich.table import Table
+
+    from keras_vq_cli import figures
+
+    table = Table()
+    table.add_column("file", overflow="fold")
+    for name in ("size", "bytes", "PSNR, dB"):
+        table.add_column(name, justify="right")
+    for path, image, one in zip(paths, images, made, strict=True):
+        errors = figures.mean_squared_errors(image[None], one[None])
+        ratio = figures.peak_signal_to_noise_ratios(errors)[0]
+        size = f"{image.shape[0]} x {image.shape[1]}"
+        table.add_row(str(path), size, f"{path.stat().st_size:,}", f"{ratio:.2f}")
+    return table

@@ -1,0 +1,130 @@
+import math
+
+import numpy as np
+import pytest
+
+import keras_vq
+from keras_vq.codec import ImageCodec, read_header
+from keras_vq.priors import MaskedPrior, PixelCNNPrior, TransformerPrior
+
+
+def new_vqvae(quantizer=None):
+    encoder, decoder = keras_vq.networks.convolutional((8, 8, 3), filters=(8, 8), latent_dim=4)
+    return keras_vq.VQVAE(encoder, quantizer or keras_vq.VectorQuantizer(16), decoder)
+
+
+@pytest.fixture(scope="module")
+def vqvae():
+    return new_vqvae()
+
+
+@pytest.fixture(scope="module")
+def images():
+    rng = np.random.default_rng(0)
+    return [rng.random(shape, "float32") for shape in ((8, 8, 3), (13, 21, 3), (3, 30, 3))]
+
+
+def test_packed_images_are_what_the_model_makes_of_their_tiles(vqvae, images):
+    codec = ImageCodec(vqvae)
+    data = codec.compress(images, names=["a", "b", "c"])
+    header = read_header(data)
+    assert header.names == ("a", "b", "c")
+    assert header.image_shapes == ((8, 8), (13, 21), (3, 30))
+    made = codec.decompress(data)
+    assert [image.shape for image in made] == [image.shape for image in images]
+    expected = vqvae.reconstruct(np.stack([images[0], images[1][:8, 8:16]]))
+    np.testing.assert_allclose(made[0], expected[0], atol=1e-5)
+    np.testing.assert_allclose(made[1][:8, 8:16], expected[1], atol=1e-5)
+    # 1 + 6 + 4 tiles of 2 x 2 codes of 4 bits.
+    assert len(data) - len(codec.compress(images[:1], names=["a"])) < 11 * 2 + 40
+
+
+@pytest.mark.parametrize("prior_class", [PixelCNNPrior, TransformerPrior])
+@pytest.mark.parametrize("levels", [1, 2])
+def test_codes_come_back_in_as_many_bits_as_the_prior_says(prior_class, levels):
+    """The payload is -log2 p(codes), which `log_likelihood` computes in another way."""
+    quantizer = keras_vq.VectorQuantizer(16)
+    if levels > 1:
+        quantizer = keras_vq.Residual([keras_vq.VectorQuantizer(16) for _ in range(levels)])
+    vqvae = new_vqvae(quantizer)
+    prior = prior_class.for_codes_of(vqvae, num_classes=3, dim=16, depth=2, seed=0)
+    for weight in prior.trainable_variables:
+        # Far from uniform, so that wrong probabilities would cost bits.
+        weight.assign(0.2 * np.random.default_rng(0).normal(size=weight.shape))
+    images = np.random.default_rng(1).random((40, 8, 8, 3), "float32")
+    codec = ImageCodec(vqvae, prior, batch_size=16)
+    data = codec.compress(images)
+    codes = vqvae.encode_to_codes(images)
+    assert np.array_equal(codec.decompress_codes(data), codes)
+    np.testing.assert_allclose(
+        codec.decompress(data), vqvae.decode_codes(codes), rtol=1e-5, atol=1e-5
+    )
+    bits = -prior.log_likelihood(codes).sum() / math.log(2)
+    header_bits = 8 * len(data) - _payload_bits(data)
+    assert header_bits < 8 * 60
+    assert _payload_bits(data) == pytest.approx(bits, rel=0.02, abs=64)
+
+
+def _payload_bits(data):
+    from keras_vq.codec.container import read_file
+
+    return 8 * len(read_file(data)[1])
+
+
+def test_a_file_needs_its_model_and_its_prior(vqvae, images):
+    prior = TransformerPrior.for_codes_of(vqvae, dim=8, depth=1, heads=2)
+    other = TransformerPrior.for_codes_of(vqvae, dim=8, depth=1, heads=2)
+    packed = ImageCodec(vqvae).compress(images[:1])
+    coded = ImageCodec(vqvae, prior).compress(images[:1])
+    with pytest.raises(ValueError, match="another model"):
+        ImageCodec(new_vqvae()).decompress(packed)
+    with pytest.raises(ValueError, match="coded with a prior"):
+        ImageCodec(vqvae).decompress(coded)
+    with pytest.raises(ValueError, match="another prior"):
+        ImageCodec(vqvae, other).decompress(coded)
+    # A packed file is read with and without.
+    assert len(ImageCodec(vqvae, prior).decompress(packed)) == 1
+
+
+def test_other_probabilities_than_in_encoding_are_noticed(vqvae, images, monkeypatch):
+    prior = PixelCNNPrior.for_codes_of(vqvae, dim=8, depth=1)
+    codec = ImageCodec(vqvae, prior)
+    data = codec.compress(images)
+    honest = prior.apply_to_batch
+
+    def elsewhere(method, inputs, **options):
+        made = honest(method, inputs, **options)
+        return made[:, ::-1] * 3 if method == "level_logits_batch" else made
+
+    monkeypatch.setattr(prior, "apply_to_batch", elsewhere)
+    with pytest.raises(ValueError, match="other probabilities"):
+        codec.decompress_codes(data)
+
+
+@pytest.mark.parametrize(
+    ("images", "names", "message"),
+    [
+        ([], None, "at least one image"),
+        ([np.zeros((8, 8, 1), "float32")], None, r"shape \(height, width, 3\).* at 0"),
+        ([np.zeros((8, 8, 3), "uint8")], None, "float arrays"),
+        ([np.full((8, 8, 3), 2.0)], None, r"in \[0, 1\]"),
+        ([np.full((8, 8, 3), np.nan)], None, r"in \[0, 1\]"),
+        ([np.zeros((8, 8, 3))], ["a", "b"], "one for each of 1 images"),
+    ],
+)
+def test_images_that_cannot_be_compressed(vqvae, images, names, message):
+    with pytest.raises(ValueError, match=message):
+        ImageCodec(vqvae).compress(images, names)
+
+
+def test_priors_that_do_not_fit(vqvae):
+    with pytest.raises(ValueError, match="exact probability"):
+        ImageCodec(vqvae, MaskedPrior.for_codes_of(vqvae, dim=8, depth=1, heads=2))
+    with pytest.raises(ValueError, match="for the codes of the model"):
+        ImageCodec(vqvae, PixelCNNPrior(16, (3, 3), dim=8, depth=1))
+
+
+def test_a_model_without_sizes_is_refused():
+    vae = keras_vq.VAE.from_preset("vae_mnist")
+    with pytest.raises(ValueError, match="must be a built VQVAE"):
+        ImageCodec(vae)
