@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 __all__ = [
     "plot_codebook_usage",
     "plot_history",
+    "plot_latent_space",
     "plot_reconstructions",
+    "plot_rows",
     "plot_samples",
     "plot_traversal",
 ]
@@ -74,12 +76,135 @@ def plot_reconstructions(
             "`images` and `reconstructions` must be arrays of one shape. "
             f"Received: {originals.shape} and {made.shape}"
         )
+    return plot_rows({"original": originals, "reconstruction": made}, path, title, columns)
+
+
+def plot_rows(
+    rows: Mapping[str, Any],
+    path: str | os.PathLike[str] | None = None,
+    title: str | None = None,
+    columns: int = 10,
+) -> Figure:
+    """Sets of images that belong together, such as noisy, made and clean ones, in labelled rows.
+
+    Args:
+        rows: For each label float images of shape `(n, height, width, channels)`, pixels in
+            [0, 1], 1 channel (drawn in grey) or 3; as many in each set. Their sizes may differ:
+            smaller ones are drawn as large as the others. Values outside [0, 1] are clipped.
+        path: File to write; its ending says the format (png, pdf, svg). None writes none.
+        title: Heading, or None.
+        columns: Images in a row.
+
+    Returns:
+        The figure. It belongs to no window and changes no state of matplotlib's pyplot.
+
+    Raises:
+        ValueError: If the arrays are not images, or not equally many.
+
+    Example:
+        >>> import numpy as np
+        >>> from keras_vq.plots import plot_rows
+        >>> images = np.random.default_rng(0).random((3, 8, 8, 1))
+        >>> figure = plot_rows({"half as large": images[:, ::2, ::2], "original": images})
+        >>> [text.get_text() for text in figure.texts]
+        ['half as large', 'original']
+    """
+    sets = {label: _as_images(label, images) for label, images in rows.items()}
+    counts = {len(images) for images in sets.values()}
+    if len(counts) != 1:
+        raise ValueError(
+            "`rows` must hold sets of equally many images. "
+            f"Received: {', '.join(f'{len(images)} {label}' for label, images in sets.items())}"
+        )
     _check_columns(columns)
-    rows: list[tuple[str | None, np.ndarray]] = []
-    for start in range(0, len(originals), columns):
-        part = slice(start, start + columns)
-        rows += [("original", originals[part]), ("reconstruction", made[part])]
-    figure = _draw_rows(rows, min(columns, len(originals)), rows_in_block=2, title=title)
+    (count,) = counts
+    drawn: list[tuple[str | None, np.ndarray]] = [
+        (label, images[start : start + columns])
+        for start in range(0, count, columns)
+        for label, images in sets.items()
+    ]
+    figure = _draw_rows(drawn, min(columns, count), rows_in_block=len(sets), title=title)
+    _write(figure, path)
+    return figure
+
+
+def plot_latent_space(
+    latents: Any,
+    labels: Any = None,
+    path: str | os.PathLike[str] | None = None,
+    title: str | None = None,
+    class_names: Sequence[str] | None = None,
+) -> Figure:
+    """Latents as points, coloured by label.
+
+    Of latents of more than two dimensions the two in which they spread most are drawn (their
+    first principal components), and the axes say which share of the variance that is.
+
+    Args:
+        latents: Array of shape `(n, ...)`, n at least 2, such as `model.encode(images)` or the
+            result of t-SNE; all axes but the first are one.
+        labels: Whole numbers of shape `(n,)`, or None.
+        path: File to write; its ending says the format (png, pdf, svg). None writes none.
+        title: Heading, or None.
+        class_names: What to call label 0, 1 and so on; None for the numbers.
+
+    Returns:
+        The figure. It belongs to no window and changes no state of matplotlib's pyplot.
+
+    Raises:
+        ValueError: If there are not as many labels as latents, or no two latents.
+
+    Example:
+        >>> import numpy as np
+        >>> from keras_vq.plots import plot_latent_space
+        >>> rng = np.random.default_rng(0)
+        >>> figure = plot_latent_space(rng.normal(size=(20, 8)), rng.integers(0, 3, 20))
+        >>> len(figure.axes)
+        1
+    """
+    from matplotlib.figure import Figure
+
+    points = np.asarray(latents, "float64")
+    if points.ndim < 2 or len(points) < 2 or not np.isfinite(points).all():
+        raise ValueError(
+            "`latents` must be finite numbers of shape (n, ...), n at least 2. "
+            f"Received: shape {points.shape}"
+        )
+    points = points.reshape(len(points), -1)
+    given = np.zeros(len(points), "int64") if labels is None else np.asarray(labels)
+    if given.shape != (len(points),) or given.dtype.kind not in "iu":
+        raise ValueError(
+            f"`labels` must be {len(points)} whole numbers, one for each latent. "
+            f"Received: {given.dtype} values of shape {given.shape}"
+        )
+    names = ["dimension 0", "dimension 1"]
+    if points.shape[1] > 2:
+        points, shares = _principal_components(points)
+        names = [f"component {i + 1}, {100 * shares[i]:.0f} % of the variance" for i in (0, 1)]
+    elif points.shape[1] == 1:
+        points = np.concatenate([points, np.zeros_like(points)], axis=1)
+        names[1] = ""
+    figure = Figure(figsize=(6.4, 5.2), dpi=_DPI, layout="constrained")
+    axes = figure.subplots()
+    # In a random order, so that no class lies on top of another everywhere.
+    order = np.random.default_rng(0).permutation(len(points))
+    kinds = np.unique(given)
+    colours = _colours(len(kinds)) if labels is not None else ["tab:blue"]
+    by_point = np.array(colours, dtype=object)[np.searchsorted(kinds, given)]
+    size = float(np.clip(2000 / len(points), 1.5, 20))
+    axes.scatter(
+        points[order, 0], points[order, 1], s=size, c=list(by_point[order]), linewidths=0, alpha=0.8
+    )
+    axes.set_xlabel(names[0])
+    axes.set_ylabel(names[1])
+    axes.spines[["top", "right"]].set_visible(False)
+    if labels is not None:
+        for kind, colour in zip(kinds, colours, strict=True):
+            name = str(kind) if class_names is None else class_names[kind]
+            axes.scatter([], [], s=30, color=colour, label=name)
+        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=8)
+    if title:
+        figure.suptitle(title, fontsize=10)
     _write(figure, path)
     return figure
 
@@ -296,6 +421,23 @@ def _as_images(name: str, images: Any) -> np.ndarray:
     return np.clip(array.astype("float32"), 0.0, 1.0)
 
 
+def _principal_components(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The first two principal components, and each one's share of the variance."""
+    centred = points - points.mean(axis=0)
+    left, spread, _ = np.linalg.svd(centred, full_matrices=False)
+    shares = spread**2 / max(float((spread**2).sum()), 1e-300)
+    return left[:, :2] * spread[:2], shares
+
+
+def _colours(count: int) -> list[Any]:
+    """So many colours that are told apart as well as may be."""
+    import matplotlib
+
+    if count <= 10:
+        return [matplotlib.colormaps["tab10"](index) for index in range(count)]
+    return [matplotlib.colormaps["turbo"](index / (count - 1)) for index in range(count)]
+
+
 def _as_counts(counts: Any) -> list[np.ndarray]:
     is_one = np.ndim(counts[0]) == 0 if len(counts) else True
     levels = [np.asarray(own, "float64") for own in ([counts] if is_one else counts)]
@@ -335,7 +477,7 @@ def _draw_rows(
     """
     from matplotlib.figure import Figure
 
-    height, width = rows[0][1].shape[1:3]
+    height, width = max((images.shape[1:3] for _, images in rows), key=max)
     scale = _CELL / max(height, width)
     cell_height, cell_width = height * scale, width * scale
     left = _LABEL_WIDTH if any(label for label, _ in rows) else _MARGIN

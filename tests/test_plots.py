@@ -6,7 +6,14 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
-from keras_vq.plots import plot_history, plot_reconstructions, plot_samples, plot_traversal
+from keras_vq.plots import (
+    plot_history,
+    plot_latent_space,
+    plot_reconstructions,
+    plot_rows,
+    plot_samples,
+    plot_traversal,
+)
 
 pytestmark = pytest.mark.backend_free
 
@@ -167,3 +174,45 @@ def test_other_mistakes_are_refused(tmp_path):
         plot_traversal(images)
     with pytest.raises(ValueError, match=r"1 rows of 2: as many.*Received: 1 and 3"):
         plot_traversal(images[None], values=[0, 1, 2])
+
+
+def test_rows_of_sizes_that_differ_are_drawn_alike(rng):
+    small, large = rng.random((3, 4, 4, 1)), rng.random((3, 8, 8, 1))
+    figure = plot_rows({"small": small, "large": large})
+    sizes = {
+        (round(a.get_position().width, 6), round(a.get_position().height, 6)) for a in figure.axes
+    }
+    assert len(sizes) == 1
+    np.testing.assert_allclose(figure.axes[0].images[0].get_array(), small[0, ..., 0], atol=1e-6)
+    with pytest.raises(ValueError, match="equally many"):
+        plot_rows({"small": small, "large": large[:2]})
+
+
+def test_latents_are_drawn_along_their_principal_components(rng):
+    from sklearn.decomposition import PCA
+
+    latents = rng.normal(size=(50, 3, 2)) * np.array([[5.0, 1.0], [0.5, 3.0], [0.1, 0.1]])
+    labels = rng.integers(0, 3, 50)
+    figure = plot_latent_space(latents, labels, title="latents", class_names=["a", "b", "c"])
+    (axes,) = figure.axes
+    reference = PCA(2).fit(latents.reshape(50, -1))
+    drawn = np.asarray(axes.collections[0].get_offsets())
+    expected = reference.transform(latents.reshape(50, -1))
+    order = np.random.default_rng(0).permutation(50)
+    np.testing.assert_allclose(np.abs(drawn), np.abs(expected[order]), atol=1e-6)
+    share = 100 * reference.explained_variance_ratio_[0]
+    assert axes.get_xlabel() == f"component 1, {share:.0f} % of the variance"
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["a", "b", "c"]
+
+
+def test_two_dimensions_are_drawn_as_they_are(rng):
+    latents = rng.normal(size=(5, 2))
+    axes = plot_latent_space(latents).axes[0]
+    drawn = np.asarray(axes.collections[0].get_offsets())
+    np.testing.assert_allclose(sorted(drawn.tolist()), sorted(latents.tolist()))
+
+
+@pytest.mark.parametrize("labels", [[0], [0.0, 1.0, 2.0]])
+def test_labels_that_do_not_fit(labels):
+    with pytest.raises(ValueError, match="3 whole numbers"):
+        plot_latent_space(np.zeros((3, 2)), labels)

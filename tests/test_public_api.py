@@ -8,6 +8,7 @@ import keras_vq
 from keras_vq import (
     callbacks,
     codebooks,
+    codec,
     data,
     layers,
     losses,
@@ -26,6 +27,7 @@ pytestmark = pytest.mark.backend_free
 ROOMS = (
     callbacks,
     codebooks,
+    codec,
     data,
     layers,
     losses,

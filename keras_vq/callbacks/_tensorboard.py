@@ -1,0 +1,38 @@
+"""Figures for TensorBoard, without TensorFlow."""
+
+import io
+import time
+from typing import Any
+
+
+def write_figure(log_dir: str, tag: str, figure: Any, step: int) -> None:
+    """Adds a figure to the files in which TensorBoard looks.
+
+    Args:
+        log_dir: Their folder, made if there is none.
+        tag: What to call the series of figures.
+        figure: A figure of matplotlib.
+        step: Its place in the series.
+
+    Raises:
+        ImportError: If tensorboard is not installed.
+    """
+    try:
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.compat.proto.summary_pb2 import Summary
+        from tensorboard.summary.writer.event_file_writer import EventFileWriter
+    except ImportError as error:
+        raise ImportError(
+            'Pictures for TensorBoard need it: pip install "keras-vq[tensorboard]"'
+        ) from error
+    png = io.BytesIO()
+    figure.savefig(png, format="png", facecolor="white")
+    width, height = (int(pixels) for pixels in figure.get_size_inches() * figure.dpi)
+    image = Summary.Image(
+        height=height, width=width, colorspace=4, encoded_image_string=png.getvalue()
+    )
+    summary = Summary(value=[Summary.Value(tag=tag, image=image)])
+    # A file of its own for each figure: `fit` may be stopped at any time, and none is left open.
+    writer = EventFileWriter(log_dir, filename_suffix=f".{tag}.{step}")
+    writer.add_event(Event(wall_time=time.time(), step=step, summary=summary))
+    writer.close()

@@ -1,0 +1,198 @@
+"""Callbacks that draw, after each epoch, what the model makes by then."""
+
+import inspect
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+
+from keras_vq import _validation
+from keras_vq.callbacks._tensorboard import write_figure
+from keras_vq.plots import plot_rows, plot_samples
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+class _FigureOfEpoch(keras.callbacks.Callback):
+    """Shows a figure, writes it to a file, or to TensorBoard, every so many epochs.
+
+    Args:
+        path: File to write, with `{epoch}` in its name to keep each; None writes none.
+        log_dir: TensorBoard's folder; None writes nothing there.
+        every: Epochs from one figure to the next. The last epoch always has one.
+    """
+
+    tag = "images"
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | None,
+        log_dir: str | os.PathLike[str] | None,
+        every: int,
+    ) -> None:
+        super().__init__()
+        self.path = None if path is None else str(path)
+        self.log_dir = None if log_dir is None else str(log_dir)
+        self.every = _validation.check_positive_integer("every", every)
+        if self.path is None and self.log_dir is None:
+            _notebook_display()
+
+    def draw(self, title: str) -> "Figure":
+        """The figure of the model as it is."""
+        raise NotImplementedError
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Draws."""
+        del logs
+        is_last = epoch + 1 == (self.params or {}).get("epochs")
+        if (epoch + 1) % self.every and not is_last:
+            return
+        figure = self.draw(f"epoch {epoch + 1}")
+        if self.path is not None:
+            path = Path(self.path.format(epoch=epoch + 1))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            beside = path.with_name(f".{path.stem}.tmp{path.suffix}")
+            figure.savefig(beside, facecolor="white")
+            beside.replace(path)
+        if self.log_dir is not None:
+            write_figure(self.log_dir, self.tag, figure, epoch)
+        if self.path is None and self.log_dir is None:
+            _notebook_display()(figure)
+
+
+class ReconstructionGrid(_FigureOfEpoch):
+    """Draws images above what the model makes of them, after each epoch.
+
+    In a notebook the picture appears below the cell; with `path` or `log_dir` it is written
+    instead.
+
+    Args:
+        images: Array of shape `(n, height, width, channels)`, pixels in [0, 1], that the model
+            is given.
+        targets: What it should make of them, where that is not the images themselves
+            (denoising, super-resolution): drawn below.
+        path: File to write, such as `"pictures/{epoch:03d}.png"`; None writes none.
+        log_dir: Folder in which TensorBoard looks; needs the package tensorboard. None writes
+            nothing there.
+        every: Epochs from one picture to the next. The last epoch always has one.
+
+    Raises:
+        ValueError: If neither `path` nor `log_dir` is given outside a notebook.
+
+    Example:
+        >>> import numpy as np, keras_vq, tempfile, os
+        >>> images = np.random.default_rng(0).random((8, 8, 8, 1), "float32")
+        >>> model = keras_vq.Autoencoder(*keras_vq.networks.convolutional((8, 8, 1), latent_dim=2))
+        >>> model.compile("adam")
+        >>> folder = tempfile.mkdtemp()
+        >>> grid = keras_vq.callbacks.ReconstructionGrid(images[:5], path=folder + "/{epoch}.png")
+        >>> history = model.fit(images, epochs=2, verbose=0, callbacks=[grid])
+        >>> sorted(os.listdir(folder))
+        ['1.png', '2.png']
+    """
+
+    tag = "reconstructions"
+
+    def __init__(
+        self,
+        images: Any,
+        targets: Any = None,
+        path: str | os.PathLike[str] | None = None,
+        log_dir: str | os.PathLike[str] | None = None,
+        every: int = 1,
+    ) -> None:
+        super().__init__(path, log_dir, every)
+        self.images = np.asarray(images)
+        self.targets = None if targets is None else np.asarray(targets)
+
+    def draw(self, title: str) -> "Figure":
+        """Rows of what was given, made, and wanted."""
+        made = self.model.reconstruct(self.images)
+        if self.targets is None:
+            rows = {"original": self.images, "reconstruction": made}
+        else:
+            rows = {"given": self.images, "made": made, "wanted": self.targets}
+        return plot_rows(rows, title=title)
+
+
+class SampleGrid(_FigureOfEpoch):
+    """Draws new images that the model generates, after each epoch; the same draw each time.
+
+    Args:
+        n: How many images.
+        path: See `ReconstructionGrid`.
+        log_dir: See `ReconstructionGrid`.
+        every: See `ReconstructionGrid`.
+        seed: Seed of the draw.
+        **options: Further arguments of `model.generate`, such as `prior`.
+
+    Raises:
+        ValueError: See `ReconstructionGrid`; or if the model can't generate.
+
+    Example:
+        >>> import numpy as np, keras_vq, tempfile, os
+        >>> images = np.random.default_rng(0).random((8, 8, 8, 1), "float32")
+        >>> maps = keras_vq.networks.convolutional((8, 8, 1), latent_dim=None)
+        >>> model = keras_vq.VAE(*keras_vq.networks.flat_latent(maps, None), latent_dim=2)
+        >>> model.compile("adam")
+        >>> folder = tempfile.mkdtemp()
+        >>> grid = keras_vq.callbacks.SampleGrid(4, path=folder + "/new.png")
+        >>> history = model.fit(images, verbose=0, callbacks=[grid])
+        >>> os.listdir(folder)
+        ['new.png']
+    """
+
+    tag = "samples"
+
+    def __init__(
+        self,
+        n: int = 20,
+        path: str | os.PathLike[str] | None = None,
+        log_dir: str | os.PathLike[str] | None = None,
+        every: int = 1,
+        seed: int = 0,
+        **options: Any,
+    ) -> None:
+        super().__init__(path, log_dir, every)
+        self.n, self.seed, self.options = n, seed, options
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Checks that the model generates, with a prior if it needs one."""
+        del logs
+        generate = getattr(self.model, "generate", None)
+        wanted = inspect.signature(generate).parameters if callable(generate) else {}
+        needs_prior = "prior" in wanted and wanted["prior"].default is inspect.Parameter.empty
+        if not wanted or (needs_prior and "prior" not in self.options):
+            raise ValueError(
+                "SampleGrid draws what a model generates: a VAE, or another with `prior=`. "
+                f"Received: {type(self.model).__name__}, options {sorted(self.options)}"
+            )
+
+    def draw(self, title: str) -> "Figure":
+        """New images."""
+        return plot_samples(
+            self.model.generate(n=self.n, seed=self.seed, **self.options), title=title
+        )
+
+
+def _notebook_display() -> Any:
+    """IPython's `display`.
+
+    Raises:
+        ValueError: Outside a notebook.
+    """
+    try:
+        from IPython import display, get_ipython
+    except ImportError:
+        shell = None
+    else:
+        shell = get_ipython()
+    if shell is None:
+        raise ValueError(
+            "Outside a notebook a picture needs a place: give `path` or `log_dir`. "
+            "Received: neither"
+        )
+    return display.display

@@ -1,0 +1,78 @@
+"""Pictures that appear while a model trains."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import keras_vq
+from keras_vq.callbacks import ReconstructionGrid, SampleGrid
+
+pytestmark = pytest.mark.backend_free
+
+
+@pytest.fixture(scope="module")
+def images():
+    return np.random.default_rng(0).random((16, 8, 8, 1), "float32")
+
+
+@pytest.fixture
+def autoencoder():
+    model = keras_vq.Autoencoder(*keras_vq.networks.convolutional((8, 8, 1), latent_dim=2))
+    model.compile("adam")
+    return model
+
+
+def test_every_other_epoch_and_the_last(autoencoder, images, tmp_path):
+    grid = ReconstructionGrid(images[:3], path=tmp_path / "in" / "{epoch:02d}.png", every=2)
+    autoencoder.fit(images, epochs=5, verbose=0, callbacks=[grid])
+    assert sorted(path.name for path in (tmp_path / "in").iterdir()) == [
+        "02.png",
+        "04.png",
+        "05.png",
+    ]
+
+
+def test_what_is_drawn_is_what_the_model_makes(autoencoder, images, tmp_path):
+    grid = ReconstructionGrid(images[:3], images[3:6], path=tmp_path / "picture.png")
+    autoencoder.fit(images, verbose=0, callbacks=[grid])
+    figure = grid.draw("after")
+    texts = [text.get_text() for text in figure.texts]
+    assert texts == ["after", "given", "made", "wanted"]
+    drawn = [axes.images[0].get_array() for axes in figure.axes]
+    made = np.clip(autoencoder.reconstruct(images[:3]), 0, 1)
+    np.testing.assert_allclose(drawn[3:6], made[..., 0], atol=1e-5)
+    np.testing.assert_allclose(drawn[6:], images[3:6, ..., 0], atol=1e-6)
+
+
+def test_samples_are_those_of_one_seed(images, tmp_path):
+    maps = keras_vq.networks.convolutional((8, 8, 1), latent_dim=None)
+    model = keras_vq.VAE(*keras_vq.networks.flat_latent(maps, None), latent_dim=2)
+    model.compile("adam")
+    grid = SampleGrid(4, path=tmp_path / "new.png")
+    model.fit(images, verbose=0, callbacks=[grid])
+    drawn = [axes.images[0].get_array() for axes in grid.draw("").axes]
+    made = np.clip(model.generate(4, seed=0), 0, 1)
+    np.testing.assert_allclose(drawn, made[..., 0], atol=1e-5)
+
+
+def test_tensorboard_shows_the_pictures_of_all_epochs(autoencoder, images, tmp_path):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    grid = ReconstructionGrid(images[:3], log_dir=tmp_path)
+    autoencoder.fit(images, epochs=2, verbose=0, callbacks=[grid])
+    found = EventAccumulator(str(tmp_path)).Reload().Images("reconstructions")
+    assert [picture.step for picture in found] == [0, 1]
+    (tmp_path / "seen.png").write_bytes(found[1].encoded_image_string)
+    with Image.open(tmp_path / "seen.png") as picture:
+        assert picture.size == (found[1].width, found[1].height)
+
+
+def test_models_that_generate_nothing(autoencoder, images, tmp_path):
+    with pytest.raises(ValueError, match="a VAE, or another with `prior=`"):
+        autoencoder.fit(images, verbose=0, callbacks=[SampleGrid(path=tmp_path / "new.png")])
+
+
+def test_outside_a_notebook_a_place_is_needed(images):
+    with pytest.raises(ValueError, match="`path` or `log_dir`"):
+        ReconstructionGrid(images)
