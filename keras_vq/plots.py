@@ -31,6 +31,8 @@ _CELL = 0.8
 _GAP = 0.05
 _BLOCK_GAP = 0.25
 _LABEL_WIDTH = 1.15
+# Of a label's letters, about.
+_LETTER_WIDTH = 0.08
 _MARGIN = 0.15
 _TITLE_HEIGHT = 0.4
 _HEADING_HEIGHT = 0.2
@@ -191,7 +193,7 @@ def plot_latent_space(
     kinds = np.unique(given)
     colours = _colours(len(kinds)) if labels is not None else ["tab:blue"]
     by_point = np.array(colours, dtype=object)[np.searchsorted(kinds, given)]
-    size = float(np.clip(2000 / len(points), 1.5, 20))
+    size = float(np.clip(12_000 / len(points), 2.0, 25.0))
     axes.scatter(
         points[order, 0], points[order, 1], s=size, c=list(by_point[order]), linewidths=0, alpha=0.8
     )
@@ -480,7 +482,8 @@ def _draw_rows(
     height, width = max((images.shape[1:3] for _, images in rows), key=max)
     scale = _CELL / max(height, width)
     cell_height, cell_width = height * scale, width * scale
-    left = _LABEL_WIDTH if any(label for label, _ in rows) else _MARGIN
+    longest = max(len(label or "") for label, _ in rows)
+    left = max(_LABEL_WIDTH, _LETTER_WIDTH * longest + 2 * _MARGIN) if longest else _MARGIN
     top = (_TITLE_HEIGHT if title else _MARGIN) + (_HEADING_HEIGHT if headings else 0.0)
     blocks = len(rows) // rows_in_block
     block_gap = _BLOCK_GAP if rows_in_block > 1 else _GAP

@@ -1,6 +1,5 @@
-"""What recipes that generate images share: training that goes on, and what samples are worth."""
+"""What recipes that generate images share: fitted priors, and what samples are worth."""
 
-import json
 import math
 import time
 from collections.abc import Callable
@@ -16,7 +15,8 @@ from keras_vq.metrics import compare_images
 from keras_vq.priors import CodePrior, MaskedPrior, sample_codes
 from keras_vq.priors.sampling import uniform_numbers
 from recipes._classifier import Classifier
-from recipes._results import mean_squared_error
+from recipes._measures import mean_squared_error
+from recipes._training import trained, warmed_up_and_falling
 
 BATCH_SIZE = 128
 LEARNING_RATE = 2e-3
@@ -29,125 +29,71 @@ NAIVE = 256
 CLEAR = 0.9
 
 
-class Seconds(keras.callbacks.Callback):
-    """Keeps, in a file, the seconds that all epochs have taken, of earlier runs too."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.path = path
-
-    def on_epoch_begin(self, epoch: int, logs: object = None) -> None:
-        self.began = time.perf_counter()
-
-    def on_epoch_end(self, epoch: int, logs: object = None) -> None:
-        before = seconds_in(self.path) if epoch > 0 else 0.0
-        self.path.write_text(json.dumps({"seconds": before + time.perf_counter() - self.began}))
-
-
-def seconds_in(path: Path) -> float:
-    """The seconds that `Seconds` has kept in a file."""
-    return json.loads(path.read_text())["seconds"] if path.exists() else 0.0
-
-
-def trained(
-    path: Path,
-    build: Callable[[], Any],
-    fit: Callable[..., object],
-    learning_rate: Any,
-    seed: int,
-) -> tuple[Any, float]:
-    """A model that was trained before, or is now; and the seconds that its training took.
-
-    Args:
-        path: File of the trained model; what was reached is kept beside it after every epoch.
-        build: Makes the model.
-        fit: Trains it: takes the model, and options of `fit`.
-        learning_rate: That of Adam: a number or a schedule.
-        seed: Keras's random seed.
-    """
-    clock = path.with_suffix(".json")
-    if path.exists():
-        return keras.saving.load_model(path), seconds_in(clock)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    keras.utils.set_random_seed(seed)
-    model = build()
-    model.compile(keras.optimizers.Adam(learning_rate))
-    go_on = keras.callbacks.BackupAndRestore(str(path.with_suffix(".backup")))
-    fit(model, callbacks=[go_on, Seconds(clock)], verbose=2)
-    beside = path.with_suffix(".part.keras")
-    model.save(beside)
-    beside.replace(path)
-    return model, seconds_in(clock)
-
-
-def warmed_up_and_falling(learning_rate: float, steps: int) -> Any:
-    """A learning rate that rises for a twentieth of the steps, and falls to nothing in the rest.
-
-    So a few epochs reach what many at one rate do.
-    """
-    rising = max(1, steps // 20)
-    return keras.optimizers.schedules.CosineDecay(
-        0.0, max(1, steps - rising), warmup_target=learning_rate, warmup_steps=rising
-    )
-
-
-def measured_prior(
+def fitted_prior(
     path: Path,
     build: Callable[..., CodePrior],
     vqvae: keras_vq.VQVAE,
     train: ImageDataset,
     test: ImageDataset,
-    judge: Classifier,
     by_label: bool,
     epochs: int,
     seed: int,
-) -> tuple[dict[str, object], np.ndarray]:
-    """Fits a prior to the codes of training images, and draws as many images as there are tests.
+) -> tuple[CodePrior, float]:
+    """A prior of the codes of training images, and the seconds that its training took.
 
     Args:
         path: See `trained`.
-        build: Class of the prior.
+        build: Makes the prior: takes the VQ-VAE, `num_classes` and `seed`.
         vqvae: The model of the codes.
         train: Training images.
         test: Test images.
-        judge: Classifier of the data set.
-        by_label: Whether the prior is told labels; the images are then of all in turn.
+        by_label: Whether the prior is told labels.
         epochs: Passes through the training images.
-        seed: Seed of training and of the draw.
-
-    Returns:
-        A row of figures, and the images.
+        seed: Seed of training.
     """
-    classes = len(test.class_names)
-    options = {"num_classes": classes if by_label else None, "seed": seed}
+    options = {"num_classes": len(test.class_names) if by_label else None, "seed": seed}
     labels = (train.labels, test.labels) if by_label else (None, None)
+
+    def new_prior() -> CodePrior:
+        return build(vqvae, **options)
 
     def fit(prior: CodePrior, **options: Any) -> None:
         validation = (test.images, labels[1]) if by_label else test.images
         options = {"batch_size": BATCH_SIZE, "epochs": epochs, **options}
         prior.fit_codes(vqvae, train.images, labels[0], validation, **options)
 
-    def new_prior() -> CodePrior:
-        return build.for_codes_of(vqvae, **options)
-
     steps = epochs * math.ceil(len(train.images) / BATCH_SIZE)
-    rate = warmed_up_and_falling(LEARNING_RATE, steps)
-    prior, seconds = trained(path, new_prior, fit, rate, seed)
+    adam = keras.optimizers.Adam(warmed_up_and_falling(LEARNING_RATE, steps))
+    return trained(path, new_prior, fit, adam, seed)
+
+
+def measured(
+    prior: CodePrior, vqvae: keras_vq.VQVAE, test: ImageDataset, judge: Classifier, seed: int
+) -> tuple[dict[str, object], np.ndarray]:
+    """What codes cost a prior, and what as many new images are worth as there are tests.
+
+    Args:
+        prior: The prior; one with labels draws images of all in turn.
+        vqvae: The model of the codes.
+        test: Test images.
+        judge: Classifier of the data set.
+        seed: Seed of the draw.
+
+    Returns:
+        A row of figures, and the images.
+    """
+    by_label = prior.num_classes is not None
     codes = vqvae.encode_to_codes(test.images)
-    bits = prior.bits_per_image(codes, labels[1])
+    bits = prior.bits_per_image(codes, test.labels if by_label else None)
     n = min(SAMPLES, len(test.images))
-    asked = np.arange(n) % classes if by_label else None
+    asked = np.arange(n) % prior.num_classes if by_label else None
     how = {"labels": asked, "guidance": GUIDANCE} if by_label else {}
     images = vqvae.generate(prior, n, seed=seed, **how)
-    error = mean_squared_error(test.images, vqvae.reconstruct(test.images))
     row = {
-        "parameters": prior.count_params(),
-        "training, s": seconds,
-        "epochs": epochs,
         "validation nats a code": bits * np.log(2) / codes[0].size,
         "bits an image": bits,
         "bits a dimension, of the codes alone": bits / test.images[0].size,
-        "test MSE of the VQ-VAE": error,
+        "test MSE of the VQ-VAE": mean_squared_error(test.images, vqvae.reconstruct(test.images)),
         **scores(judge, test.name, test.images[:n], images, asked),
         **speed(prior, n, seed),
     }

@@ -51,3 +51,38 @@ def draw_side_by_side(sets: Mapping[str, np.ndarray], path: Path, columns: int =
         axes.set_title(name, fontsize=10)
         axes.set_axis_off()
     figure.savefig(path, facecolor="white")
+
+
+def draw_rate_distortion(
+    table: Mapping[str, Mapping[str, float]], families: tuple[str, ...], path: Path
+) -> None:
+    """PSNR against bits a pixel, a panel for each data set; rows as `DATASET: NAME, LAYOUT`.
+
+    Args:
+        table: Rows with `bits a pixel` and `PSNR, dB`.
+        families: What the names of rows begin with that make one line, on sheets.
+        path: File to write.
+    """
+    datasets = list(dict.fromkeys(row.partition(": ")[0] for row in table))
+    figure = Figure(figsize=(5.5 * len(datasets), 4.4), dpi=150, layout="constrained")
+    for axes, dataset in zip(np.ravel(figure.subplots(1, len(datasets))), datasets, strict=True):
+        rows = {
+            row.partition(": ")[2]: (figures["bits a pixel"], figures["PSNR, dB"])
+            for row, figures in table.items()
+            if row.startswith(f"{dataset}: ")
+        }
+        for family in families:
+            line = [rows[name] for name in rows if name.startswith(family) and "sheets" in name]
+            # Without error there is no PSNR to draw.
+            line = sorted(point for point in line if point[1] < 60)
+            axes.plot(*zip(*line, strict=True), marker=".", label=f"{family}, all on one sheet")
+        for name, point in rows.items():
+            if name.startswith("VQ-VAE"):
+                axes.plot(*point, marker="*", markersize=12, linestyle="", label=name)
+        axes.set_xscale("log")
+        axes.set_title(dataset)
+        axes.set_xlabel("bits a pixel")
+        axes.set_ylabel("PSNR of test images, dB")
+        axes.grid(alpha=0.3, which="both")
+        axes.legend(fontsize=8)
+    figure.savefig(path, facecolor="white")

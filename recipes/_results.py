@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 
 import keras
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -25,11 +24,6 @@ class Stopwatch:
 
     def seconds(self) -> float:
         return round(time.perf_counter() - self.started, 1)
-
-
-def mean_squared_error(images: np.ndarray, reconstructions: np.ndarray) -> float:
-    """Mean squared error of pixels in [0, 1], reconstructions clipped to that range."""
-    return float(np.square(images - np.clip(reconstructions, 0.0, 1.0), dtype="float64").mean())
 
 
 def results_folder(usual: Path = FOLDER) -> Path:

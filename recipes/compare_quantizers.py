@@ -12,7 +12,6 @@ Run: python -m recipes.compare_quantizers [--steps 1000] [--limit N] [--only NAM
 
 import argparse
 import json
-import time
 from collections.abc import Callable
 
 import keras
@@ -40,8 +39,10 @@ from keras_vq import (
     VectorQuantizer,
 )
 from keras_vq.estimators import Directional
+from recipes._measures import likeness
 from recipes._pictures import draw_comparison
-from recipes._results import Stopwatch, mean_squared_error, results_folder, save
+from recipes._results import Stopwatch, results_folder, save
+from recipes._training import RandomBatches, StepSeconds
 
 SEED = 0
 BATCH_SIZE = 64
@@ -114,35 +115,6 @@ QUANTIZERS: dict[str, Callable[[int], Quantizer]] = {
 }
 
 
-class StepSeconds(keras.callbacks.Callback):
-    """Seconds of each training step."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.seconds: list[float] = []
-
-    def on_train_batch_begin(self, batch: int, logs: object = None) -> None:
-        self.began = time.perf_counter()
-
-    def on_train_batch_end(self, batch: int, logs: object = None) -> None:
-        self.seconds.append(time.perf_counter() - self.began)
-
-
-class RandomBatches(keras.utils.PyDataset):
-    """Images drawn at random, the same ones for every quantizer."""
-
-    def __init__(self, images: np.ndarray, steps: int) -> None:
-        super().__init__()
-        self.images = images
-        self.order = np.random.default_rng(SEED).integers(0, len(images), (steps, BATCH_SIZE))
-
-    def __len__(self) -> int:
-        return len(self.order)
-
-    def __getitem__(self, step: int) -> tuple[np.ndarray]:
-        return (self.images[self.order[step]],)
-
-
 def measure(
     build: Callable[[int], Quantizer], bits: int, steps: int, train: np.ndarray, test: np.ndarray
 ) -> dict[str, float]:
@@ -156,19 +128,12 @@ def measure(
     model = keras_vq.VQVAE(encoder, quantizer, decoder, data_variance=variance)
     model.compile(keras.optimizers.Adam(LEARNING_RATE))
     clock = StepSeconds()
-    model.fit(RandomBatches(train, steps), shuffle=False, callbacks=[clock])
+    model.fit(RandomBatches(train, steps, BATCH_SIZE, SEED), shuffle=False, callbacks=[clock])
 
     logs = model.evaluate(test, batch_size=BATCH_SIZE, return_dict=True, verbose=0)
-    made = np.clip(model.reconstruct(test), 0.0, 1.0)
-    psnr, ssim = keras_vq.metrics.PSNR(), keras_vq.metrics.SSIM()
-    for start in range(0, len(test), 500):
-        psnr.update_state(test[start : start + 500], made[start : start + 500])
-        ssim.update_state(test[start : start + 500], made[start : start + 500])
     return {
         "bits a position": quantizer.bits_per_vector,
-        "test MSE": mean_squared_error(test, made),
-        "PSNR, dB": float(psnr.result()),
-        "SSIM": float(ssim.result()),
+        **likeness(test, model.reconstruct(test)),
         "usage, %": 100 * logs["codebook_usage"],
         "perplexity": logs["perplexity"],
         "step, ms": 1000 * float(np.median(clock.seconds[1:])),

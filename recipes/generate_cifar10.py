@@ -14,19 +14,20 @@ Run: python -m recipes.generate_cifar10 [--epochs 6] [--limit N]
 import argparse
 
 import keras_vq
-from keras_vq.data.cache import cache_folder
 from keras_vq.priors import TransformerPrior
 from recipes._classifier import classifier
-from recipes._generation import SAMPLES, measured_prior, scores
+from recipes._generation import SAMPLES, fitted_prior, measured, scores
 from recipes._pictures import draw_side_by_side
 from recipes._results import Stopwatch, results_folder, save
+from recipes._training import kept_models
 
 SEED = 0
+EPOCHS = 6
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--epochs", type=int, default=EPOCHS)
     parser.add_argument("--limit", type=int, default=50_000, help="first N images of each split")
     arguments = parser.parse_args()
     stopwatch = Stopwatch()
@@ -35,26 +36,33 @@ def main() -> None:
     test = keras_vq.data.load("cifar10", "test").take(arguments.limit)
     judge = classifier("cifar10", arguments.limit)
     vqvae = keras_vq.VQVAE.from_preset("vqvae_cifar10")
-    folder = cache_folder() / "recipes" / f"generate_cifar10_{arguments.limit}"
+    folder = kept_models("generate_cifar10", arguments.limit)
 
     made = vqvae.reconstruct(test.images[:SAMPLES])
     table = {"test images, reconstructed": scores(judge, test.name, test.images, made, None)}
     pictures = {"test images, reconstructed": made[:100]}
     name = "transformer, by label"
-    table[name], images = measured_prior(
-        folder / f"transformer_by_label_{arguments.epochs}.keras",
-        TransformerPrior,
+    prior, seconds = fitted_prior(
+        folder / prior_file(arguments.epochs),
+        TransformerPrior.for_codes_of,
         vqvae,
         train,
         test,
-        judge,
         by_label=True,
         epochs=arguments.epochs,
         seed=SEED,
     )
+    row, images = measured(prior, vqvae, test, judge, SEED)
+    training = {"epochs": arguments.epochs, "training, s": seconds}
+    table[name] = {"parameters": prior.count_params(), **training, **row}
     pictures[name] = images[:100]
     draw_side_by_side(pictures, results_folder() / "generate_cifar10.png")
     save("generate_cifar10", table, SEED, stopwatch)
+
+
+def prior_file(epochs: int) -> str:
+    """What the prior is called in the folder of kept models."""
+    return f"transformer_by_label_{epochs}.keras"
 
 
 if __name__ == "__main__":

@@ -14,19 +14,25 @@ Run: python -m recipes.generate_mnist [--vqvae-epochs 30] [--prior-epochs 6] [--
 """
 
 import argparse
+from pathlib import Path
 from typing import Any
 
+import keras
+import numpy as np
+
 import keras_vq
-from keras_vq.data.cache import cache_folder
 from keras_vq.priors import MaskedPrior, PixelCNNPrior, TransformerPrior
 from recipes._classifier import classifier
-from recipes._generation import BATCH_SIZE, SAMPLES, measured_prior, scores, trained
+from recipes._generation import BATCH_SIZE, SAMPLES, fitted_prior, measured, scores
 from recipes._pictures import draw_side_by_side
 from recipes._results import Stopwatch, results_folder, save
+from recipes._training import kept_models, trained
 
 SEED = 0
 # At Adam's usual 1e-3 images err less, and codes cost more bits: both figures are in the table.
 LEARNING_RATE = 5e-4
+VQVAE_EPOCHS = 30
+PRIOR_EPOCHS = 6
 CODES = 128
 LATENT_DIM = 16
 
@@ -40,8 +46,8 @@ PRIORS = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--vqvae-epochs", type=int, default=30)
-    parser.add_argument("--prior-epochs", type=int, default=6)
+    parser.add_argument("--vqvae-epochs", type=int, default=VQVAE_EPOCHS)
+    parser.add_argument("--prior-epochs", type=int, default=PRIOR_EPOCHS)
     parser.add_argument("--limit", type=int, default=60_000, help="first N images of each split")
     parser.add_argument("--only", choices=list(PRIORS), action="append", help="these priors only")
     arguments = parser.parse_args()
@@ -50,29 +56,27 @@ def main() -> None:
     train = keras_vq.data.load("mnist", "train").take(arguments.limit)
     test = keras_vq.data.load("mnist", "test").take(arguments.limit)
     judge = classifier("mnist", arguments.limit)
-    folder = cache_folder() / "recipes" / f"generate_mnist_{arguments.limit}"
+    folder = kept_models("generate_mnist", arguments.limit)
 
-    def fit_vqvae(model: Any, **options: Any) -> None:
-        model.fit(train.images, batch_size=BATCH_SIZE, epochs=arguments.vqvae_epochs, **options)
-
-    vqvae_file = folder / f"vqvae_{arguments.vqvae_epochs}.keras"
-    vqvae, _ = trained(vqvae_file, new_vqvae, fit_vqvae, LEARNING_RATE, SEED)
+    vqvae = trained_vqvae(folder, train.images, arguments.vqvae_epochs)
+    epochs = arguments.prior_epochs, arguments.vqvae_epochs
 
     table: dict[str, dict[str, object]] = {}
     pictures = {}
     for name in arguments.only or PRIORS:
-        file = f"{name}_{arguments.prior_epochs}_of_{vqvae_file.stem}.keras".replace(" ", "_")
-        table[name], images = measured_prior(
-            folder / file,
-            PRIORS[name],
+        prior, seconds = fitted_prior(
+            folder / prior_file(name, *epochs),
+            PRIORS[name].for_codes_of,
             vqvae,
             train,
             test,
-            judge,
             by_label="by label" in name,
             epochs=arguments.prior_epochs,
             seed=SEED,
         )
+        row, images = measured(prior, vqvae, test, judge, SEED)
+        training = {"epochs": arguments.prior_epochs, "training, s": seconds}
+        table[name] = {"parameters": prior.count_params(), **training, **row}
         pictures[name] = images[:100]
 
     vae = keras_vq.VAE.from_preset("vae_mnist")
@@ -83,6 +87,21 @@ def main() -> None:
     pictures["VAE, standard normal"] = images[:100]
     draw_side_by_side(pictures, results_folder() / "generate_mnist.png")
     save("generate_mnist", table, SEED, stopwatch)
+
+
+def prior_file(name: str, epochs: int, vqvae_epochs: int) -> str:
+    """What a prior is called in the folder of kept models."""
+    return f"{name.replace(', ', '_').replace(' ', '_')}_{epochs}_of_vqvae_{vqvae_epochs}.keras"
+
+
+def trained_vqvae(folder: Path, images: np.ndarray, epochs: int) -> keras_vq.VQVAE:
+    """The VQ-VAE of the example of keras.io, from the folder of kept models or trained now."""
+
+    def fit(model: Any, **options: Any) -> None:
+        model.fit(images, batch_size=BATCH_SIZE, epochs=epochs, **options)
+
+    path = folder / f"vqvae_{epochs}.keras"
+    return trained(path, new_vqvae, fit, keras.optimizers.Adam(LEARNING_RATE), SEED)[0]
 
 
 def new_vqvae() -> keras_vq.VQVAE:

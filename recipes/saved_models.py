@@ -23,7 +23,8 @@ from keras_vq import DeadCodeRestart, EMACodebook, Projected, VectorQuantizer
 from keras_vq.export import round_convolutions
 from keras_vq.models.presets import save_preset
 from keras_vq.plots import plot_reconstructions, plot_samples
-from recipes._results import Stopwatch, mean_squared_error
+from recipes._measures import likeness
+from recipes._results import Stopwatch
 
 OUT = Path(__file__).parents[1] / "saved_models"
 SEED = 0
@@ -163,16 +164,7 @@ def measure(
     model: keras_vq.models.ReconstructionModel, test: np.ndarray, reconstructions: np.ndarray
 ) -> dict[str, float]:
     """Figures of a model on the test images."""
-    psnr, ssim = keras_vq.metrics.PSNR(), keras_vq.metrics.SSIM()
-    for start in range(0, len(test), 500):
-        part = slice(start, start + 500)
-        psnr.update_state(test[part], reconstructions[part])
-        ssim.update_state(test[part], reconstructions[part])
-    figures = {
-        "test MSE": mean_squared_error(test, reconstructions),
-        "PSNR, dB": float(psnr.result()),
-        "SSIM": float(ssim.result()),
-    }
+    figures = likeness(test, reconstructions)
     rounds = SAMPLES if isinstance(model, keras_vq.VAE) else 1
     logs = [
         model.evaluate(test, batch_size=128, return_dict=True, verbose=0) for _ in range(rounds)

@@ -41,6 +41,11 @@ def test_reconstructions_lie_below_their_originals(rng, image_shape):
 
 def test_everything_lies_within_the_figure(rng):
     figure = plot_reconstructions(*rng.random((2, 3, *COLOUR)), title="a rather long title" * 3)
+    check_all_is_within(figure)
+    check_all_is_within(plot_rows({"a rather long label of a row": rng.random((2, *COLOUR))}))
+
+
+def check_all_is_within(figure):
     for axes in figure.axes:
         box = axes.get_position()
         assert 0 <= box.x0 < box.x1 <= 1

@@ -1,0 +1,119 @@
+"""The models that `compare_models` and `image_analysis` compare: one budget, one data set.
+
+Autoencoder, VAE and VQ-VAE have the same convolutions, the DCGAN layers of like sizes; all see the
+same number of batches of the same size. They are trained once and kept in the cache folder.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+
+import keras_vq
+from keras_vq import DeadCodeRestart, EMACodebook, VectorQuantizer
+from keras_vq.data import ImageDataset
+from recipes._gan import DCGAN
+from recipes._gan import LEARNING_RATE as GAN_LEARNING_RATE
+from recipes._training import kept_models, trained
+
+SEED = 0
+BATCH_SIZE = 128
+LEARNING_RATE = 1e-3
+CODES = 256
+CODE_DIM = 32
+
+
+class Plan(NamedTuple):
+    """What differs between data sets."""
+
+    latent_dim: int
+    epochs: int
+
+
+PLANS = {"mnist": Plan(latent_dim=16, epochs=4), "cifar10": Plan(latent_dim=64, epochs=5)}
+MODELS = ("autoencoder", "VAE", "VQ-VAE", "DCGAN")
+
+
+def compared(
+    dataset: str, name: str, train: ImageDataset, limit: int, epochs: int | None = None
+) -> tuple[Any, float]:
+    """One of the models, and the seconds of its training.
+
+    Args:
+        dataset: A name in `PLANS`.
+        name: One of `MODELS`.
+        train: Training images.
+        limit: How many there may be: part of the name under which the model is kept.
+        epochs: Passes through them; None for those of the plan.
+    """
+    plan = PLANS[dataset]
+    epochs = plan.epochs if epochs is None else epochs
+
+    def fit(model: Any, **options: Any) -> None:
+        model.fit(train.images, batch_size=BATCH_SIZE, epochs=epochs, **options)
+
+    steps = epochs * math.ceil(len(train) / BATCH_SIZE)
+    if name == "DCGAN":
+        optimizer = keras.optimizers.Adam(GAN_LEARNING_RATE, beta_1=0.5)
+    else:
+        rate = keras.optimizers.schedules.CosineDecay(LEARNING_RATE, steps)
+        optimizer = keras.optimizers.Adam(rate)
+    file = f"{name.lower()}_{epochs}.keras"
+    path = kept_models(f"compare_models_{dataset}", limit) / file
+    return trained(path, lambda: BUILD[name](train.image_shape, plan), fit, optimizer, SEED)
+
+
+def networks(image_shape: tuple[int, ...], latent_dim: int | None) -> Any:
+    """The convolutions of all but the DCGAN."""
+    return keras_vq.networks.residual_convolutional(
+        image_shape, filters=(32, 64), latent_dim=latent_dim, residual_blocks=1
+    )
+
+
+def autoencoder(image_shape: tuple[int, ...], plan: Plan) -> keras_vq.Autoencoder:
+    maps = networks(image_shape, None)
+    return keras_vq.Autoencoder(*keras_vq.networks.flat_latent(maps, plan.latent_dim))
+
+
+def vae(image_shape: tuple[int, ...], plan: Plan) -> keras_vq.VAE:
+    maps = networks(image_shape, None)
+    return keras_vq.VAE(
+        *keras_vq.networks.flat_latent(maps, None), latent_dim=plan.latent_dim, seed=SEED
+    )
+
+
+def vqvae(image_shape: tuple[int, ...], plan: Plan) -> keras_vq.VQVAE:
+    del plan
+    encoder, decoder = networks(image_shape, CODE_DIM)
+    codebook = EMACodebook(CODES, decay=0.95, restart=DeadCodeRestart())
+    return keras_vq.VQVAE(encoder, VectorQuantizer(codebook), decoder)
+
+
+def dcgan(image_shape: tuple[int, ...], plan: Plan) -> DCGAN:
+    del plan
+    return DCGAN(image_shape)
+
+
+BUILD: dict[str, Callable[[tuple[int, ...], Plan], Any]] = {
+    "autoencoder": autoencoder,
+    "VAE": vae,
+    "VQ-VAE": vqvae,
+    "DCGAN": dcgan,
+}
+
+
+def features(model: Any, images: np.ndarray) -> np.ndarray:
+    """What a model makes of images, as vectors: latents, quantized latents, or D's last layer."""
+    made = model.features(images) if isinstance(model, DCGAN) else model.encode(images)
+    return made.reshape(len(images), -1)
+
+
+def code_histograms(model: keras_vq.VQVAE, images: np.ndarray) -> np.ndarray:
+    """How often each code occurs in an image, `(n, codes)`."""
+    codes = model.encode_to_codes(images).reshape(len(images), -1)
+    size = model.codebook_sizes[0]
+    rows = np.arange(len(images))[:, None] * size
+    counts = np.bincount((codes + rows).ravel(), minlength=len(images) * size)
+    return counts.reshape(len(images), size).astype("float32")

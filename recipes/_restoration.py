@@ -1,0 +1,155 @@
+"""What denoise, super_resolution and inpaint share: one network, with codes in it and without.
+
+`fit(damaged, clean)` is all that a model needs to restore images. The bottleneck is a grid of half
+the clean image's height and width; in the VQ-VAE each position has two residual codes of 9 bits,
+in the autoencoder beside it the same 32 numbers as they are.
+"""
+
+import argparse
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import keras
+import numpy as np
+from keras import layers
+
+import keras_vq
+from keras_vq import DeadCodeRestart, EMACodebook, Residual, VectorQuantizer
+from keras_vq.plots import plot_rows
+from recipes._measures import likeness
+from recipes._results import Stopwatch, results_folder, save
+from recipes._training import kept_models, trained, warmed_up_and_falling
+
+SEED = 0
+BATCH_SIZE = 64
+LEARNING_RATE = 1e-3
+LATENT_DIM = 32
+CODES = 512
+LEVELS = 2
+SHOWN = 10
+
+Images = np.ndarray
+"""Float32, `(n, height, width, channels)`, in [0, 1]."""
+
+
+class Damaged(NamedTuple):
+    """Images, and where they are damaged: True in `(n, height, width, 1)`; None for everywhere."""
+
+    images: Images
+    holes: np.ndarray | None = None
+
+
+class Task(NamedTuple):
+    """What was done to images, and how it is undone without learning."""
+
+    name: str
+    # What is done to clean images; takes a random generator.
+    damage: Callable[[Images, np.random.Generator], Damaged]
+    # Methods that learn nothing, by name.
+    classical: Mapping[str, Callable[[Damaged], Images]]
+    title: str
+
+
+def run(task: Task, description: str) -> None:
+    """The whole recipe of a task: arguments, training, table and pictures.
+
+    Args:
+        task: The task.
+        description: First line of the help text.
+    """
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--limit", type=int, default=60_000, help="first N images of each split")
+    arguments = parser.parse_args()
+    stopwatch = Stopwatch()
+
+    table: dict[str, dict[str, object]] = {}
+    for dataset in ("mnist", "cifar10"):
+        train = keras_vq.data.load(dataset, "train").take(arguments.limit).images
+        test = keras_vq.data.load(dataset, "test").take(arguments.limit).images
+        damaged = task.damage(train, np.random.default_rng(SEED))
+        damaged_test = task.damage(test, np.random.default_rng(SEED + 1))
+        restored = {name: undo(damaged_test) for name, undo in task.classical.items()}
+        details: dict[str, dict[str, object]] = {}
+        for name, build in {"autoencoder": autoencoder, "VQ-VAE": vqvae}.items():
+            file = f"{dataset}_{name.lower()}_{arguments.epochs}.keras"
+            path = kept_models(task.name, arguments.limit) / file
+            model, seconds = restorer(path, build, damaged.images, train, arguments.epochs)
+            restored[name] = put_into_holes(model.reconstruct(damaged_test.images), damaged_test)
+            details[name] = {"parameters": model.count_params(), "training, s": seconds}
+            if isinstance(model, keras_vq.VQVAE):
+                codes = model.encode_to_codes(damaged_test.images[:1]).size
+                details[name]["bits an image"] = codes * math.log2(CODES)
+        for name, images in restored.items():
+            table[f"{dataset}: {name}"] = {**likeness(test, images), **details.get(name, {})}
+        rows = {"damaged": damaged_test.images[:SHOWN]}
+        rows |= {name: images[:SHOWN] for name, images in restored.items()}
+        rows["clean"] = test[:SHOWN]
+        path = results_folder() / f"{task.name}_{dataset}.png"
+        plot_rows(rows, path, title=f"{dataset}: {task.title}")
+    save(task.name, table, SEED, stopwatch)
+
+
+def restorer(
+    path: Path, build: Callable[..., keras.Model], damaged: Images, clean: Images, epochs: int
+) -> tuple[keras.Model, float]:
+    """A model that makes clean images of damaged ones, and the seconds of its training."""
+
+    def new_model() -> keras.Model:
+        return build(damaged.shape[1:], clean.shape[1:])
+
+    def fit(model: keras.Model, **options: object) -> None:
+        model.fit(damaged, clean, batch_size=BATCH_SIZE, epochs=epochs, **options)
+
+    steps = epochs * math.ceil(len(clean) / BATCH_SIZE)
+    adam = keras.optimizers.Adam(warmed_up_and_falling(LEARNING_RATE, steps))
+    return trained(path, new_model, fit, adam, SEED)
+
+
+def put_into_holes(made: Images, damaged: Damaged) -> Images:
+    """What was made, but where there are holes only in them."""
+    if damaged.holes is None:
+        return made
+    return np.where(damaged.holes, made, damaged.images)
+
+
+def autoencoder(given: tuple[int, ...], made: tuple[int, ...]) -> keras_vq.Autoencoder:
+    return keras_vq.Autoencoder(*networks(given, made))
+
+
+def vqvae(given: tuple[int, ...], made: tuple[int, ...]) -> keras_vq.VQVAE:
+    encoder, decoder = networks(given, made)
+    levels = [
+        VectorQuantizer(EMACodebook(CODES, decay=0.95, restart=DeadCodeRestart()))
+        for _ in range(LEVELS)
+    ]
+    return keras_vq.VQVAE(encoder, Residual(levels), decoder)
+
+
+def networks(given: tuple[int, ...], made: tuple[int, ...]) -> tuple[keras.Model, keras.Model]:
+    """Encoder of images of one shape to half the size of those that the decoder makes."""
+    strides = given[0] * 2 // made[0]
+    grid = (made[0] // 2, made[1] // 2, LATENT_DIM)
+    encoder = keras.Sequential(
+        [
+            keras.Input(given),
+            layers.Conv2D(64, 4, strides, padding="same", activation="relu"),
+            layers.Conv2D(64, 3, padding="same"),
+            keras_vq.layers.ResidualStack(2, 32),
+            layers.Conv2D(LATENT_DIM, 1),
+        ],
+        name="encoder",
+    )
+    decoder = keras.Sequential(
+        [
+            keras.Input(grid),
+            layers.Conv2D(64, 3, padding="same"),
+            keras_vq.layers.ResidualStack(2, 32),
+            layers.Conv2DTranspose(32, 4, 2, padding="same", activation="relu"),
+            layers.Conv2D(made[2], 3, padding="same"),
+        ],
+        name="decoder",
+    )
+    return encoder, decoder

@@ -1,0 +1,126 @@
+"""How recipes train: models that are kept, batches that are equal, seconds that are counted."""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_vq.data.cache import cache_folder
+
+
+def trained(
+    path: Path,
+    build: Callable[[], Any],
+    fit: Callable[..., object],
+    optimizer: keras.optimizers.Optimizer,
+    seed: int,
+) -> tuple[Any, float]:
+    """A model that was trained before, or is now; and the seconds that its training took.
+
+    Args:
+        path: File of the trained model; what was reached is kept beside it after every epoch.
+        build: Makes the model.
+        fit: Trains it: takes the model, and options of `fit`.
+        optimizer: A new optimizer.
+        seed: Keras's random seed.
+    """
+    clock = path.with_suffix(".json")
+    if path.exists():
+        return keras.saving.load_model(path), seconds_in(clock)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    keras.utils.set_random_seed(seed)
+    model = build()
+    model.compile(optimizer)
+    go_on = keras.callbacks.BackupAndRestore(str(path.with_suffix(".backup")))
+    fit(model, callbacks=[go_on, Seconds(clock)], verbose=2)
+    beside = path.with_suffix(".part.keras")
+    model.save(beside)
+    beside.replace(path)
+    return model, seconds_in(clock)
+
+
+def kept_models(recipe: str, limit: int) -> Path:
+    """The folder where a recipe keeps what it has trained on the first `limit` images."""
+    return cache_folder() / "recipes" / f"{recipe}_{limit}"
+
+
+class Seconds(keras.callbacks.Callback):
+    """Keeps, in a file, the seconds that all epochs have taken, of earlier runs too."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+
+    def on_epoch_begin(self, epoch: int, logs: object = None) -> None:
+        self.began = time.perf_counter()
+
+    def on_epoch_end(self, epoch: int, logs: object = None) -> None:
+        before = seconds_in(self.path) if epoch > 0 else 0.0
+        self.path.write_text(json.dumps({"seconds": before + time.perf_counter() - self.began}))
+
+
+def seconds_in(path: Path) -> float:
+    """The seconds that `Seconds` has kept in a file."""
+    return json.loads(path.read_text())["seconds"] if path.exists() else 0.0
+
+
+class StepSeconds(keras.callbacks.Callback):
+    """Seconds of each training step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seconds: list[float] = []
+
+    def on_train_batch_begin(self, batch: int, logs: object = None) -> None:
+        self.began = time.perf_counter()
+
+    def on_train_batch_end(self, batch: int, logs: object = None) -> None:
+        self.seconds.append(time.perf_counter() - self.began)
+
+
+class RandomBatches(keras.utils.PyDataset):
+    """Images drawn at random, the same ones for every model of a seed.
+
+    Args:
+        images: Array of images.
+        steps: Number of batches.
+        batch_size: Images of a batch.
+        seed: Seed of the draw.
+        targets: What shall be made of each image; None for the images themselves.
+    """
+
+    def __init__(
+        self,
+        images: np.ndarray,
+        steps: int,
+        batch_size: int,
+        seed: int,
+        targets: np.ndarray | None = None,
+    ) -> None:
+        super().__init__()
+        self.images, self.targets = images, targets
+        self.order = np.random.default_rng(seed).integers(0, len(images), (steps, batch_size))
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __getitem__(self, step: int) -> tuple[np.ndarray, ...]:
+        rows = self.order[step]
+        if self.targets is None:
+            return (self.images[rows],)
+        return self.images[rows], self.targets[rows]
+
+
+def warmed_up_and_falling(learning_rate: float, steps: int) -> Any:
+    """A learning rate that rises for a twentieth of the steps, and falls to nothing in the rest.
+
+    So a few epochs reach what many at one rate do.
+    """
+    rising = max(1, steps // 20)
+    return keras.optimizers.schedules.CosineDecay(
+        0.0, max(1, steps - rising), warmup_target=learning_rate, warmup_steps=rising
+    )

@@ -1,0 +1,158 @@
+"""How many codes, of how many numbers, on how fine a grid: quality against cost, on MNIST.
+
+First a plain grid of codebook sizes, code dimensions and latent sizes (a third convolution, or one
+less, makes the grid of codes coarser or finer), each trained for a few hundred steps. Then
+KerasTuner looks for the best error at no more than a given number of bits, in the same space, with
+a third of the trials: `VQVAE` is a Keras model, so any tuner takes it.
+
+The picture has the error against the bits of an image; a good choice lies on the lower left edge.
+
+Run: python -m recipes.choose_codebook [--steps 400] [--limit N]
+"""
+
+import argparse
+import itertools
+import math
+import tempfile
+
+import keras
+import keras_tuner
+import numpy as np
+from matplotlib.figure import Figure
+
+import keras_vq
+from keras_vq import DeadCodeRestart, EMACodebook, Projected, VectorQuantizer
+from recipes._measures import mean_squared_error
+from recipes._results import Stopwatch, results_folder, save
+from recipes._training import RandomBatches, StepSeconds
+
+SEED = 0
+BATCH_SIZE = 128
+LEARNING_RATE = 1e-3
+SIZES = (32, 128, 512)
+DIMENSIONS = (4, 16, 64)
+# Filters of the strided convolutions, by the height and width of the codes.
+GRIDS = {14: (32,), 7: (32, 64)}
+MOST_BITS = 450
+
+
+def build(size: int, dimension: int, grid: int) -> keras_vq.VQVAE:
+    """A compiled model."""
+    keras.utils.set_random_seed(SEED)
+    encoder, decoder = keras_vq.networks.convolutional(
+        (28, 28, 1), filters=GRIDS[grid], latent_dim=64
+    )
+    codebook = EMACodebook(size, decay=0.95, restart=DeadCodeRestart())
+    quantizer = VectorQuantizer(codebook)
+    if dimension < 64:
+        quantizer = Projected(quantizer, dimension)
+    model = keras_vq.VQVAE(encoder, quantizer, decoder)
+    model.compile(keras.optimizers.Adam(LEARNING_RATE))
+    return model
+
+
+def bits(size: int, grid: int) -> float:
+    """Bits of the codes of an image."""
+    return grid * grid * math.log2(size)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--limit", type=int, default=60_000, help="first N images of each split")
+    arguments = parser.parse_args()
+    stopwatch = Stopwatch()
+
+    train = keras_vq.data.load("mnist", "train").take(arguments.limit).images
+    test = keras_vq.data.load("mnist", "test").take(arguments.limit).images
+    # The tuner may not look at the test images.
+    held_out, train = train[: len(train) // 10], train[len(train) // 10 :]
+    batches = RandomBatches(train, arguments.steps, BATCH_SIZE, SEED)
+
+    table: dict[str, dict[str, object]] = {}
+    for grid, size, dimension in itertools.product(GRIDS, SIZES, DIMENSIONS):
+        table[f"{grid} x {grid}, {size} codes of {dimension}"] = row(
+            build(size, dimension, grid), size, grid, batches, test
+        )
+    chosen = tuned(batches, held_out, trials=len(table) // 3)
+    name = f"KerasTuner, {MOST_BITS} bits at most: {chosen[2]} x {chosen[2]}, "
+    name += f"{chosen[0]} codes of {chosen[1]}"
+    table[name] = row(build(*chosen), chosen[0], chosen[2], batches, test)
+    draw(table, results_folder() / "choose_codebook.png")
+    save("choose_codebook", table, SEED, stopwatch)
+
+
+def row(
+    model: keras_vq.VQVAE, size: int, grid: int, batches: RandomBatches, test: np.ndarray
+) -> dict[str, object]:
+    """Quality and cost of a model that is trained now."""
+    clock = StepSeconds()
+    model.fit(batches, shuffle=False, callbacks=[clock], verbose=2)
+    logs = model.evaluate(test, batch_size=BATCH_SIZE, return_dict=True, verbose=0)
+    return {
+        "bits an image": bits(size, grid),
+        "test MSE": mean_squared_error(test, model.reconstruct(test)),
+        "perplexity": logs["perplexity"],
+        "codes used, %": 100 * logs["codebook_usage"],
+        "step, ms": 1000 * float(np.median(clock.seconds[1:])),
+    }
+
+
+def tuned(batches: RandomBatches, held_out: np.ndarray, trials: int) -> tuple[int, int, int]:
+    """What KerasTuner chooses: codes, dimension, grid."""
+
+    def hypermodel(choices: keras_tuner.HyperParameters) -> keras_vq.VQVAE:
+        size = choices.Choice("codes", SIZES)
+        dimension = choices.Choice("dimension", DIMENSIONS)
+        grid = choices.Choice("grid", tuple(GRIDS))
+        if bits(size, grid) > MOST_BITS:
+            raise keras_tuner.errors.FailedTrialError("more bits than allowed")
+        return build(size, dimension, grid)
+
+    with tempfile.TemporaryDirectory() as folder:
+        tuner = keras_tuner.BayesianOptimization(
+            hypermodel,
+            keras_tuner.Objective("val_reconstruction_loss", "min"),
+            max_trials=trials,
+            seed=SEED,
+            directory=folder,
+            max_consecutive_failed_trials=trials,
+        )
+        tuner.search(batches, validation_data=(held_out, None), verbose=0)
+        best = tuner.get_best_hyperparameters()[0]
+    return best.get("codes"), best.get("dimension"), best.get("grid")
+
+
+def draw(table: dict[str, dict[str, object]], path: object) -> None:
+    """Error against bits; the dimension of codes as shape, the grid as colour."""
+    figure = Figure(figsize=(7, 4.6), dpi=150, layout="constrained")
+    axes = figure.subplots()
+    for grid, colour in zip(GRIDS, ("tab:blue", "tab:orange"), strict=True):
+        for dimension, marker in zip(DIMENSIONS, "os^", strict=True):
+            rows = [
+                (figures["bits an image"], figures["test MSE"])
+                for name, figures in table.items()
+                if name.startswith(f"{grid} x") and name.endswith(f" of {dimension}")
+            ]
+            label = f"{grid} x {grid} codes of {dimension} numbers"
+            style = {"color": colour, "marker": marker, "label": label, "alpha": 0.8}
+            axes.plot(*zip(*rows, strict=True), **style)
+    (found,) = [figures for name, figures in table.items() if name.startswith("KerasTuner")]
+    axes.plot(
+        found["bits an image"],
+        found["test MSE"],
+        marker="*",
+        markersize=14,
+        color="black",
+        linestyle="",
+        label=f"KerasTuner, {MOST_BITS} bits at most",
+    )
+    axes.set(xscale="log", yscale="log", xlabel="bits an image", ylabel="test MSE")
+    axes.set_title("VQ-VAE on MNIST: more codes, finer grids", fontsize=10)
+    axes.grid(alpha=0.3, which="both")
+    axes.legend(fontsize=8)
+    figure.savefig(path, facecolor="white")
+
+
+if __name__ == "__main__":
+    main()

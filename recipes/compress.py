@@ -1,0 +1,171 @@
+"""Files of codes beside JPEG, WebP and PNG: bits a pixel against error, on MNIST and CIFAR-10.
+
+`keras_vq.codec.ImageCodec` writes the test images to one file, with codes packed and with codes
+arithmetic-coded by a prior; the models are those of `generate_mnist` and `generate_cifar10`. The
+other formats are given the best case of images as small as these: all of them on one sheet, so
+that headers weigh nothing and like neighbours help; and, as people keep images, a file each. The
+codes of every file of ours are decoded again and compared. The CIFAR-10 images come from a JPEG
+copy where the data set does, which makes JPEG's figures better than they would be.
+
+Run: python -m recipes.compress [--limit 10000]
+"""
+
+import argparse
+import io
+
+import numpy as np
+from PIL import Image
+
+import keras_vq
+from keras_vq.codec import ImageCodec
+from keras_vq.priors import PixelCNNPrior, TransformerPrior
+from recipes import generate_cifar10, generate_mnist
+from recipes._generation import fitted_prior
+from recipes._measures import likeness
+from recipes._pictures import draw_rate_distortion
+from recipes._results import Stopwatch, results_folder, save
+from recipes._training import kept_models
+
+SEED = 0
+# Images on a side of a sheet.
+SIDE = 100
+QUALITIES = (1, 5, 10, 20, 40, 60, 80, 95)
+LOSSY = ("JPEG", "WebP")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--limit", type=int, default=60_000, help="first N images of each split")
+    parser.add_argument("--vqvae-epochs", type=int, default=generate_mnist.VQVAE_EPOCHS)
+    parser.add_argument("--prior-epochs", type=int, default=generate_mnist.PRIOR_EPOCHS)
+    arguments = parser.parse_args()
+    stopwatch = Stopwatch()
+
+    table: dict[str, dict[str, object]] = {}
+    for dataset in ("mnist", "cifar10"):
+        test = keras_vq.data.load(dataset, "test").take(arguments.limit)
+        vqvae, prior = MODELS[dataset](arguments)
+        for name, codec in {
+            "VQ-VAE, codes packed": ImageCodec(vqvae),
+            f"VQ-VAE, {type(prior).__name__}": ImageCodec(vqvae, prior),
+        }.items():
+            table[f"{dataset}: {name}"] = ours(codec, test.images)
+        for name, row in others(test.pixels).items():
+            table[f"{dataset}: {name}"] = row
+    draw_rate_distortion(table, LOSSY, results_folder() / "compress.png")
+    save("compress", table, SEED, stopwatch)
+
+
+def ours(codec: ImageCodec, images: np.ndarray) -> dict[str, object]:
+    """One file of all images: its size, and what comes out of it."""
+    data = codec.compress(images)
+    made = np.stack(codec.decompress(data))
+    same = codec.decompress_codes(data) == codec.vqvae.encode_to_codes(images)
+    return {
+        **size(len(data), images),
+        **likeness(images, made),
+        "codes that come back, %": 100 * float(np.mean(same)),
+    }
+
+
+def others(pixels: np.ndarray) -> dict[str, dict[str, object]]:
+    """Sheets, and a file for each image, of other formats."""
+    images = pixels.astype("float32") / 255
+    layouts = {"sheets": (sheets(pixels), FORMATS), "a file each": (list(pixels), SINGLE)}
+    rows: dict[str, dict[str, object]] = {}
+    for layout, (pictures, formats) in layouts.items():
+        for name in formats:
+            files = [encoded(picture, **FORMATS[name]) for picture in pictures]
+            made = np.stack([decoded(file, pixels.shape[-1]) for file in files])
+            made = cut(made, pixels.shape) if layout == "sheets" else made
+            rows[f"{name}, {layout}"] = {
+                **size(sum(map(len, files)), images),
+                **likeness(images, made.astype("float32") / 255),
+            }
+    return rows
+
+
+FORMATS: dict[str, dict[str, object]] = {
+    **{
+        f"{form} {quality}": {"format": form, "quality": quality}
+        for form in LOSSY
+        for quality in QUALITIES
+    },
+    "WebP lossless": {"format": "WebP", "lossless": True},
+    "PNG": {"format": "PNG", "optimize": True},
+}
+# Of the formats, those that are also measured with a file for each image.
+SINGLE = ("JPEG 20", "WebP 20", "WebP lossless", "PNG")
+
+
+def encoded(pixels: np.ndarray, **options: object) -> bytes:
+    """A picture as a file."""
+    file = io.BytesIO()
+    grey = pixels.shape[-1] == 1
+    picture = Image.fromarray(pixels[..., 0] if grey else pixels)
+    # WebP knows colour only.
+    picture = picture.convert("RGB") if options["format"] == "WebP" else picture
+    picture.save(file, **options)
+    return file.getvalue()
+
+
+def decoded(file: bytes, channels: int) -> np.ndarray:
+    """The pixels of a file; of a grey picture that was kept in colour one channel."""
+    pixels = np.asarray(Image.open(io.BytesIO(file)))
+    return pixels.reshape(*pixels.shape[:2], -1)[..., :channels]
+
+
+def sheets(pixels: np.ndarray) -> list[np.ndarray]:
+    """Images side by side on square sheets, the last filled up with black."""
+    count = SIDE * SIDE
+    filled = np.concatenate([pixels, np.zeros((-len(pixels) % count, *pixels.shape[1:]), "uint8")])
+    grids = filled.reshape(-1, SIDE, SIDE, *pixels.shape[1:]).swapaxes(2, 3)
+    return list(grids.reshape(-1, SIDE * pixels.shape[1], SIDE * pixels.shape[2], pixels.shape[3]))
+
+
+def cut(made: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """The images of sheets."""
+    count, height, width, channels = shape
+    grids = made.reshape(-1, SIDE, height, SIDE, width, channels)
+    return grids.swapaxes(2, 3).reshape(-1, height, width, channels)[:count]
+
+
+def size(taken: int, images: np.ndarray) -> dict[str, object]:
+    """Bytes an image, bits a pixel."""
+    height, width = images.shape[1:3]
+    return {
+        "bytes an image": taken / len(images),
+        "bits a pixel": 8 * taken / (len(images) * height * width),
+    }
+
+
+def mnist_models(arguments: argparse.Namespace) -> tuple[keras_vq.VQVAE, PixelCNNPrior]:
+    """Those of `generate_mnist`, kept or trained now."""
+    train = keras_vq.data.load("mnist", "train").take(arguments.limit)
+    test = keras_vq.data.load("mnist", "test").take(arguments.limit)
+    folder = kept_models("generate_mnist", arguments.limit)
+    epochs = arguments.prior_epochs, arguments.vqvae_epochs
+    vqvae = generate_mnist.trained_vqvae(folder, train.images, epochs[1])
+    path = folder / generate_mnist.prior_file("PixelCNN", *epochs)
+    return vqvae, fitted_prior(
+        path, PixelCNNPrior.for_codes_of, vqvae, train, test, False, epochs[0], SEED
+    )[0]
+
+
+def cifar10_models(arguments: argparse.Namespace) -> tuple[keras_vq.VQVAE, TransformerPrior]:
+    """Those of `generate_cifar10`, kept or trained now."""
+    limit, epochs = min(arguments.limit, 50_000), arguments.prior_epochs
+    train = keras_vq.data.load("cifar10", "train").take(limit)
+    test = keras_vq.data.load("cifar10", "test").take(limit)
+    vqvae = keras_vq.VQVAE.from_preset("vqvae_cifar10")
+    path = kept_models("generate_cifar10", limit) / generate_cifar10.prior_file(epochs)
+    return vqvae, fitted_prior(
+        path, TransformerPrior.for_codes_of, vqvae, train, test, True, epochs, SEED
+    )[0]
+
+
+MODELS = {"mnist": mnist_models, "cifar10": cifar10_models}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,122 @@
+"""SGD, Adam, AdamW, Lion and Muon on one VQ-VAE of MNIST: loss by step, in one picture.
+
+The network of `vqvae_mnist`, the same start, batches and number of steps. Each optimizer has the
+best of three learning rates, a factor of 3 apart, by the mean loss of the last tenth of the steps;
+the table has all of them.
+
+Run: python -m recipes.optimizers [--steps 400] [--limit N]
+"""
+
+import argparse
+import contextlib
+from collections.abc import Callable
+
+import keras
+import numpy as np
+from matplotlib.figure import Figure
+
+import keras_vq
+from keras_vq import DeadCodeRestart, EMACodebook, VectorQuantizer
+from recipes._measures import mean_squared_error
+from recipes._results import Stopwatch, results_folder, save
+from recipes._training import RandomBatches
+
+SEED = 0
+BATCH_SIZE = 128
+FACTORS = (1 / 3, 1.0, 3.0)
+
+# The middle one of the three learning rates, and the optimizer of a rate.
+OPTIMIZERS: dict[str, tuple[float, Callable[[float], keras.optimizers.Optimizer]]] = {
+    "SGD, momentum 0.9": (0.03, lambda rate: keras.optimizers.SGD(rate, 0.9, nesterov=True)),
+    "Adam": (1e-3, keras.optimizers.Adam),
+    "AdamW": (1e-3, keras.optimizers.AdamW),
+    "Lion": (3e-4, keras.optimizers.Lion),
+    "Muon": (1e-2, keras.optimizers.Muon),
+}
+
+
+class Losses(keras.callbacks.Callback):
+    """The loss of each step: the logs have the mean since the epoch began."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.losses: list[float] = []
+        self.total = 0.0
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        assert logs is not None
+        total = float(logs["loss"]) * (batch + 1)
+        if np.isfinite(total):
+            self.losses.append(total - self.total)
+        self.total = total
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--limit", type=int, default=60_000, help="first N images of each split")
+    arguments = parser.parse_args()
+    stopwatch = Stopwatch()
+
+    train = keras_vq.data.load("mnist", "train").take(arguments.limit).images
+    test = keras_vq.data.load("mnist", "test").take(arguments.limit).images
+    table: dict[str, dict[str, object]] = {}
+    best: dict[str, tuple[str, list[float]]] = {}
+    for name, (middle, build) in OPTIMIZERS.items():
+        for factor in FACTORS:
+            rate = float(f"{middle * factor:.2g}")
+            model, losses = run(build(rate), train, arguments.steps)
+            row: dict[str, object] = {"steps": len(losses)}
+            table[f"{name}, {rate:g}"] = row
+            if len(losses) < arguments.steps:
+                continue  # it diverged
+            row["loss, last tenth of the steps"] = at_end(losses)
+            row["test MSE"] = mean_squared_error(test, model.reconstruct(test))
+            row["codes used"] = len(np.unique(model.encode_to_codes(test)))
+            if name not in best or at_end(losses) < at_end(best[name][1]):
+                best[name] = (f"{name}, learning rate {rate:g}", losses)
+    draw(dict(best.values()), results_folder() / "optimizers.png")
+    save("optimizers", table, SEED, stopwatch)
+
+
+def at_end(losses: list[float]) -> float:
+    """The mean loss of the last tenth of the steps."""
+    return float(np.mean(losses[-max(1, len(losses) // 10) :]))
+
+
+def run(
+    optimizer: keras.optimizers.Optimizer, train: np.ndarray, steps: int
+) -> tuple[keras_vq.VQVAE, list[float]]:
+    """A model trained by an optimizer, and the loss of each step up to one that is not finite."""
+    keras.utils.set_random_seed(SEED)
+    encoder, decoder = keras_vq.networks.convolutional((28, 28, 1), filters=(32, 64), latent_dim=16)
+    codebook = EMACodebook(128, decay=0.95, restart=DeadCodeRestart())
+    variance = float(train.var(dtype="float64"))
+    model = keras_vq.VQVAE(encoder, VectorQuantizer(codebook), decoder, data_variance=variance)
+    model.compile(optimizer)
+    log = Losses()
+    batches = RandomBatches(train, steps, BATCH_SIZE, SEED)
+    with contextlib.suppress(keras_vq.models.NonFiniteLossError):
+        model.fit(batches, shuffle=False, callbacks=[log], verbose=2)
+    return model, log.losses
+
+
+def draw(curves: dict[str, list[float]], path: object) -> None:
+    """Losses by step, smoothed over 20 steps, on a log axis."""
+    figure = Figure(figsize=(7.5, 4.5), dpi=150, layout="constrained")
+    axes = figure.subplots()
+    for name, losses in curves.items():
+        width = min(20, len(losses))
+        smooth = np.convolve(losses, np.ones(width) / width, mode="valid")
+        axes.plot(np.arange(width, len(losses) + 1), smooth, label=name, linewidth=1.2)
+    axes.set_yscale("log")
+    axes.set_xlabel(f"step of {BATCH_SIZE} images")
+    axes.set_ylabel("loss, mean of 20 steps")
+    axes.set_title("VQ-VAE on MNIST: one start, the same batches", fontsize=10)
+    axes.grid(alpha=0.3, which="both")
+    axes.legend(fontsize=8)
+    figure.savefig(path, facecolor="white")
+
+
+if __name__ == "__main__":
+    main()
