@@ -43,6 +43,7 @@ class GridPositions(keras.layers.Layer):
             _validation.check_positive_integer("grid_shape[...]", size) for size in grid_shape
         )
         self.dim = _validation.check_positive_integer("dim", dim)
+        self.supports_masking = True
 
     def build(self, input_shape: Shape) -> None:
         """Creates the vectors of each axis."""

@@ -32,6 +32,8 @@ class TransformerBlock(keras.layers.Layer):
 
     Call arguments:
         inputs: Float tensor of shape `(batch, N, dim)`.
+        mask: Boolean tensor of shape `(batch, N)`: positions that others may look at; None for
+            all.
         training: Whether to drop.
 
     Returns:
@@ -62,6 +64,7 @@ class TransformerBlock(keras.layers.Layer):
         self.expansion = _validation.check_positive_integer("expansion", expansion)
         self.dropout = _validation.check_fraction("dropout", dropout)
         self.seed = seed
+        self.supports_masking = True
 
     def build(self, input_shape: Shape) -> None:
         """Creates the layers for inputs of shape `(batch, N, dim)`."""
@@ -86,10 +89,15 @@ class TransformerBlock(keras.layers.Layer):
         self.widen.build(input_shape)
         self.narrow.build((*input_shape[:-1], self.expansion * dim))
 
-    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
+    def call(
+        self, inputs: Tensor, mask: Tensor | None = None, training: bool | None = None
+    ) -> Tensor:
         """Applies the block to all positions."""
         query, key, value = self._heads_of(self.attention_norm(inputs))
-        attended = ops.dot_product_attention(query, key, value, is_causal=self.causal)
+        if mask is None:
+            attended = ops.dot_product_attention(query, key, value, is_causal=self.causal)
+        else:
+            attended = ops.dot_product_attention(query, key, value, mask=self._seen(mask))
         x = inputs + self.drop(self._joined(attended), training=training)
         return x + self.drop(self._perceptron(x), training=training)
 
@@ -122,6 +130,15 @@ class TransformerBlock(keras.layers.Layer):
         attended = ops.dot_product_attention(query, keys, values, mask=is_seen)
         x = inputs + self._joined(attended)[:, 0]
         return x + self._perceptron(x), (keys, values)
+
+    def _seen(self, mask: Tensor) -> Tensor:
+        """Where each may look, `(batch, 1, N, N)`: always at itself, so that a place is left."""
+        places = ops.arange(mask.shape[1])
+        before, itself = (
+            compare(places[:, None], places) for compare in (ops.greater_equal, ops.equal)
+        )
+        seen = ops.logical_or(ops.cast(mask, "bool")[:, None, None, :], itself)
+        return ops.logical_and(seen, before) if self.causal else seen
 
     def _heads_of(self, x: Tensor) -> list[Tensor]:
         size = x.shape[-1] // self.heads

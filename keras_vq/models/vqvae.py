@@ -67,6 +67,7 @@ class VQVAE(CodeModel):
     ) -> None:
         super().__init__(encoder, decoder, data_variance, **kwargs)
         self.quantizer = check_quantizer("quantizer", quantizer)
+        self._mask_of = _MaskOf()
         self._code_shape: Shape | None = None
         self.build_if_known()
 
@@ -130,8 +131,9 @@ class VQVAE(CodeModel):
         return self.decode_batch(self.quantizer(latents, training=False)[0])
 
     def encode_to_codes_batch(self, images: Tensor) -> Tensor:
-        """Codes of a batch of images."""
-        return self.quantizer.encode(self.encoder(images, training=False))
+        """Codes of a batch of images; -1 where the encoder masks."""
+        z = self.encoder(images, training=False)
+        return self.quantizer.encode(z, mask=self._mask_of(z))
 
     def codes_to_latents(self, codes: Tensor) -> Tensor:
         """Quantized latents of a batch of codes."""
@@ -165,3 +167,16 @@ class VQVAE(CodeModel):
         """
         codes = check_codes("codes", codes, self.codebook_sizes)
         return self.in_batches("decode_codes_batch", codes, batch_size)
+
+
+class _MaskOf(keras.layers.Layer):
+    """The mask that a tensor carries, or None: Keras tells it to layers that ask."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.supports_masking = True
+
+    def call(self, tensor: Tensor, mask: Tensor | None = None) -> Tensor | None:
+        """Returns the mask."""
+        del tensor
+        return mask

@@ -1,21 +1,30 @@
-"""Encoders and the decoders that mirror them, for images of any shape."""
+"""Encoders and the decoders that mirror them, for images and sequences of any shape."""
 
 from keras_vq.networks._shapes import IndivisibleSizeError
 from keras_vq.networks.convolutional import convolutional
 from keras_vq.networks.dense import dense
-from keras_vq.networks.pair import EncoderDecoder, flat_latent
+from keras_vq.networks.pair import EncoderDecoder, MaskedSequential, flat_latent
 from keras_vq.networks.patch_discriminator import patch_discriminator
 from keras_vq.networks.residual_convolutional import residual_convolutional
+from keras_vq.networks.sequences import (
+    convolutional_sequence,
+    recurrent_sequence,
+    transformer_sequence,
+)
 from keras_vq.networks.two_level import TwoLevelNetworks, two_level
 
 __all__ = [
     "EncoderDecoder",
     "IndivisibleSizeError",
+    "MaskedSequential",
     "TwoLevelNetworks",
     "convolutional",
+    "convolutional_sequence",
     "dense",
     "flat_latent",
     "patch_discriminator",
+    "recurrent_sequence",
     "residual_convolutional",
+    "transformer_sequence",
     "two_level",
 ]

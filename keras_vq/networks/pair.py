@@ -68,6 +68,27 @@ def flat_latent(pair: EncoderDecoder, latent_dim: int | None) -> EncoderDecoder:
     )
 
 
+@keras.saving.register_keras_serializable("keras_vq")
+class MaskedSequential(keras.Sequential):
+    """A Sequential model through whose layers masks pass, without Keras's warning that none do.
+
+    Example:
+        >>> import keras, numpy as np, keras_vq
+        >>> parts = [keras.layers.Masking(), keras.layers.GRU(2, return_sequences=True)]
+        >>> model = keras_vq.networks.MaskedSequential(parts)
+        >>> tuple(model(np.ones((1, 3, 4), "float32")).shape)
+        (1, 3, 2)
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.supports_masking = True
+
+    def compute_mask(self, inputs: Any, previous_mask: Any) -> None:
+        """None: the mask that the last layer gave its outputs is left as it is."""
+        del inputs, previous_mask
+
+
 def sequential(name: str, input_shape: tuple[int, ...] | None, parts: list[Any]) -> keras.Model:
     """A Sequential model, built when its input shape is known."""
     head = [] if input_shape is None else [keras.Input(input_shape)]

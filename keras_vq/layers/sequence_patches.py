@@ -1,0 +1,112 @@
+"""Several steps of a sequence as one vector, and back, with what masks say of them."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_vq import _validation
+from keras_vq._types import Shape, Tensor
+
+
+@keras.saving.register_keras_serializable("keras_vq")
+class SequencePatches(keras.layers.Layer):
+    """Joins each few steps of a sequence to one: `(batch, T, C)` -> `(batch, T / size, size C)`.
+
+    A mask of steps becomes one of patches: a patch counts if any of its steps does; steps that
+    don't count are 0 in it.
+
+    Args:
+        size: Steps of a patch; divides T.
+        **kwargs: Arguments of `keras.layers.Layer`.
+
+    Raises:
+        ValueError: If `size` is not a whole number of at least 1, or does not divide T.
+
+    Example:
+        >>> import numpy as np, keras_vq
+        >>> patches = keras_vq.layers.SequencePatches(2)(np.zeros((1, 6, 3), "float32"))
+        >>> tuple(patches.shape)
+        (1, 3, 6)
+    """
+
+    def __init__(self, size: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.size = _validation.check_positive_integer("size", size)
+        self.supports_masking = True
+
+    def call(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Joins the steps."""
+        if mask is not None:
+            inputs = ops.where(ops.cast(mask, "bool")[..., None], inputs, 0.0)
+        _, count, width = self.compute_output_shape(inputs.shape)
+        return ops.reshape(inputs, (-1, count, width))
+
+    def compute_mask(self, inputs: Tensor, previous_mask: Tensor | None) -> Tensor | None:
+        """The mask of the patches."""
+        if previous_mask is None:
+            return None
+        count = inputs.shape[1] // self.size
+        return ops.any(ops.reshape(previous_mask, (-1, count, self.size)), axis=-1)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """`(batch, T / size, size C)`."""
+        batch, steps, channels = input_shape
+        if steps is None or channels is None or steps % self.size:
+            raise ValueError(
+                "The steps of the sequences must be a known number that `size` divides. "
+                f"Received: size={self.size}, inputs of shape {tuple(input_shape)}"
+            )
+        return batch, steps // self.size, self.size * channels
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {**super().get_config(), "size": self.size}
+
+
+@keras.saving.register_keras_serializable("keras_vq")
+class PatchSteps(keras.layers.Layer):
+    """Takes patches apart again: `(batch, N, size C)` -> `(batch, N size, C)`.
+
+    Args:
+        size: Steps of a patch; divides the patches' width.
+        **kwargs: Arguments of `keras.layers.Layer`.
+
+    Raises:
+        ValueError: If `size` is not a whole number of at least 1, or does not divide the width.
+
+    Example:
+        >>> import numpy as np, keras_vq
+        >>> steps = keras_vq.layers.PatchSteps(2)(np.zeros((1, 3, 6), "float32"))
+        >>> tuple(steps.shape)
+        (1, 6, 3)
+    """
+
+    def __init__(self, size: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.size = _validation.check_positive_integer("size", size)
+        self.supports_masking = True
+
+    def call(self, inputs: Tensor) -> Tensor:
+        """Takes the patches apart."""
+        _, steps, channels = self.compute_output_shape(inputs.shape)
+        return ops.reshape(inputs, (-1, steps, channels))
+
+    def compute_mask(self, inputs: Tensor, previous_mask: Tensor | None) -> Tensor | None:
+        """The mask of the steps: all of a patch count, or none."""
+        del inputs
+        return None if previous_mask is None else ops.repeat(previous_mask, self.size, axis=1)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """`(batch, N size, C)`."""
+        batch, count, width = input_shape
+        if count is None or width is None or width % self.size:
+            raise ValueError(
+                "The patches must be a known number, of a width that `size` divides. "
+                f"Received: size={self.size}, inputs of shape {tuple(input_shape)}"
+            )
+        return batch, count * self.size, width // self.size
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {**super().get_config(), "size": self.size}

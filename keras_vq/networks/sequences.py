@@ -1,0 +1,223 @@
+"""Encoders and decoders of sequences: convolutions, recurrence, attention."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import layers
+
+from keras_vq import _validation
+from keras_vq.layers.grid_positions import GridPositions
+from keras_vq.layers.sequence_patches import PatchSteps, SequencePatches
+from keras_vq.layers.transformer_block import TransformerBlock
+from keras_vq.networks._shapes import IndivisibleSizeError, check_widths
+from keras_vq.networks.pair import EncoderDecoder, MaskedSequential, output_layer, sequential
+
+_STRIDED: dict[str, Any] = {"kernel_size": 4, "strides": 2, "padding": "same"}
+
+
+def convolutional_sequence(
+    sequence_shape: tuple[int, int],
+    filters: Sequence[int] = (32, 64),
+    latent_dim: int | None = 16,
+    output_activation: str | None = None,
+) -> EncoderDecoder:
+    """Strided convolutions along the steps, and the transposed ones that mirror them.
+
+    For waveforms and other sequences of one length: convolutions know no masks.
+
+    Args:
+        sequence_shape: (steps, channels); 2 to the power of the number of layers divides the
+            steps.
+        filters: Filters of each strided convolution of the encoder.
+        latent_dim: Channels of the latents, by a convolution of width 1; None leaves it out.
+        output_activation: Activation of the outputs, or None.
+
+    Returns:
+        The pair: `(batch, T, C)` -> `(batch, T / 2ⁿ, latent_dim)` -> `(batch, T, C)`.
+
+    Raises:
+        ValueError: If a shape or width is not one, or the strides don't divide the steps.
+
+    Example:
+        >>> import keras_vq
+        >>> encoder, decoder = keras_vq.networks.convolutional_sequence((64, 1), latent_dim=8)
+        >>> encoder.output_shape, decoder.output_shape
+        ((None, 16, 8), (None, 64, 1))
+    """
+    filters = check_widths("filters", filters)
+    steps, channels = check_sequence_shape(sequence_shape, 2 ** len(filters))
+    encoder: list[Any] = [layers.Conv1D(width, activation="relu", **_STRIDED) for width in filters]
+    if latent_dim is not None:
+        encoder.append(
+            layers.Conv1D(_validation.check_positive_integer("latent_dim", latent_dim), 1)
+        )
+    decoder = [
+        layers.Conv1D(filters[-1], 3, padding="same", activation="relu"),
+        *(
+            layers.Conv1DTranspose(width, activation="relu", **_STRIDED)
+            for width in reversed(filters)
+        ),
+        layers.Conv1D(channels, 3, padding="same"),
+        output_layer(output_activation),
+    ]
+    latent_shape = (steps // 2 ** len(filters), latent_dim or filters[-1])
+    return EncoderDecoder(
+        sequential("encoder", (steps, channels), encoder),
+        sequential("decoder", latent_shape, decoder),
+    )
+
+
+def recurrent_sequence(
+    sequence_shape: tuple[int, int],
+    units: int = 64,
+    latent_dim: int = 16,
+    patch: int = 1,
+    whole: bool = False,
+    output_activation: str | None = None,
+) -> EncoderDecoder:
+    """GRUs over the steps: latents for each few steps, or one latent vector for all.
+
+    Steps whose numbers are all 0 are taken for the end of shorter sequences, and masked: they
+    change nothing, and latents of steps know it too. Source of the form with one vector: Bowman
+    et al., "Generating Sentences from a Continuous Space", 2016, whose decoder however is told
+    the true steps before.
+
+    Args:
+        sequence_shape: (steps, channels).
+        units: Width of the GRUs.
+        latent_dim: Size of the latents.
+        patch: Steps that share a latent; divides the steps.
+        whole: Whether one latent vector stands for the whole sequence, as a VAE wants.
+        output_activation: Activation of the outputs, or None.
+
+    Returns:
+        The pair: `(batch, T, C)` -> `(batch, T / patch, latent_dim)`, or `(batch, latent_dim)`,
+        -> `(batch, T, C)`.
+
+    Raises:
+        ValueError: If a shape or width is not one, or `patch` doesn't divide the steps.
+
+    Example:
+        >>> import keras_vq
+        >>> encoder, decoder = keras_vq.networks.recurrent_sequence((12, 3), patch=2)
+        >>> encoder.output_shape, decoder.output_shape
+        ((None, 6, 16), (None, 12, 3))
+    """
+    steps, channels = check_sequence_shape(sequence_shape, patch)
+    _validation.check_positive_integer("units", units)
+    _validation.check_positive_integer("latent_dim", latent_dim)
+    count = steps // patch
+
+    def both_ways(all_steps: bool) -> Any:
+        return layers.Bidirectional(layers.GRU(units, return_sequences=all_steps))
+
+    encoder = [
+        layers.Masking(),
+        SequencePatches(patch),
+        both_ways(not whole),
+        layers.Dense(latent_dim),
+    ]
+    decoder = [
+        *([layers.RepeatVector(count), GridPositions((count,), latent_dim)] if whole else []),
+        both_ways(True),
+        layers.Dense(patch * channels),
+        PatchSteps(patch),
+        output_layer(output_activation),
+    ]
+    return EncoderDecoder(
+        _masked("encoder", (steps, channels), encoder),
+        _masked("decoder", (latent_dim,) if whole else (count, latent_dim), decoder),
+    )
+
+
+def transformer_sequence(
+    sequence_shape: tuple[int, int],
+    dim: int = 64,
+    depth: int = 2,
+    heads: int = 4,
+    latent_dim: int = 16,
+    patch: int = 1,
+    output_activation: str | None = None,
+) -> EncoderDecoder:
+    """Transformers over patches of steps, with learned positions; all see all.
+
+    Steps whose numbers are all 0 are taken for the end of shorter sequences, and masked: none
+    looks at them.
+
+    Args:
+        sequence_shape: (steps, channels).
+        dim: Width of the transformers.
+        depth: Blocks of each.
+        heads: Attention heads of a block; divides `dim`.
+        latent_dim: Size of the latents.
+        patch: Steps that share a latent; divides the steps.
+        output_activation: Activation of the outputs, or None.
+
+    Returns:
+        The pair: `(batch, T, C)` -> `(batch, T / patch, latent_dim)` -> `(batch, T, C)`.
+
+    Raises:
+        ValueError: If a shape or width is not one, or `patch` doesn't divide the steps.
+
+    Example:
+        >>> import keras_vq
+        >>> encoder, decoder = keras_vq.networks.transformer_sequence((12, 3), patch=4)
+        >>> encoder.output_shape, decoder.output_shape
+        ((None, 3, 16), (None, 12, 3))
+    """
+    steps, channels = check_sequence_shape(sequence_shape, patch)
+    _validation.check_positive_integer("dim", dim)
+    _validation.check_positive_integer("latent_dim", latent_dim)
+    count = steps // patch
+
+    def transformer() -> list[Any]:
+        blocks = [TransformerBlock(heads, causal=False) for _ in range(depth)]
+        ends = [layers.Dense(dim), GridPositions((count,), dim)]
+        return [*ends, *blocks, layers.LayerNormalization(epsilon=1e-6)]
+
+    encoder = [
+        layers.Masking(),
+        SequencePatches(patch),
+        *transformer(),
+        layers.Dense(latent_dim),
+    ]
+    decoder = [
+        *transformer(),
+        layers.Dense(patch * channels),
+        PatchSteps(patch),
+        output_layer(output_activation),
+    ]
+    return EncoderDecoder(
+        _masked("encoder", (steps, channels), encoder),
+        _masked("decoder", (count, latent_dim), decoder),
+    )
+
+
+def _masked(name: str, input_shape: tuple[int, ...], parts: list[Any]) -> MaskedSequential:
+    return MaskedSequential([keras.Input(input_shape), *parts], name=name)
+
+
+def check_sequence_shape(sequence_shape: Any, divisor: int) -> tuple[int, int]:
+    """The shape as (steps, channels) if the divisor divides the steps.
+
+    Raises:
+        IndivisibleSizeError: If it doesn't.
+        ValueError: If it isn't such a shape.
+    """
+    _validation.check_positive_integer("patch", divisor)
+    try:
+        steps, channels = (int(size) for size in sequence_shape)
+    except (TypeError, ValueError):
+        steps = channels = 0
+    if min(steps, channels) < 1:
+        raise ValueError(
+            "`sequence_shape` must be (steps, channels), both at least 1. "
+            f"Received: {sequence_shape!r}"
+        )
+    if steps % divisor:
+        raise IndivisibleSizeError(
+            f"The steps must be divisible by {divisor}: pad the sequences to "
+            f"{-(-steps // divisor) * divisor} steps. Received: {steps}"
+        )
+    return steps, channels

@@ -1,0 +1,90 @@
+"""Models of sequences, the shorter of which end in zeros and are masked from there on."""
+
+import keras
+import numpy as np
+import pytest
+
+import keras_vq
+from keras_vq.networks import convolutional_sequence, recurrent_sequence, transformer_sequence
+
+LENGTHS = np.array([6, 9, 12, 1])
+NETWORKS = {
+    "recurrent": lambda: recurrent_sequence((12, 3), units=8, latent_dim=4, patch=3),
+    "transformer": lambda: transformer_sequence((12, 3), dim=8, depth=1, heads=2, patch=3),
+}
+
+
+@pytest.fixture
+def sequences(rng):
+    is_given = np.arange(12) < LENGTHS[:, None]
+    return (0.1 + rng.random((4, 12, 3), "float32")) * is_given[..., None]
+
+
+def vqvae(networks):
+    encoder, decoder = networks
+    return keras_vq.VQVAE(encoder, keras_vq.VectorQuantizer(8), decoder, data_variance=1.0)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_what_is_masked_counts_for_nothing(name, sequences):
+    model = vqvae(NETWORKS[name]())
+    codes = model.encode_to_codes(sequences)
+    assert np.array_equal(codes >= 0, np.arange(4) * 3 < LENGTHS[:, None])
+    model.compile("adam")
+    logs = model.evaluate(sequences, verbose=0, return_dict=True)
+    made = model.reconstruct(sequences)
+    # All steps of a patch count that has one.
+    counts = np.repeat(codes >= 0, 3, axis=1)
+    expected = np.square(made - sequences)[counts].mean()
+    assert logs["reconstruction_loss"] == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_neighbours_in_the_batch_change_nothing(name, sequences):
+    model = vqvae(NETWORKS[name]())
+    alone = model.reconstruct(sequences[:1])
+    np.testing.assert_allclose(model.reconstruct(sequences)[:1], alone, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", [*NETWORKS, "convolutional"])
+def test_training_goes_down_and_files_come_back(name, sequences, tmp_path):
+    if name == "convolutional":
+        model = vqvae(convolutional_sequence((12, 3), filters=(8, 8), latent_dim=4))
+    else:
+        model = vqvae(NETWORKS[name]())
+    model.compile(keras.optimizers.Adam(1e-2))
+    losses = model.fit(sequences, epochs=30, batch_size=4, verbose=0).history
+    assert losses["reconstruction_loss"][-1] < 0.7 * losses["reconstruction_loss"][0]
+    model.save(tmp_path / "model.keras")
+    again = keras_vq.load_model(tmp_path / "model.keras")
+    assert np.array_equal(again.encode_to_codes(sequences), model.encode_to_codes(sequences))
+
+
+def test_a_vae_of_one_vector_for_all_steps(sequences):
+    encoder, decoder = recurrent_sequence((12, 3), units=8, latent_dim=8, whole=True)
+    model = keras_vq.VAE(encoder, decoder, latent_dim=8, seed=0)
+    assert model.encode(sequences).shape == (4, 8)
+    model.compile(keras.optimizers.Adam(1e-2), loss="mean_squared_error")
+    weights = (np.arange(12) < LENGTHS[:, None]).astype("float32")
+    losses = model.fit(
+        sequences, sequences, sample_weight=weights, epochs=20, batch_size=4, verbose=0
+    ).history["reconstruction_loss"]
+    assert losses[-1] < 0.8 * losses[0]
+    assert model.generate(3, seed=0).shape == (3, 12, 3)
+
+
+@pytest.mark.backend_free
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: convolutional_sequence((10, 1)), "divisible by 4"),
+        (lambda: recurrent_sequence((10, 1), patch=3), "pad the sequences to 12 steps"),
+        (lambda: transformer_sequence((10,)), "must be \\(steps, channels\\)"),
+        (lambda: recurrent_sequence((10, 1), patch=0), "`patch` must be"),
+        (lambda: keras_vq.layers.SequencePatches(3)(np.zeros((1, 4, 2))), "that `size` divides"),
+        (lambda: keras_vq.layers.PatchSteps(3)(np.zeros((1, 4, 2))), "that `size` divides"),
+    ],
+)
+def test_shapes_that_do_not_fit(build, message):
+    with pytest.raises(ValueError, match=message):
+        build()
