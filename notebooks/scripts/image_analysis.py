@@ -1,0 +1,66 @@
+# %% [markdown]
+# # Codes as features
+#
+# A VQ-VAE has seen no label. You will see what its codes know of them all the same: a linear probe,
+# the nearest neighbours of digits, clusters, and where in an image which code stands.
+
+# %% tags=["parameters"]
+IMAGES = 10_000
+
+# %%
+import numpy as np
+from sklearn.cluster import KMeans
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import normalized_mutual_info_score
+from sklearn.neighbors import NearestNeighbors
+
+import keras_vq
+
+model = keras_vq.VQVAE.from_preset("vqvae_mnist")
+train = keras_vq.data.load("mnist", "train").take(IMAGES)
+test = keras_vq.data.load("mnist", "test").take(IMAGES)
+features = {
+    "pixels": (train.images, test.images),
+    "quantized latents": (model.encode(train.images), model.encode(test.images)),
+}
+features = {
+    name: (a.reshape(len(a), -1), b.reshape(len(b), -1)) for name, (a, b) in features.items()
+}
+
+# %% [markdown]
+# ## A linear probe
+#
+# How many test images does a logistic regression name rightly?
+
+# %%
+for name, (of_train, of_test) in features.items():
+    scale = of_train.std()
+    probe = LogisticRegression(C=0.1, max_iter=200, tol=1e-3).fit(of_train / scale, train.labels)
+    print(f"{name}: {100 * probe.score(of_test / scale, test.labels):.1f} %")
+
+# %% [markdown]
+# ## Neighbours
+#
+# Each row: a test image, then the training images whose latents are nearest.
+
+# %%
+of_train, of_test = features["quantized latents"]
+nearest = NearestNeighbors(n_neighbors=9).fit(of_train).kneighbors(of_test[:5])[1]
+rows = np.concatenate([test.images[:5, None], train.images[nearest]], axis=1)
+keras_vq.plots.plot_samples(rows.reshape(-1, 28, 28, 1))
+
+# %% [markdown]
+# ## Clusters
+#
+# Ten clusters of k-means beside the labels: 1 would be the same partition, 0 none.
+
+# %%
+for name, (_, of_test) in features.items():
+    clusters = KMeans(10, n_init=3, random_state=0).fit_predict(of_test)
+    print(f"{name}: {normalized_mutual_info_score(test.labels, clusters):.2f}")
+
+# %% [markdown]
+# ## The plane
+
+# %%
+keras_vq.plots.plot_latent_space(of_test[:5000], test.labels[:5000], title="quantized latents")

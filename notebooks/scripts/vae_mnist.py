@@ -1,0 +1,56 @@
+# %% [markdown]
+# # A variational autoencoder: new digits from noise
+#
+# The VAE's latents are Gaussian, so that random numbers are latents too. You will see digits that
+# were never written, and what each latent does to an image.
+
+# %% tags=["parameters"]
+EPOCHS = 10
+IMAGES = 60_000
+
+# %%
+import keras
+import numpy as np
+
+import keras_vq
+
+keras.utils.set_random_seed(0)
+train = keras_vq.data.load("mnist", "train").take(IMAGES).images
+test = keras_vq.data.load("mnist", "test").take(IMAGES).images
+
+# %%
+maps = keras_vq.networks.convolutional((28, 28, 1), filters=(32, 64), latent_dim=None)
+model = keras_vq.VAE(*keras_vq.networks.flat_latent(maps, None), latent_dim=16)
+steps = EPOCHS * -(-len(train) // 128)
+model.compile(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(1e-3, steps)))
+history = model.fit(train, batch_size=128, epochs=EPOCHS, validation_data=(test, None), verbose=2)
+
+# %% [markdown]
+# The loss is the negative evidence lower bound in nats: what reconstruction costs, and how far the
+# latents are from the standard normal.
+
+# %%
+keras_vq.plots.plot_history(history)
+
+# %% [markdown]
+# New digits: random latents, decoded.
+
+# %%
+keras_vq.plots.plot_samples(model.generate(40, seed=0), title="drawn from the standard normal")
+
+# %% [markdown]
+# A mixture of Gaussians, fitted to the latents of the training images, knows better where digits
+# lie.
+
+# %%
+mixture = keras_vq.priors.GaussianMixturePrior(10, seed=0)
+mixture.fit(model.sample_latents(train, seed=0))
+keras_vq.plots.plot_samples(model.generate(40, mixture, seed=0), title="drawn from the mixture")
+
+# %% [markdown]
+# One latent moved at a time, the most telling ones first.
+
+# %%
+latents = model.encode(test)
+order = np.argsort(latents.std(axis=0))[::-1][:6].tolist()
+keras_vq.plots.plot_traversal(model.traverse(latents[0], order), order)

@@ -1,0 +1,67 @@
+# %% [markdown]
+# # A VQ-VAE: digits as 7 x 7 codes
+#
+# The latents of a VQ-VAE are entries of a codebook, so that an image is a grid of small whole
+# numbers. You will see the digits that come back, how the 128 codes are used, and an image as its
+# codes.
+
+# %% tags=["parameters"]
+EPOCHS = 3
+IMAGES = 60_000
+
+# %%
+import keras
+from matplotlib import pyplot
+
+import keras_vq
+
+keras.utils.set_random_seed(0)
+train = keras_vq.data.load("mnist", "train").take(IMAGES).images
+test = keras_vq.data.load("mnist", "test").take(IMAGES).images
+
+# %% [markdown]
+# Encoder, quantizer, decoder. This codebook follows its vectors by moving averages, and codes that
+# no vector chooses begin anew.
+
+# %%
+encoder, decoder = keras_vq.networks.convolutional((28, 28, 1), filters=(32, 64), latent_dim=16)
+codebook = keras_vq.EMACodebook(128, decay=0.95, restart=keras_vq.DeadCodeRestart())
+model = keras_vq.VQVAE(encoder, keras_vq.VectorQuantizer(codebook), decoder)
+model.compile(keras.optimizers.Adam(1e-3))
+history = model.fit(
+    train,
+    batch_size=128,
+    epochs=EPOCHS,
+    callbacks=[
+        keras_vq.callbacks.CodebookMonitor(),
+        keras_vq.callbacks.ReconstructionGrid(test[:10], every=EPOCHS),
+    ],
+    verbose=2,
+)
+
+# %% [markdown]
+# An image is 49 numbers of 7 bits: 43 bytes instead of 784.
+
+# %%
+codes = model.encode_to_codes(test)
+figure, (left, right) = pyplot.subplots(1, 2, figsize=(6, 3))
+left.imshow(test[0, ..., 0], cmap="gray", vmin=0, vmax=1)
+right.imshow(codes[0], cmap="turbo", vmin=0, vmax=127)
+left.set_title("a digit")
+right.set_title("its codes")
+for axes in (left, right):
+    axes.set_axis_off()
+
+# %% [markdown]
+# Codes make the image again, exactly the same one.
+
+# %%
+keras_vq.plots.plot_samples(model.decode_codes(codes[:10]))
+
+# %% [markdown]
+# Of the 128 codes none lies idle:
+
+# %%
+import numpy as np
+
+keras_vq.plots.plot_codebook_usage(np.bincount(codes.ravel(), minlength=128))

@@ -1,0 +1,73 @@
+"""Makes the notebooks of `notebooks/` from the scripts beside them, and runs them.
+
+A notebook is a Python script in jupytext's percent format, `notebooks/scripts/NAME.py`, so that it
+is reviewed, linted and tested as code. This turns it into `notebooks/NAME.ipynb` with all outputs.
+`--small` runs on few images for one epoch, and is for tests.
+
+Run: python -m recipes.notebooks [--only NAME] [--out notebooks] [--small]
+"""
+
+import argparse
+import os
+from pathlib import Path
+
+import jupytext
+import nbformat
+from nbclient import NotebookClient
+from rich.console import Console
+
+ROOT = Path(__file__).parents[1]
+SCRIPTS = ROOT / "notebooks" / "scripts"
+SMALL = "EPOCHS = 1\nIMAGES = 256"
+SECONDS = 3600
+
+
+def main() -> None:
+    names = sorted(path.stem for path in SCRIPTS.glob("*.py"))
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", choices=names, help="one notebook only")
+    parser.add_argument("--out", type=Path, default=SCRIPTS.parent, help="where to write")
+    parser.add_argument("--small", action="store_true", help="few images, one epoch")
+    arguments = parser.parse_args()
+    for name in names:
+        if arguments.only in (None, name):
+            Console().print(f"{name} ...")
+            notebook = executed(name, arguments.small)
+            beside = arguments.out / f"{name}.ipynb.part"
+            nbformat.write(notebook, beside)
+            beside.replace(arguments.out / f"{name}.ipynb")
+
+
+def executed(name: str, small: bool) -> nbformat.NotebookNode:
+    """The notebook of a script, with its outputs."""
+    notebook = jupytext.read(SCRIPTS / f"{name}.py")
+    if small:
+        place = next(
+            index
+            for index, cell in enumerate(notebook.cells)
+            if "parameters" in cell.metadata.get("tags", [])
+        )
+        notebook.cells.insert(place + 1, nbformat.v4.new_code_cell(SMALL))
+    # Modules are found as they are by a reader who starts Jupyter in the repository's root.
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    notebook.metadata["kernelspec"] = {
+        "name": "python3",
+        "display_name": "Python 3",
+        "language": "python",
+    }
+    client = NotebookClient(notebook, timeout=SECONDS, resources={"metadata": {"path": str(ROOT)}})
+    client.execute()
+    return without_noise(notebook)
+
+
+def without_noise(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """The notebook without what backends print on standard error, and without times of cells."""
+    for cell in notebook.cells:
+        cell.metadata.pop("execution", None)
+        if cell.cell_type == "code":
+            cell.outputs = [out for out in cell.outputs if out.get("name") != "stderr"]
+    return notebook
+
+
+if __name__ == "__main__":
+    main()
