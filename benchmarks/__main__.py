@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks import _processes, quantizer, start_up, whole_step
+from benchmarks import _processes, fit_overhead, precision, quantizer, start_up, whole_step
 
 Rows = Iterator[tuple[str, dict[str, Any]]]
 FOLDER = Path(__file__).parent / "results"
@@ -17,7 +17,10 @@ benchmarks:
               other code for the same, at 8,192 x 64 with 1,024 and 8,192 codes
   sizes       the same for growing numbers of vectors, dimensions and codes
   memory      by how much memory rises in a step: 16,384 codes, and 262,144 codes
+  kinds       FSQ, LFQ and eight residual levels beside one search
   step        a whole training step of a VQ-VAE on each backend
+  fit         what `fit` costs beside a loop written by hand
+  precision   a training step in mixed precision, and how many codes it changes
   start_up    seconds until the command helps and the package is imported
 
 examples:
@@ -59,12 +62,15 @@ BENCHMARKS: dict[str, Callable[[int, int], Rows]] = {
     "quantizer": _quantizer,
     "sizes": _sizes,
     "memory": _memory,
+    "kinds": quantizer.kinds,
     "step": _step,
+    "fit": fit_overhead.rows,
+    "precision": precision.rows,
     "start_up": _start_up,
 }
 # Quantizers on one core: ratios of several cores depend on the machine's memory. Whole steps on
 # all, as users train.
-_ON_ALL_CORES = ("step", "start_up")
+_ON_ALL_CORES = ("step", "fit", "precision", "start_up")
 
 
 def main() -> None:

@@ -117,6 +117,20 @@ def race(
     return {name: found[name] for name in contenders}
 
 
+def answer(expression: str, backend: str, threads: int) -> float:
+    """The number that an expression of the modules of `benchmarks` has on a Keras backend."""
+    module = expression.partition(".")[0]
+    code = f"from benchmarks import {module}; print('answer', {expression})"
+    lines = subprocess.run(
+        [sys.executable, "-c", code],
+        env=environment(backend, threads),
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    ).stdout.splitlines()
+    return float(next(line for line in lines if line.startswith("answer ")).split()[1])
+
+
 def as_row(turns: Turns | Failure, base: Turns | Failure | None, ratio: str) -> dict[str, Any]:
     """Figures of a table's row: the time, and under the name `ratio` how many times the base's."""
     if isinstance(turns, Failure):

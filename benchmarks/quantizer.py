@@ -23,6 +23,16 @@ CONTENDERS: dict[str, tuple[str, str | None, dict[str, Any]]] = {
     "keras.io's formulas, XLA": ("textbook", None, {"formulas": "keras.io", "compiled": True}),
     "faiss, search alone": ("faiss", None, {}),
 }
+# The other kinds, of which `Residual` has eight levels, beside one search of `VectorQuantizer`.
+KINDS: dict[str, tuple[str, str | None, dict[str, Any]]] = {
+    f"{kind} on {name}": ("ours", backend, {"kind": kind, "compiled": name.endswith("XLA")})
+    for name, backend in (
+        ("TensorFlow, XLA", "tensorflow"),
+        ("JAX", "jax"),
+        ("PyTorch", "torch"),
+    )
+    for kind in ("vector", "residual", "fsq", "lfq")
+}
 VECTORS, CODES = (8_192, 65_536), (512, 1_024, 8_192, 65_536)
 # Contenders that hold matrices of all vectors and codes, some six at a time, are left out where
 # one of them would be larger than this.
@@ -35,6 +45,22 @@ def make(contender: str, vectors: int, dim: int, codes: int, **options: Any) -> 
     """The step of a contender, for a worker."""
     made = importlib.import_module(f"benchmarks.contenders.{contender}")
     return made.make(vectors, dim, codes, **options)
+
+
+def kinds(rounds: int, threads: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Measures other kinds of quantizers; for each backend and kind a row, in searches of its."""
+    size = {"vectors": 8192, "dim": 64, "codes": 1024}
+    for backend in ("tensorflow", "jax", "torch"):
+        names = [name for name, (_, on, _) in KINDS.items() if on == backend]
+        tasks = {}
+        for name in names:
+            contender, _, options = KINDS[name]
+            task = {"of": "quantizer", "contender": contender, **options, **size}
+            tasks[name] = (task, backend)
+        found = _processes.race(tasks, rounds, threads)
+        base = next(turns for name, turns in found.items() if name.startswith("vector"))
+        for name, turns in found.items():
+            yield name, _processes.as_row(turns, base, "times one search")
 
 
 def rows(

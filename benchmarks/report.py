@@ -17,7 +17,10 @@ _TITLES = {
     "quantizer": "A quantizer's training step",
     "sizes": "The same for other sizes",
     "memory": "Memory of a training step",
+    "kinds": "Other kinds of quantizers beside one search of 1,024 codes",
     "step": "A whole training step of a VQ-VAE",
+    "fit": "What `fit` costs",
+    "precision": "Mixed precision",
     "start_up": "Starting up",
 }
 _HIDDEN = ("vectors", "dim", "codes", "contender", "network", "backend")

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from benchmarks import quantizer, report, whole_step
+from benchmarks import fit_overhead, precision, quantizer, report, whole_step
 
 pytestmark = pytest.mark.backend_free
 
@@ -32,6 +32,28 @@ def test_a_contender_that_fails_says_why():
 def test_matrices_that_do_not_fit_are_left_out(monkeypatch):
     monkeypatch.setattr(quantizer, "_MOST_SCORES", 0)
     assert not list(quantizer.rows([64], [4], [8], ["vector-quantize-pytorch"], 1, 1))
+
+
+@pytest.mark.parametrize("kind", ["vector", "residual", "fsq", "lfq"])
+def test_every_kind_takes_a_step(kind):
+    (options,) = [
+        options
+        for name, (_, _, options) in quantizer.KINDS.items()
+        if name == f"{kind} on TensorFlow, XLA"
+    ]
+    quantizer.make("ours", vectors=64, dim=8, codes=16, **options | {"compiled": False})()
+
+
+@pytest.mark.parametrize("way", [fit_overhead.BY_HAND, fit_overhead.BY_FIT])
+def test_both_ways_take_an_epoch(way, monkeypatch):
+    monkeypatch.setattr(fit_overhead, "BATCH", 2)
+    fit_overhead.make(way)()
+
+
+def test_precisions_share_their_weights(monkeypatch):
+    monkeypatch.setattr(precision, "IMAGES", 64)
+    assert precision.share_of_other_codes("mnist", "float32") == 0
+    assert 0 < precision.share_of_other_codes("mnist", "mixed_bfloat16") < 100
 
 
 def test_networks_are_those_of_the_examples():

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -12,6 +13,8 @@ import pytest
 
 import keras_vq
 from recipes import _classifier
+
+ROOT = Path(__file__).parents[1]
 
 
 def has_mnist():
@@ -97,6 +100,12 @@ def test_classifier_is_trained_once(tmp_path, monkeypatch):
     assert len(list((tmp_path / "classifiers").iterdir())) == 3
 
 
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory):
+    """A cache of decoded images and kept models, which recipes that build on others share."""
+    return tmp_path_factory.mktemp("cache")
+
+
 GENERATIONS = [
     pytest.param(
         "generate_mnist",
@@ -109,8 +118,8 @@ GENERATIONS = [
 
 @pytest.mark.backend_free
 @pytest.mark.parametrize(("recipe", "epochs"), GENERATIONS)
-def test_generation(recipe, epochs, tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+def test_generation(recipe, epochs, tmp_path, cache, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
     figures = run(recipe, tmp_path, "--limit", "256", *epochs, "1")["figures"]
     assert len(figures) == 2
     row = figures["transformer, by label"]
@@ -119,6 +128,64 @@ def test_generation(recipe, epochs, tmp_path, monkeypatch):
     assert row["codes equal to the naive loop's, %"] > 99
     assert 0 <= row["labelled as asked, %"] <= 100
     assert (tmp_path / f"{recipe}.png").stat().st_size > 10_000
+
+
+ONE_EPOCH = ("--epochs", "1", "--limit", "256")
+# Recipes whose figures are a table: arguments, pictures, rows.
+TABLES = {
+    "vqvae_cifar10": (("--steps", "3", "--limit", "128"), ["vqvae_cifar10"], 3),
+    "denoise": (ONE_EPOCH, ["denoise_mnist", "denoise_cifar10"], 8),
+    "super_resolution": (ONE_EPOCH, ["super_resolution_mnist", "super_resolution_cifar10"], 8),
+    "inpaint": (ONE_EPOCH, ["inpaint_mnist", "inpaint_cifar10"], 8),
+    "compare_models": (ONE_EPOCH, ["compare_models_mnist", "compare_models_cifar10"], 8),
+    "image_analysis": (
+        ONE_EPOCH,
+        ["image_analysis_mnist_codes", "image_analysis_cifar10_tsne"],
+        12,
+    ),
+    "compress": (
+        ("--limit", "256", "--vqvae-epochs", "1", "--prior-epochs", "1"),
+        ["compress"],
+        48,
+    ),
+    "choose_codebook": (("--steps", "2", "--limit", "256"), ["choose_codebook"], 19),
+    "sequences": (("--epochs", "1", "--limit", "1100"), ["sequences"], 12),
+    "regularised_autoencoders": (ONE_EPOCH, ["regularised_autoencoders"], 4),
+    "optimizers": (("--steps", "3", "--limit", "256"), ["optimizers"], 15),
+}
+
+
+@NEEDS_MNIST
+@NEEDS_CIFAR10
+@pytest.mark.backend_free
+@pytest.mark.parametrize("recipe", TABLES)
+def test_table(recipe, tmp_path, cache, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+    arguments, pictures, rows = TABLES[recipe]
+    record = run(recipe, tmp_path, *arguments)
+    assert len(record["figures"]) == rows
+    for name, row in record["figures"].items():
+        assert all(value is None or np.isfinite(value) for value in row.values()), name
+    for picture in pictures:
+        assert (tmp_path / f"{picture}.png").stat().st_size > 10_000
+    if recipe == "compress":
+        ours = [row for name, row in record["figures"].items() if "VQ-VAE" in name]
+        assert [row["codes that come back, %"] for row in ours] == [100.0] * 4
+
+
+@NEEDS_MNIST
+@NEEDS_CIFAR10
+@pytest.mark.backend_free
+@pytest.mark.parametrize(
+    "name", sorted(path.stem for path in (ROOT / "notebooks" / "scripts").glob("*.py"))
+)
+def test_notebook(name, tmp_path, cache, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+    few = ("--only", name, "--out", str(tmp_path), "--small")
+    subprocess.run([sys.executable, "-m", "recipes.notebooks", *few], check=True)
+    notebook = json.loads((tmp_path / f"{name}.ipynb").read_text())
+    cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert any("image/png" in out.get("data", {}) for cell in cells for out in cell["outputs"])
 
 
 @NEEDS_CIFAR10

@@ -9,10 +9,30 @@ import numpy as np
 import keras_vq
 from benchmarks.contenders import inputs
 
+LEVELS = 8
+# About as many codes as a codebook, of each kind that has none, by its bits.
+KINDS: dict[str, Callable[[int], Any]] = {
+    "vector": lambda codes: keras_vq.VectorQuantizer(keras_vq.EMACodebook(codes)),
+    "residual": lambda codes: keras_vq.Residual(
+        [keras_vq.VectorQuantizer(keras_vq.EMACodebook(codes)) for _ in range(LEVELS)]
+    ),
+    "fsq": lambda codes: keras_vq.Projected(
+        keras_vq.FiniteScalarQuantizer([4] * _bits(codes, 2)), _bits(codes, 2)
+    ),
+    "lfq": lambda codes: keras_vq.Projected(keras_vq.BinaryQuantizer(), _bits(codes, 1)),
+}
 
-def make(vectors: int, dim: int, codes: int, compiled: bool = False) -> Callable[[], object]:
+
+def _bits(codes: int, each: int) -> int:
+    """How many digits of so many bits each tell that many codes apart."""
+    return -(-(codes - 1).bit_length() // each)
+
+
+def make(
+    vectors: int, dim: int, codes: int, compiled: bool = False, kind: str = "vector"
+) -> Callable[[], object]:
     """A step; `compiled` by XLA on TensorFlow and torch.compile on PyTorch, JAX always compiles."""
-    layer = keras_vq.VectorQuantizer(keras_vq.EMACodebook(codes))
+    layer = KINDS[kind](codes)
     x = inputs(vectors, dim)
     layer.build(x.shape)
     layer(x[:2], training=True)  # what else is built at the first call

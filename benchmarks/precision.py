@@ -1,0 +1,70 @@
+"""Mixed precision: what a training step costs, and how many codes are others."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from benchmarks import _processes, whole_step
+
+BACKENDS = {"TensorFlow": "tensorflow", "JAX": "jax", "PyTorch": "torch"}
+POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
+IMAGES = 512
+
+
+def make(network: str, batch: int, policy: str) -> Callable[[], Any]:
+    """One `train_on_batch` of random pixels in a precision, for a worker.
+
+    What a step returns last is asked for by `share_of_other_codes`.
+    """
+    import keras
+    import numpy as np
+
+    keras.utils.set_random_seed(0)
+    keras.config.set_dtype_policy(policy)
+    model = whole_step.build(network)
+    model.compile(keras.optimizers.Adam(1e-3))
+    images = np.random.default_rng(0).random((batch, *model.image_shape), dtype="float32")
+    return lambda: model.train_on_batch(images)
+
+
+def share_of_other_codes(network: str, policy: str) -> float:
+    """Share of the codes, in %, that a model in a precision gives other than in float32.
+
+    The model is trained for a few steps on noise in float32, so that its codes are in use; both
+    have its weights.
+    """
+    import keras
+    import numpy as np
+
+    keras.utils.set_random_seed(0)
+    keras.config.set_dtype_policy("float32")
+    model = whole_step.build(network)
+    images = np.random.default_rng(1).random((IMAGES, *model.image_shape), dtype="float32")
+    model.compile(keras.optimizers.Adam(1e-3))
+    model.fit(images, batch_size=64, epochs=2, verbose=0)
+    keras.config.set_dtype_policy(policy)
+    other = whole_step.build(network)
+    for weight, own in zip(other.weights, model.weights, strict=True):
+        weight.assign(own)
+    keras.config.set_dtype_policy("float32")
+    differ = other.encode_to_codes(images) != model.encode_to_codes(images)
+    return 100 * float(np.mean(differ))
+
+
+def rows(rounds: int, threads: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Measures; for each network, backend and precision a row."""
+    for title, (network, batch) in whole_step.NETWORKS.items():
+        for name, backend in BACKENDS.items():
+            tasks = {
+                policy: (
+                    {"of": "precision", "network": network, "batch": batch, "policy": policy},
+                    backend,
+                )
+                for policy in POLICIES
+            }
+            found = _processes.race(tasks, rounds, threads)
+            for policy, turns in found.items():
+                row = _processes.as_row(turns, found["float32"], "times float32")
+                if policy != "float32":
+                    question = f"precision.share_of_other_codes({network!r}, {policy!r})"
+                    row["codes that are others, %"] = _processes.answer(question, backend, threads)
+                yield f"{title}: {name}, {policy}", row
