@@ -153,7 +153,8 @@ class ImageCodec:
         is_image = image.dtype.kind == "f" and image.ndim == 3 and 0 not in image.shape
         if not is_image or image.shape[-1] != self.channels:
             raise ValueError(
-                f"`images` must be float arrays of shape (height, width, {self.channels}). "
+                f"`images` must be float arrays of shape (height, width, {self.channels}), 8-bit "
+                "pixels divided by 255. "
                 f"Received: {image.dtype} values of shape {image.shape} at {index}"
             )
         if not (image.min() >= 0 and image.max() <= 1):

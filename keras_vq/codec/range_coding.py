@@ -3,9 +3,13 @@
 from collections.abc import Callable
 from typing import Any
 
+import keras
 import numpy as np
 
 from keras_vq.priors.autoregressive import AutoregressivePrior
+
+# Up to how many nothing is printed.
+_BATCHES_WITHOUT_BAR = 4
 
 Take = Callable[[np.ndarray, tuple[slice, int, int]], np.ndarray]
 """(probabilities `(rows, K)`, (rows, position, level)) -> codes `(rows,)`."""
@@ -50,7 +54,11 @@ class RangeCoder:
 
         def take(probabilities: np.ndarray, place: tuple[slice, int, int]) -> np.ndarray:
             del place
-            return decoder.decode(self.model, probabilities)
+            try:
+                return decoder.decode(self.model, probabilities)
+            except (AssertionError, ValueError):
+                # No probabilities of the encoder lead here: the codes are lost, as their CRC tells.
+                return np.zeros(len(probabilities), "int32")
 
         return self._go_through(n, take).reshape(n, *self.prior.code_shape)
 
@@ -58,6 +66,8 @@ class RangeCoder:
         """Asks for all codes in order, each with its probabilities; returns them."""
         prior, sizes = self.prior, self.prior.codebook_sizes
         codes = np.zeros((n, prior.positions, len(sizes)), "int32")
+        is_long = n > _BATCHES_WITHOUT_BAR * self.batch_size
+        bar = keras.utils.Progbar(n, verbose=1 if is_long else 0, unit_name="grid")
         for start in range(0, n, self.batch_size):
             rows = slice(start, min(start + self.batch_size, n))
             # Whole batches: another number of rows may be rounded in another way.
@@ -75,10 +85,16 @@ class RangeCoder:
                     kept = logits[: rows.stop - rows.start]
                     taken = take(_probabilities(kept), (rows, position, level))
                     before[: len(taken), level] = codes[rows, position, level] = taken
+            bar.update(rows.stop)
         return codes
 
 
 def _probabilities(logits: np.ndarray) -> np.ndarray:
+    if not np.isfinite(logits).all():
+        raise ValueError(
+            "The prior gives probabilities that are no numbers: its weights are spoilt. "
+            f"Received: logits from {logits.min()} to {logits.max()}"
+        )
     logits = logits.astype("float64")
     shares = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return (shares / shares.sum(axis=-1, keepdims=True)).astype("float32")
