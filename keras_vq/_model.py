@@ -101,9 +101,7 @@ class Model(keras.Model):
         Returns:
             What the method returned: NumPy arrays, nested likewise.
         """
-        function = self._batch_function(method, options)
-        with _backend.kept_weights(function):
-            return function.predict_on_batch(inputs)
+        return _backend.apply_to_batch(self._batch_function(method, options), inputs)
 
     def _batch_function(self, method: str, options: dict[str, Any]) -> "_BatchFunction":
         functions = self.__dict__.setdefault("_batch_functions", {})

@@ -5,6 +5,8 @@ Matplotlib is imported by the functions, so that importing keras_vq does not wai
 
 from __future__ import annotations
 
+import functools
+import io
 import os
 import uuid
 from collections.abc import Mapping, Sequence
@@ -164,8 +166,6 @@ def plot_latent_space(
         >>> len(figure.axes)
         1
     """
-    from matplotlib.figure import Figure
-
     points = np.asarray(latents, "float64")
     if points.ndim < 2 or len(points) < 2 or not np.isfinite(points).all():
         raise ValueError(
@@ -179,6 +179,11 @@ def plot_latent_space(
             f"`labels` must be {len(points)} whole numbers, one for each latent. "
             f"Received: {given.dtype} values of shape {given.shape}"
         )
+    if class_names is not None and not (given.min() >= 0 and given.max() < len(class_names)):
+        raise ValueError(
+            f"`class_names` must have a name for each label from 0. Received: {len(class_names)} "
+            f"names, labels from {given.min()} to {given.max()}"
+        )
     names = ["dimension 0", "dimension 1"]
     if points.shape[1] > 2:
         points, shares = _principal_components(points)
@@ -186,7 +191,7 @@ def plot_latent_space(
     elif points.shape[1] == 1:
         points = np.concatenate([points, np.zeros_like(points)], axis=1)
         names[1] = ""
-    figure = Figure(figsize=(6.4, 5.2), dpi=_DPI, layout="constrained")
+    figure = _new_figure(figsize=(6.4, 5.2), dpi=_DPI, layout="constrained")
     axes = figure.subplots()
     # In a random order, so that no class lies on top of another everywhere.
     order = np.random.default_rng(0).permutation(len(points))
@@ -330,10 +335,8 @@ def plot_codebook_usage(
         >>> len(figure.axes)
         2
     """
-    from matplotlib.figure import Figure
-
     levels = _as_counts(counts)
-    figure = Figure(figsize=(6.4, 1.0 + 1.7 * len(levels)), dpi=_DPI, layout="constrained")
+    figure = _new_figure(figsize=(6.4, 1.0 + 1.7 * len(levels)), dpi=_DPI, layout="constrained")
     for level, (axes, own) in enumerate(
         zip(np.atleast_1d(figure.subplots(len(levels))), levels, strict=True)
     ):
@@ -381,12 +384,11 @@ def plot_history(history: Any, path: str | os.PathLike[str] | None = None) -> Fi
         )
     names = list(dict.fromkeys(name.removeprefix("val_") for name in curves))
     names = [name for name in names if name not in _NOT_PLOTTED]
-    from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
     columns = min(3, len(names))
     rows = -(-len(names) // columns)
-    figure = Figure(figsize=(4 * columns, 2.8 * rows), dpi=_DPI, layout="constrained")
+    figure = _new_figure(figsize=(4 * columns, 2.8 * rows), dpi=_DPI, layout="constrained")
     for position, name in enumerate(names):
         axes = figure.add_subplot(rows, columns, position + 1)
         for key, label in ((name, "training"), (f"val_{name}", "validation")):
@@ -406,6 +408,25 @@ def plot_history(history: Any, path: str | os.PathLike[str] | None = None) -> Fi
             axes.legend(fontsize=8, frameon=False)
     _write(figure, path)
     return figure
+
+
+@functools.cache
+def _picture_class() -> type[Figure]:
+    from matplotlib.figure import Figure
+
+    class Picture(Figure):
+        """A figure that a notebook shows, whether or not pyplot was imported there."""
+
+        def _repr_png_(self) -> bytes:
+            png = io.BytesIO()
+            self.savefig(png, format="png", facecolor="white")
+            return png.getvalue()
+
+    return Picture
+
+
+def _new_figure(**options: Any) -> Figure:
+    return _picture_class()(**options)
 
 
 def _as_images(name: str, images: Any) -> np.ndarray:
@@ -477,8 +498,6 @@ def _draw_rows(
         title: Heading of the whole, or None.
         headings: That of the labels and of each column, or none.
     """
-    from matplotlib.figure import Figure
-
     height, width = max((images.shape[1:3] for _, images in rows), key=max)
     scale = _CELL / max(height, width)
     cell_height, cell_width = height * scale, width * scale
@@ -493,7 +512,7 @@ def _draw_rows(
     figure_width = max(left + columns * (cell_width + _GAP) + _MARGIN, title_width)
     figure_height = top + rows_height + _MARGIN
 
-    figure = Figure(figsize=(figure_width, figure_height), dpi=_DPI)
+    figure = _new_figure(figsize=(figure_width, figure_height), dpi=_DPI)
     if title:
         from_top = 1 - 0.5 * _TITLE_HEIGHT / figure_height
         figure.text(_MARGIN / figure_width, from_top, title, fontsize=10, va="center")

@@ -37,14 +37,15 @@ def of_options(given: dict[str, Any]) -> Any:
         ValueError: If model or prior are none.
     """
     named = given.get("model", PRESET)
-    model = trained.of_run_or_file(named) if Path(named).exists() else None
+    # A folder that happens to be called like the preset is none.
+    is_preset = "model" not in given or not Path(named).exists()
+    is_preset = is_preset or (Path(named) / "preset.json").is_file()
+    model = None if is_preset else trained.of_run_or_file(named)
     prior_file = Path(given["prior"]) if "prior" in given else None
     if prior_file is not None and not (prior_file.suffix == ".keras" and prior_file.is_file()):
         raise ValueError(f"--prior must be the .keras file of a prior. Received: {prior_file}")
     choose_backend(given.get("backend"))
     import_keras(given.get("debug", False))
-
-    import keras
 
     import keras_vq
 
@@ -54,5 +55,5 @@ def of_options(given: dict[str, Any]) -> Any:
         vqvae = keras_vq.load_model(model.model_file, compile=False)
     prior = None
     if prior_file is not None:
-        prior = keras.saving.load_model(prior_file, compile=False)
+        prior = keras_vq.load_model(prior_file, compile=False)
     return keras_vq.codec.ImageCodec(vqvae, prior)

@@ -73,15 +73,18 @@ def run(given: dict[str, Any], args: list[str]) -> None:
 def _file_names(names: tuple[str, ...], count: int) -> list[str]:
     """Names of the files to write: no two alike, and none that leads out of the folder."""
     wanted = list(names) or [f"{number:0{len(str(count))}}" for number in range(1, count + 1)]
-    taken: list[str] = []
+    found: list[str] = []
+    # Some disks take A and a for one.
+    taken: set[str] = set()
+    next_number: dict[str, int] = {}
     for name in wanted:
-        stem = PurePosixPath(PureWindowsPath(name).name).stem.lstrip(".") or "image"
-        unique, number = stem, 1
-        while unique in taken:
-            number += 1
-            unique = f"{stem}-{number}"
-        taken.append(unique)
-    return [f"{name}.png" for name in taken]
+        stem = unique = PurePosixPath(PureWindowsPath(name).name).stem.lstrip(".") or "image"
+        while unique.casefold() in taken:
+            next_number[stem] = next_number.get(stem, 1) + 1
+            unique = f"{stem}-{next_number[stem]}"
+        taken.add(unique.casefold())
+        found.append(f"{unique}.png")
+    return found
 
 
 def _write_png(image: Any, path: Path) -> None:

@@ -112,6 +112,7 @@ def scores(
         images: As many generated ones.
         asked: The labels that they were to have, or None.
     """
+    images = images.clip(0.0, 1.0)
     found = compare_images(judge.feature_network, real, images, subset_size=min(1000, len(real)))
     answers = judge.model.predict(images, batch_size=500, verbose=0)
     clear = 100 * float(np.mean(answers.max(axis=1) > CLEAR))

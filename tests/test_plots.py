@@ -217,6 +217,15 @@ def test_two_dimensions_are_drawn_as_they_are(rng):
     np.testing.assert_allclose(sorted(drawn.tolist()), sorted(latents.tolist()))
 
 
+def test_labels_without_a_name():
+    with pytest.raises(ValueError, match="1 names, labels from -1 to 1"):
+        plot_latent_space(np.zeros((3, 2)), [-1, 0, 1], class_names=["a"])
+
+
+def test_a_notebook_shows_figures_as_png(rng):
+    assert plot_samples(rng.random((1, *GREY)))._repr_png_().startswith(b"\x89PNG")
+
+
 @pytest.mark.parametrize("labels", [[0], [0.0, 1.0, 2.0]])
 def test_labels_that_do_not_fit(labels):
     with pytest.raises(ValueError, match="3 whole numbers"):

@@ -2,7 +2,18 @@
 
 import io
 import time
+from importlib.util import find_spec
 from typing import Any
+
+
+def check_installed() -> None:
+    """Checks that tensorboard is there.
+
+    Raises:
+        ImportError: If it isn't.
+    """
+    if find_spec("tensorboard") is None:
+        raise ImportError('Pictures for TensorBoard need it: pip install "keras-vq[tensorboard]"')
 
 
 def write_figure(log_dir: str, tag: str, figure: Any, step: int) -> None:
@@ -13,18 +24,11 @@ def write_figure(log_dir: str, tag: str, figure: Any, step: int) -> None:
         tag: What to call the series of figures.
         figure: A figure of matplotlib.
         step: Its place in the series.
-
-    Raises:
-        ImportError: If tensorboard is not installed.
     """
-    try:
-        from tensorboard.compat.proto.event_pb2 import Event
-        from tensorboard.compat.proto.summary_pb2 import Summary
-        from tensorboard.summary.writer.event_file_writer import EventFileWriter
-    except ImportError as error:
-        raise ImportError(
-            'Pictures for TensorBoard need it: pip install "keras-vq[tensorboard]"'
-        ) from error
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
     png = io.BytesIO()
     figure.savefig(png, format="png", facecolor="white")
     width, height = (int(pixels) for pixels in figure.get_size_inches() * figure.dpi)

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from keras_vq import _validation
-from keras_vq.callbacks._tensorboard import write_figure
+from keras_vq.callbacks._tensorboard import check_installed, write_figure
 from keras_vq.plots import plot_rows, plot_samples
 
 if TYPE_CHECKING:
@@ -37,30 +37,59 @@ class _FigureOfEpoch(keras.callbacks.Callback):
         self.path = None if path is None else str(path)
         self.log_dir = None if log_dir is None else str(log_dir)
         self.every = _validation.check_positive_integer("every", every)
-        if self.path is None and self.log_dir is None:
+        # What is wrong is to be said before the first epoch, not after.
+        if self.path is not None:
+            _check_name(self.path)
+        if self.log_dir is not None:
+            check_installed()
+        elif self.path is None:
             _notebook_display()
 
-    def draw(self, title: str) -> "Figure":
-        """The figure of the model as it is."""
+    def draw(self, title: str, path: Path | None = None) -> "Figure":
+        """The figure of the model as it is, written to a file if one is named."""
         raise NotImplementedError
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Has drawn nothing yet."""
+        del logs
+        self.epoch = self.drawn = -1
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Draws."""
         del logs
-        is_last = epoch + 1 == (self.params or {}).get("epochs")
-        if (epoch + 1) % self.every and not is_last:
-            return
-        figure = self.draw(f"epoch {epoch + 1}")
+        self.epoch = epoch
+        if (epoch + 1) % self.every == 0:
+            self._show()
+
+    def on_train_end(self, logs: Any = None) -> None:
+        """Draws the last epoch, unless that has been done."""
+        del logs
+        if self.epoch != self.drawn:
+            self._show()
+
+    def _show(self) -> None:
+        self.drawn = self.epoch
+        path = None
         if self.path is not None:
-            path = Path(self.path.format(epoch=epoch + 1))
+            path = Path(self.path.format(epoch=self.epoch + 1))
             path.parent.mkdir(parents=True, exist_ok=True)
-            beside = path.with_name(f".{path.stem}.tmp{path.suffix}")
-            figure.savefig(beside, facecolor="white")
-            beside.replace(path)
+        figure = self.draw(f"epoch {self.epoch + 1}", path)
         if self.log_dir is not None:
-            write_figure(self.log_dir, self.tag, figure, epoch)
-        if self.path is None and self.log_dir is None:
+            write_figure(self.log_dir, self.tag, figure, self.epoch)
+        elif path is None:
             _notebook_display()(figure)
+
+
+def _check_name(path: str) -> None:
+    try:
+        suffix = Path(path.format(epoch=1)).suffix
+    except (KeyError, IndexError, ValueError):
+        suffix = ""
+    if suffix.lower() not in (".png", ".pdf", ".svg"):
+        raise ValueError(
+            "`path` must end in .png, .pdf or .svg, and may have {epoch} in it. "
+            f"Received: {path!r}"
+        )
 
 
 class ReconstructionGrid(_FigureOfEpoch):
@@ -108,14 +137,14 @@ class ReconstructionGrid(_FigureOfEpoch):
         self.images = np.asarray(images)
         self.targets = None if targets is None else np.asarray(targets)
 
-    def draw(self, title: str) -> "Figure":
+    def draw(self, title: str, path: Path | None = None) -> "Figure":
         """Rows of what was given, made, and wanted."""
         made = self.model.reconstruct(self.images)
         if self.targets is None:
             rows = {"original": self.images, "reconstruction": made}
         else:
             rows = {"given": self.images, "made": made, "wanted": self.targets}
-        return plot_rows(rows, title=title)
+        return plot_rows(rows, path, title)
 
 
 class SampleGrid(_FigureOfEpoch):
@@ -161,7 +190,7 @@ class SampleGrid(_FigureOfEpoch):
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Checks that the model generates, with a prior if it needs one."""
-        del logs
+        super().on_train_begin(logs)
         generate = getattr(self.model, "generate", None)
         wanted = inspect.signature(generate).parameters if callable(generate) else {}
         needs_prior = "prior" in wanted and wanted["prior"].default is inspect.Parameter.empty
@@ -171,11 +200,10 @@ class SampleGrid(_FigureOfEpoch):
                 f"Received: {type(self.model).__name__}, options {sorted(self.options)}"
             )
 
-    def draw(self, title: str) -> "Figure":
+    def draw(self, title: str, path: Path | None = None) -> "Figure":
         """New images."""
-        return plot_samples(
-            self.model.generate(n=self.n, seed=self.seed, **self.options), title=title
-        )
+        images = self.model.generate(n=self.n, seed=self.seed, **self.options)
+        return plot_samples(images, path, title)
 
 
 def _notebook_display() -> Any:

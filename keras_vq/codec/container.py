@@ -20,6 +20,11 @@ VERSION = 1
 PACKED, RANGE_CODED = 0, 1
 FINGERPRINT_BYTES = 8
 
+# What no file of ours exceeds: a header can't ask for more memory than there is.
+_MOST_IMAGES = 2**24
+_MOST_PIXELS = 2**32
+_MOST_BYTES_OF_NAMES = 2**28
+
 _START = struct.Struct("<3sBI")
 
 
@@ -88,13 +93,19 @@ class Header(NamedTuple):
         shapes: list[tuple[int, int]] = []
         for _ in range(reader.number()):
             count, height, width = reader.number(), reader.number(), reader.number()
+            if len(shapes) + count > _MOST_IMAGES or not 0 < height * width <= _MOST_PIXELS:
+                raise CorruptFileError(
+                    f"The file's header names {count} images of {height} x {width} pixels"
+                )
             shapes += [(height, width)] * count
         prior, backend, batch_size = b"", "", 0
         if coder == RANGE_CODED:
             prior = reader.take(FINGERPRINT_BYTES)
             backend = reader.take(reader.number()).decode()
             batch_size = reader.number()
-        names = reader.take(reader.number())
+            if batch_size == 0:
+                raise CorruptFileError("The file's header names batches of no images")
+        names = _unpacked_names(reader.take(reader.number()), len(shapes))
         return cls(
             coder,
             model,
@@ -105,7 +116,7 @@ class Header(NamedTuple):
             codebook_sizes,
             grid_shape,
             tuple(shapes),
-            tuple(json.loads(zlib.decompress(names))) if names else (),
+            names,
         )
 
 
@@ -161,7 +172,11 @@ def read_file(data: bytes) -> tuple[Header, bytes]:
             f"CRC-32 {zlib.crc32(rest):08x} of {len(data)} bytes, expected {crc:08x}"
         )
     reader = _Reader(rest)
-    return Header.from_reader(reader), reader.rest()
+    try:
+        return Header.from_reader(reader), reader.rest()
+    except (struct.error, zlib.error, UnicodeDecodeError, json.JSONDecodeError) as error:
+        # The CRC is right: somebody wrote it so.
+        raise CorruptFileError(f"The file's header makes no sense ({error})") from error
 
 
 class _Reader:
@@ -171,23 +186,40 @@ class _Reader:
         self.data, self.place = data, 0
 
     def take(self, count: int) -> bytes:
+        if self.place + count > len(self.data):
+            raise CorruptFileError(
+                f"The file's header is cut short. Received: {len(self.data)} bytes after the CRC"
+            )
         self.place += count
         return self.data[self.place - count : self.place]
 
     def number(self) -> int:
-        value, shift = 0, 0
-        while True:
+        value = 0
+        for shift in range(0, 35, 7):
             (byte,) = self.take(1)
             value |= (byte & 0x7F) << shift
             if byte < 0x80:
                 return value
-            shift += 7
+        raise CorruptFileError("The file's header has a number above 2³⁵")
 
     def numbers(self) -> tuple[int, ...]:
         return tuple(self.number() for _ in range(self.number()))
 
     def rest(self) -> bytes:
         return self.data[self.place :]
+
+
+def _unpacked_names(packed: bytes, count: int) -> tuple[str, ...]:
+    """A name for each image, or none."""
+    if not packed:
+        return ()
+    # So that a few bytes can't ask for all memory.
+    text = zlib.decompressobj().decompress(packed, _MOST_BYTES_OF_NAMES)
+    names = json.loads(text)
+    is_right = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    if not is_right or len(names) != count:
+        raise CorruptFileError(f"The file's header has other than {count} names of images")
+    return tuple(names)
 
 
 def _number(value: int) -> bytes:

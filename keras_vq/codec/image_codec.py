@@ -10,7 +10,7 @@ import numpy as np
 from keras_vq import _backend, _validation
 from keras_vq.codec import container, tiles
 from keras_vq.codec.bit_packing import pack_codes, unpack_codes
-from keras_vq.codec.container import Header
+from keras_vq.codec.container import CorruptFileError, Header
 from keras_vq.codec.fingerprint import fingerprint
 from keras_vq.codec.range_coding import RangeCoder, check_prior
 
@@ -48,8 +48,9 @@ class ImageCodec:
     """
 
     def __init__(self, vqvae: Any, prior: Any = None, batch_size: int = 128) -> None:
-        shape, grid = getattr(vqvae, "image_shape", None), getattr(vqvae, "code_shape", None)
-        if shape is None or grid is None or None in (*shape, *grid):
+        shape = tuple(getattr(vqvae, "image_shape", None) or ())
+        grid = tuple(getattr(vqvae, "code_shape", None) or ())
+        if len(shape) != 3 or not grid or not all(isinstance(n, int) for n in (*shape, *grid)):
             raise ValueError(
                 "`vqvae` must be a built VQVAE of images of one size. Received: "
                 f"{type(vqvae).__name__} of images {shape} and codes {grid}"
@@ -57,14 +58,14 @@ class ImageCodec:
         self.vqvae, self.prior = vqvae, prior
         self.batch_size = _validation.check_positive_integer("batch_size", batch_size)
         *self.tile_shape, self.channels = shape
-        self.grid_shape, self.codebook_sizes = tuple(grid), tuple(vqvae.codebook_sizes)
+        self.grid_shape, self.codebook_sizes = grid, tuple(vqvae.codebook_sizes)
         if prior is not None:
             check_prior(prior, self.codebook_sizes, self.grid_shape)
 
     def compress(self, images: Any, names: Sequence[str] | None = None) -> bytes:
         """The bytes of a file with these images.
 
-        With a prior the bytes are decoded again before they are returned, to be sure.
+        With a prior the bytes are decoded again, in this process, before they are returned.
 
         Args:
             images: Array of shape `(n, height, width, channels)`, or a list of arrays of shape
@@ -132,14 +133,21 @@ class ImageCodec:
         """
         header, payload = container.read_file(data)
         self._check_made_with(header)
+        if (header.grid_shape, header.codebook_sizes) != (self.grid_shape, self.codebook_sizes):
+            raise CorruptFileError(
+                "The file has other codes than the model that it names. Received: shape "
+                f"{header.grid_shape} below {header.codebook_sizes}, expected {self.grid_shape} "
+                f"below {self.codebook_sizes}"
+            )
         n = sum(math.prod(tiles.tiles_across(s, self.tile_shape)) for s in header.image_shapes)
+        codes: np.ndarray | None
         if header.coder == container.PACKED:
             count = n * math.prod(header.grid_shape)
             codes = unpack_codes(payload, count, header.codebook_sizes)
             codes = codes.reshape(n, *header.grid_shape)
         else:
             codes = RangeCoder(self.prior, header.batch_size).decode(payload, n)
-        if _crc(codes) != header.codes_crc:
+        if codes is None or _crc(codes) != header.codes_crc:
             raise ValueError(
                 "The prior gives other probabilities here than where the file was written, so that "
                 "its codes are lost on the way: read it on that kind of machine, with those "
@@ -189,7 +197,8 @@ class ImageCodec:
             )
         if header.backend != _backend.BACKEND:
             raise ValueError(
-                "A file that was coded with a prior is read on the backend that wrote it. "
+                "A file that was coded with a prior is read on the backend that wrote it: choose "
+                f"it by --backend {header.backend}, or KERAS_BACKEND={header.backend}. "
                 f"Received: {_backend.BACKEND}, expected {header.backend}"
             )
 

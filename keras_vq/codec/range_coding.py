@@ -45,22 +45,23 @@ class RangeCoder:
         self._go_through(len(codes), take)
         return encoder.get_compressed().astype("<u4").tobytes()
 
-    def decode(self, data: bytes, n: int) -> np.ndarray:
+    def decode(self, data: bytes, n: int) -> np.ndarray | None:
         """The codes of n grids, int32 `(n, *prior.code_shape)`.
 
-        They are others where the prior gives other probabilities than in encoding.
+        Where the prior gives other probabilities than in encoding they are others, or None once
+        the bytes make no sense.
         """
         decoder = self.stream.RangeDecoder(np.frombuffer(data, "<u4").astype("uint32"))
 
         def take(probabilities: np.ndarray, place: tuple[slice, int, int]) -> np.ndarray:
             del place
-            try:
-                return decoder.decode(self.model, probabilities)
-            except (AssertionError, ValueError):
-                # No probabilities of the encoder lead here: the codes are lost, as their CRC tells.
-                return np.zeros(len(probabilities), "int32")
+            return decoder.decode(self.model, probabilities)
 
-        return self._go_through(n, take).reshape(n, *self.prior.code_shape)
+        try:
+            return self._go_through(n, take).reshape(n, *self.prior.code_shape)
+        except AssertionError:
+            # What constriction raises where no probabilities of the encoder lead.
+            return None
 
     def _go_through(self, n: int, take: Take) -> np.ndarray:
         """Asks for all codes in order, each with its probabilities; returns them."""

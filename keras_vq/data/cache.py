@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 # Part of every key: raise it when the same input would be decoded differently.
-FORMAT = 1
+FORMAT = 2
 BLOCK_BYTES = 1 << 20
 CHECKED_BLOCKS = 512
 READ_ATTEMPTS = 20

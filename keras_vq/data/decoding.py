@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 GREY_MODES = {"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N"}
 DEEP_GREY_MODES = {"I", "I;16", "I;16B", "I;16L", "I;16N"}
 CHUNK = 64
+# The EXIF entry that says how a camera was held, and the values for upright ones.
+_ORIENTATION = 0x0112
+_LYING = (5, 6, 7, 8)
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -63,7 +66,10 @@ def read_header(path: Path) -> Header:
     """Size of the image in a file and whether it is grey; decodes no pixels."""
     try:
         with import_pillow().open(path) as image:
-            return Header(image.height, image.width, _is_grey(image))
+            height, width = image.height, image.width
+            if image.getexif().get(_ORIENTATION, 1) in _LYING:
+                height, width = width, height
+            return Header(height, width, _is_grey(image))
     except ImportError:
         raise
     except Exception as error:  # pillow's plugins raise nearly anything on a broken file
@@ -76,7 +82,8 @@ def decode(
     """Pixels of one image: uint8, shape (height, width, channels), 0 to 255.
 
     What is transparent becomes white, 16-bit grey is scaled to 8 bits, and of an animation the
-    first frame is taken. Resizing is antialiased and does not keep the aspect ratio.
+    first frame is taken; a photo is turned as its camera noted. Resizing is antialiased and does
+    not keep the aspect ratio.
 
     Args:
         source: a file, or the bytes of one.
@@ -88,10 +95,26 @@ def decode(
     """
     pillow = import_pillow()
     with pillow.open(io.BytesIO(source) if isinstance(source, bytes) else source) as opened:
-        image = _to_mode(opened, "L" if channels == 1 else "RGB")
+        image = _upright(_to_mode(opened, "L" if channels == 1 else "RGB"), opened)
         pixels = np.asarray(image)
     pixels = pixels[..., np.newaxis] if channels == 1 else pixels
     return pixels if image_size is None else resize(pixels, image_size)
+
+
+def _upright(image: Image, opened: Image) -> Image:
+    """The image turned as the EXIF entry of the file says, if there is one."""
+    transpose = import_pillow().Transpose
+    turns = {
+        2: transpose.FLIP_LEFT_RIGHT,
+        3: transpose.ROTATE_180,
+        4: transpose.FLIP_TOP_BOTTOM,
+        5: transpose.TRANSPOSE,
+        6: transpose.ROTATE_270,
+        7: transpose.TRANSVERSE,
+        8: transpose.ROTATE_90,
+    }
+    turn = turns.get(opened.getexif().get(_ORIENTATION, 1))
+    return image if turn is None else image.transpose(turn)
 
 
 def resize(pixels: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:

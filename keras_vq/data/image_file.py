@@ -17,7 +17,7 @@ def read_image(
     """The image in a file, as models take it.
 
     What is transparent becomes white, 16-bit grey is scaled to 8 bits, and of an animation the
-    first frame is taken.
+    first frame is taken; a photo is turned as its camera noted.
 
     Args:
         path: png, jpg, bmp, gif, webp or tif.

@@ -7,12 +7,13 @@ from keras_vq.layers.gaussian_sampling import GaussianSampling
 from keras_vq.layers.grid_positions import GridPositions
 from keras_vq.layers.implicit_codes import ImplicitCodes
 from keras_vq.layers.residual_stack import ResidualStack
-from keras_vq.layers.sequence_patches import PatchSteps, SequencePatches
+from keras_vq.layers.sequence_patches import EndMasking, PatchSteps, SequencePatches
 from keras_vq.layers.transformer_block import TransformerBlock
 
 __all__ = [
     "CodeEmbedding",
     "Conv2DTranspose",
+    "EndMasking",
     "GatedMaskedConvolution",
     "GaussianSampling",
     "GridPositions",

@@ -10,6 +10,45 @@ from keras_vq._types import Shape, Tensor
 
 
 @keras.saving.register_keras_serializable("keras_vq")
+class EndMasking(keras.layers.Layer):
+    """Masks what comes after the last step of a sequence that is not all 0.
+
+    Unlike `keras.layers.Masking`, which masks zeros wherever they are, it leaves pauses: a mask is
+    a beginning of the sequence, as fast recurrent layers need it. The first step always counts.
+
+    Args:
+        **kwargs: Arguments of `keras.layers.Layer`.
+
+    Example:
+        >>> import numpy as np, keras_vq
+        >>> steps = np.array([[[1.0], [0.0], [2.0], [0.0]]], "float32")
+        >>> [bool(given) for given in keras_vq.layers.EndMasking().compute_mask(steps, None)[0]]
+        [True, True, True, False]
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.supports_masking = True
+
+    def call(self, inputs: Tensor) -> Tensor:
+        """The inputs: zeros are zeros."""
+        # Not the same tensor, which would carry the mask outside.
+        return inputs * 1.0
+
+    def compute_mask(self, inputs: Tensor, previous_mask: Tensor | None) -> Tensor:
+        """Where a step counts, boolean `(batch, T)`."""
+        del previous_mask
+        is_given = ops.cast(ops.any(ops.not_equal(inputs, 0), axis=-1), "int32")
+        given_from_here = ops.flip(ops.cumsum(ops.flip(is_given, axis=1), axis=1), axis=1)
+        is_first = ops.equal(ops.arange(inputs.shape[1]), 0)
+        return ops.logical_or(given_from_here > 0, is_first)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """The inputs' shape."""
+        return input_shape
+
+
+@keras.saving.register_keras_serializable("keras_vq")
 class SequencePatches(keras.layers.Layer):
     """Joins each few steps of a sequence to one: `(batch, T, C)` -> `(batch, T / size, size C)`.
 

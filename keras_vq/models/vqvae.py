@@ -4,6 +4,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
 
 from keras_vq._types import Shape, Tensor
 from keras_vq.codebooks.base import Start
@@ -139,6 +140,14 @@ class VQVAE(CodeModel):
         """Quantized latents of a batch of codes."""
         return self.quantizer.decode(codes)
 
+    def decode_codes_batch(self, codes: Tensor) -> Tensor:
+        """Images of a batch of codes; a decoder that takes masks is told where there is none."""
+        if not getattr(self.decoder, "supports_masking", False):
+            return super().decode_codes_batch(codes)
+        first_level = codes[..., 0] if self.quantizer.index_shape else codes
+        mask = ops.greater_equal(first_level, 0)
+        return self.decoder(self.codes_to_latents(codes), training=False, mask=mask)
+
     def encode_to_codes(self, images: Any, batch_size: int = 128) -> np.ndarray:
         """Codes of images.
 
@@ -175,8 +184,14 @@ class _MaskOf(keras.layers.Layer):
     def __init__(self) -> None:
         super().__init__()
         self.supports_masking = True
+        # Keras runs a model once more, uncompiled, while a part of it is not built.
+        self.built = True
 
     def call(self, tensor: Tensor, mask: Tensor | None = None) -> Tensor | None:
         """Returns the mask."""
         del tensor
         return mask
+
+    def compute_mask(self, inputs: Tensor, previous_mask: Tensor | None) -> None:
+        """None: a mask has no mask."""
+        del inputs, previous_mask

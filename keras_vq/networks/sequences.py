@@ -8,7 +8,7 @@ from keras import layers
 
 from keras_vq import _validation
 from keras_vq.layers.grid_positions import GridPositions
-from keras_vq.layers.sequence_patches import PatchSteps, SequencePatches
+from keras_vq.layers.sequence_patches import EndMasking, PatchSteps, SequencePatches
 from keras_vq.layers.transformer_block import TransformerBlock
 from keras_vq.networks._shapes import IndivisibleSizeError, check_widths
 from keras_vq.networks.pair import EncoderDecoder, MaskedSequential, output_layer, sequential
@@ -78,8 +78,9 @@ def recurrent_sequence(
 ) -> EncoderDecoder:
     """GRUs over the steps: latents for each few steps, or one latent vector for all.
 
-    Steps whose numbers are all 0 are taken for the end of shorter sequences, and masked: they
-    change nothing, and latents of steps know it too. Source of the form with one vector: Bowman
+    What comes after a sequence's last step that is not all 0 is masked: it changes no latent, and
+    latents of steps know it too. With one vector for all the outputs have no mask: give the steps
+    that count to `fit` as `sample_weight`. Source of the form with one vector: Bowman
     et al., "Generating Sentences from a Continuous Space", 2016, whose decoder however is told
     the true steps before.
 
@@ -113,7 +114,7 @@ def recurrent_sequence(
         return layers.Bidirectional(layers.GRU(units, return_sequences=all_steps))
 
     encoder = [
-        layers.Masking(),
+        EndMasking(),
         SequencePatches(patch),
         both_ways(not whole),
         layers.Dense(latent_dim),
@@ -142,8 +143,7 @@ def transformer_sequence(
 ) -> EncoderDecoder:
     """Transformers over patches of steps, with learned positions; all see all.
 
-    Steps whose numbers are all 0 are taken for the end of shorter sequences, and masked: none
-    looks at them.
+    What comes after a sequence's last step that is not all 0 is masked: no step looks at it.
 
     Args:
         sequence_shape: (steps, channels).
@@ -177,7 +177,7 @@ def transformer_sequence(
         return [*ends, *blocks, layers.LayerNormalization(epsilon=1e-6)]
 
     encoder = [
-        layers.Masking(),
+        EndMasking(),
         SequencePatches(patch),
         *transformer(),
         layers.Dense(latent_dim),

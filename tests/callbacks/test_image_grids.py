@@ -1,5 +1,6 @@
 """Pictures that appear while a model trains."""
 
+import keras
 import numpy as np
 import pytest
 from PIL import Image
@@ -71,6 +72,22 @@ def test_tensorboard_shows_the_pictures_of_all_epochs(autoencoder, images, tmp_p
 def test_models_that_generate_nothing(autoencoder, images, tmp_path):
     with pytest.raises(ValueError, match="a VAE, or another with `prior=`"):
         autoencoder.fit(images, verbose=0, callbacks=[SampleGrid(path=tmp_path / "new.png")])
+
+
+def test_early_stopping_leaves_a_picture_of_the_last_epoch(autoencoder, images, tmp_path):
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            self.model.stop_training = epoch == 1
+
+    grid = ReconstructionGrid(images[:3], path=tmp_path / "{epoch}.png", every=10)
+    autoencoder.fit(images, epochs=5, verbose=0, callbacks=[grid, Stop()])
+    assert [path.name for path in tmp_path.iterdir()] == ["2.png"]
+
+
+@pytest.mark.parametrize("name", ["picture", "picture.zip", "{name}.png", "{.png"])
+def test_names_that_cannot_be_written_are_refused_at_once(images, name):
+    with pytest.raises(ValueError, match=r"must end in \.png"):
+        ReconstructionGrid(images, path=name)
 
 
 def test_outside_a_notebook_a_place_is_needed(images):

@@ -1,3 +1,7 @@
+import contextlib
+import struct
+import zlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -58,6 +62,34 @@ def test_every_truncation_is_noticed():
     for length in range(len(data)):
         with pytest.raises(CorruptFileError):
             read_header(data[:length])
+
+
+@given(st.binary(max_size=60))
+def test_headers_that_somebody_forged(rest):
+    with contextlib.suppress(CorruptFileError):
+        read_header(b"KVQ\x01" + struct.pack("<I", zlib.crc32(rest)) + rest)
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        EXAMPLE._replace(image_shapes=((1, 1),) * 3),
+        EXAMPLE._replace(image_shapes=((0, 1),) * 9),
+        EXAMPLE._replace(coder=RANGE_CODED, prior=bytes(8), backend="jax"),
+    ],
+)
+def test_headers_that_cannot_be(forged):
+    with pytest.raises(CorruptFileError, match="header"):
+        read_header(write_file(forged, b""))
+
+
+def test_a_count_that_would_fill_all_memory():
+    rest = write_file(EXAMPLE._replace(names=()), b"")[8:]
+    runs = bytes([1, 9, 8, 8])
+    assert rest.count(runs) == 1
+    rest = rest.replace(runs, b"\x01\xff\xff\xff\xff\x0f\x08\x08")
+    with pytest.raises(CorruptFileError, match="images of 8 x 8"):
+        read_header(b"KVQ\x01" + struct.pack("<I", zlib.crc32(rest)) + rest)
 
 
 def test_other_files_and_versions_are_told_apart():

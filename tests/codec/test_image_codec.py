@@ -131,7 +131,12 @@ def test_priors_that_do_not_fit(vqvae):
         ImageCodec(vqvae, PixelCNNPrior(16, (3, 3), dim=8, depth=1))
 
 
-def test_a_model_without_sizes_is_refused():
+def test_models_that_are_refused():
+    networks = keras_vq.networks.two_level((8, 8, 3))
+    two_levels = keras_vq.VQVAE2(*networks, *(keras_vq.VectorQuantizer(8) for _ in range(2)))
+    encoder, decoder = keras_vq.networks.transformer_sequence((8, 3), dim=8, heads=2)
+    sequences = keras_vq.VQVAE(encoder, keras_vq.VectorQuantizer(8), decoder)
     vae = keras_vq.VAE.from_preset("vae_mnist")
-    with pytest.raises(ValueError, match="must be a built VQVAE"):
-        ImageCodec(vae)
+    for model in (vae, two_levels, sequences):
+        with pytest.raises(ValueError, match="must be a built VQVAE"):
+            ImageCodec(model)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from keras_vq.data import read_image
 
@@ -37,6 +37,17 @@ def test_in_the_shape_of_a_model(colour):
     # Luma of ITU-R 601, which pillow documents for its grey mode.
     grey = pixels @ np.array([0.299, 0.587, 0.114]) / 255
     assert abs(image.mean() - grey.mean()) < 0.1
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_photos_are_turned_as_the_camera_noted(tmp_path, orientation):
+    noise = np.random.default_rng(0).integers(0, 256, (3, 5, 3), "uint8")
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(noise).save(tmp_path / "photo.png", exif=exif)
+    with Image.open(tmp_path / "photo.png") as opened:
+        expected = np.asarray(ImageOps.exif_transpose(opened))
+    np.testing.assert_allclose(read_image(tmp_path / "photo.png"), expected / 255, atol=1e-6)
 
 
 def test_broken_file(tmp_path):

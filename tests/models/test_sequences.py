@@ -17,7 +17,9 @@ NETWORKS = {
 @pytest.fixture
 def sequences(rng):
     is_given = np.arange(12) < LENGTHS[:, None]
-    return (0.1 + rng.random((4, 12, 3), "float32")) * is_given[..., None]
+    steps = (0.1 + rng.random((4, 12, 3), "float32")) * is_given[..., None]
+    steps[2, 3:6] = 0.0  # a pause, of a whole patch
+    return steps
 
 
 def vqvae(networks):
@@ -28,6 +30,8 @@ def vqvae(networks):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_what_is_masked_counts_for_nothing(name, sequences):
     model = vqvae(NETWORKS[name]())
+    # Or Keras would run it once more, uncompiled, each time.
+    assert all(layer.built for layer in model._flatten_layers())
     codes = model.encode_to_codes(sequences)
     assert np.array_equal(codes >= 0, np.arange(4) * 3 < LENGTHS[:, None])
     model.compile("adam")
@@ -37,6 +41,16 @@ def test_what_is_masked_counts_for_nothing(name, sequences):
     counts = np.repeat(codes >= 0, 3, axis=1)
     expected = np.square(made - sequences)[counts].mean()
     assert logs["reconstruction_loss"] == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_codes_say_all_that_the_decoder_needs(name, sequences):
+    encoder, decoder = NETWORKS[name]()
+    levels = [keras_vq.VectorQuantizer(8) for _ in range(2)]
+    model = keras_vq.VQVAE(encoder, keras_vq.Residual(levels), decoder)
+    codes = model.encode_to_codes(sequences)
+    made, counts = model.decode_codes(codes), codes.repeat(3, axis=1)[..., 0] >= 0
+    np.testing.assert_allclose(made[counts], model.reconstruct(sequences)[counts], atol=1e-5)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
