@@ -64,7 +64,7 @@ def rows(rounds: int, threads: int) -> Iterator[tuple[str, dict[str, Any]]]:
             found = _processes.race(tasks, rounds, threads)
             for policy, turns in found.items():
                 row = _processes.as_row(turns, found["float32"], "times float32")
-                if policy != "float32":
+                if policy != "float32" and isinstance(turns, _processes.Turns):
                     question = f"precision.share_of_other_codes({network!r}, {policy!r})"
                     row["codes that are others, %"] = _processes.answer(question, backend, threads)
                 yield f"{title}: {name}, {policy}", row

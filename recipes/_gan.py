@@ -1,8 +1,9 @@
 """A generative adversarial network, which the models of keras_vq are compared with.
 
 Source: Radford et al., "Unsupervised Representation Learning with Deep Convolutional Generative
-Adversarial Networks", 2016 (DCGAN): its widths, Adam with a momentum of 0.5, batch normalisation,
-strided convolutions. The generator's loss is the non-saturating one.
+Adversarial Networks", 2016 (DCGAN): strided convolutions, batch normalisation, Adam with a momentum
+of 0.5; narrower, with a sigmoid on the pixels and Keras's initialisation. The generator's loss is
+the non-saturating one.
 """
 
 from typing import Any

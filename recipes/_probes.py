@@ -5,20 +5,36 @@ from sklearn.cluster import MiniBatchKMeans
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import normalized_mutual_info_score
 from sklearn.neighbors import NearestNeighbors
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 NEIGHBOURS = 10
+# C of scikit-learn: the larger, the less the weights are held back.
+STRENGTHS = (0.01, 0.1, 1.0)
+TUNED_ON = 10_000
 
 
 def linear_probe(
     train: np.ndarray, train_labels: np.ndarray, test: np.ndarray, test_labels: np.ndarray
 ) -> float:
-    """Test accuracy, in %, of a logistic regression on standardised features."""
-    probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=200, tol=1e-3))
-    # Constant features (the borders of digits) have no deviation to divide by: that is fine.
-    probe.fit(train.astype("float32"), train_labels)
-    return 100 * float(probe.score(test.astype("float32"), test_labels))
+    """Test accuracy, in %, of a logistic regression, as strong as held-out training images want.
+
+    Features are divided by one deviation for all: each by its own would blow up rare ones.
+    """
+    train, test = (values.astype("float32") / train.std() for values in (train, test))
+    held_out = slice(len(train) - len(train) // 8, None)
+    rest = slice(0, held_out.start)
+    best = max(
+        STRENGTHS,
+        key=lambda strength: (
+            _probe(strength)
+            .fit(train[rest][:TUNED_ON], train_labels[rest][:TUNED_ON])
+            .score(train[held_out], train_labels[held_out])
+        ),
+    )
+    return 100 * float(_probe(best).fit(train, train_labels).score(test, test_labels))
+
+
+def _probe(strength: float) -> LogisticRegression:
+    return LogisticRegression(C=strength, max_iter=200, tol=1e-3)
 
 
 def retrieval(

@@ -47,8 +47,9 @@ class Task(NamedTuple):
     name: str
     # What is done to clean images; takes a random generator.
     damage: Callable[[Images, np.random.Generator], Damaged]
-    # Methods that learn nothing, by name.
-    classical: Mapping[str, Callable[[Damaged], Images]]
+    # Methods that learn nothing, by name; takes training images, damaged and clean, by which to
+    # choose their settings.
+    classical: Callable[[Damaged, Images], Mapping[str, Callable[[Damaged], Images]]]
     title: str
 
 
@@ -60,7 +61,7 @@ def run(task: Task, description: str) -> None:
         description: First line of the help text.
     """
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--limit", type=int, default=60_000, help="first N images of each split")
     arguments = parser.parse_args()
     stopwatch = Stopwatch()
@@ -71,12 +72,14 @@ def run(task: Task, description: str) -> None:
         test = keras_vq.data.load(dataset, "test").take(arguments.limit).images
         damaged = task.damage(train, np.random.default_rng(SEED))
         damaged_test = task.damage(test, np.random.default_rng(SEED + 1))
-        restored = {name: undo(damaged_test) for name, undo in task.classical.items()}
+        restored = {
+            name: undo(damaged_test) for name, undo in task.classical(damaged, train).items()
+        }
         details: dict[str, dict[str, object]] = {}
         for name, build in {"autoencoder": autoencoder, "VQ-VAE": vqvae}.items():
             file = f"{dataset}_{name.lower()}_{arguments.epochs}.keras"
             path = kept_models(task.name, arguments.limit) / file
-            model, seconds = restorer(path, build, damaged.images, train, arguments.epochs)
+            model, seconds = restorer(path, build, damaged, train, arguments.epochs)
             restored[name] = put_into_holes(model.reconstruct(damaged_test.images), damaged_test)
             details[name] = {"parameters": model.count_params(), "training, s": seconds}
             if isinstance(model, keras_vq.VQVAE):
@@ -93,15 +96,19 @@ def run(task: Task, description: str) -> None:
 
 
 def restorer(
-    path: Path, build: Callable[..., keras.Model], damaged: Images, clean: Images, epochs: int
+    path: Path, build: Callable[..., keras.Model], damaged: Damaged, clean: Images, epochs: int
 ) -> tuple[keras.Model, float]:
     """A model that makes clean images of damaged ones, and the seconds of its training."""
 
     def new_model() -> keras.Model:
-        return build(damaged.shape[1:], clean.shape[1:])
+        return build(damaged.images.shape[1:], clean.shape[1:])
+
+    # What lies around holes is known, and need not be made.
+    weights = None if damaged.holes is None else damaged.holes[..., 0].astype("float32")
 
     def fit(model: keras.Model, **options: object) -> None:
-        model.fit(damaged, clean, batch_size=BATCH_SIZE, epochs=epochs, **options)
+        options = {"batch_size": BATCH_SIZE, "epochs": epochs, **options}
+        model.fit(damaged.images, clean, sample_weight=weights, **options)
 
     steps = epochs * math.ceil(len(clean) / BATCH_SIZE)
     adam = keras.optimizers.Adam(warmed_up_and_falling(LEARNING_RATE, steps))

@@ -1,4 +1,4 @@
-"""Autoencoder, VAE, VQ-VAE and a GAN (DCGAN) on MNIST and CIFAR-10, on equal budget and data.
+"""Autoencoder, VAE, VQ-VAE and a GAN (DCGAN) on MNIST and CIFAR-10, on as many batches.
 
 New images come from where each model can draw them: the autoencoder from a mixture of Gaussians
 fitted to its training latents, the VAE from the standard normal, the VQ-VAE from a small PixelCNN
@@ -50,7 +50,7 @@ def main() -> None:
         train = keras_vq.data.load(dataset, "train").take(arguments.limit)
         test = keras_vq.data.load(dataset, "test").take(arguments.limit)
         judge = classifier(dataset, arguments.limit)
-        pictures = {}
+        pictures = {"test images": test.images[:100]}
         for name in MODELS:
             model, seconds = compared(dataset, name, train, arguments.limit, arguments.epochs)
             images, more = new_images(model, dataset, train, test, arguments)
@@ -66,7 +66,8 @@ def main() -> None:
                 "of its prior, s": more,
                 **reconstructions(model, test.images),
                 "Fréchet distance on our classifier": found["frechet_distance"],
-                "bits an image": bits(model, test.images),
+                "bits an image, 32 a latent": bits(model, test.images),
+                "numbers probed": features(model, test.images[:1]).size,
                 "probe, %": linear_probe(
                     features(model, train.images[:PROBED]),
                     train.labels[:PROBED],

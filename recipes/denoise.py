@@ -1,16 +1,27 @@
 """Noise taken off: `fit(noisy, clean)` with codes as the bottleneck, on MNIST and CIFAR-10.
 
-Gaussian noise of a deviation of 0.2 (MNIST: 0.4), clipped to [0, 1], beside the median of 3 x 3
-pixels and a Gaussian blur. The CIFAR-10 images come from a JPEG copy where the data set does.
+Gaussian noise of a deviation of 0.2 (MNIST: 0.4), clipped to [0, 1]. Beside the models stand the
+median of 3 x 3 pixels, a Gaussian blur and total variation, the last two as strong as is best on
+1,000 training images. The CIFAR-10 images come from a JPEG copy where the data set does.
 
-Run: python -m recipes.denoise [--epochs 4] [--limit N]
+Run: python -m recipes.denoise [--epochs 2] [--limit N]
 """
+
+import functools
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from scipy import ndimage
+from skimage.restoration import denoise_tv_chambolle
 
 from recipes import _restoration
+from recipes._measures import mean_squared_error
 from recipes._restoration import Damaged, Images, Task
+
+# Deviations of the blur in pixels, and weights of total variation, to choose from.
+BLURS = (0.4, 0.6, 0.8, 1.0, 1.2)
+WEIGHTS = (0.05, 0.1, 0.2, 0.3, 0.4)
+TRIED_ON = 1000
 
 
 def noisy(images: Images, rng: np.random.Generator) -> Damaged:
@@ -24,14 +35,38 @@ def median(damaged: Damaged) -> Images:
     return ndimage.median_filter(damaged.images, size=(1, 3, 3, 1))
 
 
-def blurred(damaged: Damaged) -> Images:
-    return ndimage.gaussian_filter(damaged.images, sigma=(0, 0.8, 0.8, 0))
+def blurred(damaged: Damaged, sigma: float) -> Images:
+    return ndimage.gaussian_filter(damaged.images, sigma=(0, sigma, sigma, 0))
+
+
+def total_variation(damaged: Damaged, weight: float) -> Images:
+    """Chambolle's algorithm, "An Algorithm for Total Variation Minimization", 2004."""
+    made = [denoise_tv_chambolle(image, weight, channel_axis=-1) for image in damaged.images]
+    return np.stack(made).astype("float32")
+
+
+def classical(damaged: Damaged, clean: Images) -> Mapping[str, Callable[[Damaged], Images]]:
+    """The methods, each as strong as is best on training images."""
+    few = Damaged(damaged.images[:TRIED_ON])
+
+    def best(undo: Callable[[Damaged, float], Images], choices: tuple[float, ...]) -> float:
+        return min(
+            choices, key=lambda choice: mean_squared_error(clean[:TRIED_ON], undo(few, choice))
+        )
+
+    return {
+        "median of 3 x 3": median,
+        "Gaussian blur": functools.partial(blurred, sigma=best(blurred, BLURS)),
+        "total variation": functools.partial(
+            total_variation, weight=best(total_variation, WEIGHTS)
+        ),
+    }
 
 
 TASK = Task(
     "denoise",
     noisy,
-    {"median of 3 x 3": median, "Gaussian blur, 0.8 pixels": blurred},
+    classical,
     "Gaussian noise taken off",
 )
 

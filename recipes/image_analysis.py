@@ -22,7 +22,7 @@ from recipes._compared import PLANS, SEED, code_histograms, compared, features
 from recipes._probes import cluster_agreement, linear_probe, retrieval
 from recipes._results import Stopwatch, results_folder, save
 
-PROBED = 20_000
+PROBED = 60_000
 QUERIES = 2000
 MAPPED = 8
 

@@ -9,10 +9,13 @@ Run: python -m recipes.optimizers [--steps 400] [--limit N]
 
 import argparse
 import contextlib
+import math
 from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
 from matplotlib.figure import Figure
 
 import keras_vq
@@ -25,13 +28,34 @@ SEED = 0
 BATCH_SIZE = 128
 FACTORS = (1 / 3, 1.0, 3.0)
 
+
+class MuonOfKernels(keras.optimizers.Muon):
+    """Muon, with kernels of convolutions as the matrices that they are when flattened.
+
+    Keras's gives all that is not a matrix to AdamW, and this network has convolutions alone.
+    Source: Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024, which
+    flattens them likewise.
+    """
+
+    def _should_use_adamw(self, variable: keras.Variable) -> bool:
+        return len(variable.shape) not in (2, 4)
+
+    def zeropower_via_newtonschulz5(self, x: Any, steps: int) -> Any:
+        matrix = ops.reshape(x, (-1, x.shape[-1]))
+        return ops.reshape(super().zeropower_via_newtonschulz5(matrix, steps), x.shape)
+
+    def lr_adjust(self, x: Any) -> Any:
+        rows = math.prod(x.shape[:-1])
+        return x * max(rows, x.shape[-1]) ** 0.5 * self.rms_rate
+
+
 # The middle one of the three learning rates, and the optimizer of a rate.
 OPTIMIZERS: dict[str, tuple[float, Callable[[float], keras.optimizers.Optimizer]]] = {
     "SGD, momentum 0.9": (0.03, lambda rate: keras.optimizers.SGD(rate, 0.9, nesterov=True)),
     "Adam": (1e-3, keras.optimizers.Adam),
     "AdamW": (1e-3, keras.optimizers.AdamW),
     "Lion": (3e-4, keras.optimizers.Lion),
-    "Muon": (1e-2, keras.optimizers.Muon),
+    "Muon": (1e-3, lambda rate: MuonOfKernels(rate)),
 }
 
 

@@ -1,8 +1,8 @@
 """Sparse, contractive and denoising autoencoders beside the plain one, on MNIST.
 
-All have one dense hidden layer of 256 sigmoid units between 784 pixels and 784 pixels, as in the
-papers that introduced them, and see the same images as often. Three lines each are what makes them
-differ:
+All have one dense hidden layer of 256 sigmoid units between 784 pixels and 784 pixels, and see the
+same images as often; encoder and decoder have weights of their own, which the last two papers tie.
+A few lines each are what makes them differ:
 
 - sparse: a penalty on units that are on often, Ng, "Sparse autoencoder", 2011: the
   Kullback-Leibler divergence of a wanted share of 0.05 from each unit's mean (`Sparse`);

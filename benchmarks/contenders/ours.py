@@ -50,7 +50,7 @@ def _tensorflow(layer: Any, x: np.ndarray, compiled: bool) -> Callable[[], objec
         with tf.GradientTape() as tape:
             tape.watch(tensor)
             quantized, _ = layer(tensor, training=True)
-            loss = tf.reduce_sum(quantized) + tf.add_n(layer.losses)
+            loss = tf.reduce_sum(quantized) + sum(layer.losses)
         return tape.gradient(loss, [tensor, *layer.trainable_variables])
 
     return lambda: step()[0].numpy()

@@ -48,8 +48,8 @@ class ImageCodec:
     """
 
     def __init__(self, vqvae: Any, prior: Any = None, batch_size: int = 128) -> None:
-        shape = tuple(getattr(vqvae, "image_shape", None) or ())
-        grid = tuple(getattr(vqvae, "code_shape", None) or ())
+        shape: Any = tuple(getattr(vqvae, "image_shape", None) or ())
+        grid: Any = tuple(getattr(vqvae, "code_shape", None) or ())
         if len(shape) != 3 or not grid or not all(isinstance(n, int) for n in (*shape, *grid)):
             raise ValueError(
                 "`vqvae` must be a built VQVAE of images of one size. Received: "
@@ -57,7 +57,7 @@ class ImageCodec:
             )
         self.vqvae, self.prior = vqvae, prior
         self.batch_size = _validation.check_positive_integer("batch_size", batch_size)
-        *self.tile_shape, self.channels = shape
+        self.tile_shape, self.channels = shape[:2], shape[2]
         self.grid_shape, self.codebook_sizes = grid, tuple(vqvae.codebook_sizes)
         if prior is not None:
             check_prior(prior, self.codebook_sizes, self.grid_shape)

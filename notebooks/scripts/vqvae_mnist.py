@@ -59,7 +59,7 @@ for axes in (left, right):
 keras_vq.plots.plot_samples(model.decode_codes(codes[:10]))
 
 # %% [markdown]
-# Of the 128 codes none lies idle:
+# How often each of the 128 codes stands for a place:
 
 # %%
 import numpy as np
