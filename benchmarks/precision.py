@@ -29,18 +29,25 @@ def make(network: str, batch: int, policy: str) -> Callable[[], Any]:
 def share_of_other_codes(network: str, policy: str) -> float:
     """Share of the codes, in %, that a model in a precision gives other than in float32.
 
-    The model is trained for a few steps on noise in float32, so that its codes are in use; both
-    have its weights.
+    The model is trained for a few steps on scikit-learn's digits in float32, and its codes are
+    placed anew among what it then makes of them, so that all are in use; both have its weights.
     """
     import keras
     import numpy as np
 
+    import keras_vq
+
     keras.utils.set_random_seed(0)
     keras.config.set_dtype_policy("float32")
     model = whole_step.build(network)
-    images = np.random.default_rng(1).random((IMAGES, *model.image_shape), dtype="float32")
+    height, width, channels = model.image_shape
+    digits = keras_vq.data.load("digits", "train").take(IMAGES).images
+    large = digits.repeat(height // 8, axis=1).repeat(width // 8, axis=2)
+    missing = [(0, 0), (0, height - large.shape[1]), (0, width - large.shape[2]), (0, 0)]
+    images = np.pad(large, missing).repeat(channels, axis=-1)
     model.compile(keras.optimizers.Adam(1e-3))
     model.fit(images, batch_size=64, epochs=2, verbose=0)
+    model.adapt(images, "kmeans")
     keras.config.set_dtype_policy(policy)
     other = whole_step.build(network)
     for weight, own in zip(other.weights, model.weights, strict=True):

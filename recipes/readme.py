@@ -64,11 +64,6 @@ HIGHLIGHTS: list[tuple[str, str | tuple[str, str], str]] = [
         "how many times as fast it draws as without what it keeps",
     ),
     (
-        "generate_mnist",
-        ("transformer, by label", "labelled as asked, %"),
-        "digits drawn by label that a classifier names as asked, %",
-    ),
-    (
         "backends_agree",
         "largest difference of a step, jax",
         "200 steps, JAX beside TensorFlow: largest relative difference in loss",

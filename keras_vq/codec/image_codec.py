@@ -197,8 +197,8 @@ class ImageCodec:
             )
         if header.backend != _backend.BACKEND:
             raise ValueError(
-                "A file that was coded with a prior is read on the backend that wrote it: choose "
-                f"it by --backend {header.backend}, or KERAS_BACKEND={header.backend}. "
+                "A file that was coded with a prior is read on the backend that wrote it: start "
+                f"Keras on {header.backend} (--backend {header.backend}). "
                 f"Received: {_backend.BACKEND}, expected {header.backend}"
             )
 

@@ -103,7 +103,7 @@ def test_other_probabilities_than_in_encoding_are_noticed(vqvae, images, monkeyp
 
 def test_a_spoilt_prior_is_noticed(vqvae, images):
     prior = PixelCNNPrior.for_codes_of(vqvae, dim=8, depth=1)
-    prior.trainable_variables[-1].assign(np.full(16, np.nan))
+    prior.code_heads.logits[0].bias.assign(np.full(16, np.nan))
     with pytest.raises(ValueError, match="its weights are spoilt"):
         ImageCodec(vqvae, prior).compress(images)
 
