@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+BACKENDS = {"TensorFlow": "tensorflow", "JAX": "jax", "PyTorch": "torch"}
+
 
 class Turns(NamedTuple):
     """What a contender's turns gave."""

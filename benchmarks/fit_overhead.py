@@ -5,7 +5,6 @@ from typing import Any
 
 from benchmarks import _processes, whole_step
 
-BACKENDS = {"TensorFlow": "tensorflow", "JAX": "jax", "PyTorch": "torch"}
 BY_HAND, BY_FIT = "a loop by hand", "fit"
 # Enough that what `fit` does once weighs little, as in an epoch of a real data set.
 STEPS = 128
@@ -78,7 +77,7 @@ def _torch(model: Any, batches: list[Any]) -> Callable[[], Any]:
 
 def rows(rounds: int, threads: int) -> Iterator[tuple[str, dict[str, Any]]]:
     """Measures; two rows a backend, with the time of a step."""
-    for name, backend in BACKENDS.items():
+    for name, backend in _processes.BACKENDS.items():
         tasks = {way: ({"of": "fit_overhead", "way": way}, backend) for way in (BY_HAND, BY_FIT)}
         found = _processes.race(tasks, rounds, threads)
         for way, turns in found.items():

@@ -5,25 +5,16 @@ from typing import Any
 
 from benchmarks import _processes, whole_step
 
-BACKENDS = {"TensorFlow": "tensorflow", "JAX": "jax", "PyTorch": "torch"}
 POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
 IMAGES = 512
 
 
 def make(network: str, batch: int, policy: str) -> Callable[[], Any]:
-    """One `train_on_batch` of random pixels in a precision, for a worker.
-
-    What a step returns last is asked for by `share_of_other_codes`.
-    """
+    """One `train_on_batch` of random pixels in a precision, for a worker."""
     import keras
-    import numpy as np
 
-    keras.utils.set_random_seed(0)
     keras.config.set_dtype_policy(policy)
-    model = whole_step.build(network)
-    model.compile(keras.optimizers.Adam(1e-3))
-    images = np.random.default_rng(0).random((batch, *model.image_shape), dtype="float32")
-    return lambda: model.train_on_batch(images)
+    return whole_step.make(network, batch, "auto")
 
 
 def share_of_other_codes(network: str, policy: str) -> float:
@@ -60,7 +51,7 @@ def share_of_other_codes(network: str, policy: str) -> float:
 def rows(rounds: int, threads: int) -> Iterator[tuple[str, dict[str, Any]]]:
     """Measures; for each network, backend and precision a row."""
     for title, (network, batch) in whole_step.NETWORKS.items():
-        for name, backend in BACKENDS.items():
+        for name, backend in _processes.BACKENDS.items():
             tasks = {
                 policy: (
                     {"of": "precision", "network": network, "batch": batch, "policy": policy},

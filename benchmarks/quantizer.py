@@ -50,7 +50,7 @@ def make(contender: str, vectors: int, dim: int, codes: int, **options: Any) -> 
 def kinds(rounds: int, threads: int) -> Iterator[tuple[str, dict[str, Any]]]:
     """Measures other kinds of quantizers; for each backend and kind a row, in searches of its."""
     size = {"vectors": 8192, "dim": 64, "codes": 1024}
-    for backend in ("tensorflow", "jax", "torch"):
+    for backend in _processes.BACKENDS.values():
         names = [name for name, (_, on, _) in KINDS.items() if on == backend]
         tasks = {}
         for name in names:

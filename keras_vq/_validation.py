@@ -1,7 +1,10 @@
 """Checks of arguments, with errors that say what was expected and what came."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
 
 
 def check_positive_integer(name: str, value: Any) -> int:
@@ -57,6 +60,31 @@ def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> Any:
     if value not in choices:
         raise ValueError(f"`{name}` must be one of {choices}. Received: {value!r}")
     return value
+
+
+def check_codes(name: str, codes: Any, sizes: Sequence[int], least: int = 0) -> np.ndarray:
+    """The codes as an int32 array of their shape, if they are codes of a quantizer.
+
+    Args:
+        name: What to call the argument in messages.
+        codes: Integer array, whose last axis has a place for each of several sizes.
+        sizes: The quantizer's `codebook_sizes`.
+        least: 0; -1 where a code may stand for none.
+
+    Raises:
+        ValueError: If a code is not a whole number, or out of range.
+    """
+    codes = np.asarray(codes)
+    is_whole = codes.dtype.kind in "iu" and codes.size % len(sizes) == 0
+    levels = codes.reshape(-1, len(sizes)) if is_whole else codes
+    if not is_whole or (levels < least).any() or (levels >= np.asarray(sizes)).any():
+        span = f"{codes.min()} to {codes.max()}" if codes.size else "no values"
+        limit = " or ".join(str(size - 1) for size in dict.fromkeys(sizes))
+        raise ValueError(
+            f"`{name}` must be integers from 0 to {limit}{' (or -1)' if least < 0 else ''}. "
+            f"Received: {codes.dtype} values, {span}, of shape {codes.shape}"
+        )
+    return codes.astype("int32")
 
 
 def _is_number(value: Any) -> bool:

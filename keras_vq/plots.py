@@ -410,6 +410,13 @@ def plot_history(history: Any, path: str | os.PathLike[str] | None = None) -> Fi
     return figure
 
 
+def as_png(figure: Figure) -> bytes:
+    """The bytes of a PNG file of a figure, on white."""
+    png = io.BytesIO()
+    figure.savefig(png, format="png", facecolor="white")
+    return png.getvalue()
+
+
 @functools.cache
 def _picture_class() -> type[Figure]:
     from matplotlib.figure import Figure
@@ -418,9 +425,7 @@ def _picture_class() -> type[Figure]:
         """A figure that a notebook shows, whether or not pyplot was imported there."""
 
         def _repr_png_(self) -> bytes:
-            png = io.BytesIO()
-            self.savefig(png, format="png", facecolor="white")
-            return png.getvalue()
+            return as_png(self)
 
     return Picture
 

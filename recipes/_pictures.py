@@ -1,5 +1,6 @@
 """Pictures that recipes draw of their figures."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -71,11 +72,12 @@ def draw_rate_distortion(
             for row, figures in table.items()
             if row.startswith(f"{dataset}: ")
         }
-        for family in families:
-            line = [rows[name] for name in rows if name.startswith(family) and "sheets" in name]
-            # Without error there is no PSNR to draw.
-            line = sorted(point for point in line if point[1] < 60)
-            axes.plot(*zip(*line, strict=True), marker=".", label=f"{family}, all on one sheet")
+        for place, family in enumerate(families):
+            name_of = re.compile(rf"{family} \d+, sheets")
+            line = sorted(point for name, point in rows.items() if name_of.fullmatch(name))
+            if line:
+                style = {"color": f"C{place}", "label": f"{family}, all on one sheet"}
+                axes.plot(*zip(*line, strict=True), marker=".", **style)
         for name, point in rows.items():
             if name.startswith("VQ-VAE"):
                 axes.plot(*point, marker="*", markersize=12, linestyle="", label=name)

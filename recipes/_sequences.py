@@ -20,7 +20,9 @@ def text(seed: int) -> tuple[np.ndarray, np.ndarray]:
         One-hot letters, float32 `(n, 64, letters)`, 0 after the end of shorter pieces; and the
         lengths.
     """
-    words = re.sub(r"\s+", " ", " ".join(topics[name] for name in sorted(topics)).lower()).split()
+    # Topics repeat one another: each paragraph is taken once, so that no test is a training piece.
+    paragraphs = re.split(r"\n\s*\n", "\n\n".join(topics[name] for name in sorted(topics)).lower())
+    words = " ".join(dict.fromkeys(" ".join(part.split()) for part in paragraphs)).split()
     rng = np.random.default_rng(seed)
     pieces, piece, limit = [], "", TEXT_LENGTH
     for word in words:

@@ -1,6 +1,8 @@
 """How recipes train: models that are kept, batches that are equal, seconds that are counted."""
 
+import hashlib
 import json
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,22 +21,27 @@ def trained(
     fit: Callable[..., object],
     optimizer: keras.optimizers.Optimizer,
     seed: int,
+    data: bytes = b"",
 ) -> tuple[Any, float]:
     """A model that was trained before, or is now; and the seconds that its training took.
 
     Args:
-        path: File of the trained model; what was reached is kept beside it after every epoch.
+        path: File of the trained model; to its name comes a digest of the settings, so that a
+            model of others is not taken for it. What was reached is kept beside it after every
+            epoch.
         build: Makes the model.
         fit: Trains it: takes the model, and options of `fit`.
         optimizer: A new optimizer.
         seed: Keras's random seed.
+        data: What the training data is made with, if other weights make it.
     """
+    keras.utils.set_random_seed(seed)
+    model = build()
+    path = path.with_stem(f"{path.stem}_{digest_of(model, optimizer, seed, data.hex())}")
     clock = path.with_suffix(".json")
     if path.exists():
         return keras.saving.load_model(path), seconds_in(clock)
     path.parent.mkdir(parents=True, exist_ok=True)
-    keras.utils.set_random_seed(seed)
-    model = build()
     # A fifth faster on TensorFlow, where Keras leaves it out on processors.
     fast = keras.backend.backend() == "tensorflow" and isinstance(model, AutoregressivePrior)
     model.compile(optimizer, jit_compile=True if fast else "auto")
@@ -46,6 +53,14 @@ def trained(
     model.save(beside)
     beside.replace(path)
     return model, seconds_in(clock)
+
+
+def digest_of(*settings: Any) -> str:
+    """Eight letters of a digest of models, optimizers and plain values, on this backend."""
+    kept = [keras.saving.serialize_keras_object(setting) for setting in settings]
+    text = json.dumps([keras.backend.backend(), *kept], sort_keys=True)
+    # Keras numbers layers as a process makes them: "dense_3" is "dense".
+    return hashlib.sha256(re.sub(r'_\d+(?=")', "", text).encode()).hexdigest()[:8]
 
 
 def kept_models(recipe: str, limit: int) -> Path:
@@ -95,29 +110,18 @@ class RandomBatches(keras.utils.PyDataset):
         steps: Number of batches.
         batch_size: Images of a batch.
         seed: Seed of the draw.
-        targets: What shall be made of each image; None for the images themselves.
     """
 
-    def __init__(
-        self,
-        images: np.ndarray,
-        steps: int,
-        batch_size: int,
-        seed: int,
-        targets: np.ndarray | None = None,
-    ) -> None:
+    def __init__(self, images: np.ndarray, steps: int, batch_size: int, seed: int) -> None:
         super().__init__()
-        self.images, self.targets = images, targets
+        self.images = images
         self.order = np.random.default_rng(seed).integers(0, len(images), (steps, batch_size))
 
     def __len__(self) -> int:
         return len(self.order)
 
-    def __getitem__(self, step: int) -> tuple[np.ndarray, ...]:
-        rows = self.order[step]
-        if self.targets is None:
-            return (self.images[rows],)
-        return self.images[rows], self.targets[rows]
+    def __getitem__(self, step: int) -> tuple[np.ndarray]:
+        return (self.images[self.order[step]],)
 
 
 def warmed_up_and_falling(learning_rate: float, steps: int) -> Any:

@@ -53,6 +53,7 @@ def main() -> None:
         pictures = {"test images": test.images[:100]}
         for name in MODELS:
             model, seconds = compared(dataset, name, train, arguments.limit, arguments.epochs)
+            of_test = features(model, test.images)
             images, more = new_images(model, dataset, train, test, arguments)
             found = compare_images(
                 judge.feature_network,
@@ -67,11 +68,11 @@ def main() -> None:
                 **reconstructions(model, test.images),
                 "Fréchet distance on our classifier": found["frechet_distance"],
                 "bits an image, 32 a latent": bits(model, test.images),
-                "numbers probed": features(model, test.images[:1]).size,
+                "numbers probed": of_test.shape[1],
                 "probe, %": linear_probe(
                     features(model, train.images[:PROBED]),
                     train.labels[:PROBED],
-                    features(model, test.images),
+                    of_test,
                     test.labels,
                 ),
             }

@@ -30,13 +30,25 @@ from recipes._training import kept_models
 SEED = 0
 # Images on a side of a sheet.
 SIDE = 100
-QUALITIES = (1, 5, 10, 20, 40, 60, 80, 95)
-LOSSY = ("JPEG", "WebP")
 # The smallest files that a format makes of a quality.
-EFFORT: dict[str, dict[str, object]] = {
-    "JPEG": {"optimize": True, "progressive": True},
-    "WebP": {"method": 6},
+JPEG: dict[str, object] = {"format": "JPEG", "optimize": True, "progressive": True}
+WEBP: dict[str, object] = {"format": "WebP", "method": 6}
+# By channels: JPEG may keep colours at half the resolution.
+LOSSY: dict[int, dict[str, dict[str, object]]] = {
+    1: {"JPEG": JPEG, "WebP": WEBP},
+    3: {
+        "JPEG 4:2:0": {**JPEG, "subsampling": "4:2:0"},
+        "JPEG 4:4:4": {**JPEG, "subsampling": "4:4:4"},
+        "WebP": WEBP,
+    },
 }
+LOSSLESS: dict[str, dict[str, object]] = {
+    "WebP lossless": {**WEBP, "lossless": True},
+    "PNG": {"format": "PNG", "optimize": True},
+}
+# Of the lossy ones, the quality that is also measured with a file for each image.
+SINGLE = 20
+QUALITIES = (1, 5, 10, SINGLE, 40, 60, 80, 95)
 
 
 def main() -> None:
@@ -58,7 +70,8 @@ def main() -> None:
             table[f"{dataset}: {name}"] = ours(codec, test.images)
         for name, row in others(test.pixels).items():
             table[f"{dataset}: {name}"] = row
-    draw_rate_distortion(table, LOSSY, results_folder() / "compress.png")
+    families = tuple(LOSSY[1] | LOSSY[3])
+    draw_rate_distortion(table, families, results_folder() / "compress.png")
     save("compress", table, SEED, stopwatch)
 
 
@@ -78,11 +91,20 @@ def ours(codec: ImageCodec, images: np.ndarray) -> dict[str, object]:
 def others(pixels: np.ndarray) -> dict[str, dict[str, object]]:
     """Sheets, and a file for each image, of other formats."""
     images = pixels.astype("float32") / 255
-    layouts = {"sheets": (sheets(pixels), FORMATS), "a file each": (list(pixels), SINGLE)}
+    lossy = {
+        f"{form} {quality}": {**options, "quality": quality}
+        for form, options in LOSSY[pixels.shape[-1]].items()
+        for quality in QUALITIES
+    }
+    single = {name: options for name, options in lossy.items() if name.endswith(f" {SINGLE}")}
+    layouts = {
+        "sheets": (sheets(pixels), lossy | LOSSLESS),
+        "a file each": (list(pixels), single | LOSSLESS),
+    }
     rows: dict[str, dict[str, object]] = {}
     for layout, (pictures, formats) in layouts.items():
-        for name in formats:
-            files = [encoded(picture, **FORMATS[name]) for picture in pictures]
+        for name, options in formats.items():
+            files = [encoded(picture, **options) for picture in pictures]
             made = np.stack([decoded(file, pixels.shape[-1]) for file in files])
             made = cut(made, pixels.shape) if layout == "sheets" else made
             rows[f"{name}, {layout}"] = {
@@ -90,19 +112,6 @@ def others(pixels: np.ndarray) -> dict[str, dict[str, object]]:
                 **likeness(images, made.astype("float32") / 255),
             }
     return rows
-
-
-FORMATS: dict[str, dict[str, object]] = {
-    **{
-        f"{form} {quality}": {"format": form, "quality": quality, **EFFORT[form]}
-        for form in LOSSY
-        for quality in QUALITIES
-    },
-    "WebP lossless": {"format": "WebP", "lossless": True, "method": 6},
-    "PNG": {"format": "PNG", "optimize": True},
-}
-# Of the formats, those that are also measured with a file for each image.
-SINGLE = ("JPEG 20", "WebP 20", "WebP lossless", "PNG")
 
 
 def encoded(pixels: np.ndarray, **options: object) -> bytes:

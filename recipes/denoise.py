@@ -2,9 +2,10 @@
 
 Gaussian noise of a deviation of 0.2 (MNIST: 0.4), clipped to [0, 1]. Beside the models stand the
 median of 3 x 3 pixels, a Gaussian blur and total variation, the last two as strong as is best on
-1,000 training images. The CIFAR-10 images come from a JPEG copy where the data set does.
+1,000 training images. Figures are those of the first 2,000 test images. The CIFAR-10 images come
+from a JPEG copy where the data set does.
 
-Run: python -m recipes.denoise [--epochs 2] [--limit N]
+Run: python -m recipes.denoise [--epochs 1] [--limit N]
 """
 
 import functools

@@ -44,13 +44,11 @@ def main() -> None:
         }
         vqvae = models["VQ-VAE"]
         few = train.take(PROBED)
-        pca = PCA(min(plan.latent_dim, len(few)), random_state=SEED).fit(flat(few.images))
+        pixels = flat(few.images), flat(test.images)
+        pca = PCA(min(plan.latent_dim, len(few)), random_state=SEED).fit(pixels[0])
         kinds = {
-            "pixels": (flat(few.images), flat(test.images)),
-            f"{pca.n_components_} principal components": (
-                pca.transform(flat(few.images)),
-                pca.transform(flat(test.images)),
-            ),
+            "pixels": pixels,
+            f"{pca.n_components_} principal components": tuple(map(pca.transform, pixels)),
             "autoencoder's latents": both(models["autoencoder"], few, test),
             "VAE's means": both(models["VAE"], few, test),
             "VQ-VAE's quantized latents": both(vqvae, few, test),

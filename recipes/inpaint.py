@@ -2,10 +2,10 @@
 
 The models see the hole as grey of one shade; of what they make only the hole is taken, for all
 else is known. Beside them stand biharmonic interpolation from the hole's edge (scikit-image), and
-the mean colour of the image's other pixels. The CIFAR-10 images come from a JPEG copy where the
-data set does.
+the mean colour of the image's other pixels. Figures are those of the first 2,000 test images. The
+CIFAR-10 images come from a JPEG copy where the data set does.
 
-Run: python -m recipes.inpaint [--epochs 2] [--limit N]
+Run: python -m recipes.inpaint [--epochs 1] [--limit N]
 """
 
 import numpy as np

@@ -26,13 +26,13 @@ LITERT = "ai-edge-litert, no TensorFlow"
 HIGHLIGHTS: list[tuple[str, str | tuple[str, str], str]] = [
     (
         "vqvae_mnist",
-        "restart, decay 0.95: test MSE",
+        ("restart, decay 0.95", "test MSE"),
         "VQ-VAE, keras.io's network, 128 codes, 3 epochs: test MSE",
     ),
-    ("vqvae_mnist", "restart, decay 0.95: perplexity", "its perplexity over the test set"),
+    ("vqvae_mnist", ("restart, decay 0.95", "perplexity"), "its perplexity over the test set"),
     (
         "vqvae_mnist",
-        "no restart, decay 0.99: perplexity",
+        ("no restart, decay 0.99", "perplexity"),
         "the same without restarts, at the usual decay: perplexity",
     ),
     ("autoencoder_mnist", "test MSE", "autoencoder, 16 latents, 3 epochs: test MSE"),

@@ -4,9 +4,9 @@ Text is Python's own documentation, in pieces of 24 to 64 letters; audio are plu
 are synthesised, 1,024 samples at 8 kHz; time series are damped oscillations of 32 to 96 steps in
 two channels. Shorter sequences are masked: recurrent and transformer networks know it by
 themselves, convolutions are told by weights. The figure is the share of letters that come back, or
-the signal-to-noise ratio, of sequences that were not trained on, beside the bits that a letter,
-sample or step takes. The codec of audio has eight residual levels: the fewer are decoded, the
-fewer bits. What a VAE takes are the bits of its KL divergence.
+the signal-to-noise ratio, of sequences that were not trained on, beside the bits that a letter or
+step takes. Codes are of four residual levels (audio: eight): the fewer are decoded, the fewer bits
+it takes. What a VAE takes are the bits of its KL divergence.
 
 Run: python -m recipes.sequences [--epochs N] [--limit N]
 """
@@ -36,25 +36,18 @@ SEED = 0
 BATCH_SIZE = 64
 LEARNING_RATE = 2e-3
 TESTS = 1000
-AUDIO_LEVELS = 8
+# Residual levels of the codes, and how many of them are decoded.
+LEVELS = {"text": 4, "audio": 8, "series": 4}
+DECODED = (1, 2, 4, 8)
 
 
-def codebook() -> keras_vq.Quantizer:
-    return VectorQuantizer(EMACodebook(256, decay=0.95, restart=DeadCodeRestart()))
-
-
-def two_levels() -> keras_vq.Quantizer:
-    return Residual([codebook() for _ in range(2)])
-
-
-def audio_levels() -> keras_vq.Quantizer:
-    # Each example is trained with its first few levels, so that any number of them is of use.
-    return Residual([codebook() for _ in range(AUDIO_LEVELS)], dropout=1.0, seed=SEED)
-
-
-def audio_networks() -> EncoderDecoder:
-    shape = (_sequences.AUDIO_LENGTH, 1)
-    return convolutional_sequence(shape, filters=(32, 64, 64), latent_dim=32)
+def residual(levels: int) -> keras_vq.Quantizer:
+    """Codes of so many levels; each example trains only its first few, so any number is of use."""
+    quantizers = [
+        VectorQuantizer(EMACodebook(256, decay=0.95, restart=DeadCodeRestart()))
+        for _ in range(levels)
+    ]
+    return Residual(quantizers, dropout=1.0, seed=SEED)
 
 
 def main() -> None:
@@ -68,61 +61,60 @@ def main() -> None:
     waves = _sequences.plucked_strings(arguments.limit + TESTS, SEED)
     series, durations = _sequences.oscillations(arguments.limit + TESTS, SEED)
 
+    kinds = [
+        Sequences("text", letters, lengths, arguments),
+        Sequences("audio", waves, np.full(len(waves), waves.shape[1]), arguments),
+        Sequences("series", series, durations, arguments),
+    ]
     table: dict[str, dict[str, object]] = {}
     drawn: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-    texts = Sequences("text", letters, lengths, arguments)
-    for name, networks in networks_of(letters.shape[1:], patch=4).items():
-        model, seconds = texts.vqvae(name, networks, two_levels, cross_entropy())
-        made = model.reconstruct(texts.test)
-        table[f"text: {name}"] = {
-            "bits a letter": texts.bits(model),
-            "letters right, %": letters_right(texts, made),
-            "training, s": seconds,
-        }
+    for kind in kinds:
+        for name, networks in NETWORKS[kind.kind](kind.train.shape[1:]).items():
+            model, seconds = kind.vqvae(name, networks)
+            codes = model.encode_to_codes(kind.test)
+            bits = kind.bits(codes, model)
+            levels = LEVELS[kind.kind]
+            for decoded in (count for count in DECODED if count <= levels):
+                # A code of -1 stands for a level that is left out.
+                some = np.where(np.arange(levels) < decoded, codes, -1)
+                made = model.decode_codes(some)
+                table[f"{kind.kind}: {name}, {decoded} of {levels} levels"] = {
+                    "bits a step": bits * decoded / levels,
+                    **kind.quality(made),
+                    "training, s": seconds,
+                }
+            if kind.kind != "text":
+                drawn[f"{kind.kind}, {name}, {bits:.2g} bits a step"] = kind.first(made)
     table["text: each letter by its own code"] = {
-        "bits a letter": math.log2(letters.shape[-1]),
+        "bits a step": math.log2(letters.shape[-1]),
         "letters right, %": 100.0,
     }
-
-    notes = Sequences("audio", waves, np.full(len(waves), waves.shape[1]), arguments)
-    model, seconds = notes.vqvae("convolutions", audio_networks, audio_levels)
-    codes = model.encode_to_codes(notes.test)
-    for levels in (1, 2, 4, AUDIO_LEVELS):
-        # A code of -1 stands for a level that is left out.
-        some = np.where(np.arange(AUDIO_LEVELS) < levels, codes, -1)
-        made = model.decode_codes(some)
-        drawn[f"audio, {levels} levels"] = (notes.test[0], made[0])
-        table[f"audio: convolutions, {levels} of {AUDIO_LEVELS} levels"] = {
-            "bits a step": notes.bits(model) * levels / AUDIO_LEVELS,
-            "signal to noise, dB": signal_to_noise(notes, made),
-            "training, s": seconds,
-        }
-
-    waves_of_two = Sequences("series", series, durations, arguments)
-    for name, networks in networks_of(series.shape[1:], patch=4).items():
-        model, seconds = waves_of_two.vqvae(name, networks, two_levels)
-        made = model.reconstruct(waves_of_two.test)
-        drawn[f"series, {name}"] = (waves_of_two.test[0], made[0])
-        table[f"series: {name}"] = {
-            "bits a step": waves_of_two.bits(model),
-            "signal to noise, dB": signal_to_noise(waves_of_two, made),
-            "training, s": seconds,
-        }
-    row, made = vae_of_series(waves_of_two)
+    row, made = vae_of_series(kinds[-1])
     table["series: VAE of GRUs, one vector for all"] = row
-    drawn["series, VAE of GRUs"] = (waves_of_two.test[0], made[0])
+    drawn[f"series, VAE of GRUs, {row['bits a step']:.2g} bits a step"] = kinds[-1].first(made)
     draw(drawn, results_folder() / "sequences.png")
+    draw_rates(table, results_folder() / "sequences_rates.png")
     save("sequences", table, SEED, stopwatch)
 
 
-def networks_of(shape: tuple[int, int], patch: int) -> dict[str, Callable[[], EncoderDecoder]]:
+def audio_networks(shape: tuple[int, int]) -> dict[str, Callable[[], EncoderDecoder]]:
+    """Convolutions that make one latent of eight steps."""
+    return {
+        "convolutions": lambda: convolutional_sequence(shape, filters=(32, 64, 64), latent_dim=32)
+    }
+
+
+def three_networks(shape: tuple[int, int]) -> dict[str, Callable[[], EncoderDecoder]]:
     """Three pairs of networks that make one latent of four steps."""
-    wide = {"latent_dim": 32, "patch": patch}
+    of_patches: dict[str, Any] = {"latent_dim": 32, "patch": 4}
     return {
         "convolutions": lambda: convolutional_sequence(shape, filters=(64, 64), latent_dim=32),
-        "GRUs": lambda: recurrent_sequence(shape, units=64, **wide),
-        "transformers": lambda: transformer_sequence(shape, dim=64, **wide),
+        "GRUs": lambda: recurrent_sequence(shape, units=64, **of_patches),
+        "transformers": lambda: transformer_sequence(shape, dim=64, **of_patches),
     }
+
+
+NETWORKS = {"text": three_networks, "audio": audio_networks, "series": three_networks}
 
 
 class Sequences:
@@ -140,23 +132,21 @@ class Sequences:
     ) -> None:
         self.kind, self.arguments = kind, arguments
         weights = (np.arange(values.shape[1]) < lengths[:, None]).astype("float32")
-        self.train = values[: arguments.limit][:-TESTS] if kind == "text" else values[:-TESTS]
+        self.train = values[:-TESTS][: arguments.limit]
         self.weights = weights[: len(self.train)]
         self.test, self.test_weights = values[-TESTS:], weights[-TESTS:]
 
     def vqvae(
-        self,
-        name: str,
-        networks: Callable[[], EncoderDecoder],
-        quantizer: Callable[[], keras_vq.Quantizer],
-        loss: Any = None,
+        self, name: str, networks: Callable[[], EncoderDecoder]
     ) -> tuple[keras_vq.VQVAE, float]:
         """A VQ-VAE, and the seconds of its training."""
 
         def build() -> keras_vq.VQVAE:
             encoder, decoder = networks()
-            return keras_vq.VQVAE(encoder, quantizer(), decoder)
+            return keras_vq.VQVAE(encoder, residual(LEVELS[self.kind]), decoder)
 
+        is_text = self.kind == "text"
+        loss = keras.losses.CategoricalCrossentropy(from_logits=True) if is_text else None
         return self.fitted(name, build, loss)
 
     def fitted(self, name: str, build: Callable[[], Any], loss: Any) -> tuple[Any, float]:
@@ -174,31 +164,27 @@ class Sequences:
         folder = kept_models("sequences", self.arguments.limit)
         return trained(folder / file, build, fit, adam, SEED)
 
-    def bits(self, model: keras_vq.VQVAE) -> float:
+    def bits(self, codes: np.ndarray, model: keras_vq.VQVAE) -> float:
         """Bits of the codes of the test sequences, for each of their steps."""
-        codes = model.encode_to_codes(self.test)
-        if self.kind != "audio":
-            # Convolutions make codes of what is after the end too, which nobody needs.
-            patches = self.test_weights.reshape(len(codes), codes.shape[1], -1).any(axis=-1)
-            codes = codes[patches]
-        return codes.size * math.log2(model.codebook_sizes[0]) / self.test_weights.sum()
+        # Convolutions make codes of what is after the end too, which nobody needs.
+        is_needed = self.test_weights.reshape(len(codes), codes.shape[1], -1).any(axis=-1)
+        bits = codes[is_needed].size * math.log2(model.codebook_sizes[0])
+        return bits / float(self.test_weights.sum())
 
+    def first(self, made: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The first test sequence up to its end, and what was made of it."""
+        is_step = self.test_weights[0] > 0
+        return self.test[0][is_step], made[0][is_step]
 
-def cross_entropy() -> keras.losses.Loss:
-    return keras.losses.CategoricalCrossentropy(from_logits=True)
-
-
-def letters_right(texts: Sequences, logits: np.ndarray) -> float:
-    """Share, in %, of the letters that come back."""
-    right = logits.argmax(axis=-1) == texts.test.argmax(axis=-1)
-    return 100 * float(right[texts.test_weights > 0].mean())
-
-
-def signal_to_noise(sequences: Sequences, made: np.ndarray) -> float:
-    """10 log10 of the power of what was given over that of the error."""
-    given = sequences.test[sequences.test_weights > 0].astype("float64")
-    error = made[sequences.test_weights > 0] - given
-    return 10 * math.log10(np.square(given).sum() / np.square(error).sum())
+    def quality(self, made: np.ndarray) -> dict[str, float]:
+        """What was made of the test sequences, beside what was given."""
+        is_step = self.test_weights > 0
+        given, made = self.test[is_step].astype("float64"), made[is_step]
+        if self.kind == "text":
+            right = np.mean(made.argmax(axis=-1) == given.argmax(axis=-1))
+            return {"letters right, %": 100 * float(right)}
+        power, error = np.square(given).sum(), np.square(made - given).sum()
+        return {"signal to noise, dB": 10 * math.log10(power / error)}
 
 
 def vae_of_series(series: Sequences) -> tuple[dict[str, object], np.ndarray]:
@@ -207,16 +193,16 @@ def vae_of_series(series: Sequences) -> tuple[dict[str, object], np.ndarray]:
     def build() -> keras_vq.VAE:
         shape = series.train.shape[1:]
         networks = recurrent_sequence(shape, units=64, latent_dim=32, whole=True)
-        return keras_vq.VAE(networks.encoder, networks.decoder, latent_dim=24, seed=SEED)
+        return keras_vq.VAE(networks.encoder, networks.decoder, latent_dim=32, seed=SEED)
 
     model, seconds = series.fitted("vae", build, GaussianLikelihood())
     logs = model.evaluate(series.test, series.test, batch_size=TESTS, return_dict=True, verbose=0)
     # Of samples: the mean of the latents would take more bits than the divergence says.
     made = model.decode(model.sample_latents(series.test, seed=SEED))
-    steps = series.test_weights.sum() / len(series.test)
+    steps = float(series.test_weights.sum()) / len(series.test)
     row = {
         "bits a step": logs["kl_loss"] / math.log(2) / steps,
-        "signal to noise, dB": signal_to_noise(series, made),
+        **series.quality(made),
         "training, s": seconds,
     }
     return row, made
@@ -241,7 +227,9 @@ def draw(drawn: dict[str, tuple[np.ndarray, np.ndarray]], path: object) -> None:
     """What was given and what was made of the first test sequence."""
     figure = Figure(figsize=(12, 2.2 * math.ceil(len(drawn) / 2)), dpi=120, layout="constrained")
     panels = np.ravel(figure.subplots(math.ceil(len(drawn) / 2), 2))
-    for axes, (name, (given, made)) in zip(panels, drawn.items(), strict=True):
+    for axes in panels[len(drawn) :]:
+        axes.set_axis_off()
+    for axes, (name, (given, made)) in zip(panels, drawn.items(), strict=False):
         steps = slice(0, 256)
         axes.plot(given[steps, 0], color="0.6", linewidth=2.0, label="given")
         axes.plot(made[steps, 0], color="tab:blue", linewidth=0.9, label="made")
@@ -249,6 +237,31 @@ def draw(drawn: dict[str, tuple[np.ndarray, np.ndarray]], path: object) -> None:
         axes.set_xlabel("step", fontsize=8)
         axes.tick_params(labelsize=7)
     panels[0].legend(fontsize=8)
+    figure.savefig(path, facecolor="white")
+
+
+def draw_rates(table: dict[str, dict[str, object]], path: object) -> None:
+    """Quality against bits, text beside audio and time series; a line for each model."""
+    figure = Figure(figsize=(11, 4.2), dpi=120, layout="constrained")
+    panels = figure.subplots(1, 2)
+    names = list(dict.fromkeys(row.rsplit(", ", 1)[0] for row in table if "levels" in row))
+    panel_of = {"letters right, %": panels[0], "signal to noise, dB": panels[1]}
+    for quality, axes in panel_of.items():
+        for name in names:
+            rows = [row for title, row in table.items() if title.startswith(f"{name}, ")]
+            if quality in rows[0]:
+                points = [(row["bits a step"], row[quality]) for row in rows]
+                axes.plot(*zip(*points, strict=True), marker="o", label=name)
+        axes.set(xscale="log", xlabel="bits a step", ylabel=quality)
+        axes.grid(alpha=0.3, which="both")
+    panels[0].set_xlabel("bits a letter")
+    (vae,) = [title for title in table if "VAE" in title]
+    row = table[vae]
+    style = {"marker": "*", "markersize": 12, "color": "black", "linestyle": ""}
+    panels[1].plot(row["bits a step"], row["signal to noise, dB"], label=vae, **style)
+    for axes in panels:
+        axes.legend(fontsize=8)
+    figure.suptitle("Sequences that were not trained on")
     figure.savefig(path, facecolor="white")
 
 

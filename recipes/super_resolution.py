@@ -1,9 +1,10 @@
 """Twice the resolution, through codes: 14 x 14 -> 28 x 28 (MNIST), 16 x 16 -> 32 x 32 (CIFAR-10).
 
 Small images are means of 2 x 2 pixels; beside the models stand bicubic and Lanczos interpolation.
-The CIFAR-10 images come from a JPEG copy where the data set does.
+Figures are those of the first 2,000 test images. The CIFAR-10 images come from a JPEG copy where
+the data set does.
 
-Run: python -m recipes.super_resolution [--epochs 2] [--limit N]
+Run: python -m recipes.super_resolution [--epochs 1] [--limit N]
 """
 
 import numpy as np

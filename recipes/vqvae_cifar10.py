@@ -19,6 +19,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras.layers import Rescaling
 
 import keras_vq
 from keras_vq import DeadCodeRestart, EMACodebook, Projected, Quantizer, VectorQuantizer
@@ -39,6 +40,15 @@ LAST = 100
 
 def sonnet() -> Quantizer:
     return VectorQuantizer(EMACodebook(CODES, decay=0.99, bias_correction=True))
+
+
+def centred_networks() -> keras_vq.networks.EncoderDecoder:
+    """The notebook's networks, which see and make pixels in [-0.5, 0.5]."""
+    encoder, decoder = keras_vq.networks.residual_convolutional((32, 32, 3), output_activation=None)
+    return keras_vq.networks.EncoderDecoder(
+        keras.Sequential([keras.Input((32, 32, 3)), Rescaling(1.0, offset=-0.5), encoder]),
+        keras.Sequential([decoder, Rescaling(1.0, offset=0.5)]),
+    )
 
 
 def restarted() -> Quantizer:
@@ -73,9 +83,9 @@ def main() -> None:
     for place, (name, (build, falls)) in enumerate(SETTINGS.items()):
 
         def new_model(build: Any = build) -> keras_vq.VQVAE:
-            networks = keras_vq.networks.residual_convolutional((32, 32, 3), output_activation=None)
+            encoder, decoder = centred_networks()
             variance = float(train.var(dtype="float64"))
-            return keras_vq.VQVAE(networks[0], build(), networks[1], data_variance=variance)
+            return keras_vq.VQVAE(encoder, build(), decoder, data_variance=variance)
 
         def fit(model: Any, **options: Any) -> None:
             parts = Parts(batches, part)
@@ -128,11 +138,9 @@ def of_batches(model: keras_vq.VQVAE, batches: np.ndarray) -> dict[str, float]:
     images = batches.reshape(-1, *batches.shape[2:])
     error = np.square(images - model.reconstruct(images), dtype="float64").mean()
     codes = model.encode_to_codes(images).reshape(len(batches), -1)
-    perplexities = []
-    for batch in codes:
-        shares = np.bincount(batch) / batch.size
-        shares = shares[shares > 0]
-        perplexities.append(np.exp(-(shares * np.log(shares)).sum()))
+    perplexities = [
+        float(keras_vq.ops.perplexity(np.bincount(batch).astype("float32"))) for batch in codes
+    ]
     return {
         "error over variance": float(error / model.data_variance),
         "perplexity a batch": float(np.mean(perplexities)),

@@ -2,16 +2,21 @@
 
 The network of the VQ-VAE example of keras.io, for 3 epochs instead of its 30, with a codebook of
 moving averages whose unused codes are restarted. Two more runs tell what raises the perplexity:
-without restarts, and with the slower average that is usual.
+without restarts, and with the slower average that is usual. The last run is the example's own
+setting, with all its epochs: codes that learn by gradient, and no sigmoid on the pixels. Its
+published log ends at a variance-normalised error of 0.0431 and a loss of 0.2015 of training images,
+means over the last epoch, as they are here.
 
-Run: python -m recipes.vqvae_mnist [--epochs 3] [--limit N]
+Run: python -m recipes.vqvae_mnist [--epochs 3] [--long-epochs 30] [--limit N]
 """
 
 import argparse
+from collections.abc import Callable
 
 import keras
 
 import keras_vq
+from keras_vq import Codebook, DeadCodeRestart, EMACodebook, VectorQuantizer
 from keras_vq.plots import plot_reconstructions
 from recipes._measures import mean_squared_error
 from recipes._results import Stopwatch, results_folder, save
@@ -23,17 +28,19 @@ BATCH_SIZE = 128
 LEARNING_RATE = 1e-3
 
 # The decay forgets in 20 steps: the codes keep up with an encoder that moves fast in 3 epochs.
-RESTART = keras_vq.DeadCodeRestart()
-CODEBOOKS = {
-    "restart, decay 0.95": {"decay": 0.95, "restart": RESTART},
-    "restart, decay 0.99": {"decay": 0.99, "restart": RESTART},
-    "no restart, decay 0.99": {"decay": 0.99, "restart": None},
+FIRST = "restart, decay 0.95"
+CODEBOOKS: dict[str, Callable[[], keras_vq.codebooks.BaseCodebook]] = {
+    FIRST: lambda: EMACodebook(CODES, decay=0.95, restart=DeadCodeRestart()),
+    "restart, decay 0.99": lambda: EMACodebook(CODES, decay=0.99, restart=DeadCodeRestart()),
+    "no restart, decay 0.99": lambda: EMACodebook(CODES, decay=0.99),
 }
+KERAS_IO = "keras.io's setting, by gradient"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--long-epochs", type=int, default=30, help="of keras.io's setting")
     parser.add_argument("--limit", type=int, default=60_000, help="first N images of each split")
     arguments = parser.parse_args()
     stopwatch = Stopwatch()
@@ -41,31 +48,47 @@ def main() -> None:
     train = keras_vq.data.load("mnist", "train").take(arguments.limit).images
     test = keras_vq.data.load("mnist", "test").take(arguments.limit).images
 
-    figures: dict[str, object] = {}
-    for name, options in CODEBOOKS.items():
+    table: dict[str, dict[str, object]] = {}
+    for name in (*CODEBOOKS, KERAS_IO):
+        is_long = name == KERAS_IO
         keras.utils.set_random_seed(SEED)
-        encoder, decoder = keras_vq.networks.convolutional(
-            (28, 28, 1), filters=(32, 64), latent_dim=LATENT_DIM
-        )
-        codebook = keras_vq.EMACodebook(CODES, **options)
-        model = keras_vq.VQVAE(encoder, keras_vq.VectorQuantizer(codebook), decoder)
+        model = new_model(Codebook(CODES), None) if is_long else new_model(CODEBOOKS[name]())
         model.compile(keras.optimizers.Adam(LEARNING_RATE))
-        model.fit(train, batch_size=BATCH_SIZE, epochs=arguments.epochs)
+        epochs = arguments.long_epochs if is_long else arguments.epochs
+        history = model.fit(train, batch_size=BATCH_SIZE, epochs=epochs, verbose=2).history
 
         logs = model.evaluate(test, batch_size=BATCH_SIZE, return_dict=True, verbose=0)
         reconstructions = model.reconstruct(test)
-        figures[f"{name}: test MSE"] = mean_squared_error(test, reconstructions)
-        figures[f"{name}: codes in use"] = round(logs["codebook_usage"] * CODES)
-        figures[f"{name}: perplexity"] = logs["perplexity"]
-        if len(figures) == 3:
+        table[name] = {
+            "epochs": epochs,
+            "test MSE": mean_squared_error(test, reconstructions),
+            "codes in use": round(logs["codebook_usage"] * CODES),
+            "perplexity": logs["perplexity"],
+            "training: error over variance": history["reconstruction_loss"][-1],
+            "training: loss": history["loss"][-1],
+        }
+        if name == FIRST:
             plot_reconstructions(
                 test[:10],
                 reconstructions[:10],
                 path=results_folder() / "vqvae_mnist.png",
-                title=f"VQ-VAE, 7 x 7 codes of 7 bits, {arguments.epochs} epochs: "
-                f"test MSE {figures[f'{name}: test MSE']:.5f}",
+                title=f"VQ-VAE, 7 x 7 codes of 7 bits, {epochs} epochs: "
+                f"test MSE {table[name]['test MSE']:.5f}",
             )
-    save("vqvae_mnist", figures, SEED, stopwatch)
+    save("vqvae_mnist", table, SEED, stopwatch)
+
+
+def new_model(
+    codebook: keras_vq.codebooks.BaseCodebook, output_activation: str | None = "sigmoid"
+) -> keras_vq.VQVAE:
+    """The example's network."""
+    encoder, decoder = keras_vq.networks.convolutional(
+        (28, 28, 1),
+        filters=(32, 64),
+        latent_dim=LATENT_DIM,
+        output_activation=output_activation,
+    )
+    return keras_vq.VQVAE(encoder, VectorQuantizer(codebook), decoder)
 
 
 if __name__ == "__main__":

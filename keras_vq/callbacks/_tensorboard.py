@@ -1,9 +1,10 @@
 """Figures for TensorBoard, without TensorFlow."""
 
-import io
 import time
 from importlib.util import find_spec
 from typing import Any
+
+from keras_vq.plots import as_png
 
 
 def check_installed() -> None:
@@ -29,11 +30,9 @@ def write_figure(log_dir: str, tag: str, figure: Any, step: int) -> None:
     from tensorboard.compat.proto.summary_pb2 import Summary
     from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
-    png = io.BytesIO()
-    figure.savefig(png, format="png", facecolor="white")
     width, height = (int(pixels) for pixels in figure.get_size_inches() * figure.dpi)
     image = Summary.Image(
-        height=height, width=width, colorspace=4, encoded_image_string=png.getvalue()
+        height=height, width=width, colorspace=4, encoded_image_string=as_png(figure)
     )
     summary = Summary(value=[Summary.Value(tag=tag, image=image)])
     # A file of its own for each figure: `fit` may be stopped at any time, and none is left open.

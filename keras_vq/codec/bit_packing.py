@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from keras_vq import _validation
+
 
 def bits_of_codes(codebook_sizes: Sequence[int]) -> list[int]:
     """Bits of one code of each level: log2 of how many there are, rounded up."""
@@ -28,7 +30,8 @@ def pack_codes(codes: np.ndarray, codebook_sizes: Sequence[int]) -> bytes:
         >>> keras_vq.codec.pack_codes(np.array([1, 2, 3, 0]), [4]).hex()
         '6c'
     """
-    levels = _as_levels(np.asarray(codes), codebook_sizes)
+    codes = _validation.check_codes("codes", codes, codebook_sizes)
+    levels = codes.reshape(-1, len(codebook_sizes))
     planes = [
         (levels[:, level, None] >> np.arange(bits)[::-1]) & 1
         for level, bits in enumerate(bits_of_codes(codebook_sizes))
@@ -71,21 +74,4 @@ def unpack_codes(packed: bytes, count: int, codebook_sizes: Sequence[int]) -> np
         for plane, width in zip(planes, bits, strict=True)
     ]
     codes = np.stack(levels, axis=1)
-    return _as_levels(codes, codebook_sizes).ravel().astype("int32")
-
-
-def _as_levels(codes: np.ndarray, codebook_sizes: Sequence[int]) -> np.ndarray:
-    """The codes as int64 of shape `(rows, L)`, if they are in range."""
-    sizes = np.asarray(codebook_sizes)
-    if codes.dtype.kind not in "iu" or codes.size % len(sizes):
-        raise ValueError(
-            f"`codes` must be whole numbers, a multiple of {len(sizes)}. "
-            f"Received: {codes.dtype} values of shape {codes.shape}"
-        )
-    levels = codes.reshape(-1, len(sizes)).astype("int64")
-    if (levels < 0).any() or (levels >= sizes).any():
-        raise ValueError(
-            f"`codes` must be at least 0 and below {list(sizes)}. "
-            f"Received: {levels.min(axis=0)} to {levels.max(axis=0)}"
-        )
-    return levels
+    return _validation.check_codes("codes", codes.ravel(), codebook_sizes)

@@ -95,10 +95,10 @@ class ImageCodec:
             tuple((image.shape[0], image.shape[1]) for image in checked),
             tuple(names or ()),
         )
-        data = container.write_file(header, self._coded(codes))
+        payload = self._coded(codes)
         if self.prior is not None:
-            self.decompress_codes(data)
-        return data
+            self._codes_of(header, payload)
+        return container.write_file(header, payload)
 
     def decompress(self, data: bytes) -> list[np.ndarray]:
         """The images of the bytes of a file.
@@ -114,8 +114,8 @@ class ImageCodec:
             ValueError: If they were made with another model or prior, or the prior gives other
                 probabilities here.
         """
-        header = container.read_header(data)
-        made = self.vqvae.decode_codes(self.decompress_codes(data), self.batch_size)
+        header, payload = self._read(data)
+        made = self.vqvae.decode_codes(self._codes_of(header, payload), self.batch_size)
         return tiles.join(made, header.image_shapes)
 
     def decompress_codes(self, data: bytes) -> np.ndarray:
@@ -131,6 +131,10 @@ class ImageCodec:
             CorruptFileError: See `decompress`.
             ValueError: See `decompress`.
         """
+        return self._codes_of(*self._read(data))
+
+    def _read(self, data: bytes) -> tuple[Header, bytes]:
+        """Header and payload of a file, if this codec can decode it."""
         header, payload = container.read_file(data)
         self._check_made_with(header)
         if (header.grid_shape, header.codebook_sizes) != (self.grid_shape, self.codebook_sizes):
@@ -139,6 +143,10 @@ class ImageCodec:
                 f"{header.grid_shape} below {header.codebook_sizes}, expected {self.grid_shape} "
                 f"below {self.codebook_sizes}"
             )
+        return header, payload
+
+    def _codes_of(self, header: Header, payload: bytes) -> np.ndarray:
+        """The codes of a payload, if they are those that the header has the CRC of."""
         n = sum(math.prod(tiles.tiles_across(s, self.tile_shape)) for s in header.image_shapes)
         codes: np.ndarray | None
         if header.coder == container.PACKED:
@@ -178,11 +186,7 @@ class ImageCodec:
         return RangeCoder(self.prior, self.batch_size).encode(codes)
 
     def _check_made_with(self, header: Header) -> None:
-        if header.model != fingerprint(self.vqvae):
-            raise ValueError(
-                "The file was made with another model. Received: weights "
-                f"{fingerprint(self.vqvae).hex()}, expected {header.model.hex()}"
-            )
+        _check_weights("model", fingerprint(self.vqvae), "made", header.model)
         if header.coder == container.PACKED:
             return
         if self.prior is None:
@@ -190,17 +194,21 @@ class ImageCodec:
                 "The file was coded with a prior, which is needed to read it. Received: "
                 f"prior=None, expected one of weights {header.prior.hex()}"
             )
-        if header.prior != fingerprint(self.prior):
-            raise ValueError(
-                "The file was coded with another prior. Received: weights "
-                f"{fingerprint(self.prior).hex()}, expected {header.prior.hex()}"
-            )
+        _check_weights("prior", fingerprint(self.prior), "coded", header.prior)
         if header.backend != _backend.BACKEND:
             raise ValueError(
                 "A file that was coded with a prior is read on the backend that wrote it: start "
                 f"Keras on {header.backend} (--backend {header.backend}). "
                 f"Received: {_backend.BACKEND}, expected {header.backend}"
             )
+
+
+def _check_weights(of: str, received: bytes, how: str, expected: bytes) -> None:
+    if received != expected:
+        raise ValueError(
+            f"The file was {how} with another {of}. Received: weights {received.hex()}, "
+            f"expected {expected.hex()}"
+        )
 
 
 def _crc(codes: np.ndarray) -> int:

@@ -94,27 +94,14 @@ def decode(
         Exception: whatever pillow raises for an image that can't be read.
     """
     pillow = import_pillow()
+    from PIL import ImageOps
+
     with pillow.open(io.BytesIO(source) if isinstance(source, bytes) else source) as opened:
-        image = _upright(_to_mode(opened, "L" if channels == 1 else "RGB"), opened)
+        ImageOps.exif_transpose(opened, in_place=True)
+        image = _to_mode(opened, "L" if channels == 1 else "RGB")
         pixels = np.asarray(image)
     pixels = pixels[..., np.newaxis] if channels == 1 else pixels
     return pixels if image_size is None else resize(pixels, image_size)
-
-
-def _upright(image: Image, opened: Image) -> Image:
-    """The image turned as the EXIF entry of the file says, if there is one."""
-    transpose = import_pillow().Transpose
-    turns = {
-        2: transpose.FLIP_LEFT_RIGHT,
-        3: transpose.ROTATE_180,
-        4: transpose.FLIP_TOP_BOTTOM,
-        5: transpose.TRANSPOSE,
-        6: transpose.ROTATE_270,
-        7: transpose.TRANSVERSE,
-        8: transpose.ROTATE_90,
-    }
-    turn = turns.get(opened.getexif().get(_ORIENTATION, 1))
-    return image if turn is None else image.transpose(turn)
 
 
 def resize(pixels: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:

@@ -184,27 +184,3 @@ def check_quantizer(name: str, quantizer: Any) -> Quantizer:
     if not isinstance(quantizer, Quantizer):
         raise ValueError(f"`{name}` must be a keras_vq Quantizer. Received: {quantizer!r}")
     return quantizer
-
-
-def check_codes(name: str, codes: Any, sizes: tuple[int, ...]) -> np.ndarray:
-    """Codes as an int32 array, if they are those of a quantizer.
-
-    Args:
-        name: What to call the argument in messages.
-        codes: Integer array, whose last axis has a place for each of several sizes.
-        sizes: The quantizer's `codebook_sizes`.
-
-    Raises:
-        ValueError: If a code is not a whole number, or out of range.
-    """
-    codes = np.asarray(ops.convert_to_numpy(codes))
-    is_whole = codes.dtype.kind in "iu" and codes.size % len(sizes) == 0
-    levels = codes.reshape(-1, len(sizes)) if is_whole else codes
-    if not is_whole or not (levels >= -1).all() or not (levels < np.array(sizes)).all():
-        span = f"{codes.min()} to {codes.max()}" if codes.size else "no values"
-        limit = " or ".join(str(size - 1) for size in dict.fromkeys(sizes))
-        raise ValueError(
-            f"`{name}` must be integers from 0 to {limit} (or -1). "
-            f"Received: {codes.dtype} values, {span}, of shape {codes.shape}"
-        )
-    return codes.astype("int32")

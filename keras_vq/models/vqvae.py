@@ -6,9 +6,10 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_vq import _validation
 from keras_vq._types import Shape, Tensor
 from keras_vq.codebooks.base import Start
-from keras_vq.models.code_model import CodeModel, check_codes, check_quantizer
+from keras_vq.models.code_model import CodeModel, check_quantizer
 from keras_vq.quantizers.base import Quantizer
 
 
@@ -174,7 +175,9 @@ class VQVAE(CodeModel):
         Raises:
             ValueError: If a code is not a whole number, or out of range.
         """
-        codes = check_codes("codes", codes, self.codebook_sizes)
+        codes = _validation.check_codes(
+            "codes", ops.convert_to_numpy(codes), self.codebook_sizes, least=-1
+        )
         return self.in_batches("decode_codes_batch", codes, batch_size)
 
 

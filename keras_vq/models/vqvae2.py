@@ -6,10 +6,11 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+from keras_vq import _validation
 from keras_vq._types import Shape, Tensor
 from keras_vq.codebooks.base import Start
 from keras_vq.models.base import build_part, check_layer
-from keras_vq.models.code_model import CodeModel, check_codes, check_quantizer
+from keras_vq.models.code_model import CodeModel, check_quantizer
 from keras_vq.models.two_level_codes import TwoLevelCodes
 from keras_vq.quantizers.base import Quantizer
 
@@ -288,7 +289,10 @@ class VQVAE2(CodeModel):
             )
         vectors = []
         for name, part in TwoLevelCodes(*codes)._asdict().items():
-            part = check_codes(f"codes.{name}", part, getattr(self.codebook_sizes, name))
+            sizes = getattr(self.codebook_sizes, name)
+            part = _validation.check_codes(
+                f"codes.{name}", ops.convert_to_numpy(part), sizes, least=-1
+            )
             shape = getattr(self._code_shape, name, None)
             if shape is not None and part.shape[1:] != shape:
                 raise ValueError(

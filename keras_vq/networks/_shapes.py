@@ -36,6 +36,31 @@ def check_image_shape(image_shape: Any, strides: int) -> tuple[int, int, int]:
     return height, width, channels
 
 
+def check_sequence_shape(sequence_shape: Any, divisor: int) -> tuple[int, int]:
+    """The shape as (steps, channels) if the divisor divides the steps.
+
+    Raises:
+        IndivisibleSizeError: If it doesn't.
+        ValueError: If it isn't such a shape.
+    """
+    _validation.check_positive_integer("patch", divisor)
+    try:
+        steps, channels = (int(size) for size in sequence_shape)
+    except (TypeError, ValueError):
+        steps = channels = 0
+    if min(steps, channels) < 1:
+        raise ValueError(
+            "`sequence_shape` must be (steps, channels), both at least 1. "
+            f"Received: {sequence_shape!r}"
+        )
+    if steps % divisor:
+        raise IndivisibleSizeError(
+            f"The steps must be divisible by {divisor}: pad the sequences to "
+            f"{_next_multiple(steps, divisor)} steps. Received: {steps}"
+        )
+    return steps, channels
+
+
 def check_widths(name: str, widths: Sequence[int]) -> tuple[int, ...]:
     """The widths of successive layers, at least one of them.
 

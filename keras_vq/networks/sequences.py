@@ -10,7 +10,7 @@ from keras_vq import _validation
 from keras_vq.layers.grid_positions import GridPositions
 from keras_vq.layers.sequence_patches import EndMasking, PatchSteps, SequencePatches
 from keras_vq.layers.transformer_block import TransformerBlock
-from keras_vq.networks._shapes import IndivisibleSizeError, check_widths
+from keras_vq.networks._shapes import check_sequence_shape, check_widths
 from keras_vq.networks.pair import EncoderDecoder, MaskedSequential, output_layer, sequential
 
 _STRIDED: dict[str, Any] = {"kernel_size": 4, "strides": 2, "padding": "same"}
@@ -196,28 +196,3 @@ def transformer_sequence(
 
 def _masked(name: str, input_shape: tuple[int, ...], parts: list[Any]) -> MaskedSequential:
     return MaskedSequential([keras.Input(input_shape), *parts], name=name)
-
-
-def check_sequence_shape(sequence_shape: Any, divisor: int) -> tuple[int, int]:
-    """The shape as (steps, channels) if the divisor divides the steps.
-
-    Raises:
-        IndivisibleSizeError: If it doesn't.
-        ValueError: If it isn't such a shape.
-    """
-    _validation.check_positive_integer("patch", divisor)
-    try:
-        steps, channels = (int(size) for size in sequence_shape)
-    except (TypeError, ValueError):
-        steps = channels = 0
-    if min(steps, channels) < 1:
-        raise ValueError(
-            "`sequence_shape` must be (steps, channels), both at least 1. "
-            f"Received: {sequence_shape!r}"
-        )
-    if steps % divisor:
-        raise IndivisibleSizeError(
-            f"The steps must be divisible by {divisor}: pad the sequences to "
-            f"{-(-steps // divisor) * divisor} steps. Received: {steps}"
-        )
-    return steps, channels

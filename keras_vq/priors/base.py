@@ -606,13 +606,7 @@ def _checked_codes(
             f"{', '.join(map(str, shape))}). "
             f"Received: {codes.dtype} values of shape {codes.shape}"
         )
-    levels = codes.reshape(-1, len(sizes))
-    if (levels < 0).any() or (levels >= np.array(sizes)).any():
-        limit = " or ".join(str(size - 1) for size in dict.fromkeys(sizes))
-        raise ValueError(
-            f"`{name}` must be from 0 to {limit}. Received: {codes.min()} to {codes.max()}"
-        )
-    return codes.astype("int32")
+    return _validation.check_codes(name, codes, sizes)
 
 
 def _filled_up(inputs: dict[str, np.ndarray], n: int, batch_size: int) -> dict[str, np.ndarray]:

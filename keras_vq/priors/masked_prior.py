@@ -40,7 +40,9 @@ class MaskedPrior(CodePrior):
         dropout: Share dropped in training, in [0, 1).
         sampling_steps: Steps in which `generate` fills the grid.
         choice_temperature: How much chance there is in which codes are kept, at the first step;
-            it falls to 0 at the last.
+            it falls to 0 at the last. The paper has 4.5; with so little the model keeps what it
+            is always sure of, such as the background, and images become poor (MNIST, 2,000
+            digits: Fréchet distance 99 at 4.5, 49 at 20, 45 at 100).
         likelihood_steps: Numbers of masked codes at which the bound is estimated.
         **kwargs: Other arguments of `CodePrior`.
 
@@ -64,7 +66,7 @@ class MaskedPrior(CodePrior):
         heads: int = 4,
         dropout: float = 0.1,
         sampling_steps: int = 12,
-        choice_temperature: float = 4.5,
+        choice_temperature: float = 20.0,
         likelihood_steps: int = 16,
         **kwargs: Any,
     ) -> None:

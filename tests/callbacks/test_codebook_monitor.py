@@ -46,6 +46,18 @@ def test_figures_are_of_the_codebooks_averages(digits):
         assert history[name][-1] == pytest.approx(value, rel=1e-5, abs=1e-6)
 
 
+def test_keras_writes_them_to_a_csv_file(digits, tmp_path):
+    model = vqvae(keras_vq.VectorQuantizer(16))
+    path = tmp_path / "log.csv"
+    callbacks = [CodebookMonitor(), keras.callbacks.CSVLogger(path)]
+    history = model.fit(digits[:128], epochs=2, verbose=0, callbacks=callbacks).history
+    header, *rows = (line.split(",") for line in path.read_text().splitlines())
+    column = header.index("codes_perplexity")
+    written = [float(row[column]) for row in rows]
+    assert written == pytest.approx(history["codes_perplexity"])
+    assert "reconstruction_loss" in header
+
+
 def test_levels_have_figures_of_their_own(digits):
     levels = [keras_vq.VectorQuantizer(size) for size in (16, 8)]
     model = vqvae(keras_vq.Residual(levels))
