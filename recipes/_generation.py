@@ -133,8 +133,9 @@ def scores(
 def speed(prior: Any, n: int, seed: int) -> dict[str, object]:
     """Seconds that codes of up to 1,000 images take, once compiled, beside the naive loop.
 
-    Medians of three rounds, in which both take turns.
+    Medians of three rounds, in which both take turns; one round if there are fewer images.
     """
+    rounds = ROUNDS if n >= TIMED else 1
     n = min(n, TIMED)
     few = min(n, NAIVE)
     # A masked prior has no such loop: it never goes position by position.
@@ -143,7 +144,7 @@ def speed(prior: Any, n: int, seed: int) -> dict[str, object]:
     if has_loop:
         naive_codes(prior, few, seed, positions=1)
     times, naive_times = [], []
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         started = time.perf_counter()
         codes = prior.generate(n, seed=seed)
         times.append(time.perf_counter() - started)

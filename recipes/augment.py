@@ -6,7 +6,7 @@ has more, such as `RandomCropAndResize`. A random cut-out or a change of colour 
 here: what comes in must be what shall come out. The CIFAR-10 images come from a JPEG copy where
 the data set does.
 
-Run: python -m recipes.augment [--epochs 30] [--images 5000]
+Run: python -m recipes.augment [--epochs 30] [--limit 5000]
 """
 
 import argparse
@@ -60,12 +60,12 @@ CHANGES: dict[str, Callable[[], list[Any]]] = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--epochs", type=int, default=30)
-    parser.add_argument("--images", type=int, default=5000, help="first N training images")
+    parser.add_argument("--limit", type=int, default=5000, help="first N images of each split")
     arguments = parser.parse_args()
     stopwatch = Stopwatch()
 
-    train = keras_vq.data.load("cifar10", "train").take(arguments.images).images
-    test = keras_vq.data.load("cifar10", "test").images
+    train = keras_vq.data.load("cifar10", "train").take(arguments.limit).images
+    test = keras_vq.data.load("cifar10", "test").take(arguments.limit).images
     table: dict[str, dict[str, object]] = {}
     rows = {"as they are": train[:SHOWN]}
     for name, changes in CHANGES.items():

@@ -3,8 +3,10 @@
 import dataclasses
 import json
 import os
+import runpy
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import keras
@@ -31,23 +33,36 @@ NEEDS_CIFAR10 = pytest.mark.skipif(not has_cifar10(), reason="no CIFAR-10 in TFD
 NEEDS_MNIST = pytest.mark.skipif(not has_mnist(), reason="no MNIST in TFDS_DATA_DIR")
 
 
-def run(recipe, folder, *arguments, name=None):
-    subprocess.run(
-        [sys.executable, "-m", f"recipes.{recipe}", *arguments],
-        env={**os.environ, "KERAS_VQ_RESULTS": str(folder)},
-        check=True,
-        stdout=subprocess.DEVNULL,
-    )
-    record = json.loads((folder / f"{name or recipe}.json").read_text())
-    assert record["command"] == " ".join(["python", "-m", f"recipes.{recipe}", *arguments])
-    return record
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory):
+    """A cache of decoded images and kept models, which recipes that build on others share."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def run(tmp_path, cache, monkeypatch):
+    """Runs a recipe as `python -m` does, but in this process: backends take long to start."""
+
+    def run(recipe, *arguments, name=None):
+        monkeypatch.setenv("KERAS_VQ_RESULTS", str(tmp_path))
+        monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+        monkeypatch.setattr(sys, "argv", [recipe, *arguments])
+        with warnings.catch_warnings():
+            # What is fitted to so few images says that it is.
+            warnings.simplefilter("ignore")
+            runpy.run_module(f"recipes.{recipe}", run_name="__main__", alter_sys=True)
+        record = json.loads((tmp_path / f"{name or recipe}.json").read_text())
+        assert record["command"] == " ".join(["python", "-m", f"recipes.{recipe}", *arguments])
+        return record
+
+    return run
 
 
 @NEEDS_MNIST
 @pytest.mark.backend_free
 @pytest.mark.parametrize("recipe", ["autoencoder_mnist", "vae_mnist"])
-def test_mnist_recipe(recipe, tmp_path):
-    record = run(recipe, tmp_path, "--epochs", "1", "--limit", "256")
+def test_mnist_recipe(recipe, run, tmp_path):
+    record = run(recipe, "--epochs", "1", "--limit", "256")
     assert all(np.isfinite(value) for value in record["figures"].values())
     assert record["seed"] == 0
     assert (tmp_path / f"{recipe}.png").stat().st_size > 10_000
@@ -55,8 +70,8 @@ def test_mnist_recipe(recipe, tmp_path):
 
 @NEEDS_MNIST
 @pytest.mark.backend_free
-def test_latent_space_mnist(tmp_path):
-    figures = run("latent_space_mnist", tmp_path, "--limit", "256")["figures"]
+def test_latent_space_mnist(run, tmp_path):
+    figures = run("latent_space_mnist", "--limit", "256")["figures"]
     assert list(figures)[:2] == ["VAE, standard normal", "VAE, mixture of 10 Gaussians"]
     for row in figures.values():
         assert all(np.isfinite(value) for value in row.values())
@@ -100,12 +115,6 @@ def test_classifier_is_trained_once(tmp_path, monkeypatch):
     assert len(list((tmp_path / "classifiers").iterdir())) == 3
 
 
-@pytest.fixture(scope="session")
-def cache(tmp_path_factory):
-    """A cache of decoded images and kept models, which recipes that build on others share."""
-    return tmp_path_factory.mktemp("cache")
-
-
 GENERATIONS = [
     pytest.param(
         "generate_mnist",
@@ -118,9 +127,8 @@ GENERATIONS = [
 
 @pytest.mark.backend_free
 @pytest.mark.parametrize(("recipe", "epochs"), GENERATIONS)
-def test_generation(recipe, epochs, tmp_path, cache, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
-    figures = run(recipe, tmp_path, "--limit", "256", *epochs, "1")["figures"]
+def test_generation(recipe, epochs, run, tmp_path):
+    figures = run(recipe, "--limit", "256", *epochs, "1")["figures"]
     assert len(figures) == 2
     row = figures["transformer, by label"]
     codes = 49 if recipe == "generate_mnist" else 64
@@ -144,7 +152,7 @@ TABLES = {
         ["compress"],
         57,
     ),
-    "augment": (("--epochs", "1", "--images", "128"), ["augment"], 4),
+    "augment": (("--epochs", "1", "--limit", "128"), ["augment"], 4),
     "regularised_autoencoders": (ONE_EPOCH, ["regularised_autoencoders"], 4),
     "optimizers": (("--steps", "3", "--limit", "256"), ["optimizers"], 15),
 }
@@ -154,10 +162,9 @@ TABLES = {
 @NEEDS_CIFAR10
 @pytest.mark.backend_free
 @pytest.mark.parametrize("recipe", TABLES)
-def test_table(recipe, tmp_path, cache, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+def test_table(recipe, run, tmp_path):
     arguments, pictures, rows = TABLES[recipe]
-    record = run(recipe, tmp_path, *arguments)
+    record = run(recipe, *arguments)
     assert len(record["figures"]) == rows
     for name, row in record["figures"].items():
         assert all(value is None or np.isfinite(value) for value in row.values()), name
@@ -183,9 +190,9 @@ def test_notebook(name, tmp_path, cache, monkeypatch):
 
 @NEEDS_CIFAR10
 @pytest.mark.backend_free
-def test_compare_quantizers(tmp_path):
+def test_compare_quantizers(run, tmp_path):
     arguments = ("--steps", "3", "--limit", "64", "--only", "FSQ")
-    record = run("compare_quantizers", tmp_path, *arguments, name="compare_quantizers_FSQ")
+    record = run("compare_quantizers", *arguments, name="compare_quantizers_FSQ")
     assert list(record["figures"]) == ["FSQ, 9 bits", "FSQ, 12 bits"]
     for row in record["figures"].values():
         assert all(np.isfinite(value) for value in row.values())
@@ -193,19 +200,19 @@ def test_compare_quantizers(tmp_path):
 
 
 @pytest.mark.backend_free
-def test_large_codebook(tmp_path):
+def test_large_codebook(run):
     small = ("--codes", "256", "--vectors", "512", "--dim", "8", "--backends", "torch")
-    figures = run("large_codebook", tmp_path, *small)["figures"]
+    figures = run("large_codebook", *small)["figures"]
     assert figures["all distances, MiB"] == 0.5
     assert all(value >= 0 for value in figures.values())
 
 
 @NEEDS_MNIST
 @pytest.mark.backend_free
-def test_exports(tmp_path):
+def test_exports(run):
     pytest.importorskip("ai_edge_litert")
     few = ("--only", "vae_mnist", "--backends", "tensorflow", "--formats", "openvino")
-    rows = run("exports", tmp_path, *few, "--count", "64")["figures"]
+    rows = run("exports", *few, "--count", "64")["figures"]
     assert [name.partition(": ")[0] for name in rows] == [
         "vae_mnist, openvino, float32, from tensorflow",
         "vae_mnist, openvino, float16, from tensorflow",
@@ -225,15 +232,15 @@ def test_saved_models(tmp_path):
 
 @NEEDS_MNIST
 @pytest.mark.backend_free
-def test_serve_load(tmp_path):
+def test_serve_load(run):
     pytest.importorskip("mlserver")
-    figures = run("serve_load", tmp_path, "--seconds", "1")["figures"]
+    figures = run("serve_load", "--seconds", "1")["figures"]
     assert figures["codes that agree with the model's"] == 1.0
 
 
 @pytest.mark.backend_free
-def test_backends_agree(tmp_path):
-    record = run("backends_agree", tmp_path, "--steps", "10")
+def test_backends_agree(run):
+    record = run("backends_agree", "--steps", "10")
     for backend in ("jax", "torch"):
         assert record["figures"][f"largest difference of a step, {backend}"] < 1e-4
 

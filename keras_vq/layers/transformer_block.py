@@ -1,5 +1,6 @@
 """A block of a transformer that can also go on position by position."""
 
+import math
 from typing import Any
 
 import keras
@@ -9,7 +10,7 @@ from keras_vq import _validation
 from keras_vq._types import Shape, Tensor
 
 Cache = tuple[Tensor, Tensor]
-"""Keys and values of the positions so far, each `(batch, N, heads, head_dim)`."""
+"""Keys and values of the positions so far, each `(batch, heads, N, head_dim)`."""
 
 
 @keras.saving.register_keras_serializable("keras_vq")
@@ -108,7 +109,7 @@ class TransformerBlock(keras.layers.Layer):
             inputs: Float tensor of shape `(batch, N, dim)`, of which only the shape matters.
         """
         zeros = ops.zeros_like(inputs)
-        zeros = ops.reshape(zeros, (-1, zeros.shape[1], self.heads, zeros.shape[2] // self.heads))
+        zeros = ops.reshape(zeros, (-1, self.heads, zeros.shape[1], zeros.shape[2] // self.heads))
         return zeros, zeros
 
     def step(self, inputs: Tensor, cache: Cache, position: Tensor | int) -> tuple[Tensor, Cache]:
@@ -122,13 +123,19 @@ class TransformerBlock(keras.layers.Layer):
         Returns:
             The outputs, of the inputs' shape, and the cache with this position in it.
         """
-        query, key, value = self._heads_of(self.attention_norm(inputs)[:, None])
-        places = ops.arange(cache[0].shape[1])
-        is_here = ops.reshape(ops.equal(places, position), (1, -1, 1, 1))
-        keys, values = ops.where(is_here, key, cache[0]), ops.where(is_here, value, cache[1])
-        is_seen = ops.reshape(ops.less_equal(places, position), (1, 1, 1, -1))
-        attended = ops.dot_product_attention(query, keys, values, mask=is_seen)
-        x = inputs + self._joined(attended)[:, 0]
+        parts = self._heads_of(self.attention_norm(inputs)[:, None])
+        query, key, value = (ops.swapaxes(part, 1, 2) for part in parts)
+        here = (0, 0, position, 0)
+        keys = ops.slice_update(cache[0], here, key)
+        values = ops.slice_update(cache[1], here, value)
+        # Whole caches are neither copied nor turned: that would take longer than all else.
+        scores = ops.matmul(keys, ops.swapaxes(query, 2, 3)) / math.sqrt(query.shape[-1])
+        is_seen = ops.reshape(ops.arange(keys.shape[2]) <= position, (1, 1, -1, 1))
+        scores = ops.where(is_seen, scores, -math.inf)
+        # Keras's softmax warns of a grid of one position.
+        weights = ops.exp(scores - ops.logsumexp(scores, axis=2, keepdims=True))
+        attended = ops.matmul(ops.swapaxes(weights, 2, 3), values)
+        x = inputs + self._joined(ops.swapaxes(attended, 1, 2))[:, 0]
         return x + self._perceptron(x), (keys, values)
 
     def _seen(self, mask: Tensor) -> Tensor:

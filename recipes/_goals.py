@@ -1,0 +1,163 @@
+"""What figures were to reach, and whether they do."""
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+KERAS_IO = "log of keras.io's VQ-VAE example"
+SONNET = "log of Sonnet's VQ-VAE notebook"
+OURS = "ours"
+
+Figures = dict[str, Any]
+
+
+class Goal(NamedTuple):
+    """One figure of a recipe, and the least or most it was to be."""
+
+    text: str
+    recipe: str
+    figure: Callable[[Figures], float]
+    limit: float
+    source: str
+    is_least: bool = False
+
+    def is_reached(self, figures: Figures) -> bool:
+        value = self.figure(figures)
+        return value >= self.limit if self.is_least else value <= self.limit
+
+
+def cell(row: str, column: str) -> Callable[[Figures], float]:
+    """One figure of a table."""
+    return lambda figures: figures[row][column]
+
+
+def over_the_best_classical(dataset: str) -> Callable[[Figures], float]:
+    """By how many dB the VQ-VAE is ahead of the best method that learns nothing."""
+    learnt = ("autoencoder", "VQ-VAE")
+
+    def lead(figures: Figures) -> float:
+        ratios = {
+            row.removeprefix(f"{dataset}: "): figures[row]["PSNR, dB"]
+            for row in figures
+            if row.startswith(dataset)
+        }
+        return ratios["VQ-VAE"] - max(ratios[name] for name in ratios if name not in learnt)
+
+    return lead
+
+
+def slowest_lead(figures: Figures) -> float:
+    """The least that what a prior keeps of earlier positions is worth."""
+    leads = (row.get("times as fast as the naive loop") for row in figures.values())
+    return min(lead for lead in leads if lead is not None)
+
+
+def better_than_sonnet(figures: Figures) -> float:
+    """Test error of our best setting over that of Sonnet's."""
+    best = min(row["test MSE"] for name, row in figures.items() if name != "Sonnet's")
+    return best / figures["Sonnet's"]["test MSE"]
+
+
+def restorations() -> Iterator[Goal]:
+    tasks = {
+        "denoise": "noise taken off",
+        "super_resolution": "twice the resolution",
+        "inpaint": "holes filled",
+    }
+    for recipe, text in tasks.items():
+        for dataset in ("mnist", "cifar10"):
+            yield Goal(
+                f"{text}, {dataset}: the VQ-VAE's PSNR over that of the best classical method, dB",
+                recipe,
+                over_the_best_classical(dataset),
+                0.0,
+                OURS,
+                is_least=True,
+            )
+
+
+LONG = "keras.io's setting, by gradient"
+GOALS = [
+    Goal(
+        "VQ-VAE in keras.io's setting, 30 epochs: training error over variance",
+        "vqvae_mnist",
+        cell(LONG, "training: error over variance"),
+        0.0431,
+        KERAS_IO,
+    ),
+    Goal("the same: training loss", "vqvae_mnist", cell(LONG, "training: loss"), 0.2015, KERAS_IO),
+    Goal(
+        "VQ-VAE in Sonnet's setting, CIFAR-10, 10,000 steps: error over variance",
+        "vqvae_cifar10",
+        cell("Sonnet's", "error over variance"),
+        0.056,
+        SONNET,
+    ),
+    Goal(
+        "the same: perplexity of a batch",
+        "vqvae_cifar10",
+        cell("Sonnet's", "perplexity a batch"),
+        326,
+        SONNET,
+        is_least=True,
+    ),
+    Goal(
+        "a better setting at as many bits and steps: its test MSE over that of Sonnet's",
+        "vqvae_cifar10",
+        better_than_sonnet,
+        1.0,
+        OURS,
+    ),
+    *restorations(),
+    Goal(
+        "MNIST, linear probe on quantized latents, %",
+        "image_analysis",
+        cell("mnist: VQ-VAE's quantized latents", "linear probe, %"),
+        96,
+        OURS,
+        is_least=True,
+    ),
+    Goal(
+        "PixelCNN of MNIST's codes, nats a code of test images",
+        "generate_mnist",
+        cell("PixelCNN", "validation nats a code"),
+        1.0427,
+        KERAS_IO.replace("VQ-VAE", "PixelCNN"),
+    ),
+    Goal(
+        "transformer of the same codes, nats",
+        "generate_mnist",
+        cell("transformer", "validation nats a code"),
+        1.0427,
+        "the PixelCNN's",
+    ),
+    Goal(
+        "PixelCNN, bits an image",
+        "generate_mnist",
+        cell("PixelCNN", "bits an image"),
+        73.6,
+        "1.0427 nats, 49 codes",
+    ),
+    Goal(
+        "test MSE of the VQ-VAE whose codes these are",
+        "generate_mnist",
+        cell("PixelCNN", "test MSE of the VQ-VAE"),
+        0.00409,
+        "0.0431 of MNIST's variance",
+    ),
+    Goal(
+        "digits of a label that our classifier takes for it, %",
+        "generate_mnist",
+        cell("transformer, by label", "labelled as asked, %"),
+        95,
+        OURS,
+        is_least=True,
+    ),
+    Goal(
+        "times as fast as the naive loop, slowest prior",
+        "generate_mnist",
+        slowest_lead,
+        10,
+        OURS,
+        is_least=True,
+    ),
+]
