@@ -1,4 +1,4 @@
-"""The transposed convolution: Keras's own, and the same by sub-pixel convolution."""
+"""The transposed convolution: Keras's own, and the same by a matrix product."""
 
 import keras
 import numpy as np
@@ -6,7 +6,7 @@ import pytest
 
 import keras_vq
 from keras_vq import _backend
-from keras_vq.layers.conv2d_transpose import Conv2DTranspose, sub_pixel_convolution
+from keras_vq.layers.conv2d_transpose import Conv2DTranspose, product_and_sums
 from tests.gradients import gradients
 
 numpy = keras.ops.convert_to_numpy
@@ -39,13 +39,14 @@ SIZES = [
     ((7, 4), (3, 2)),
     ((3, 5), (1, 3)),
     ((3, 3), (1, 1)),
+    ((11, 13), (1, 2)),  # wider than the image
 ]
 
 
 @pytest.mark.parametrize(("size", "strides"), SIZES)
-def test_phases_are_the_sum_over_inputs(size, strides):
+def test_products_are_summed_as_inputs_scatter(size, strides):
     inputs, kernel = random(2, 4, 5, 3), random(*size, 6, 3)
-    found = sub_pixel_convolution(
+    found = product_and_sums(
         keras.ops.convert_to_tensor(inputs), keras.ops.convert_to_tensor(kernel), strides
     )
     np.testing.assert_allclose(numpy(found), scattered(inputs, kernel, strides), atol=2e-5)
@@ -118,7 +119,10 @@ def test_networks_have_it():
         assert keras.layers.Conv2DTranspose not in kinds
 
 
-def test_phases_are_taken_on_jax():
+def test_products_are_taken_on_jax():
     layer = Conv2DTranspose(5, 4, strides=2, padding="same")
-    assert layer._takes_phases((None, 4, 6, 3)) == (_backend.BACKEND == "jax")
-    assert not layer._takes_phases((None, None, 6, 3))  # rows are counted when it is traced
+    assert layer._takes_products((None, 4, 6, 3)) == (_backend.BACKEND == "jax")
+    assert not layer._takes_products((None, None, 6, 3))  # rows are counted when it is traced
+    last = Conv2DTranspose(1, 3, padding="same")
+    assert last._takes_products((None, 4, 6, 32)) == (_backend.BACKEND == "jax")
+    assert not last._takes_products((None, 4, 6, 1))
