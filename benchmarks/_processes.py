@@ -17,19 +17,30 @@ import numpy as np
 BACKENDS = {"TensorFlow": "tensorflow", "JAX": "jax", "PyTorch": "torch"}
 
 
+class Memory(NamedTuple):
+    """What a step takes, in MiB."""
+
+    rise: float  # by which memory rose
+    peak: float  # of the whole process
+
+
 class Turns(NamedTuple):
     """What a contender's turns gave."""
 
     seconds: float  # median of the turns, each the mean of its steps
     spread: float  # from the first to the third quartile, over the median
-    rise: float  # MiB by which memory rose in a step
-    peak: float  # MiB of the whole process in that step
+    memory: Memory | None = None
 
 
 class Failure(NamedTuple):
     """Why a contender gave nothing."""
 
     reason: str
+
+
+# Memory that is freed goes back to the system at once, or a rise would not show. Steps take up to
+# twice as long: memory is measured in processes in which time is not.
+EXACT_MEMORY = {"MALLOC_MMAP_THRESHOLD_": "65536"}
 
 
 def environment(backend: str | None, threads: int) -> dict[str, str]:
@@ -43,19 +54,23 @@ def environment(backend: str | None, threads: int) -> dict[str, str]:
         "MKL_NUM_THREADS": count,
         "TF_NUM_INTRAOP_THREADS": count,
         "TF_NUM_INTEROP_THREADS": "1",
-        # Memory that is freed goes back to the system at once, or a rise would not show.
-        "MALLOC_MMAP_THRESHOLD_": "65536",
     }
 
 
 class Worker:
     """A process that does steps of one contender when told to."""
 
-    def __init__(self, task: Mapping[str, Any], backend: str | None, threads: int) -> None:
+    def __init__(
+        self,
+        task: Mapping[str, Any],
+        backend: str | None,
+        threads: int,
+        more: Mapping[str, str] | None = None,
+    ) -> None:
         cores = sorted(os.sched_getaffinity(0))[:threads]
         self.process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks._worker", json.dumps(task)],
-            env=environment(backend, threads),
+            env={**environment(backend, threads), **(more or {})},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -86,7 +101,10 @@ class Worker:
 
 
 def race(
-    contenders: Mapping[str, tuple[Mapping[str, Any], str | None]], rounds: int, threads: int
+    contenders: Mapping[str, tuple[Mapping[str, Any], str | None]],
+    rounds: int,
+    threads: int,
+    with_memory: bool = False,
 ) -> dict[str, Turns | Failure]:
     """Lets contenders take turns.
 
@@ -94,6 +112,7 @@ def race(
         contenders: By name, what `_worker.py` makes one of, and its Keras backend.
         rounds: Turns of each.
         threads: Cores, and threads of each library.
+        with_memory: Whether to measure memory too, in a fresh process of each.
 
     Returns:
         By name what the turns gave.
@@ -112,11 +131,23 @@ def race(
         for _ in range(rounds):
             for name, worker in workers.items():
                 turns[name].append(worker.asked("run"))
-        for name, worker in workers.items():
+        for name in workers:
             first, median, third = np.percentile(turns[name], (25, 50, 75))
             spread = float((third - first) / median)
-            found[name] = Turns(float(median), spread, *worker.asked("memory"))
+            found[name] = Turns(float(median), spread)
+    if with_memory:
+        for name, turns in found.items():
+            if isinstance(turns, Turns):
+                found[name] = turns._replace(memory=_memory_of(*contenders[name], threads))
     return {name: found[name] for name in contenders}
+
+
+def _memory_of(task: Mapping[str, Any], backend: str | None, threads: int) -> Memory | None:
+    """What a step of a contender takes, in a process of its own; None if it ended."""
+    with Worker(task, backend, threads, EXACT_MEMORY) as worker:
+        worker.asked("prepare")
+        memory = worker.asked("memory")
+        return None if memory is None else Memory(*memory)
 
 
 def answer(expression: str, backend: str, threads: int) -> float:

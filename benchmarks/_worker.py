@@ -26,19 +26,17 @@ def main(task: dict[str, Any]) -> None:
     os.dup2(2, 1)  # what libraries print must not stand among the answers
     made = importlib.import_module(f"benchmarks.{task.pop('of')}")
     step: Step
-    memory: list[float] = []
     for line in sys.stdin:
         asked, answer = line.strip(), None
         if asked == "prepare":
             step = made.make(**task)
             for _ in range(2):  # the first compiles
                 step()
-            memory = [_memory.rise(step), _memory.peak()]
             answer = True
         elif asked == "run":
             answer = _turn(step)
         elif asked == "memory":
-            answer = memory
+            answer = [_memory.rise(step), _memory.peak()]
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
 

@@ -80,10 +80,11 @@ def rows(
                 continue
             task = {"of": "quantizer", "contender": contender, **options}
             tasks[name] = ({**task, "vectors": n, "dim": d, "codes": k}, backend)
-        found = _processes.race(tasks, rounds, threads)
+        found = _processes.race(tasks, rounds, threads, with_memory=True)
         for name, turns in found.items():
             row: dict[str, Any] = {"vectors": n, "dim": d, "codes": k, "contender": name}
             row |= _processes.as_row(turns, found.get(BASE), "times the product")
-            if isinstance(turns, _processes.Turns):
-                row |= {"rise in a step, MiB": turns.rise, "process, MiB": turns.peak}
+            if isinstance(turns, _processes.Turns) and turns.memory is not None:
+                memory = turns.memory
+                row |= {"rise in a step, MiB": memory.rise, "process, MiB": memory.peak}
             yield f"{n} x {d}, {k} codes: {name}", row

@@ -1,5 +1,8 @@
 """A transposed convolution whose gradients are fast on every backend."""
 
+from collections.abc import Callable
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -10,16 +13,16 @@ from keras_vq._types import Shape, Tensor
 
 @keras.saving.register_keras_serializable("keras_vq")
 class Conv2DTranspose(keras.layers.Conv2DTranspose):
-    """Keras's transposed convolution, by a matrix product where that is faster.
+    """Keras's transposed convolution, with gradients of its own where they are faster.
 
-    On the CPU, JAX takes ten times as long for the gradient of a strided transposed convolution as
-    for that of a convolution with as many multiplications, and three times as long where there
-    are few filters. There each input is multiplied with all weights in one matrix product, and
-    what falls on the same output is summed. Arguments, weights and results are those of
-    `keras.layers.Conv2DTranspose`, so that weights go from one to the other.
+    On the CPU, JAX takes many times as long for the gradients of a transposed convolution as for
+    those of a convolution with as many multiplications. There they are written as what they are:
+    by the inputs a convolution, by the kernel one matrix product for each of its places.
+    Arguments, weights and results are those of `keras.layers.Conv2DTranspose`, so that weights go
+    from one to the other.
 
     Source: Dumoulin and Visin, "A guide to convolution arithmetic for deep learning", 2016,
-    chapter 4: the transposed convolution as a product with a matrix.
+    chapter 4.
 
     Example:
         >>> import numpy as np, keras_vq
@@ -30,18 +33,17 @@ class Conv2DTranspose(keras.layers.Conv2DTranspose):
 
     def call(self, inputs: Tensor) -> Tensor:
         """Applies the layer to a tensor of shape `(batch, height, width, channels)`."""
-        if not self._takes_products(inputs.shape):
+        if not self._has_own_gradients(inputs.shape):
             return super().call(inputs)
-        outputs = product_and_sums(inputs, self.kernel, self.strides)
+        outputs = transposed_convolution(inputs, self.kernel, self.strides)
         if self.use_bias:
             outputs = outputs + self.bias
         return outputs if self.activation is None else self.activation(outputs)
 
-    def _takes_products(self, input_shape: Shape) -> bool:
+    def _has_own_gradients(self, input_shape: Shape) -> bool:
         return (
             _backend.is_slow_to_transpose_convolutions()
             and not vq_ops.is_traced_for_export()
-            and (max(self.strides) > 1 or self.filters < input_shape[-1])
             and self.padding == "same"
             and self.output_padding is None
             and self.dilation_rate == (1, 1)
@@ -50,8 +52,8 @@ class Conv2DTranspose(keras.layers.Conv2DTranspose):
         )
 
 
-def product_and_sums(inputs: Tensor, kernel: Tensor, strides: tuple[int, int]) -> Tensor:
-    """A transposed convolution with padding "same", of ordinary operations.
+def transposed_convolution(inputs: Tensor, kernel: Tensor, strides: tuple[int, int]) -> Tensor:
+    """A transposed convolution with padding "same", whose gradients are ordinary operations.
 
     Args:
         inputs: Tensor of shape `(batch, height, width, channels)`.
@@ -61,45 +63,39 @@ def product_and_sums(inputs: Tensor, kernel: Tensor, strides: tuple[int, int]) -
     Returns:
         Tensor of shape `(batch, height * strides[0], width * strides[1], filters)`.
     """
+
+    @ops.custom_gradient
+    def convolved(inputs: Tensor, kernel: Tensor) -> tuple[Tensor, Callable[..., Any]]:
+        def gradients(*args: Tensor, upstream: Tensor | None = None) -> tuple[Tensor, Tensor]:
+            if upstream is None:
+                (upstream,) = args
+            by_inputs = ops.conv(upstream, kernel, strides, padding="same")
+            return by_inputs, _gradient_by_kernel(upstream, inputs, kernel.shape, strides)
+
+        return ops.conv_transpose(inputs, kernel, strides, padding="same"), gradients
+
+    return convolved(inputs, ops.convert_to_tensor(kernel))
+
+
+def _gradient_by_kernel(
+    upstream: Tensor, inputs: Tensor, kernel_shape: tuple[int, ...], strides: tuple[int, int]
+) -> Tensor:
+    """For each place of the kernel the product of inputs and the gradients of what it adds to."""
     height, width, channels = inputs.shape[1:]
-    kernel_height, kernel_width, filters, _ = kernel.shape
-    weights = ops.reshape(ops.transpose(kernel, (3, 0, 1, 2)), (channels, -1))
-    products = ops.matmul(inputs, weights)
-    products = ops.reshape(products, (-1, height, width, kernel_height, kernel_width * filters))
-    rows = _summed(products, 1, strides[0])
-    rows = ops.reshape(rows, (-1, rows.shape[1], width, kernel_width, filters))
-    return _summed(rows, 2, strides[1])
-
-
-def _summed(products: Tensor, axis: int, stride: int) -> Tensor:
-    """Sums of what falls on the same output, along one axis.
-
-    Of input j, tap t falls on output stride * j + t - before.
-
-    Args:
-        products: Tensor of shape `(batch, height, width, taps, numbers)`.
-        axis: 1 for height, 2 for width.
-        stride: How many outputs an input has.
-
-    Returns:
-        Tensor of shape `(batch, height, width, numbers)`, the axis `stride` times as long.
-    """
-    shape = list(products.shape)
-    length, taps = shape[axis], shape[3]
-    before = max(taps - stride, 0) // 2  # what padding "same" cuts off in front
-    phases = [ops.zeros_like(products[:, :, :, 0]) for _ in range(stride)]
-    for tap in range(taps):
-        shift, phase = divmod(tap - before, stride)
-        if abs(shift) < length:
-            phases[phase] = phases[phase] + _moved(products[:, :, :, tap], shift, axis)
-    shape[axis] = stride * length
-    return ops.reshape(ops.stack(phases, axis=axis + 1), (-1, *shape[1:3], shape[4]))
-
-
-def _moved(tensor: Tensor, shift: int, axis: int) -> Tensor:
-    """A tensor moved along an axis, with zeros where nothing comes from."""
-    kept: list[slice] = [slice(None)] * 4
-    padding = [(0, 0)] * 4
-    kept[axis] = slice(max(-shift, 0), tensor.shape[axis] - max(shift, 0))
-    padding[axis] = (max(shift, 0), max(-shift, 0))
-    return ops.pad(tensor[tuple(kept)], padding)
+    rows, columns, filters, _ = kernel_shape
+    down, right = strides
+    # What padding "same" cuts off in front.
+    top, left = max(rows - down, 0) // 2, max(columns - right, 0) // 2
+    padded = ops.pad(upstream, [(0, 0), (top, rows), (left, columns), (0, 0)])
+    vectors = ops.reshape(inputs, (-1, channels))
+    products = []
+    for row in range(rows):
+        for column in range(columns):
+            added_to = padded[
+                :,
+                row : row + (height - 1) * down + 1 : down,
+                column : column + (width - 1) * right + 1 : right,
+            ]
+            slopes = ops.reshape(added_to, (-1, filters))
+            products.append(ops.matmul(ops.transpose(slopes), vectors))
+    return ops.reshape(ops.stack(products), kernel_shape)

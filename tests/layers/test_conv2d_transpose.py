@@ -1,4 +1,4 @@
-"""The transposed convolution: Keras's own, and the same by a matrix product."""
+"""The transposed convolution: Keras's own, and the same with gradients of its own."""
 
 import keras
 import numpy as np
@@ -6,7 +6,7 @@ import pytest
 
 import keras_vq
 from keras_vq import _backend
-from keras_vq.layers.conv2d_transpose import Conv2DTranspose, product_and_sums
+from keras_vq.layers.conv2d_transpose import Conv2DTranspose, transposed_convolution
 from tests.gradients import gradients
 
 numpy = keras.ops.convert_to_numpy
@@ -44,12 +44,34 @@ SIZES = [
 
 
 @pytest.mark.parametrize(("size", "strides"), SIZES)
-def test_products_are_summed_as_inputs_scatter(size, strides):
+def test_inputs_are_scattered(size, strides):
     inputs, kernel = random(2, 4, 5, 3), random(*size, 6, 3)
-    found = product_and_sums(
+    found = transposed_convolution(
         keras.ops.convert_to_tensor(inputs), keras.ops.convert_to_tensor(kernel), strides
     )
     np.testing.assert_allclose(numpy(found), scattered(inputs, kernel, strides), atol=2e-5)
+
+
+@pytest.mark.parametrize(("size", "strides"), SIZES)
+def test_gradients_are_the_adjoint(size, strides):
+    """A change of one argument changes the sum by its product with the gradient."""
+    inputs, kernel = random(2, 4, 5, 3), random(*size, 6, 3)
+    variable = keras.Variable(kernel)
+    draws = np.random.default_rng(1)
+    upstream, other_inputs, other_kernel = (
+        draws.normal(size=shape).astype("float32")
+        for shape in ((2, 4 * strides[0], 5 * strides[1], 6), inputs.shape, kernel.shape)
+    )
+    slopes = keras.ops.convert_to_tensor(upstream)
+    by_inputs, by_kernel = gradients(
+        lambda x: keras.ops.sum(transposed_convolution(x, variable.value, strides) * slopes),
+        inputs,
+        [variable],
+    )
+    expected = (scattered(other_inputs, kernel, strides) * upstream).sum()
+    assert (by_inputs * other_inputs).sum() == pytest.approx(expected, rel=1e-4, abs=1e-3)
+    expected = (scattered(inputs, other_kernel, strides) * upstream).sum()
+    assert (by_kernel * other_kernel).sum() == pytest.approx(expected, rel=1e-4, abs=1e-3)
 
 
 def layers_alike(**options):
@@ -119,10 +141,7 @@ def test_networks_have_it():
         assert keras.layers.Conv2DTranspose not in kinds
 
 
-def test_products_are_taken_on_jax():
+def test_gradients_are_its_own_on_jax():
     layer = Conv2DTranspose(5, 4, strides=2, padding="same")
-    assert layer._takes_products((None, 4, 6, 3)) == (_backend.BACKEND == "jax")
-    assert not layer._takes_products((None, None, 6, 3))  # rows are counted when it is traced
-    last = Conv2DTranspose(1, 3, padding="same")
-    assert last._takes_products((None, 4, 6, 32)) == (_backend.BACKEND == "jax")
-    assert not last._takes_products((None, 4, 6, 1))
+    assert layer._has_own_gradients((None, 4, 6, 3)) == (_backend.BACKEND == "jax")
+    assert not layer._has_own_gradients((None, None, 6, 3))  # rows are counted when it is traced
