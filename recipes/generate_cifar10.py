@@ -8,7 +8,7 @@ it is no FID; the pixels come from a JPEG copy where the data set does).
 
 Trained models are kept in the cache folder, epoch by epoch: a run that was interrupted goes on.
 
-Run: python -m recipes.generate_cifar10 [--epochs 4] [--limit N]
+Run: python -m recipes.generate_cifar10 [--epochs 3] [--limit N]
 """
 
 import argparse
@@ -22,7 +22,7 @@ from recipes._results import Stopwatch, results_folder, save
 from recipes._training import kept_models
 
 SEED = 0
-EPOCHS = 4
+EPOCHS = 3
 
 
 def main() -> None:
