@@ -31,13 +31,17 @@ def tests(session: nox.Session, backend: str) -> None:
     counted = ("--cov", "--cov-report=") if backend == "tensorflow" else ("tests",)
     session.run(
         "pytest",
-        *("--numprocesses=2", "--dist=worksteal", "--durations=5", *counted),
+        *("--numprocesses=2", "--dist=worksteal", "--durations=20", *counted),
         *session.posargs,
         env={
             "KERAS_BACKEND": backend,
             "TF_CPP_MIN_LOG_LEVEL": "3",
             # On JAX most of the time goes into compiling small functions that run once.
             "XLA_FLAGS": "--xla_backend_optimization_level=0",
+            # Both processes, and the next run, take what one has compiled.
+            "JAX_COMPILATION_CACHE_DIR": str(session.cache_dir / "jax"),
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+            "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
         },
     )
 

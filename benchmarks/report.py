@@ -11,7 +11,8 @@ _HEAD = """\
 
 Written by `python -m benchmarks`. Each contender runs in a process of its own, and they take turns;
 times are medians of the turns, and the spread is from the first to the third quartile. What counts
-are ratios of one run: milliseconds are those of one small machine.
+are ratios of one run: milliseconds are those of one small machine. Memory is that of further
+processes, in which what is freed goes back to the system at once.
 """
 _TITLES = {
     "quantizer": "A quantizer's training step",
