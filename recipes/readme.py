@@ -80,6 +80,11 @@ HIGHLIGHTS: list[tuple[str, str | tuple[str, str], str]] = [
         "the same of digits of the VAE",
     ),
     (
+        "generate_cifar10",
+        ("transformer, by label", "bits a dimension, of the codes alone"),
+        "CIFAR-10, 8 x 8 codes of 512, transformer by label: bits a dimension of the codes alone",
+    ),
+    (
         "backends_agree",
         "largest difference of a step, jax",
         "200 steps, JAX beside TensorFlow: largest relative difference in loss",
