@@ -38,7 +38,7 @@ def tests(session: nox.Session, backend: str) -> None:
             "TF_CPP_MIN_LOG_LEVEL": "3",
             # On JAX most of the time goes into compiling small functions that run once.
             "XLA_FLAGS": "--xla_backend_optimization_level=0",
-            # Both processes, and the next run, take what one has compiled.
+            # What was compiled before, for another test or in another run, is taken from files.
             "JAX_COMPILATION_CACHE_DIR": str((session.cache_dir / "jax").resolve()),
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
             "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
