@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 
 def draw_comparison(table: Mapping[str, Mapping[str, float]], path: Path, title: str) -> None:
@@ -82,6 +83,9 @@ def draw_rate_distortion(
             if name.startswith("VQ-VAE"):
                 axes.plot(*point, marker="*", markersize=12, linestyle="", label=name)
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_title(dataset)
         axes.set_xlabel("bits a pixel")
         axes.set_ylabel("PSNR of test images, dB")
