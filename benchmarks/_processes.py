@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from benchmarks import _memory
+
 BACKENDS = {"TensorFlow": "tensorflow", "JAX": "jax", "PyTorch": "torch"}
 
 
@@ -36,11 +38,6 @@ class Failure(NamedTuple):
     """Why a contender gave nothing."""
 
     reason: str
-
-
-# Memory that is freed goes back to the system at once, or a rise would not show. Steps take up to
-# twice as long: memory is measured in processes in which time is not.
-EXACT_MEMORY = {"MALLOC_MMAP_THRESHOLD_": "65536"}
 
 
 def environment(backend: str | None, threads: int) -> dict[str, str]:
@@ -144,7 +141,7 @@ def race(
 
 def _memory_of(task: Mapping[str, Any], backend: str | None, threads: int) -> Memory | None:
     """What a step of a contender takes, in a process of its own; None if it ended."""
-    with Worker(task, backend, threads, EXACT_MEMORY) as worker:
+    with Worker(task, backend, threads, _memory.EXACT) as worker:
         worker.asked("prepare")
         memory = worker.asked("memory")
         return None if memory is None else Memory(*memory)

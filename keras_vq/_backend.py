@@ -238,7 +238,7 @@ def gradients(function: Callable[[Tensor], Sequence[Tensor]], at: Tensor) -> lis
 
 
 def is_slow_to_transpose_convolutions() -> bool:
-    """Whether gradients of strided transposed convolutions take longer than those of others.
+    """Whether gradients of transposed convolutions take longer than those of others.
 
     XLA has no fast code for them on CPUs; libraries of accelerators have.
     """

@@ -80,8 +80,7 @@ def main() -> None:
             flags = [f"--{name}={getattr(arguments, name)}" for name in ("codes", "vectors", "dim")]
             output = subprocess.run(
                 [sys.executable, "-m", "recipes.large_codebook", "--measure", kind, *flags],
-                # Memory that is freed goes back to the system at once, or a rise would not show.
-                env={**os.environ, "KERAS_BACKEND": backend, "MALLOC_MMAP_THRESHOLD_": "65536"},
+                env={**os.environ, "KERAS_BACKEND": backend, **_memory.EXACT},
                 check=True,
                 stdout=subprocess.PIPE,
                 text=True,

@@ -222,23 +222,22 @@ def table_of_results() -> str:
 
 def table_of_goals() -> list[str]:
     """What figures were to reach, and whether they do."""
-    lines = [
-        "## What was to be reached",
-        "",
-        "| figure | goal | from | value | reached | command |",
-        "| --- | --- | --- | --- | --- | --- |",
-    ]
+    rows: dict[str, dict[str, object]] = {}
     for goal in GOALS:
-        asked = f"{'>=' if goal.is_least else '<='} {goal.limit:g}"
-        value, is_reached, command = "", "not run", f"python -m recipes.{goal.recipe}"
+        row = rows[goal.text] = {
+            "goal": f"{'>=' if goal.is_least else '<='} {goal.limit:g}",
+            "from": goal.source,
+            "reached": "not run",
+            "command": f"`python -m recipes.{goal.recipe}`",
+        }
         if (FOLDER / f"{goal.recipe}.json").exists():
             record = results(goal.recipe)
-            value = shown(goal.figure(record["figures"]))
-            is_reached = "yes" if goal.is_reached(record["figures"]) else "**no**"
-            command = record["command"]
-        cells = (goal.text, asked, goal.source, value, is_reached, f"`{command}`")
-        lines.append(f"| {' | '.join(cells)} |")
-    return lines
+            value = goal.figure(record["figures"])
+            row["value"] = value
+            row["reached"] = "yes" if goal.is_reached(value) else "**no**"
+            row["command"] = f"`{record['command']}`"
+    columns = ["goal", "from", "value", "reached", "command"]
+    return ["## What was to be reached", "", *table_of_rows(rows, columns)]
 
 
 def table_of_exports() -> str:
