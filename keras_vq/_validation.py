@@ -7,6 +7,17 @@ from typing import Any
 import numpy as np
 
 
+def check_finite(name: str, value: Any) -> float:
+    """The value as a float if it is a finite number.
+
+    Raises:
+        ValueError: If it isn't.
+    """
+    if not _is_number(value) or not math.isfinite(value):
+        raise ValueError(f"`{name}` must be a finite number. Received: {value!r}")
+    return float(value)
+
+
 def check_positive_integer(name: str, value: Any) -> int:
     """The value as an int if it is a whole number above zero.
 

@@ -152,14 +152,29 @@ def _maps(
     settings: Settings, image_shape: tuple[int, int, int], latent_dim: int | None
 ) -> networks.EncoderDecoder:
     network = getattr(networks, str(settings.network))
-    return network(image_shape, filters=settings.filters, latent_dim=latent_dim)
+    return network(
+        image_shape,
+        filters=settings.filters,
+        latent_dim=latent_dim,
+        output_activation=_output_activation(settings),
+    )
 
 
 def _dense(
     settings: Settings, image_shape: tuple[int, int, int], latent_dim: int
 ) -> networks.EncoderDecoder:
     assert settings.filters is not None
-    return networks.dense(image_shape, units=settings.filters, latent_dim=latent_dim)
+    return networks.dense(
+        image_shape,
+        units=settings.filters,
+        latent_dim=latent_dim,
+        output_activation=_output_activation(settings),
+    )
+
+
+def _output_activation(settings: Settings) -> str:
+    """What the model's loss wants of pixels: the VAE's takes them as probabilities."""
+    return "sigmoid" if settings.model == "vae" else "clip"
 
 
 _MODELS = {"autoencoder": _autoencoder, "vae": _vae, "vqvae": _vqvae}

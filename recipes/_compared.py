@@ -65,10 +65,16 @@ def compared(
     return trained(path, lambda: BUILD[name](train.image_shape, plan), fit, optimizer, SEED)
 
 
-def networks(image_shape: tuple[int, ...], latent_dim: int | None) -> Any:
+def networks(
+    image_shape: tuple[int, ...], latent_dim: int | None, output_activation: str = "clip"
+) -> Any:
     """The convolutions of all but the DCGAN."""
     return keras_vq.networks.residual_convolutional(
-        image_shape, filters=(32, 64), latent_dim=latent_dim, residual_blocks=1
+        image_shape,
+        filters=(32, 64),
+        latent_dim=latent_dim,
+        residual_blocks=1,
+        output_activation=output_activation,
     )
 
 
@@ -78,7 +84,7 @@ def autoencoder(image_shape: tuple[int, ...], plan: Plan) -> keras_vq.Autoencode
 
 
 def vae(image_shape: tuple[int, ...], plan: Plan) -> keras_vq.VAE:
-    maps = networks(image_shape, None)
+    maps = networks(image_shape, None, output_activation="sigmoid")
     return keras_vq.VAE(
         *keras_vq.networks.flat_latent(maps, None), latent_dim=plan.latent_dim, seed=SEED
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import keras
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
 import keras_vq
@@ -63,17 +64,43 @@ def save(
     beside.write_text(json.dumps(record, indent=2) + "\n")
     beside.replace(path)
 
+    console = Console()
+    console.print(f"[bold]{record['command']}[/bold]")
     columns = columns_of(figures)
     if columns:
-        table = Table("", *columns, title=record["command"])
-        for name, row in figures.items():
-            table.add_row(name, *(shown(row.get(column)) for column in columns))
+        for table in tables_that_fit(figures, columns, console):
+            console.print(table)
     else:
-        table = Table("figure", "value", title=record["command"])
+        table = Table("figure", "value")
         for key, value in figures.items():
             table.add_row(key, shown(value, digits=6))
-    Console().print(table)
-    Console().print(f"{record['seconds']:.0f} s, seed {seed}, written to {path}")
+        console.print(table)
+    console.print(f"{record['seconds']:.0f} s, seed {seed}, written to {path}")
+
+
+def tables_that_fit(
+    rows: dict[str, dict[str, object]], columns: list[str], console: Console
+) -> list[Table]:
+    """Rows with as many columns side by side as the screen has room for, the others below."""
+    endless = console.options.update(width=100 * console.width)
+    groups: list[list[str]] = [[]]
+    for column in columns:
+        wider = _table(rows, [*groups[-1], column], console)
+        if groups[-1] and Measurement.get(console, endless, wider).minimum > console.width:
+            groups.append([])
+        groups[-1].append(column)
+    return [_table(rows, group, console) for group in groups]
+
+
+def _table(rows: dict[str, dict[str, object]], columns: list[str], console: Console) -> Table:
+    table = Table()
+    # Names of rows may be broken, but not at every word.
+    table.add_column("", min_width=min(max(map(len, rows)), console.width // 3))
+    for column in columns:
+        table.add_column(column, justify="right")
+    for name, row in rows.items():
+        table.add_row(name, *(shown(row.get(column)) for column in columns))
+    return table
 
 
 def columns_of(figures: dict[str, object]) -> list[str]:

@@ -121,7 +121,11 @@ def measure(
     """Trains one model, and measures it on the test images."""
     keras.utils.set_random_seed(SEED)
     encoder, decoder = keras_vq.networks.residual_convolutional(
-        (32, 32, 3), filters=(32, 64), latent_dim=LATENT_DIM, residual_blocks=1
+        (32, 32, 3),
+        filters=(32, 64),
+        latent_dim=LATENT_DIM,
+        residual_blocks=1,
+        output_activation="sigmoid",
     )
     quantizer = build(bits)
     variance = float(train.var(dtype="float64"))

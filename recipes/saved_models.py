@@ -48,19 +48,23 @@ class Plan(NamedTuple):
 
 
 def vqvae_mnist() -> keras_vq.VQVAE:
-    encoder, decoder = keras_vq.networks.convolutional((28, 28, 1), filters=(32, 64), latent_dim=16)
+    encoder, decoder = keras_vq.networks.convolutional(
+        (28, 28, 1), filters=(32, 64), latent_dim=16, output_activation="sigmoid"
+    )
     codebook = EMACodebook(128, decay=0.95, restart=DeadCodeRestart())
     return keras_vq.VQVAE(encoder, VectorQuantizer(codebook), decoder)
 
 
 def vae_mnist() -> keras_vq.VAE:
-    maps = keras_vq.networks.convolutional((28, 28, 1), filters=(32, 64), latent_dim=None)
+    maps = keras_vq.networks.convolutional(
+        (28, 28, 1), filters=(32, 64), latent_dim=None, output_activation="sigmoid"
+    )
     return keras_vq.VAE(*keras_vq.networks.flat_latent(maps, None), latent_dim=16)
 
 
 def vqvae_cifar10() -> keras_vq.VQVAE:
     encoder, decoder = keras_vq.networks.residual_convolutional(
-        (32, 32, 3), filters=(64, 64), latent_dim=32
+        (32, 32, 3), filters=(64, 64), latent_dim=32, output_activation="sigmoid"
     )
     codebook = EMACodebook(512, restart=DeadCodeRestart())
     # With 2 instead of 0.25, the usual, the error was 4 % smaller after as many steps.

@@ -34,7 +34,9 @@ def main() -> None:
     test = keras_vq.data.load("mnist", "test").take(arguments.limit).images
 
     keras.utils.set_random_seed(SEED)
-    maps = keras_vq.networks.convolutional((28, 28, 1), filters=(32, 64), latent_dim=None)
+    maps = keras_vq.networks.convolutional(
+        (28, 28, 1), latent_dim=None, output_activation="sigmoid"
+    )
     model = keras_vq.VAE(*keras_vq.networks.flat_latent(maps, None), latent_dim=LATENT_DIM)
     steps = arguments.epochs * -(-len(train) // BATCH_SIZE)
     schedule = keras.optimizers.schedules.CosineDecay(LEARNING_RATE, steps)

@@ -79,7 +79,7 @@ def main() -> None:
 
 
 def new_model(
-    codebook: keras_vq.codebooks.BaseCodebook, output_activation: str | None = "sigmoid"
+    codebook: keras_vq.codebooks.BaseCodebook, output_activation: str | None = "clip"
 ) -> keras_vq.VQVAE:
     """The example's network."""
     encoder, decoder = keras_vq.networks.convolutional(

@@ -164,7 +164,9 @@ class SampleGrid(_FigureOfEpoch):
     Example:
         >>> import numpy as np, keras_vq, tempfile, os
         >>> images = np.random.default_rng(0).random((8, 8, 8, 1), "float32")
-        >>> maps = keras_vq.networks.convolutional((8, 8, 1), latent_dim=None)
+        >>> maps = keras_vq.networks.convolutional(
+        ...     (8, 8, 1), latent_dim=None, output_activation="sigmoid"
+        ... )
         >>> model = keras_vq.VAE(*keras_vq.networks.flat_latent(maps, None), latent_dim=2)
         >>> model.compile("adam")
         >>> folder = tempfile.mkdtemp()

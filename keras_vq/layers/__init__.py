@@ -8,6 +8,7 @@ from keras_vq.layers.grid_positions import GridPositions
 from keras_vq.layers.implicit_codes import ImplicitCodes
 from keras_vq.layers.residual_stack import ResidualStack
 from keras_vq.layers.sequence_patches import EndMasking, PatchSteps, SequencePatches
+from keras_vq.layers.straight_through_clip import StraightThroughClip
 from keras_vq.layers.transformer_block import TransformerBlock
 
 __all__ = [
@@ -21,5 +22,6 @@ __all__ = [
     "PatchSteps",
     "ResidualStack",
     "SequencePatches",
+    "StraightThroughClip",
     "TransformerBlock",
 ]

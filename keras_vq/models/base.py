@@ -12,6 +12,8 @@ from keras_vq import _backend, _validation
 from keras_vq._model import Model
 from keras_vq._types import Shape, Tensor
 from keras_vq.export import Signature, TensorSpec, export_model
+from keras_vq.layers.straight_through_clip import StraightThroughClip
+from keras_vq.losses.bernoulli import BernoulliNegativeLogLikelihood
 from keras_vq.models._batches import first_targets, is_array
 from keras_vq.models._images import check_image_shape, check_images, check_values
 from keras_vq.models.presets import load_preset, save_preset
@@ -214,9 +216,11 @@ class ReconstructionModel(Model):
 
         Raises:
             ValueError: If there are no images, if they have a shape that the model was not built
-                for, if pixels are NaN or infinite, or if the loss stops being finite.
+                for, if pixels are NaN or infinite, if the loss wants probabilities and pixels are
+                clipped, or if the loss stops being finite.
         """
         self._check_fit_data(x, y)
+        self._check_likelihood()
         if not self.built:
             self._build_for(x)
         self.prepare_fit(x, y)
@@ -283,6 +287,20 @@ class ReconstructionModel(Model):
                 )
         if hasattr(x, "__len__") and len(x) == 0:
             raise ValueError("`x` holds no images. Received: an empty data set")
+
+    def _check_likelihood(self) -> None:
+        """Refuses clipped pixels to a loss of probabilities, which has no gradient at 0 and 1."""
+        loss = self.default_loss() if self._compile_loss is None else keras.losses.get(self.loss)
+        is_of_probabilities = loss is keras.losses.binary_crossentropy or (
+            isinstance(loss, (BernoulliNegativeLogLikelihood, keras.losses.BinaryCrossentropy))
+        )
+        if is_of_probabilities and isinstance(_last_layer(self.decoder), StraightThroughClip):
+            raise ValueError(
+                f"The loss {getattr(loss, 'name', 'binary_crossentropy')!r} takes pixels as "
+                "probabilities and has no gradient where they are exactly 0 or 1, as clipped ones "
+                'are. Build the networks with `output_activation="sigmoid"`, or compile with '
+                "another loss. Received: a decoder that ends with a StraightThroughClip"
+            )
 
     def _build_for(self, x: Any) -> None:
         images = first_targets(x, None, batches=1)
@@ -598,6 +616,13 @@ def build_part(part: keras.Layer, input_shape: Shape) -> Shape:
 def _target_of_weights(x: Any, y: Any, sample_weight: Any) -> Any:
     # Keras forgets the weights of an array that comes without a target.
     return x if y is None and sample_weight is not None and is_array(x) else y
+
+
+def _last_layer(model: Any) -> Any:
+    """The layer at the end of a model of models."""
+    while getattr(model, "layers", None):
+        model = model.layers[-1]
+    return model
 
 
 def _over_values(

@@ -56,7 +56,9 @@ class VAE(ReconstructionModel):
     Example:
         >>> import numpy as np, keras_vq
         >>> images = np.random.default_rng(0).random((64, 8, 8, 1), "float32")
-        >>> encoder, decoder = keras_vq.networks.dense((8, 8, 1), units=(32,), latent_dim=4)
+        >>> encoder, decoder = keras_vq.networks.dense(
+        ...     (8, 8, 1), units=(32,), latent_dim=4, output_activation="sigmoid"
+        ... )
         >>> model = keras_vq.VAE(encoder, decoder, latent_dim=4)
         >>> model.compile("adam")
         >>> history = model.fit(images, epochs=1, verbose=0)

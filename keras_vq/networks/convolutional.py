@@ -7,7 +7,7 @@ from keras import layers
 from keras_vq import _validation
 from keras_vq.layers.conv2d_transpose import Conv2DTranspose
 from keras_vq.networks._shapes import check_image_shape, check_widths
-from keras_vq.networks.pair import EncoderDecoder, output_layer, sequential
+from keras_vq.networks.pair import EncoderDecoder, output_bias, output_layer, sequential
 
 
 def convolutional(
@@ -16,12 +16,12 @@ def convolutional(
     latent_dim: int | None = 16,
     kernel_size: int = 3,
     activation: str = "relu",
-    output_activation: str | None = "sigmoid",
+    output_activation: str | None = "clip",
 ) -> EncoderDecoder:
     """An encoder of convolutions with stride 2, and the decoder that mirrors it.
 
     With the defaults and 28 x 28 images it is the network of the VQ-VAE example of keras.io,
-    apart from the sigmoid.
+    apart from the bounds of the pixels.
 
     Args:
         image_shape: (height, width, channels); 2 to the power of the number of strided layers
@@ -31,7 +31,9 @@ def convolutional(
             strided layer's output as it is.
         kernel_size: Size of the kernels.
         activation: Activation of the hidden layers.
-        output_activation: Activation of the pixels; the sigmoid keeps them in [0, 1].
+        output_activation: What bounds the pixels: "clip", a `StraightThroughClip` to [0, 1],
+            suits squared and absolute errors; "sigmoid" a Bernoulli likelihood, the VAE's
+            default; any other is Keras's; None leaves them as they are.
 
     Returns:
         The pair: images -> `(batch, height / 2ⁿ, width / 2ⁿ, latent_dim)` -> images.
@@ -55,7 +57,12 @@ def convolutional(
         encoder.append(layers.Conv2D(latent_dim, 1))
     decoder = [
         *(Conv2DTranspose(width, kernel_size, **options) for width in reversed(filters)),
-        Conv2DTranspose(channels, kernel_size, padding="same"),
+        Conv2DTranspose(
+            channels,
+            kernel_size,
+            padding="same",
+            bias_initializer=output_bias(output_activation),
+        ),
         output_layer(output_activation),
     ]
     scale = 2 ** len(filters)

@@ -6,7 +6,7 @@ from keras import layers
 
 from keras_vq import _validation
 from keras_vq.networks._shapes import check_image_shape, check_widths
-from keras_vq.networks.pair import EncoderDecoder, output_layer, sequential
+from keras_vq.networks.pair import EncoderDecoder, output_bias, output_layer, sequential
 
 
 def dense(
@@ -14,7 +14,7 @@ def dense(
     units: Sequence[int] = (512, 256),
     latent_dim: int = 16,
     activation: str = "relu",
-    output_activation: str | None = "sigmoid",
+    output_activation: str | None = "clip",
 ) -> EncoderDecoder:
     """An encoder and decoder of dense layers, for images of any shape.
 
@@ -23,7 +23,9 @@ def dense(
         units: Width of each hidden layer of the encoder; the decoder mirrors them.
         latent_dim: Size of the latent vector.
         activation: Activation of the hidden layers.
-        output_activation: Activation of the pixels; the sigmoid keeps them in [0, 1].
+        output_activation: What bounds the pixels: "clip", a `StraightThroughClip` to [0, 1],
+            suits squared and absolute errors; "sigmoid" a Bernoulli likelihood, the VAE's
+            default; any other is Keras's; None leaves them as they are.
 
     Returns:
         The pair: images -> `(batch, latent_dim)` -> images.
@@ -48,7 +50,7 @@ def dense(
     ]
     decoder = [
         *(layers.Dense(width, activation=activation) for width in reversed(units)),
-        layers.Dense(height * width * channels),
+        layers.Dense(height * width * channels, bias_initializer=output_bias(output_activation)),
         layers.Reshape((height, width, channels)),
         output_layer(output_activation),
     ]

@@ -6,6 +6,7 @@ import keras
 from keras import layers
 
 from keras_vq import _validation
+from keras_vq.layers.straight_through_clip import StraightThroughClip
 
 
 class EncoderDecoder(NamedTuple):
@@ -95,6 +96,13 @@ def sequential(name: str, input_shape: tuple[int, ...] | None, parts: list[Any])
     return keras.Sequential([*head, *parts], name=name)
 
 
+def output_bias(activation: str | None) -> Any:
+    """How the bias before the last activation starts: pixels that will be clipped start grey."""
+    return keras.initializers.Constant(0.5) if activation == "clip" else "zeros"
+
+
 def output_layer(activation: str | None) -> Any:
     """The last activation, in float32: half precision rounds away what a likelihood needs."""
+    if activation == "clip":
+        return StraightThroughClip(dtype="float32", name="pixels")
     return layers.Activation(activation, dtype="float32", name="pixels")

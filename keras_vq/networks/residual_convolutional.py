@@ -10,7 +10,7 @@ from keras_vq import _validation
 from keras_vq.layers.conv2d_transpose import Conv2DTranspose
 from keras_vq.layers.residual_stack import ResidualStack
 from keras_vq.networks._shapes import check_image_shape, check_widths
-from keras_vq.networks.pair import EncoderDecoder, output_layer, sequential
+from keras_vq.networks.pair import EncoderDecoder, output_bias, output_layer, sequential
 
 
 def residual_convolutional(
@@ -19,14 +19,14 @@ def residual_convolutional(
     latent_dim: int | None = 64,
     residual_blocks: int = 2,
     residual_filters: int = 32,
-    output_activation: str | None = "sigmoid",
+    output_activation: str | None = "clip",
 ) -> EncoderDecoder:
     """The VQ-VAE paper's network: strided 4x4 convolutions, then residual blocks, and its mirror.
 
     With the defaults and 32 x 32 images it is that of Sonnet's CIFAR-10 notebook (728,771
     parameters with its codebook of 512 and the codebook's moving averages), apart from the
-    sigmoid. Source: van den Oord et al., "Neural Discrete Representation Learning", 2017,
-    section 4.1.
+    bounds of the pixels. Source: van den Oord et al., "Neural Discrete Representation Learning",
+    2017, section 4.1.
 
     Args:
         image_shape: (height, width, channels); 2 to the power of the number of strided layers
@@ -36,7 +36,9 @@ def residual_convolutional(
             stack's output as it is.
         residual_blocks: Blocks in each residual stack.
         residual_filters: Filters inside a block.
-        output_activation: Activation of the pixels; the sigmoid keeps them in [0, 1].
+        output_activation: What bounds the pixels: "clip", a `StraightThroughClip` to [0, 1],
+            suits squared and absolute errors; "sigmoid" a Bernoulli likelihood, the VAE's
+            default; any other is Keras's; None leaves them as they are.
 
     Returns:
         The pair: images -> `(batch, height / 2ⁿ, width / 2ⁿ, latent_dim)` -> images.
@@ -57,7 +59,9 @@ def residual_convolutional(
         _validation.check_positive_integer("latent_dim", latent_dim)
         encoder.append(layers.Conv2D(latent_dim, 1))
     decoder = [
-        *upsampling(filters, channels, residual_blocks, residual_filters),
+        *upsampling(
+            filters, channels, residual_blocks, residual_filters, output_bias(output_activation)
+        ),
         output_layer(output_activation),
     ]
     scale = 2 ** len(filters)
@@ -83,13 +87,17 @@ def downsampling(
 
 
 def upsampling(
-    filters: Sequence[int], channels: int, residual_blocks: int, residual_filters: int
+    filters: Sequence[int],
+    channels: int,
+    residual_blocks: int,
+    residual_filters: int,
+    last_bias: Any = "zeros",
 ) -> list[keras.Layer]:
-    """The mirror of `downsampling`, up to as many channels."""
+    """The mirror of `downsampling`, up to as many channels; how the last bias starts."""
     widths = reversed(filters[:-1])
     return [
         layers.Conv2D(filters[-1], 3, padding="same"),
         ResidualStack(residual_blocks, residual_filters),
         *(Conv2DTranspose(width, activation="relu", **_STRIDED) for width in widths),
-        Conv2DTranspose(channels, **_STRIDED),
+        Conv2DTranspose(channels, bias_initializer=last_bias, **_STRIDED),
     ]

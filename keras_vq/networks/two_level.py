@@ -8,7 +8,7 @@ from keras import layers
 
 from keras_vq import _validation
 from keras_vq.networks._shapes import check_image_shape, check_widths
-from keras_vq.networks.pair import output_layer, sequential
+from keras_vq.networks.pair import output_bias, output_layer, sequential
 from keras_vq.networks.residual_convolutional import downsampling, upsampling
 
 
@@ -35,7 +35,7 @@ def two_level(
     latent_dim: int = 64,
     residual_blocks: int = 2,
     residual_filters: int = 32,
-    output_activation: str | None = "sigmoid",
+    output_activation: str | None = "clip",
 ) -> TwoLevelNetworks:
     """The networks of VQ-VAE-2, with a top level of half the height and width of the bottom one.
 
@@ -52,7 +52,9 @@ def two_level(
         latent_dim: Dimension of the vectors that each level quantizes.
         residual_blocks: Blocks in each residual stack.
         residual_filters: Filters inside a block.
-        output_activation: Activation of the pixels; the sigmoid keeps them in [0, 1].
+        output_activation: What bounds the pixels: "clip", a `StraightThroughClip` to [0, 1],
+            suits squared and absolute errors; "sigmoid" a Bernoulli likelihood, the VAE's
+            default; any other is Keras's; None leaves them as they are.
 
     Returns:
         The networks. With n strided convolutions: images -> bottom features
@@ -89,6 +91,9 @@ def two_level(
         sequential(
             "decoder",
             (*bottom, 2 * latent_dim),
-            [*upsampling(filters, channels, *stack), output_layer(output_activation)],
+            [
+                *upsampling(filters, channels, *stack, output_bias(output_activation)),
+                output_layer(output_activation),
+            ],
         ),
     )

@@ -19,7 +19,7 @@ train = keras_vq.data.load("mnist", "train").take(IMAGES).images
 test = keras_vq.data.load("mnist", "test").take(IMAGES).images
 
 # %%
-maps = keras_vq.networks.convolutional((28, 28, 1), filters=(32, 64), latent_dim=None)
+maps = keras_vq.networks.convolutional((28, 28, 1), latent_dim=None, output_activation="sigmoid")
 model = keras_vq.VAE(*keras_vq.networks.flat_latent(maps, None), latent_dim=16)
 steps = EPOCHS * -(-len(train) // 128)
 model.compile(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(1e-3, steps)))
