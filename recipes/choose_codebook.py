@@ -7,7 +7,7 @@ more than 400 bits: `VQVAE` is a Keras model, so any tuner takes it.
 
 The picture has the error against the bits of an image; a good choice lies on the lower left edge.
 
-Run: python -m recipes.choose_codebook [--steps 400] [--limit N]
+Run: python -m recipes.choose_codebook [--steps 400] [--limit N] [--sizes 4 16 64 256]
 """
 
 import argparse
@@ -62,7 +62,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--limit", type=int, default=60_000, help="first N images of each split")
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="numbers of codes")
     arguments = parser.parse_args()
+    choices = list(itertools.product(GRIDS, arguments.sizes, DIMENSIONS))
+    if not any(bits(size, grid) <= MOST_BITS for grid, size, _ in choices):
+        parser.error(f"none of the --sizes makes {MOST_BITS} bits or less an image: add a smaller")
     stopwatch = Stopwatch()
 
     train = keras_vq.data.load("mnist", "train").take(arguments.limit).images
@@ -72,11 +76,11 @@ def main() -> None:
     batches = RandomBatches(train, arguments.steps, BATCH_SIZE, SEED)
 
     table: dict[str, dict[str, object]] = {}
-    for grid, size, dimension in itertools.product(GRIDS, SIZES, DIMENSIONS):
+    for grid, size, dimension in choices:
         table[f"{grid} x {grid}, {size} codes of {dimension}"] = row(
             build(size, dimension, grid), size, grid, batches, test
         )
-    chosen = tuned(batches, held_out, trials=len(table) // 2)
+    chosen = tuned(choices, batches, held_out)
     name = f"KerasTuner, {MOST_BITS} bits at most: {chosen[2]} x {chosen[2]}, "
     name += f"{chosen[0]} codes of {chosen[1]}"
     table[name] = row(build(*chosen), chosen[0], chosen[2], batches, test)
@@ -100,24 +104,26 @@ def row(
     }
 
 
-def tuned(batches: RandomBatches, held_out: np.ndarray, trials: int) -> tuple[int, int, int]:
-    """What KerasTuner chooses: codes, dimension, grid."""
+def tuned(
+    choices: list[tuple[int, int, int]], batches: RandomBatches, held_out: np.ndarray
+) -> tuple[int, int, int]:
+    """What KerasTuner chooses in half as many trials: codes, dimension, grid."""
     # One choice among all that keep to the bits: a tuner would spend its trials on the others.
     allowed = [
         f"{size} {dimension} {grid}"
-        for grid, size, dimension in itertools.product(GRIDS, SIZES, DIMENSIONS)
+        for grid, size, dimension in choices
         if bits(size, grid) <= MOST_BITS
     ]
 
-    def parts(choices: keras_tuner.HyperParameters) -> tuple[int, int, int]:
-        size, dimension, grid = choices.Choice("codes, dimension, grid", allowed).split()
+    def parts(drawn: keras_tuner.HyperParameters) -> tuple[int, int, int]:
+        size, dimension, grid = drawn.Choice("codes, dimension, grid", allowed).split()
         return int(size), int(dimension), int(grid)
 
     with tempfile.TemporaryDirectory() as folder:
         tuner = keras_tuner.RandomSearch(
-            lambda choices: build(*parts(choices)),
+            lambda drawn: build(*parts(drawn)),
             keras_tuner.Objective("val_reconstruction_loss", "min"),
-            max_trials=trials,
+            max_trials=len(choices) // 2,
             seed=SEED,
             directory=folder,
         )

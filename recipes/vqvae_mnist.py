@@ -3,7 +3,7 @@
 The network of the VQ-VAE example of keras.io, for 3 epochs instead of its 30, with a codebook of
 moving averages whose unused codes are restarted. Two more runs tell what raises the perplexity:
 without restarts, and with the slower average that is usual. The last run is the example's own
-setting, with all its epochs: codes that learn by gradient, and no sigmoid on the pixels. Its
+setting, with all its epochs: codes that learn by gradient, and pixels without bounds. Its
 published log ends at a variance-normalised error of 0.0431 and a loss of 0.2015 of training images,
 means over the last epoch, as they are here.
 

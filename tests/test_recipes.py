@@ -152,6 +152,25 @@ TABLES = {
         ["compress"],
         57,
     ),
+    "compare_models": (
+        ("--epochs", "1", "--limit", "64"),
+        ["compare_models_mnist", "compare_models_cifar10"],
+        8,
+    ),
+    "image_analysis": (
+        ("--epochs", "1", "--limit", "64"),
+        [
+            f"image_analysis_{of}_{what}"
+            for of in ("mnist", "cifar10")
+            for what in ("codes", "tsne")
+        ],
+        12,
+    ),
+    "choose_codebook": (
+        ("--steps", "2", "--limit", "128", "--sizes", "4"),
+        ["choose_codebook"],
+        5,
+    ),
     "augment": (("--epochs", "1", "--limit", "128"), ["augment"], 4),
     "regularised_autoencoders": (ONE_EPOCH, ["regularised_autoencoders"], 4),
     "optimizers": (("--steps", "3", "--limit", "256"), ["optimizers"], 15),

@@ -46,7 +46,7 @@ def test_what_is_drawn_is_what_the_model_makes(autoencoder, images, tmp_path):
 
 
 def test_samples_are_those_of_one_seed(images, tmp_path):
-    maps = keras_vq.networks.convolutional((8, 8, 1), latent_dim=None)
+    maps = keras_vq.networks.convolutional((8, 8, 1), latent_dim=None, output_activation="sigmoid")
     model = keras_vq.VAE(*keras_vq.networks.flat_latent(maps, None), latent_dim=2)
     model.compile("adam")
     grid = SampleGrid(4, path=tmp_path / "new.png")

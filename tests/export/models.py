@@ -73,7 +73,10 @@ def noise(count: int = 40) -> np.ndarray:
 def vae() -> keras_vq.VAE:
     keras.utils.set_random_seed(1)
     encoder, decoder = keras_vq.networks.flat_latent(
-        keras_vq.networks.convolutional(IMAGE_SHAPE, filters=(8,), latent_dim=None), None
+        keras_vq.networks.convolutional(
+            IMAGE_SHAPE, filters=(8,), latent_dim=None, output_activation="sigmoid"
+        ),
+        None,
     )
     return _trained(keras_vq.VAE(encoder, decoder, latent_dim=3))
 

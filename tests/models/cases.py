@@ -25,8 +25,10 @@ class ModelCase(NamedTuple):
     reference: Callable[[Any, np.ndarray], dict[str, float]]
 
 
-def _dense() -> Any:
-    return keras_vq.networks.dense(IMAGE_SHAPE, units=(32,), latent_dim=4)
+def _dense(output_activation: str = "clip") -> Any:
+    return keras_vq.networks.dense(
+        IMAGE_SHAPE, units=(32,), latent_dim=4, output_activation=output_activation
+    )
 
 
 def _vqvae(quantizer: Any) -> Any:
@@ -173,7 +175,7 @@ MODEL_CASES = [
     ),
     ModelCase(
         "vae",
-        lambda: keras_vq.VAE(*_dense(), latent_dim=4, beta=0.5, seed=3),
+        lambda: keras_vq.VAE(*_dense("sigmoid"), latent_dim=4, beta=0.5, seed=3),
         loss_weights={"reconstruction_loss": 1.0, "kl_loss": 0.5},
         other_logs=(),
         reference=_vae_logs,

@@ -421,3 +421,24 @@ def test_nothing_is_said_while_nothing_is_wrong(small, capsys, caplog):
         model.reconstruct(small)
     assert not caplog.records
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.backend_free
+def test_losses_of_probabilities_refuse_clipped_pixels(small):
+    encoder, decoder = keras_vq.networks.dense((8, 8, 1), units=(8,), latent_dim=4)
+    vae = keras_vq.VAE(encoder, decoder, latent_dim=4)
+    vae.compile("adam")
+    text = 'Build the networks with `output_activation="sigmoid"`, or compile with another loss'
+    with pytest.raises(ValueError, match=text):
+        vae.fit(small, verbose=0)
+    vae.compile("adam", loss="mean_squared_error")
+    assert np.isfinite(vae.fit(small, verbose=0).history["loss"][0])
+    autoencoder = keras_vq.Autoencoder(encoder, decoder)
+    for loss in ("binary_crossentropy", keras.losses.BinaryCrossentropy()):
+        autoencoder.compile("adam", loss=loss)
+        with pytest.raises(ValueError, match=text):
+            autoencoder.fit(small, verbose=0)
+    sigmoid = keras_vq.networks.dense((8, 8, 1), (8,), latent_dim=4, output_activation="sigmoid")
+    autoencoder = keras_vq.Autoencoder(*sigmoid)
+    autoencoder.compile("adam", loss="binary_crossentropy")
+    assert np.isfinite(autoencoder.fit(small, verbose=0).history["loss"][0])

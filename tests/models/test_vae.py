@@ -10,7 +10,9 @@ import keras_vq
 
 def build(**arguments):
     keras.utils.set_random_seed(3)
-    encoder, decoder = keras_vq.networks.dense((8, 8, 1), units=(16,), latent_dim=3)
+    encoder, decoder = keras_vq.networks.dense(
+        (8, 8, 1), units=(16,), latent_dim=3, output_activation="sigmoid"
+    )
     model = keras_vq.VAE(encoder, decoder, **{"latent_dim": 3, **arguments})
     model.compile(keras.optimizers.Adam(1e-3))
     return model
