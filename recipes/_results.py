@@ -9,7 +9,6 @@ from pathlib import Path
 
 import keras
 from rich.console import Console
-from rich.measure import Measurement
 from rich.table import Table
 
 import keras_vq
@@ -82,24 +81,27 @@ def tables_that_fit(
     rows: dict[str, dict[str, object]], columns: list[str], console: Console
 ) -> list[Table]:
     """Rows with as many columns side by side as the screen has room for, the others below."""
-    endless = console.options.update(width=100 * console.width)
+    # Names of rows may be broken into lines, headings at their words, figures nowhere.
+    widths = {"": min(max(map(len, rows)), console.width // 3)}
+    for column in columns:
+        cells = [shown(row.get(column)) for row in rows.values()]
+        widths[column] = max(map(len, [*column.split(), *cells]))
     groups: list[list[str]] = [[]]
     for column in columns:
-        wider = _table(rows, [*groups[-1], column], console)
-        if groups[-1] and Measurement.get(console, endless, wider).minimum > console.width:
+        # A margin on each side of a cell, and the lines between them.
+        needed = 1 + sum(3 + widths[name] for name in ("", *groups[-1], column))
+        if groups[-1] and needed > console.width:
             groups.append([])
         groups[-1].append(column)
-    return [_table(rows, group, console) for group in groups]
+    return [_table(rows, {name: widths[name] for name in ("", *group)}) for group in groups]
 
 
-def _table(rows: dict[str, dict[str, object]], columns: list[str], console: Console) -> Table:
+def _table(rows: dict[str, dict[str, object]], widths: dict[str, int]) -> Table:
     table = Table()
-    # Names of rows may be broken, but not at every word.
-    table.add_column("", min_width=min(max(map(len, rows)), console.width // 3))
-    for column in columns:
-        table.add_column(column, justify="right")
+    for column, width in widths.items():
+        table.add_column(column, width=width, justify="right" if column else "left")
     for name, row in rows.items():
-        table.add_row(name, *(shown(row.get(column)) for column in columns))
+        table.add_row(name, *(shown(row.get(column)) for column in widths if column))
     return table
 
 

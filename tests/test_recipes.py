@@ -1,6 +1,7 @@
 """The recipes run, on a few real images: their figures are another matter."""
 
 import dataclasses
+import io
 import json
 import os
 import runpy
@@ -12,9 +13,10 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from rich.console import Console
 
 import keras_vq
-from recipes import _classifier
+from recipes import _classifier, _results
 
 ROOT = Path(__file__).parents[1]
 
@@ -56,6 +58,24 @@ def run(tmp_path, cache, monkeypatch):
         return record
 
     return run
+
+
+@pytest.mark.backend_free
+@pytest.mark.parametrize(("width", "tables"), [(200, 1), (60, 2), (30, 3)])
+def test_tables_fit_the_screen(width, tables):
+    columns = ["test MSE", "PSNR, dB", "of 10 nearest with the label, %", "training, s"]
+    rows = {f"a model of the kind {kind}": dict.fromkeys(columns, 0.25) for kind in "ab"}
+    console = Console(width=width, record=True, file=io.StringIO())
+    found = _results.tables_that_fit(rows, columns, console)
+    assert len(found) == tables
+    for table in found:
+        console.print(table)
+    text = console.export_text()
+    assert max(map(len, text.splitlines())) <= width
+    assert all(line[-1] in "┓┃┩│┘" for line in text.splitlines())
+    assert text.count("0.25") == 2 * len(columns)
+    assert text.count("PSNR") == 1
+    assert "…" not in text
 
 
 @NEEDS_MNIST
@@ -128,7 +148,7 @@ GENERATIONS = [
 @pytest.mark.backend_free
 @pytest.mark.parametrize(("recipe", "epochs"), GENERATIONS)
 def test_generation(recipe, epochs, run, tmp_path):
-    figures = run(recipe, "--limit", "256", *epochs, "1")["figures"]
+    figures = run(recipe, "--limit", "64", *epochs, "1")["figures"]
     assert len(figures) == 2
     row = figures["transformer, by label"]
     codes = 49 if recipe == "generate_mnist" else 64
