@@ -15,6 +15,7 @@ _EPILOG = """\
 benchmarks:
   quantizer   a quantizer's training step beside the bare product of vectors and codes, and beside
               other code for the same, at 8,192 x 64 with 1,024 and 8,192 codes
+  parts       what its step is made of: the search, the statistics of codes, the look-up
   sizes       the same for growing numbers of vectors, dimensions and codes
   memory      by how much memory rises in a step: 16,384 codes, and 262,144 codes
   kinds       FSQ, LFQ and eight residual levels beside one search
@@ -60,6 +61,7 @@ def _start_up(rounds: int, threads: int) -> Rows:
 
 BENCHMARKS: dict[str, Callable[[int, int], Rows]] = {
     "quantizer": _quantizer,
+    "parts": quantizer.parts,
     "sizes": _sizes,
     "memory": _memory,
     "kinds": quantizer.kinds,

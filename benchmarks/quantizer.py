@@ -33,6 +33,8 @@ KINDS: dict[str, tuple[str, str | None, dict[str, Any]]] = {
     )
     for kind in ("vector", "residual", "fsq", "lfq")
 }
+# What a step does beside gradients.
+PARTS = ("search", "statistics", "look-up")
 VECTORS, CODES = (8_192, 65_536), (512, 1_024, 8_192, 65_536)
 # Contenders that hold matrices of all vectors and codes, some six at a time, are left out where
 # one of them would be larger than this.
@@ -61,6 +63,25 @@ def kinds(rounds: int, threads: int) -> Iterator[tuple[str, dict[str, Any]]]:
         base = next(turns for name, turns in found.items() if name.startswith("vector"))
         for name, turns in found.items():
             yield name, _processes.as_row(turns, base, "times one search")
+
+
+def parts(rounds: int, threads: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Measures what a step is made of; for each of our contenders its parts and the whole."""
+    size = {"of": "quantizer", "vectors": 8192, "dim": 64, "codes": 1024}
+    for name, (contender, backend, options) in CONTENDERS.items():
+        if contender != "ours":
+            continue
+        tasks: dict[str, tuple[dict[str, Any], str | None]] = {
+            BASE: ({**size, "contender": "product"}, None)
+        }
+        for part in PARTS:
+            task = {**size, "contender": "parts", "part": part, **options}
+            tasks[f"{name}: {part}"] = (task, backend)
+        tasks[f"{name}: the whole step"] = ({**size, "contender": contender, **options}, backend)
+        found = _processes.race(tasks, rounds, threads)
+        for row, turns in found.items():
+            if row != BASE:
+                yield row, _processes.as_row(turns, found[BASE], "times the product")
 
 
 def rows(

@@ -16,6 +16,7 @@ processes, in which what is freed goes back to the system at once.
 """
 _TITLES = {
     "quantizer": "A quantizer's training step",
+    "parts": "What a step of 8,192 vectors and 1,024 codes is made of",
     "sizes": "The same for other sizes",
     "memory": "Memory of a training step",
     "kinds": "Other kinds of quantizers beside one search of 1,024 codes",

@@ -44,6 +44,11 @@ def test_every_kind_takes_a_step(kind):
     quantizer.make("ours", vectors=64, dim=8, codes=16, **options | {"compiled": False})()
 
 
+@pytest.mark.parametrize("part", quantizer.PARTS)
+def test_every_part_runs(part):
+    quantizer.make("parts", vectors=64, dim=8, codes=16, part=part)()
+
+
 @pytest.mark.parametrize("way", [fit_overhead.BY_HAND, fit_overhead.BY_FIT])
 def test_both_ways_take_an_epoch(way, monkeypatch):
     monkeypatch.setattr(fit_overhead, "BATCH", 2)

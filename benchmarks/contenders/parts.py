@@ -1,0 +1,61 @@
+"""The parts of a `VectorQuantizer`'s step one by one, on the Keras backend that runs."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+from keras import ops
+
+import keras_vq
+from benchmarks.contenders import inputs
+
+
+def make(
+    vectors: int, dim: int, codes: int, part: str, compiled: bool = False
+) -> Callable[[], object]:
+    """One part: the `search`, the codes' `statistics` (counts and sums), or a `look-up` of codes."""
+    x = ops.convert_to_tensor(inputs(vectors, dim))
+    table = ops.convert_to_tensor(inputs(codes, dim))
+    indices = keras_vq.ops.nearest_code(x, table)
+    parts: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
+        "search": (keras_vq.ops.nearest_code, (x, table)),
+        "statistics": (
+            lambda x, indices: (
+                keras_vq.ops.code_counts(indices, codes),
+                keras_vq.ops.code_sums(x, indices, codes),
+            ),
+            (x, indices),
+        ),
+        "look-up": (lambda table, indices: ops.take(table, indices, axis=0), (table, indices)),
+    }
+    function, arguments = parts[part]
+    run = {"tensorflow": _tensorflow, "jax": _jax, "torch": _torch}[keras.backend.backend()]
+    return run(function, arguments, compiled)
+
+
+def _tensorflow(
+    function: Callable[..., Any], arguments: tuple[Any, ...], compiled: bool
+) -> Callable[[], object]:
+    import tensorflow as tf
+
+    called = tf.function(function, jit_compile=compiled)
+    return lambda: [part.numpy() for part in tf.nest.flatten(called(*arguments))]
+
+
+def _jax(
+    function: Callable[..., Any], arguments: tuple[Any, ...], compiled: bool
+) -> Callable[[], object]:
+    del compiled
+    import jax
+
+    called = jax.jit(function)
+    return lambda: jax.block_until_ready(called(*arguments))
+
+
+def _torch(
+    function: Callable[..., Any], arguments: tuple[Any, ...], compiled: bool
+) -> Callable[[], object]:
+    import torch
+
+    called = torch.compile(function) if compiled else function
+    return lambda: called(*arguments)
