@@ -13,7 +13,7 @@ from benchmarks.contenders import inputs
 def make(
     vectors: int, dim: int, codes: int, part: str, compiled: bool = False
 ) -> Callable[[], object]:
-    """One part: the `search`, the codes' `statistics` (counts and sums), or a `look-up` of codes."""
+    """One part: the `search`, the `statistics` of codes (counts, sums), or a `look-up` of them."""
     x = ops.convert_to_tensor(inputs(vectors, dim))
     table = ops.convert_to_tensor(inputs(codes, dim))
     indices = keras_vq.ops.nearest_code(x, table)
