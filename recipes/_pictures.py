@@ -36,9 +36,18 @@ def draw_comparison(table: Mapping[str, Mapping[str, float]], path: Path, title:
     figure.savefig(path, facecolor="white")
 
 
-def draw_side_by_side(sets: Mapping[str, np.ndarray], path: Path, columns: int = 10) -> None:
-    """Sets of images, grey or in colour, each as a square of its own under its name."""
-    across = min(len(sets), 3)
+def draw_side_by_side(
+    sets: Mapping[str, np.ndarray], path: Path, across: int = 3, columns: int = 10
+) -> None:
+    """Sets of images, grey or in colour, each as a square of its own under its name.
+
+    Args:
+        sets: Images of each set, by its name.
+        path: File to write.
+        across: Squares beside each other.
+        columns: Images beside each other in a square.
+    """
+    across = min(len(sets), across)
     down = -(-len(sets) // across)
     figure = Figure(figsize=(4.2 * across, 4.6 * down), dpi=150, layout="constrained")
     panels = np.ravel(figure.subplots(down, across))

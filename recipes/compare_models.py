@@ -50,7 +50,8 @@ def main() -> None:
         train = keras_vq.data.load(dataset, "train").take(arguments.limit)
         test = keras_vq.data.load(dataset, "test").take(arguments.limit)
         judge = classifier(dataset, arguments.limit)
-        pictures = {"test images": test.images[:100]}
+        given = {"test images": test.images[:100]}
+        made = {}
         for name in MODELS:
             model, seconds = compared(dataset, name, train, arguments.limit, arguments.epochs)
             of_test = features(model, test.images)
@@ -76,10 +77,12 @@ def main() -> None:
                     test.labels,
                 ),
             }
-            pictures[f"{name}: new images"] = images[:100]
+            made[f"{name}: new images"] = images[:100]
             if name != "DCGAN":
-                pictures[f"{name}: test images"] = model.reconstruct(test.images[:100])
-        draw_side_by_side(pictures, results_folder() / f"compare_models_{dataset}.png")
+                given[f"{name}: test images"] = model.reconstruct(test.images[:100])
+        # Above what is given and comes back, below what is new.
+        path = results_folder() / f"compare_models_{dataset}.png"
+        draw_side_by_side({**given, **made}, path, across=len(made))
     save("compare_models", table, SEED, stopwatch)
 
 
