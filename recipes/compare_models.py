@@ -50,8 +50,7 @@ def main() -> None:
         train = keras_vq.data.load(dataset, "train").take(arguments.limit)
         test = keras_vq.data.load(dataset, "test").take(arguments.limit)
         judge = classifier(dataset, arguments.limit)
-        given = {"test images": test.images[:100]}
-        made = {}
+        given, made = {}, {}
         for name in MODELS:
             model, seconds = compared(dataset, name, train, arguments.limit, arguments.epochs)
             of_test = features(model, test.images)
@@ -80,7 +79,8 @@ def main() -> None:
             made[f"{name}: new images"] = images[:100]
             if name != "DCGAN":
                 given[f"{name}: test images"] = model.reconstruct(test.images[:100])
-        # Above what is given and comes back, below what is new.
+        # Above what comes back, below what is new: a column for each model.
+        given["test images"] = test.images[:100]
         path = results_folder() / f"compare_models_{dataset}.png"
         draw_side_by_side({**given, **made}, path, across=len(made))
     save("compare_models", table, SEED, stopwatch)
