@@ -148,7 +148,7 @@ GENERATIONS = [
 @pytest.mark.backend_free
 @pytest.mark.parametrize(("recipe", "epochs"), GENERATIONS)
 def test_generation(recipe, epochs, run, tmp_path):
-    figures = run(recipe, "--limit", "64", *epochs, "1")["figures"]
+    figures = run(recipe, "--limit", "130", *epochs, "1")["figures"]
     assert len(figures) == 2
     row = figures["transformer, by label"]
     codes = 49 if recipe == "generate_mnist" else 64
@@ -173,7 +173,7 @@ TABLES = {
         57,
     ),
     "compare_models": (
-        ("--epochs", "1", "--limit", "64"),
+        ("--epochs", "1", "--limit", "130"),
         ["compare_models_mnist", "compare_models_cifar10"],
         8,
     ),
