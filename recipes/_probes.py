@@ -9,7 +9,7 @@ from sklearn.neighbors import NearestNeighbors
 NEIGHBOURS = 10
 # C of scikit-learn: the larger, the less the weights are held back.
 STRENGTHS = (0.01, 0.1, 1.0)
-TUNED_ON = 10_000
+TUNED_ON = 5000
 
 
 def linear_probe(
@@ -17,9 +17,11 @@ def linear_probe(
 ) -> float:
     """Test accuracy, in %, of a logistic regression, as strong as held-out training images want.
 
-    Features are divided by one deviation for all: each by its own would blow up rare ones.
+    Features are centred, and divided by one deviation for all: each by its own would blow up rare
+    ones.
     """
-    train, test = (values.astype("float32") / train.std() for values in (train, test))
+    mean, deviation = train.mean(axis=0), train.std()
+    train, test = (((part - mean) / deviation).astype("float32") for part in (train, test))
     held_out = slice(len(train) - len(train) // 8, None)
     rest = slice(0, held_out.start)
     best = max(
@@ -34,7 +36,8 @@ def linear_probe(
 
 
 def _probe(strength: float) -> LogisticRegression:
-    return LogisticRegression(C=strength, max_iter=200, tol=1e-3)
+    # Stopped sooner, at 200 steps, the probe of MNIST's quantized latents is a whole % worse.
+    return LogisticRegression(C=strength, max_iter=1000)
 
 
 def retrieval(
