@@ -36,6 +36,11 @@ def tests(session: nox.Session, backend: str) -> None:
         env={
             "KERAS_BACKEND": backend,
             "TF_CPP_MIN_LOG_LEVEL": "3",
+            # The tests run in as many processes as there are cores, whose threads would else wait
+            # for each other: scikit-learn's fits then take five times as long.
+            "OMP_NUM_THREADS": "1",
+            "OPENBLAS_NUM_THREADS": "1",
+            "TF_NUM_INTRAOP_THREADS": "1",
             # On JAX most of the time goes into compiling small functions that run once.
             "XLA_FLAGS": "--xla_backend_optimization_level=0",
             # What was compiled before, for another test or in another run, is taken from files.
