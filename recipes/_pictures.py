@@ -49,7 +49,7 @@ def draw_side_by_side(
     """
     across = min(len(sets), across)
     down = -(-len(sets) // across)
-    figure = Figure(figsize=(4.2 * across, 4.6 * down), dpi=150, layout="constrained")
+    figure = Figure(figsize=(4.2 * across, 4.6 * down), dpi=100, layout="constrained")
     panels = np.ravel(figure.subplots(down, across))
     for axes in panels[len(sets) :]:
         axes.set_axis_off()

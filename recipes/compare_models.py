@@ -34,6 +34,8 @@ from recipes._training import kept_models
 
 COMPONENTS = 10
 SAMPLES = 10_000
+# Of each kind, as 8 x 8 images in the picture.
+SHOWN = 64
 # Training images of a probe: with more, minutes longer and the same order.
 PROBED = 20_000
 
@@ -76,13 +78,13 @@ def main() -> None:
                     test.labels,
                 ),
             }
-            made[f"{name}: new images"] = images[:100]
+            made[f"{name}: new images"] = images[:SHOWN]
             if name != "DCGAN":
-                given[f"{name}: test images"] = model.reconstruct(test.images[:100])
+                given[f"{name}: test images"] = model.reconstruct(test.images[:SHOWN])
         # Above what comes back, below what is new: a column for each model.
-        given["test images"] = test.images[:100]
+        given["test images"] = test.images[:SHOWN]
         path = results_folder() / f"compare_models_{dataset}.png"
-        draw_side_by_side({**given, **made}, path, across=len(made))
+        draw_side_by_side({**given, **made}, path, across=len(made), columns=8)
     save("compare_models", table, SEED, stopwatch)
 
 

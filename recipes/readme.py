@@ -36,6 +36,26 @@ HIGHLIGHTS: list[tuple[str, str | tuple[str, str], str]] = [
         ("no restart, decay 0.99", "perplexity"),
         "the same without restarts, at the usual decay: perplexity",
     ),
+    (
+        "compare_models",
+        ("mnist: VQ-VAE", "test MSE"),
+        "VQ-VAE of 7 x 7 codes of 8 bits, 4 epochs, beside an autoencoder and a VAE: test MSE",
+    ),
+    (
+        "compare_models",
+        ("mnist: autoencoder", "test MSE"),
+        "the autoencoder of the same convolutions, 16 numbers of 32 bits",
+    ),
+    (
+        "image_analysis",
+        ("mnist: VQ-VAE's quantized latents", "linear probe, %"),
+        "logistic regression on that VQ-VAE's quantized latents, test accuracy, %",
+    ),
+    (
+        "image_analysis",
+        ("mnist: pixels", "linear probe, %"),
+        "the same on pixels",
+    ),
     ("autoencoder_mnist", "test MSE", "autoencoder, 16 latents, 3 epochs: test MSE"),
     ("vae_mnist", "test ELBO (nats)", "VAE, 16 latents, 10 epochs: test ELBO, nats"),
     (
