@@ -9,7 +9,7 @@ from sklearn.neighbors import NearestNeighbors
 NEIGHBOURS = 10
 # C of scikit-learn: the larger, the less the weights are held back.
 STRENGTHS = (0.01, 0.1, 1.0)
-TUNED_ON = 5000
+TUNED_ON = 20_000
 
 
 def linear_probe(
