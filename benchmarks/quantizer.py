@@ -35,6 +35,7 @@ KINDS: dict[str, tuple[str, str | None, dict[str, Any]]] = {
 }
 # What a step does beside gradients.
 PARTS = ("search", "statistics", "look-up")
+SMALL = {"vectors": 8192, "dim": 64, "codes": 1024}
 VECTORS, CODES = (8_192, 65_536), (512, 1_024, 8_192, 65_536)
 # Contenders that hold matrices of all vectors and codes, some six at a time, are left out where
 # one of them would be larger than this.
@@ -49,16 +50,19 @@ def make(contender: str, vectors: int, dim: int, codes: int, **options: Any) -> 
     return made.make(vectors, dim, codes, **options)
 
 
+def _task(contender: str, size: dict[str, int], options: dict[str, Any]) -> dict[str, Any]:
+    """What a worker is told to make a contender."""
+    return {"of": "quantizer", "contender": contender, **size, **options}
+
+
 def kinds(rounds: int, threads: int) -> Iterator[tuple[str, dict[str, Any]]]:
     """Measures other kinds of quantizers; for each backend and kind a row, in searches of its."""
-    size = {"vectors": 8192, "dim": 64, "codes": 1024}
     for backend in _processes.BACKENDS.values():
         names = [name for name, (_, on, _) in KINDS.items() if on == backend]
         tasks = {}
         for name in names:
             contender, _, options = KINDS[name]
-            task = {"of": "quantizer", "contender": contender, **options, **size}
-            tasks[name] = (task, backend)
+            tasks[name] = (_task(contender, SMALL, options), backend)
         found = _processes.race(tasks, rounds, threads)
         base = next(turns for name, turns in found.items() if name.startswith("vector"))
         for name, turns in found.items():
@@ -67,17 +71,16 @@ def kinds(rounds: int, threads: int) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def parts(rounds: int, threads: int) -> Iterator[tuple[str, dict[str, Any]]]:
     """Measures what a step is made of; for each of our contenders its parts and the whole."""
-    size = {"of": "quantizer", "vectors": 8192, "dim": 64, "codes": 1024}
+    product, _, _ = CONTENDERS[BASE]
     for name, (contender, backend, options) in CONTENDERS.items():
         if contender != "ours":
             continue
         tasks: dict[str, tuple[dict[str, Any], str | None]] = {
-            BASE: ({**size, "contender": "product"}, None)
+            BASE: (_task(product, SMALL, {}), None)
         }
         for part in PARTS:
-            task = {**size, "contender": "parts", "part": part, **options}
-            tasks[f"{name}: {part}"] = (task, backend)
-        tasks[f"{name}: the whole step"] = ({**size, "contender": contender, **options}, backend)
+            tasks[f"{name}: {part}"] = (_task("parts", SMALL, {"part": part, **options}), backend)
+        tasks[f"{name}: the whole step"] = (_task(contender, SMALL, options), backend)
         found = _processes.race(tasks, rounds, threads)
         for row, turns in found.items():
             if row != BASE:
@@ -99,8 +102,8 @@ def rows(
             contender, backend, options = CONTENDERS[name]
             if contender in _HOLD_ALL and n * k > _MOST_SCORES:
                 continue
-            task = {"of": "quantizer", "contender": contender, **options}
-            tasks[name] = ({**task, "vectors": n, "dim": d, "codes": k}, backend)
+            size = {"vectors": n, "dim": d, "codes": k}
+            tasks[name] = (_task(contender, size, options), backend)
         found = _processes.race(tasks, rounds, threads, with_memory=True)
         for name, turns in found.items():
             row: dict[str, Any] = {"vectors": n, "dim": d, "codes": k, "contender": name}

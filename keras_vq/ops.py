@@ -343,6 +343,22 @@ def perplexity(counts: Tensor) -> Tensor:
     return ops.exp(-ops.sum(probabilities * logarithms))
 
 
+def with_value(value: Tensor, gradient_of: Tensor) -> Tensor:
+    """A tensor with the value of one tensor and the gradient of another.
+
+    `value + (g - stop_gradient(g))` and not the usual `g + stop_gradient(value - g)`, which
+    rounds: this way the outputs are the values to the bit.
+
+    Args:
+        value: Float tensor.
+        gradient_of: Float tensor of the same shape.
+
+    Returns:
+        Tensor of that shape.
+    """
+    return ops.stop_gradient(value) + (gradient_of - ops.stop_gradient(gradient_of))
+
+
 def masked_mean(values: Tensor, mask: Tensor | None) -> Tensor:
     """Mean of the values where the mask is true; of all of them when there is no mask.
 

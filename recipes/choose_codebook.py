@@ -65,7 +65,12 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="numbers of codes")
     arguments = parser.parse_args()
     choices = list(itertools.product(GRIDS, arguments.sizes, DIMENSIONS))
-    if not any(bits(size, grid) <= MOST_BITS for grid, size, _ in choices):
+    allowed = [
+        (grid, size, dimension)
+        for grid, size, dimension in choices
+        if bits(size, grid) <= MOST_BITS
+    ]
+    if not allowed:
         parser.error(f"none of the --sizes makes {MOST_BITS} bits or less an image: add a smaller")
     stopwatch = Stopwatch()
 
@@ -80,7 +85,7 @@ def main() -> None:
         table[f"{grid} x {grid}, {size} codes of {dimension}"] = row(
             build(size, dimension, grid), size, grid, batches, test
         )
-    chosen = tuned(choices, batches, held_out)
+    chosen = tuned(allowed, batches, held_out, trials=len(choices) // 2)
     name = f"KerasTuner, {MOST_BITS} bits at most: {chosen[2]} x {chosen[2]}, "
     name += f"{chosen[0]} codes of {chosen[1]}"
     table[name] = row(build(*chosen), chosen[0], chosen[2], batches, test)
@@ -105,25 +110,24 @@ def row(
 
 
 def tuned(
-    choices: list[tuple[int, int, int]], batches: RandomBatches, held_out: np.ndarray
+    allowed: list[tuple[int, int, int]],
+    batches: RandomBatches,
+    held_out: np.ndarray,
+    trials: int,
 ) -> tuple[int, int, int]:
-    """What KerasTuner chooses in half as many trials: codes, dimension, grid."""
+    """What KerasTuner chooses of grids, codes and dimensions: codes, dimension, grid."""
     # One choice among all that keep to the bits: a tuner would spend its trials on the others.
-    allowed = [
-        f"{size} {dimension} {grid}"
-        for grid, size, dimension in choices
-        if bits(size, grid) <= MOST_BITS
-    ]
+    names = [f"{size} {dimension} {grid}" for grid, size, dimension in allowed]
 
-    def parts(drawn: keras_tuner.HyperParameters) -> tuple[int, int, int]:
-        size, dimension, grid = drawn.Choice("codes, dimension, grid", allowed).split()
+    def parts(choices: keras_tuner.HyperParameters) -> tuple[int, int, int]:
+        size, dimension, grid = choices.Choice("codes, dimension, grid", names).split()
         return int(size), int(dimension), int(grid)
 
     with tempfile.TemporaryDirectory() as folder:
         tuner = keras_tuner.RandomSearch(
-            lambda drawn: build(*parts(drawn)),
+            lambda choices: build(*parts(choices)),
             keras_tuner.Objective("val_reconstruction_loss", "min"),
-            max_trials=len(choices) // 2,
+            max_trials=trials,
             seed=SEED,
             directory=folder,
         )

@@ -4,7 +4,7 @@ The value of an estimator is the codes, to the bit (in training `Directional` ad
 differ in the gradient they hand to the inputs, and some to the codes.
 """
 
-from keras_vq.estimators._value import Estimator
+from keras_vq.estimators._estimator import Estimator
 from keras_vq.estimators.directional import Directional
 from keras_vq.estimators.rotation_trick import rotation_trick
 from keras_vq.estimators.straight_through import straight_through

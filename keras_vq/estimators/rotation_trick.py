@@ -4,7 +4,8 @@ import keras
 from keras import ops
 
 from keras_vq._types import Tensor
-from keras_vq.estimators._value import TINY, norm, with_value
+from keras_vq.estimators._estimator import TINY, norm
+from keras_vq.ops import with_value
 
 
 @keras.saving.register_keras_serializable("keras_vq")

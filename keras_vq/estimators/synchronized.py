@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_vq import _validation
 from keras_vq._types import Tensor
-from keras_vq.estimators._value import with_value
+from keras_vq.ops import with_value
 
 
 @keras.saving.register_keras_serializable("keras_vq")

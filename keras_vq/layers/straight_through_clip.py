@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_vq import _validation
 from keras_vq._types import Shape, Tensor
+from keras_vq.ops import with_value
 
 
 @keras.saving.register_keras_serializable("keras_vq")
@@ -53,9 +54,7 @@ class StraightThroughClip(keras.layers.Layer):
     def call(self, inputs: Tensor, training: bool = False) -> Tensor:
         """The values in the interval."""
         clipped = ops.clip(inputs, self.low, self.high)
-        if not training:
-            return clipped
-        return ops.stop_gradient(clipped) + (inputs - ops.stop_gradient(inputs))
+        return with_value(clipped, inputs) if training else clipped
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """The shape of the inputs."""

@@ -187,10 +187,13 @@ def _wide_model():
     from keras_vq import VQVAE, EMACodebook, VectorQuantizer, networks
 
     if not _made:
+        keras.utils.set_random_seed(0)
         encoder, decoder = networks.convolutional((12, 12, 1), filters=(32, 64), latent_dim=4)
         model = VQVAE(encoder, VectorQuantizer(EMACodebook(16)), decoder)
         model.compile("adam")
-        model.fit(images(), epochs=2, batch_size=8, verbose=0)
+        # Until the codes in use are so many, and so far apart, that a wrong one would show.
+        model.fit(images(), epochs=20, batch_size=8, verbose=0)
+        assert len(np.unique(model.encode(images()))) > 4
         _made.append(model)
     return _made[0]
 

@@ -68,7 +68,7 @@ def by_hand(model, images):
         nearest = ops.take(quantizer.codebook.codes(), quantizer.encode(z), axis=0)
         committed = 0.25 * ops.mean((z - ops.stop_gradient(nearest)) ** 2)
         quantization = committed + ops.mean((ops.stop_gradient(z) - nearest) ** 2)
-        made = model.decoder(z + ops.stop_gradient(nearest - z))
+        made = model.decoder(z + ops.stop_gradient(nearest - z), training=True)
         likeness = ops.mean((images - made) ** 2) / 0.1
         if model.feature_network is not None:
             pairs = zip(model.feature_network(images), model.feature_network(made), strict=True)

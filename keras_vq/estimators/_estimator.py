@@ -21,12 +21,3 @@ TINY = 1e-12
 def norm(vectors: Tensor) -> Tensor:
     """Euclidean norm of each vector, `(..., dim)` -> `(..., 1)`."""
     return ops.sqrt(ops.sum(ops.square(vectors), axis=-1, keepdims=True))
-
-
-def with_value(value: Tensor, gradient_of: Tensor) -> Tensor:
-    """A tensor with the value of one tensor and the gradient of another.
-
-    `value + (g - stop_gradient(g))` and not the usual `g + stop_gradient(value - g)`, which
-    rounds: this way the outputs are codes to the bit.
-    """
-    return ops.stop_gradient(value) + (gradient_of - ops.stop_gradient(gradient_of))
