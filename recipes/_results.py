@@ -56,7 +56,7 @@ def save(
         "seconds": stopwatch.seconds(),
         "backend": keras.backend.backend(),
         "versions": {"keras": keras.__version__, "keras_vq": keras_vq.__version__},
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}, no accelerator used",
+        "machine": f"{_cores()}, {platform.machine()}, no accelerator used",
     }
     path = results_folder(folder) / f"{name}.json"
     beside = path.with_suffix(".json.part")
@@ -75,6 +75,12 @@ def save(
             table.add_row(key, shown(value, digits=6))
         console.print(table)
     console.print(f"{record['seconds']:.0f} s, seed {seed}, written to {path}")
+
+
+def _cores() -> str:
+    # Those that this process may run on, where the system tells.
+    allowed = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))(0)
+    return f"{len(allowed)} core{'s' if len(allowed) > 1 else ''}"
 
 
 def tables_that_fit(
