@@ -1,5 +1,6 @@
 """A clip to an interval that gradients pass."""
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -7,19 +8,20 @@ from keras import ops
 
 from keras_vq import _validation
 from keras_vq._types import Shape, Tensor
-from keras_vq.ops import with_value
 
 
 @keras.saving.register_keras_serializable("keras_vq")
 class StraightThroughClip(keras.layers.Layer):
-    """Clips to [low, high]; in training the gradient of the outputs is that of the inputs.
+    """Clips to [low, high]; in training gradients pass, except those that lead further out.
 
     As the last layer of a decoder it keeps pixels in their range without dying: where a sigmoid
     saturates its gradient vanishes, and under a squared error on images that are mostly black a
     network that learns fast becomes black altogether within some ten steps, and stays so. A pixel
-    clipped too far down is pulled up as hard as any other. A Bernoulli likelihood has no use for
-    probabilities of exactly 0 and 1: it wants the sigmoid. Source of the estimator: Bengio et al.,
-    "Estimating or Propagating Gradients Through Stochastic Neurons", 2013.
+    clipped too far down is pulled up as hard as any other. What is outside already is not driven
+    further out, where a loss would (a discriminator's can), for that changes no pixel and makes
+    the way back longer. A Bernoulli likelihood has no use for probabilities of exactly 0 and 1: it
+    wants the sigmoid. Source of the estimator: Bengio et al., "Estimating or Propagating Gradients
+    Through Stochastic Neurons", 2013.
 
     Args:
         low: Lowest value.
@@ -53,8 +55,24 @@ class StraightThroughClip(keras.layers.Layer):
 
     def call(self, inputs: Tensor, training: bool = False) -> Tensor:
         """The values in the interval."""
-        clipped = ops.clip(inputs, self.low, self.high)
-        return with_value(clipped, inputs) if training else clipped
+        if not training:
+            return ops.clip(inputs, self.low, self.high)
+
+        @ops.custom_gradient
+        def clipped(inputs: Tensor) -> tuple[Tensor, Callable[..., Any]]:
+            def gradient(*args: Tensor, upstream: Tensor | None = None) -> Tensor:
+                if upstream is None:
+                    (upstream,) = args
+                # A step of descent goes against the gradient.
+                leads_out = ops.logical_or(
+                    ops.logical_and(inputs < self.low, upstream > 0),
+                    ops.logical_and(inputs > self.high, upstream < 0),
+                )
+                return ops.where(leads_out, ops.zeros_like(upstream), upstream)
+
+            return ops.clip(inputs, self.low, self.high), gradient
+
+        return clipped(inputs)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """The shape of the inputs."""

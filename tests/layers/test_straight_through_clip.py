@@ -30,6 +30,17 @@ def test_clipped_values_have_the_gradient_of_the_outputs():
     np.testing.assert_allclose(found, np.clip(inputs, 0, 1) - target, atol=1e-6)
 
 
+def test_what_is_outside_is_not_driven_further_out():
+    inputs = np.array([-5.0, -5.0, 0.0, 0.5, 1.0, 3.0, 3.0], "float32")
+    slopes = np.array([2.0, -2.0, 2.0, 2.0, -2.0, 2.0, -2.0], "float32")
+    clip = StraightThroughClip()
+    (found,) = gradients(
+        lambda x: ops.sum(clip(x, training=True) * ops.convert_to_tensor(slopes)), inputs
+    )
+    # Descent goes against the slope: up where it is negative.
+    np.testing.assert_array_equal(found, [0.0, -2.0, 2.0, 2.0, -2.0, 2.0, 0.0])
+
+
 def test_shape_mask_and_config():
     clip = StraightThroughClip(-1.0, 1.0, name="pixels")
     assert clip(keras.Input((None, 7, 4))).shape == (None, None, 7, 4)
