@@ -25,13 +25,26 @@ def lint(session: nox.Session) -> None:
 @nox.session
 @nox.parametrize("backend", BACKENDS)
 def tests(session: nox.Session, backend: str) -> None:
-    """Tests on one backend; on TensorFlow also examples of docstrings, and coverage."""
+    """Tests on one backend; on TensorFlow also examples of docstrings."""
     session.install(*REQUIREMENTS)
-    # Counting lines costs a quarter of the time, and TensorFlow's tests run nearly all there are.
-    counted = ("--cov", "--cov-report=") if backend == "tensorflow" else ("tests",)
+    paths = () if backend == "tensorflow" else ("tests",)
+    run_tests(session, backend, *paths)
+
+
+@nox.session(default=False)
+def coverage(session: nox.Session) -> None:
+    """Which lines the tests on TensorFlow run; counting them takes a quarter longer."""
+    session.install(*REQUIREMENTS)
+    session.run("coverage", "erase")
+    run_tests(session, "tensorflow", "--cov", "--cov-report=")
+    session.run("coverage", "report", "--skip-covered", "--fail-under=90")
+
+
+def run_tests(session: nox.Session, backend: str, *arguments: str) -> None:
+    """Runs pytest in as many processes as CI has cores."""
     session.run(
         "pytest",
-        *("--numprocesses=2", "--dist=worksteal", "--durations=20", *counted),
+        *("--numprocesses=2", "--dist=worksteal", "--durations=20", *arguments),
         *session.posargs,
         env={
             "KERAS_BACKEND": backend,
@@ -49,10 +62,3 @@ def tests(session: nox.Session, backend: str) -> None:
             "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
         },
     )
-
-
-@nox.session
-def coverage(session: nox.Session) -> None:
-    """What the tests on TensorFlow have run."""
-    session.install("coverage[toml]")
-    session.run("coverage", "report", "--skip-covered", "--fail-under=90")
