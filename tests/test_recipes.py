@@ -163,7 +163,7 @@ ONE_EPOCH = ("--epochs", "1", "--limit", "256")
 # Recipes whose figures are a table: arguments, pictures, rows.
 TABLES = {
     "vqvae_mnist": ((*ONE_EPOCH, "--long-epochs", "1"), ["vqvae_mnist"], 4),
-    "vqvae_cifar10": (("--steps", "3", "--limit", "128"), ["vqvae_cifar10"], 3),
+    "vqvae_cifar10": (("--steps", "3", "--limit", "128"), ["vqvae_cifar10"], 4),
     "denoise": (ONE_EPOCH, ["denoise_mnist", "denoise_cifar10"], 10),
     "super_resolution": (ONE_EPOCH, ["super_resolution_mnist", "super_resolution_cifar10"], 8),
     "inpaint": (ONE_EPOCH, ["inpaint_mnist", "inpaint_cifar10"], 8),
