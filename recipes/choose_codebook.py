@@ -23,6 +23,7 @@ from matplotlib.figure import Figure
 import keras_vq
 from keras_vq import DeadCodeRestart, EMACodebook, Projected, VectorQuantizer
 from recipes._measures import mean_squared_error
+from recipes._pictures import in_powers_of_two
 from recipes._results import Stopwatch, results_folder, save
 from recipes._training import RandomBatches, StepSeconds
 
@@ -159,7 +160,8 @@ def draw(table: dict[str, dict[str, object]], path: object) -> None:
         linestyle="",
         label=f"KerasTuner, {MOST_BITS} bits at most",
     )
-    axes.set(xscale="log", yscale="log", xlabel="bits an image", ylabel="test MSE")
+    in_powers_of_two(axes)
+    axes.set(yscale="log", xlabel="bits an image", ylabel="test MSE")
     axes.set_title("VQ-VAE on MNIST: more codes, finer grids", fontsize=10)
     axes.grid(alpha=0.3, which="both")
     axes.legend(fontsize=8)

@@ -29,6 +29,7 @@ from keras_vq.networks import (
     transformer_sequence,
 )
 from recipes import _sequences
+from recipes._pictures import in_powers_of_two
 from recipes._results import Stopwatch, results_folder, save
 from recipes._training import kept_models, trained, warmed_up_and_falling
 
@@ -252,7 +253,8 @@ def draw_rates(table: dict[str, dict[str, object]], path: object) -> None:
             if quality in rows[0]:
                 points = [(row["bits a step"], row[quality]) for row in rows]
                 axes.plot(*zip(*points, strict=True), marker="o", label=name)
-        axes.set(xscale="log", xlabel="bits a step", ylabel=quality)
+        in_powers_of_two(axes)
+        axes.set(xlabel="bits a step", ylabel=quality)
         axes.grid(alpha=0.3, which="both")
     panels[0].set_xlabel("bits a letter")
     (vae,) = [title for title in table if "VAE" in title]
