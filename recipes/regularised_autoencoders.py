@@ -139,7 +139,7 @@ def main() -> None:
         }
         (kernel,) = [w for w in encoder.get_layer("hidden").weights if len(w.shape) == 2]
         pictures[f"{name}: weights of 100 units"] = as_pictures(ops.convert_to_numpy(kernel))
-    draw_side_by_side(pictures, results_folder() / "regularised_autoencoders.png")
+    draw_side_by_side(pictures, results_folder() / "regularised_autoencoders.png", across=2)
     save("regularised_autoencoders", table, SEED, stopwatch)
 
 
