@@ -53,6 +53,8 @@ class Task(NamedTuple):
     # choose their settings.
     classical: Callable[[Damaged, Images], Mapping[str, Callable[[Damaged], Images]]]
     title: str
+    # What the models' output is added to, where they need not make whole images.
+    first_guess: Callable[[Damaged], Images] | None = None
 
 
 def run(task: Task, description: str) -> None:
@@ -81,8 +83,11 @@ def run(task: Task, description: str) -> None:
         for name, build in {"autoencoder": autoencoder, "VQ-VAE": vqvae}.items():
             file = f"{dataset}_{name.lower()}_{arguments.epochs}.keras"
             path = kept_models(task.name, arguments.limit) / file
-            model, seconds = restorer(path, build, damaged, train, arguments.epochs)
-            restored[name] = put_into_holes(model.reconstruct(damaged_test.images), damaged_test)
+            model, seconds = restorer(
+                path, build, damaged, train - guess(task, damaged), arguments.epochs
+            )
+            made = guess(task, damaged_test) + model.reconstruct(damaged_test.images)
+            restored[name] = put_into_holes(made, damaged_test)
             details[name] = {"parameters": model.count_params(), "training, s": seconds}
             if isinstance(model, keras_vq.VQVAE):
                 codes = model.encode_to_codes(damaged_test.images[:1]).size
@@ -97,22 +102,27 @@ def run(task: Task, description: str) -> None:
     save(task.name, table, SEED, stopwatch)
 
 
+def guess(task: Task, damaged: Damaged) -> Images | float:
+    """What a task's models add to."""
+    return task.first_guess(damaged) if task.first_guess else 0.0
+
+
 def restorer(
-    path: Path, build: Callable[..., keras.Model], damaged: Damaged, clean: Images, epochs: int
+    path: Path, build: Callable[..., keras.Model], damaged: Damaged, wanted: Images, epochs: int
 ) -> tuple[keras.Model, float]:
-    """A model that makes clean images of damaged ones, and the seconds of its training."""
+    """A model that makes what is wanted of damaged images, and the seconds of its training."""
 
     def new_model() -> keras.Model:
-        return build(damaged.images.shape[1:], clean.shape[1:])
+        return build(damaged.images.shape[1:], wanted.shape[1:])
 
     # What lies around holes is known, and need not be made.
     weights = None if damaged.holes is None else damaged.holes[..., 0].astype("float32")
 
     def fit(model: keras.Model, **options: object) -> None:
         options = {"batch_size": BATCH_SIZE, "epochs": epochs, **options}
-        model.fit(damaged.images, clean, sample_weight=weights, **options)
+        model.fit(damaged.images, wanted, sample_weight=weights, **options)
 
-    steps = epochs * math.ceil(len(clean) / BATCH_SIZE)
+    steps = epochs * math.ceil(len(wanted) / BATCH_SIZE)
     adam = keras.optimizers.Adam(warmed_up_and_falling(LEARNING_RATE, steps))
     return trained(path, new_model, fit, adam, SEED)
 
