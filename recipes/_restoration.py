@@ -1,11 +1,13 @@
 """What denoise, super_resolution and inpaint share: one network, with codes in it and without.
 
-`fit(damaged, clean)` is all that a model needs to restore images. The bottleneck is a grid of half
-the clean image's height and width; in the VQ-VAE each position has two residual codes of 9 bits,
-in the autoencoder beside it the same 32 numbers as they are.
+`fit(damaged, clean)` is all that a model needs to restore images. Where a classical method already
+makes a good first guess, models make what is missing from it instead of the whole image. The
+bottleneck is a grid of half the clean image's height and width; in the VQ-VAE each position has two
+residual codes of 9 bits, in the autoencoder beside it the same 32 numbers as they are.
 """
 
 import argparse
+import hashlib
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -76,6 +78,8 @@ def run(task: Task, description: str) -> None:
         test = keras_vq.data.load(dataset, "test").take(min(arguments.limit, TESTS)).images
         damaged = task.damage(train, np.random.default_rng(SEED))
         damaged_test = task.damage(test, np.random.default_rng(SEED + 1))
+        guess, guess_test = first_guess(task, damaged), first_guess(task, damaged_test)
+        given, given_test = seen(damaged, guess), seen(damaged_test, guess_test)
         restored = {
             name: undo(damaged_test) for name, undo in task.classical(damaged, train).items()
         }
@@ -84,13 +88,13 @@ def run(task: Task, description: str) -> None:
             file = f"{dataset}_{name.lower()}_{arguments.epochs}.keras"
             path = kept_models(task.name, arguments.limit) / file
             model, seconds = restorer(
-                path, build, damaged, train - guess(task, damaged), arguments.epochs
+                path, build, given, train - guess, damaged.holes, arguments.epochs
             )
-            made = guess(task, damaged_test) + model.reconstruct(damaged_test.images)
+            made = guess_test + model.reconstruct(given_test)
             restored[name] = put_into_holes(made, damaged_test)
             details[name] = {"parameters": model.count_params(), "training, s": seconds}
             if isinstance(model, keras_vq.VQVAE):
-                codes = model.encode_to_codes(damaged_test.images[:1]).size
+                codes = model.encode_to_codes(given_test[:1]).size
                 details[name]["bits an image"] = codes * math.log2(CODES)
         for name, images in restored.items():
             table[f"{dataset}: {name}"] = {**likeness(test, images), **details.get(name, {})}
@@ -102,29 +106,42 @@ def run(task: Task, description: str) -> None:
     save(task.name, table, SEED, stopwatch)
 
 
-def guess(task: Task, damaged: Damaged) -> Images | float:
-    """What a task's models add to."""
-    return task.first_guess(damaged) if task.first_guess else 0.0
+def first_guess(task: Task, damaged: Damaged) -> Images:
+    """What a task's models add to: zeros where they make whole images."""
+    return task.first_guess(damaged) if task.first_guess else np.zeros(1, "float32")
+
+
+def seen(damaged: Damaged, guess: Images) -> Images:
+    """What models see: damaged images; where there are holes the guess in them, and the holes."""
+    if damaged.holes is None:
+        return damaged.images
+    return np.concatenate([guess, damaged.holes.astype("float32")], axis=-1)
 
 
 def restorer(
-    path: Path, build: Callable[..., keras.Model], damaged: Damaged, wanted: Images, epochs: int
+    path: Path,
+    build: Callable[..., keras.Model],
+    given: Images,
+    wanted: Images,
+    holes: np.ndarray | None,
+    epochs: int,
 ) -> tuple[keras.Model, float]:
-    """A model that makes what is wanted of damaged images, and the seconds of its training."""
+    """A model that makes what is wanted of what is given, and the seconds of its training."""
 
     def new_model() -> keras.Model:
-        return build(damaged.images.shape[1:], wanted.shape[1:])
+        return build(given.shape[1:], wanted.shape[1:])
 
     # What lies around holes is known, and need not be made.
-    weights = None if damaged.holes is None else damaged.holes[..., 0].astype("float32")
+    weights = None if holes is None else holes[..., 0].astype("float32")
 
     def fit(model: keras.Model, **options: object) -> None:
         options = {"batch_size": BATCH_SIZE, "epochs": epochs, **options}
-        model.fit(damaged.images, wanted, sample_weight=weights, **options)
+        model.fit(given, wanted, sample_weight=weights, **options)
 
     steps = epochs * math.ceil(len(wanted) / BATCH_SIZE)
     adam = keras.optimizers.Adam(warmed_up_and_falling(LEARNING_RATE, steps))
-    return trained(path, new_model, fit, adam, SEED)
+    data = hashlib.sha256(np.ascontiguousarray(wanted[:100])).digest()
+    return trained(path, new_model, fit, adam, SEED, data)
 
 
 def put_into_holes(made: Images, damaged: Damaged) -> Images:

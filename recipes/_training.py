@@ -33,7 +33,7 @@ def trained(
         fit: Trains it: takes the model, and options of `fit`.
         optimizer: A new optimizer.
         seed: Keras's random seed.
-        data: What the training data is made with, if other weights make it.
+        data: A digest of what the training data is made with, if not of the data set alone.
     """
     keras.utils.set_random_seed(seed)
     model = build()

@@ -1,14 +1,15 @@
 """A hole filled, through codes: a square of 10 x 10 pixels at a random place, MNIST and CIFAR-10.
 
-The models see the hole as grey of one shade; of what they make only the hole is taken, for all
-else is known. Beside them stand biharmonic interpolation from the hole's edge (scikit-image), and
-the mean colour of the image's other pixels. Figures are those of the first 2,000 test images. The
-CIFAR-10 images come from a JPEG copy where the data set does.
+The models see the hole filled by biharmonic interpolation from its edge (scikit-image), and where
+it is; they make what is missing from that, and only in the hole, for all else is known. Beside them
+stand that interpolation, and the mean colour of the image's other pixels. Figures are those of the
+first 2,000 test images. The CIFAR-10 images come from a JPEG copy where the data set does.
 
 Run: python -m recipes.inpaint [--epochs 1] [--limit N]
 """
 
 import numpy as np
+from rich.progress import track
 from skimage.restoration import inpaint_biharmonic
 
 from recipes import _restoration
@@ -33,7 +34,10 @@ def with_hole(images: Images, rng: np.random.Generator) -> Damaged:
 def biharmonic(damaged: Damaged) -> Images:
     assert damaged.holes is not None
     pairs = zip(damaged.images, damaged.holes[..., 0], strict=True)
-    made = [inpaint_biharmonic(image, hole, channel_axis=-1) for image, hole in pairs]
+    made = [
+        inpaint_biharmonic(image, hole, channel_axis=-1)
+        for image, hole in track(pairs, "Interpolating", len(damaged.images))
+    ]
     return np.stack(made).astype("float32")
 
 
@@ -49,6 +53,7 @@ TASK = Task(
     with_hole,
     lambda *_: {"biharmonic interpolation": biharmonic, "mean colour": mean_colour},
     f"holes of {SIDE} x {SIDE} pixels filled",
+    first_guess=biharmonic,
 )
 
 if __name__ == "__main__":
