@@ -54,5 +54,5 @@ keras_vq.plots.plot_latent_space(
 # What is lost, as the mean squared error of pixels in [0, 1]:
 
 # %%
-made = model.reconstruct(test.images).clip(0, 1)
+made = model.reconstruct(test.images)
 float(((made - test.images) ** 2).mean())

@@ -53,7 +53,7 @@ for axes in (left, right):
     axes.set_axis_off()
 
 # %% [markdown]
-# Codes make the image again, exactly the same one.
+# The decoder makes the reconstructions of codes alone.
 
 # %%
 keras_vq.plots.plot_samples(model.decode_codes(codes[:10]))
