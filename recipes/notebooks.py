@@ -9,6 +9,7 @@ Run: python -m recipes.notebooks [--only NAME] [--out notebooks] [--small]
 
 import argparse
 import os
+import re
 from pathlib import Path
 
 import jupytext
@@ -20,6 +21,7 @@ ROOT = Path(__file__).parents[1]
 SCRIPTS = ROOT / "notebooks" / "scripts"
 SMALL = "EPOCHS = 1\nIMAGES = 256"
 SECONDS = 3600
+FROM_TENSORFLOW = re.compile("(WARNING|INFO):tensorflow:")
 
 
 def main() -> None:
@@ -65,8 +67,29 @@ def without_noise(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
         if cell.cell_type == "code":
-            cell.outputs = [out for out in cell.outputs if out.get("name") != "stderr"]
+            cell.outputs = merged([out for out in cell.outputs if out.get("name") != "stderr"])
     return notebook
+
+
+def merged(outputs: list[nbformat.NotebookNode]) -> list[nbformat.NotebookNode]:
+    """Outputs of which those that follow each other on standard output are one, as on a screen."""
+    found: list[nbformat.NotebookNode] = []
+    for output in outputs:
+        if output.get("name") == "stdout" and found and found[-1].get("name") == "stdout":
+            found[-1].text += output.text
+        else:
+            found.append(output)
+    for output in found:
+        if output.get("name") == "stdout":
+            output.text = as_on_a_screen(output.text)
+    return [output for output in found if output.get("text") != ""]
+
+
+def as_on_a_screen(text: str) -> str:
+    """Text in which a progress bar is its last state, without colours and TensorFlow's messages."""
+    text = re.sub(r"\x1b\[[0-9;]*m|\x08", "", text)
+    lines = [line.rstrip("\r").rpartition("\r")[2].rstrip() for line in text.split("\n")]
+    return "\n".join(line for line in lines if not FROM_TENSORFLOW.match(line))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import pytest
 from rich.console import Console
 
 import keras_vq
-from recipes import _classifier, _results
+from recipes import _classifier, _results, notebooks
 
 ROOT = Path(__file__).parents[1]
 
@@ -224,8 +224,18 @@ def test_notebook(name, tmp_path, cache, monkeypatch):
     subprocess.run([sys.executable, "-m", "recipes.notebooks", *few], check=True)
     notebook = json.loads((tmp_path / f"{name}.ipynb").read_text())
     cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
-    kinds = {kind for cell in cells for out in cell["outputs"] for kind in out.get("data", {})}
+    outputs = [output for cell in cells for output in cell["outputs"]]
+    kinds = {kind for output in outputs for kind in output.get("data", {})}
     assert "image/png" in kinds or name == "export"
+    printed = "".join(line for output in outputs for line in output.get("text", []))
+    assert not {"\r", "\x1b", "\x08"} & set(printed)
+
+
+@pytest.mark.backend_free
+def test_a_notebook_shows_what_a_screen_shows():
+    bar = "\x1b[1m1/2\x1b[0m ━╸ 1s\r\x1b[1m2/2\x1b[0m ━━ 0s\x08\x08\r\n"
+    text = f"Epoch 1/1\n{bar}WARNING:tensorflow:5 out of the last 6 calls\nPSNR 24.6 dB\n"
+    assert notebooks.as_on_a_screen(text) == "Epoch 1/1\n2/2 ━━ 0s\nPSNR 24.6 dB\n"
 
 
 @NEEDS_CIFAR10

@@ -64,3 +64,23 @@ for name, (_, of_test) in features.items():
 
 # %%
 keras_vq.plots.plot_latent_space(of_test[:5000], test.labels[:5000], title="quantized latents")
+
+# %% [markdown]
+# ## Which code stands where
+#
+# Below each digit its 7 x 7 codes, like codes in like colours: they are numbered along the
+# direction in which the codebook spreads most.
+
+# %%
+from matplotlib import pyplot
+from sklearn.decomposition import PCA
+
+vectors = np.asarray(model.quantizer.decode(np.arange(model.codebook_sizes[0], dtype="int32")))
+order = np.argsort(np.argsort(PCA(1).fit_transform(vectors)[:, 0]))
+codes = model.encode_to_codes(test.images[:8])
+figure, panels = pyplot.subplots(2, 8, figsize=(10, 2.7))
+for (above, below), image, grid in zip(panels.T, test.images, codes, strict=False):
+    above.imshow(image, cmap="gray", vmin=0, vmax=1)
+    below.imshow(order[grid], cmap="turbo", vmin=0, vmax=len(order) - 1)
+    above.set_axis_off()
+    below.set_axis_off()
