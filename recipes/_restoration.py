@@ -20,6 +20,7 @@ from keras import layers
 import keras_vq
 from keras_vq import DeadCodeRestart, EMACodebook, Residual, VectorQuantizer
 from keras_vq.plots import plot_rows
+from recipes._datasets import add_datasets, name_of_run
 from recipes._measures import likeness
 from recipes._results import Stopwatch, results_folder, save
 from recipes._training import kept_models, trained, warmed_up_and_falling
@@ -69,11 +70,12 @@ def run(task: Task, description: str) -> None:
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--limit", type=int, default=60_000, help="first N images of each split")
+    add_datasets(parser)
     arguments = parser.parse_args()
     stopwatch = Stopwatch()
 
     table: dict[str, dict[str, object]] = {}
-    for dataset in ("mnist", "cifar10"):
+    for dataset in arguments.datasets:
         train = keras_vq.data.load(dataset, "train").take(arguments.limit).images
         test = keras_vq.data.load(dataset, "test").take(min(arguments.limit, TESTS)).images
         damaged = task.damage(train, np.random.default_rng(SEED))
@@ -103,7 +105,7 @@ def run(task: Task, description: str) -> None:
         rows["clean"] = test[:SHOWN]
         path = results_folder() / f"{task.name}_{dataset}.png"
         plot_rows(rows, path, title=f"{dataset}: {task.title}")
-    save(task.name, table, SEED, stopwatch)
+    save(name_of_run(task.name, arguments.datasets), table, SEED, stopwatch)
 
 
 def first_guess(task: Task, damaged: Damaged) -> Images:

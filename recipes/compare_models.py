@@ -10,7 +10,7 @@ of its discriminator. The CIFAR-10 images come from a JPEG copy where the data s
 
 Trained models are kept in the cache folder, epoch by epoch: a run that was interrupted goes on.
 
-Run: python -m recipes.compare_models [--limit N] [--epochs N]
+Run: python -m recipes.compare_models [--limit N] [--epochs N] [--datasets mnist]
 """
 
 import argparse
@@ -25,6 +25,7 @@ from keras_vq.metrics import compare_images
 from keras_vq.priors import GaussianMixturePrior, PixelCNNPrior
 from recipes._classifier import classifier
 from recipes._compared import MODELS, PLANS, SEED, compared, features
+from recipes._datasets import add_datasets, name_of_run
 from recipes._generation import fitted_prior
 from recipes._measures import likeness
 from recipes._pictures import draw_side_by_side
@@ -44,11 +45,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--limit", type=int, default=60_000, help="first N images of each split")
     parser.add_argument("--epochs", type=int, help="instead of 4 on MNIST and 5 on CIFAR-10")
+    add_datasets(parser)
     arguments = parser.parse_args()
     stopwatch = Stopwatch()
 
     table: dict[str, dict[str, object]] = {}
-    for dataset in PLANS:
+    for dataset in arguments.datasets:
         train = keras_vq.data.load(dataset, "train").take(arguments.limit)
         test = keras_vq.data.load(dataset, "test").take(arguments.limit)
         judge = classifier(dataset, arguments.limit)
@@ -85,7 +87,7 @@ def main() -> None:
         given["test images"] = test.images[:SHOWN]
         path = results_folder() / f"compare_models_{dataset}.png"
         draw_side_by_side({**given, **made}, path, across=len(made), columns=8)
-    save("compare_models", table, SEED, stopwatch)
+    save(name_of_run("compare_models", arguments.datasets), table, SEED, stopwatch)
 
 
 def new_images(

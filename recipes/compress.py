@@ -8,7 +8,7 @@ codes of every file of ours are decoded again and compared. Who reads a file of 
 model, and the prior, whose sizes are not counted. The CIFAR-10 images come from a JPEG copy where
 the data set does, which makes JPEG's figures better than they would be.
 
-Run: python -m recipes.compress [--limit 10000]
+Run: python -m recipes.compress [--limit 10000] [--datasets mnist]
 """
 
 import argparse
@@ -21,6 +21,7 @@ import keras_vq
 from keras_vq.codec import ImageCodec
 from keras_vq.priors import PixelCNNPrior, TransformerPrior
 from recipes import generate_cifar10, generate_mnist
+from recipes._datasets import add_datasets, name_of_run
 from recipes._generation import fitted_prior
 from recipes._measures import likeness
 from recipes._pictures import draw_rate_distortion
@@ -56,11 +57,12 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=60_000, help="first N images of each split")
     parser.add_argument("--vqvae-epochs", type=int, default=generate_mnist.VQVAE_EPOCHS)
     parser.add_argument("--prior-epochs", type=int, help="instead of those of the two recipes")
+    add_datasets(parser)
     arguments = parser.parse_args()
     stopwatch = Stopwatch()
 
     table: dict[str, dict[str, object]] = {}
-    for dataset in ("mnist", "cifar10"):
+    for dataset in arguments.datasets:
         test = keras_vq.data.load(dataset, "test").take(arguments.limit)
         vqvae, prior = MODELS[dataset](arguments)
         for name, codec in {
@@ -71,8 +73,9 @@ def main() -> None:
         for name, row in others(test.pixels).items():
             table[f"{dataset}: {name}"] = row
     families = tuple(LOSSY[1] | LOSSY[3])
-    draw_rate_distortion(table, families, results_folder() / "compress.png")
-    save("compress", table, SEED, stopwatch)
+    name = name_of_run("compress", arguments.datasets)
+    draw_rate_distortion(table, families, results_folder() / f"{name}.png")
+    save(name, table, SEED, stopwatch)
 
 
 def ours(codec: ImageCodec, images: np.ndarray) -> dict[str, object]:

@@ -5,7 +5,7 @@ median of 3 x 3 pixels, a Gaussian blur and total variation, the last two as str
 1,000 training images. Figures are those of the first 2,000 test images. The CIFAR-10 images come
 from a JPEG copy where the data set does.
 
-Run: python -m recipes.denoise [--epochs 1] [--limit N]
+Run: python -m recipes.denoise [--epochs 1] [--limit N] [--datasets mnist]
 """
 
 import functools

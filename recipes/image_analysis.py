@@ -5,7 +5,7 @@ components: a logistic regression, the nearest training images, clusters. Labels
 The pictures: which code stands where in an image, and the latents of test images as t-SNE sees
 them. The CIFAR-10 images come from a JPEG copy where the data set does.
 
-Run: python -m recipes.image_analysis [--limit N] [--epochs N]
+Run: python -m recipes.image_analysis [--limit N] [--epochs N] [--datasets mnist]
 """
 
 import argparse
@@ -19,6 +19,7 @@ import keras_vq
 from keras_vq.data import ImageDataset
 from keras_vq.plots import plot_latent_space
 from recipes._compared import PLANS, SEED, code_histograms, compared, features
+from recipes._datasets import add_datasets, name_of_run
 from recipes._probes import cluster_agreement, linear_probe, retrieval
 from recipes._results import Stopwatch, results_folder, save
 
@@ -31,11 +32,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--limit", type=int, default=60_000, help="first N images of each split")
     parser.add_argument("--epochs", type=int, help="of the models, as in compare_models")
+    add_datasets(parser)
     arguments = parser.parse_args()
     stopwatch = Stopwatch()
 
     table: dict[str, dict[str, object]] = {}
-    for dataset, plan in PLANS.items():
+    for dataset in arguments.datasets:
+        plan = PLANS[dataset]
         train = keras_vq.data.load(dataset, "train").take(arguments.limit)
         test = keras_vq.data.load(dataset, "test").take(arguments.limit)
         models = {
@@ -69,7 +72,7 @@ def main() -> None:
             }
         draw_code_maps(vqvae, test, results_folder() / f"image_analysis_{dataset}_codes.png")
         draw_tsne(vqvae, test, results_folder() / f"image_analysis_{dataset}_tsne.png")
-    save("image_analysis", table, SEED, stopwatch)
+    save(name_of_run("image_analysis", arguments.datasets), table, SEED, stopwatch)
 
 
 def flat(images: np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@ it is; they make what is missing from that, and only in the hole, for all else i
 stand that interpolation, and the mean colour of the image's other pixels. Figures are those of the
 first 2,000 test images. The CIFAR-10 images come from a JPEG copy where the data set does.
 
-Run: python -m recipes.inpaint [--epochs 1] [--limit N]
+Run: python -m recipes.inpaint [--epochs 1] [--limit N] [--datasets mnist]
 """
 
 import numpy as np

@@ -6,7 +6,7 @@ Image Super-Resolution Using Very Deep Convolutional Networks", 2016): what the 
 already needs no codes. Figures are those of the first 2,000 test images. The CIFAR-10 images come
 from a JPEG copy where the data set does.
 
-Run: python -m recipes.super_resolution [--epochs 1] [--limit N]
+Run: python -m recipes.super_resolution [--epochs 1] [--limit N] [--datasets mnist]
 """
 
 import numpy as np

@@ -17,6 +17,7 @@ from rich.console import Console
 
 import keras_vq
 from recipes import _classifier, _results, notebooks
+from recipes._datasets import DATASETS, name_of_run
 
 ROOT = Path(__file__).parents[1]
 
@@ -160,32 +161,30 @@ def test_generation(recipe, epochs, run, tmp_path, monkeypatch):
 
 
 ONE_EPOCH = ("--epochs", "1", "--limit", "256")
+# What two data sets share is run on one of them.
+ON_MNIST, ON_CIFAR10 = ("--datasets", "mnist"), ("--datasets", "cifar10")
 # Recipes whose figures are a table: arguments, pictures, rows.
 TABLES = {
     "vqvae_mnist": ((*ONE_EPOCH, "--long-epochs", "1"), ["vqvae_mnist"], 4),
     "vqvae_cifar10": (("--steps", "3", "--limit", "128"), ["vqvae_cifar10"], 4),
-    "denoise": (ONE_EPOCH, ["denoise_mnist", "denoise_cifar10"], 10),
-    "super_resolution": (ONE_EPOCH, ["super_resolution_mnist", "super_resolution_cifar10"], 8),
-    "inpaint": (ONE_EPOCH, ["inpaint_mnist", "inpaint_cifar10"], 8),
+    "denoise": ((*ONE_EPOCH, *ON_MNIST), ["denoise_mnist"], 5),
+    "super_resolution": ((*ONE_EPOCH, *ON_CIFAR10), ["super_resolution_cifar10"], 4),
+    "inpaint": ((*ONE_EPOCH, *ON_CIFAR10), ["inpaint_cifar10"], 4),
     "sequences": (("--epochs", "1", "--limit", "64"), ["sequences", "sequences_rates"], 24),
     "compress": (
-        ("--limit", "64", "--vqvae-epochs", "1", "--prior-epochs", "1"),
-        ["compress"],
-        57,
+        ("--limit", "64", "--vqvae-epochs", "1", "--prior-epochs", "1", *ON_MNIST),
+        ["compress_mnist"],
+        24,
     ),
     "compare_models": (
-        ("--epochs", "1", "--limit", "130"),
-        ["compare_models_mnist", "compare_models_cifar10"],
-        8,
+        ("--epochs", "1", "--limit", "130", *ON_MNIST),
+        ["compare_models_mnist"],
+        4,
     ),
     "image_analysis": (
-        ("--epochs", "1", "--limit", "64"),
-        [
-            f"image_analysis_{of}_{what}"
-            for of in ("mnist", "cifar10")
-            for what in ("codes", "tsne")
-        ],
-        12,
+        ("--epochs", "1", "--limit", "64", *ON_CIFAR10),
+        ["image_analysis_cifar10_codes", "image_analysis_cifar10_tsne"],
+        6,
     ),
     "choose_codebook": (
         ("--steps", "2", "--limit", "128", "--sizes", "4"),
@@ -204,7 +203,8 @@ TABLES = {
 @pytest.mark.parametrize("recipe", TABLES)
 def test_table(recipe, run, tmp_path):
     arguments, pictures, rows = TABLES[recipe]
-    record = run(recipe, *arguments)
+    datasets = [arguments[-1]] if "--datasets" in arguments else DATASETS
+    record = run(recipe, *arguments, name=name_of_run(recipe, datasets))
     assert len(record["figures"]) == rows
     for name, row in record["figures"].items():
         assert all(value is None or np.isfinite(value) for value in row.values()), name
