@@ -4,6 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from benchmarks.goals import GOALS
+from recipes._goals import table_of_goals
 from recipes._results import columns_of, table_of_rows
 
 _HEAD = """\
@@ -25,12 +29,15 @@ _TITLES = {
     "precision": "Mixed precision",
     "start_up": "Starting up",
 }
+# What is varied in the benchmark `sizes`, the other two fixed: its values to fit a slope to.
+_SIZES = {"vectors": 8192, "dim": 64, "codes": 8192}
+_LABELS = {"vectors": "vectors", "dim": "dimensions", "codes": "codes"}
 _HIDDEN = ("vectors", "dim", "codes", "contender", "network", "backend")
 
 
 def write(folder: Path) -> None:
     """Writes `README.md` and pictures beside the figures of a folder."""
-    lines = [_HEAD]
+    lines = [_HEAD, *table_of_goals(GOALS, folder, "python -m benchmarks "), ""]
     for name, title in _TITLES.items():
         path = folder / f"{name}.json"
         if not path.exists():
@@ -42,6 +49,11 @@ def write(folder: Path) -> None:
         if name == "sizes":
             _draw_sizes(rows, folder / "sizes.png")
             lines += ["![Milliseconds against vectors, codes and dimensions](sizes.png)", ""]
+            lines += [
+                "Slopes fitted on logarithmic axes; at 1 time is in proportion to the size.",
+                "",
+            ]
+            lines += [*table_of_rows(_slopes(rows), list(_LABELS.values()), digits=3), ""]
         lines += [f"`{record['command']}`, {record['seconds']:.0f} s, {record['machine']}.", ""]
     (folder / "README.md").write_text("\n".join(lines), encoding="utf-8")
 
@@ -51,24 +63,34 @@ def _draw_sizes(rows: dict[str, dict[str, Any]], path: Path) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 3.6), layout="constrained")
-    measured = [row for row in rows.values() if "ms" in row]
-    sizes = {"codes": "codes", "vectors": "vectors", "dim": "dimensions"}
-    for axes, (varied, label) in zip(
-        figure.subplots(1, 3, sharey=True), sizes.items(), strict=True
-    ):
-        fixed = {"vectors": 8192, "dim": 64, "codes": 8192}
-        del fixed[varied]
-        for contender in dict.fromkeys(row["contender"] for row in measured):
-            points = sorted(
-                (row[varied], row["ms"])
-                for row in measured
-                if row["contender"] == contender
-                and all(row[key] == value for key, value in fixed.items())
-            )
+    for axes, varied in zip(figure.subplots(1, 3, sharey=True), _LABELS, strict=True):
+        fixed = {key: value for key, value in _SIZES.items() if key != varied}
+        for contender, points in _lines(rows, varied).items():
             axes.plot(*zip(*points, strict=True), marker="o", label=contender)
-        axes.set(xscale="log", yscale="log", xlabel=label)
-        axes.set_title(", ".join(f"{value:,} {sizes[key]}" for key, value in fixed.items()))
+        axes.set(xscale="log", yscale="log", xlabel=_LABELS[varied])
+        axes.set_title(", ".join(f"{value:,} {_LABELS[key]}" for key, value in fixed.items()))
         axes.grid(visible=True, which="both", alpha=0.3)
     figure.axes[0].set_ylabel("ms a training step")
     figure.axes[0].legend(fontsize=7)
     figure.savefig(path, dpi=120)
+
+
+def _slopes(rows: dict[str, dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """For each contender the power of each size that its time grows with."""
+    slopes: dict[str, dict[str, float]] = {}
+    for varied, label in _LABELS.items():
+        for contender, points in _lines(rows, varied).items():
+            if len(points) > 1:
+                slope = np.polyfit(*np.log(points).T, 1)[0]
+                slopes.setdefault(contender, {})[label] = float(slope)
+    return slopes
+
+
+def _lines(rows: dict[str, dict[str, Any]], varied: str) -> dict[str, list[tuple[int, float]]]:
+    """For each contender, milliseconds by one size where the others are those of `_SIZES`."""
+    lines: dict[str, list[tuple[int, float]]] = {}
+    for row in rows.values():
+        others = {key: row.get(key) for key in _SIZES if key != varied}
+        if "ms" in row and others.items() <= _SIZES.items():
+            lines.setdefault(row["contender"], []).append((row[varied], row["ms"]))
+    return {contender: sorted(points) for contender, points in lines.items()}

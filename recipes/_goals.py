@@ -1,7 +1,11 @@
 """What figures were to reach, and whether they do."""
 
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
+
+from recipes._results import table_of_rows
 
 KERAS_IO = "log of keras.io's VQ-VAE example"
 PIXEL_CNN = "log of keras.io's PixelCNN example"
@@ -12,10 +16,10 @@ Figures = dict[str, Any]
 
 
 class Goal(NamedTuple):
-    """One figure of a recipe, and the least or most it was to be."""
+    """One figure of a file of figures, and the least or most it was to be."""
 
     text: str
-    recipe: str
+    name: str
     figure: Callable[[Figures], float]
     limit: float
     source: str
@@ -23,6 +27,37 @@ class Goal(NamedTuple):
 
     def is_reached(self, value: float) -> bool:
         return value >= self.limit if self.is_least else value <= self.limit
+
+
+def table_of_goals(goals: Sequence[Goal], folder: Path, command: str) -> list[str]:
+    """Lines of a table of goals, with what the files of a folder have reached.
+
+    Args:
+        goals: The rows.
+        folder: Where `NAME.json` lies for each goal's name, if it was run.
+        command: What makes a file, but for the name at its end.
+    """
+    rows: dict[str, dict[str, object]] = {}
+    for goal in goals:
+        row = rows[goal.text] = {
+            "goal": f"{'>=' if goal.is_least else '<='} {goal.limit:g}",
+            "from": goal.source,
+            "reached": "not run",
+            "command": f"`{command}{goal.name}`",
+        }
+        path = folder / f"{goal.name}.json"
+        if path.exists():
+            record = json.loads(path.read_text())
+            row["command"] = f"`{record['command']}`"
+            try:
+                value = goal.figure(record["figures"])
+            except KeyError:  # it failed, and its row says why
+                row["reached"] = "**failed**"
+                continue
+            row["value"] = value
+            row["reached"] = "yes" if goal.is_reached(value) else "**no**"
+    columns = ["goal", "from", "value", "reached", "command"]
+    return ["## What was to be reached", "", *table_of_rows(rows, columns)]
 
 
 def cell(row: str, column: str) -> Callable[[Figures], float]:

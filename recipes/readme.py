@@ -1,4 +1,4 @@
-"""Writes the README's example, its output and its figures, and the table of all figures.
+"""Writes the README's example, its output and its figures, the table of all, the list of recipes.
 
 The example is `recipes/quickstart.py`; figures come from `recipes/results/*.json`, which the other
 recipes write.
@@ -7,6 +7,7 @@ Run: python -m recipes.readme [--run-quickstart]
 """
 
 import argparse
+import ast
 import json
 import re
 import shutil
@@ -16,11 +17,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from recipes._goals import GOALS
+from recipes._goals import GOALS, table_of_goals
 from recipes._results import FOLDER, Stopwatch, columns_of, save, shown, table_of_rows
 
 README = Path(__file__).parents[1] / "README.md"
 EXPORTS = README.parent / "saved_models" / "EXPORTS.md"
+LIST = Path(__file__).with_name("README.md")
 QUICKSTART = Path(__file__).with_name("quickstart.py")
 LITERT = "ai-edge-litert, no TensorFlow"
 # Figures of the README: recipe, figure (of a table row and column), what it is beside.
@@ -55,6 +57,37 @@ HIGHLIGHTS: list[tuple[str, str | tuple[str, str], str]] = [
         "image_analysis",
         ("mnist: pixels", "linear probe, %"),
         "the same on pixels",
+    ),
+    (
+        "vqvae_cifar10",
+        ("Sonnet's", "error over variance"),
+        "CIFAR-10, network and settings of Sonnet's notebook, 10,000 steps: error over variance "
+        "(its log: 0.056)",
+    ),
+    (
+        "vqvae_cifar10",
+        ("Sonnet's", "perplexity a batch"),
+        "its perplexity a batch (its log: 326)",
+    ),
+    (
+        "denoise",
+        ("cifar10: VQ-VAE", "PSNR, dB"),
+        "CIFAR-10, noise taken off through codes: PSNR, dB",
+    ),
+    (
+        "denoise",
+        ("cifar10: Gaussian blur", "PSNR, dB"),
+        "the same by the best of three classical methods",
+    ),
+    (
+        "super_resolution",
+        ("cifar10: VQ-VAE", "PSNR, dB"),
+        "CIFAR-10 at twice the resolution through codes: PSNR, dB",
+    ),
+    (
+        "super_resolution",
+        ("cifar10: Lanczos", "PSNR, dB"),
+        "the same by Lanczos interpolation",
     ),
     ("autoencoder_mnist", "test MSE", "autoencoder, 16 latents, 3 epochs: test MSE"),
     ("vae_mnist", "test ELBO (nats)", "VAE, 16 latents, 10 epochs: test ELBO, nats"),
@@ -159,6 +192,7 @@ def main() -> None:
         run_quickstart()
     README.write_text(filled(README.read_text()))
     (FOLDER / "README.md").write_text(table_of_results())
+    LIST.write_text(list_of_recipes())
     EXPORTS.write_text(table_of_exports())
 
 
@@ -211,7 +245,7 @@ def table_of_results() -> str:
         "Written by `python -m recipes.readme` from the files beside this one, each of which a",
         "command wrote. MSE: mean squared error of pixels in [0, 1]. Pictures lie here too.",
         "",
-        *table_of_goals(),
+        *table_of_goals(GOALS, FOLDER, "python -m recipes."),
         "",
         "## All of them",
         "",
@@ -240,24 +274,33 @@ def table_of_results() -> str:
     return "\n".join(lines) + "\n"
 
 
-def table_of_goals() -> list[str]:
-    """What figures were to reach, and whether they do."""
-    rows: dict[str, dict[str, object]] = {}
-    for goal in GOALS:
-        row = rows[goal.text] = {
-            "goal": f"{'>=' if goal.is_least else '<='} {goal.limit:g}",
-            "from": goal.source,
-            "reached": "not run",
-            "command": f"`python -m recipes.{goal.recipe}`",
-        }
-        if (FOLDER / f"{goal.recipe}.json").exists():
-            record = results(goal.recipe)
-            value = goal.figure(record["figures"])
-            row["value"] = value
-            row["reached"] = "yes" if goal.is_reached(value) else "**no**"
-            row["command"] = f"`{record['command']}`"
-    columns = ["goal", "from", "value", "reached", "command"]
-    return ["## What was to be reached", "", *table_of_rows(rows, columns)]
+def list_of_recipes() -> str:
+    """Every recipe with the first line of its docstring, and how long its full run took."""
+    lines = [
+        "# Recipes",
+        "",
+        "Written by `python -m recipes.readme` from the recipes' own first lines. Each is a script",
+        "to read from top to bottom and to run from a clone; `--help` says what it takes, and most",
+        "have `--limit` for a quick look at few images. Figures and pictures are in",
+        "[results/](results/README.md), with what was to be reached; the minutes are those of the",
+        "full run on one or two cores, less where models of an earlier run were at hand.",
+        "",
+        "Extras of the package that they need: `recipes` and `codec`; `augment`, `export`, `serve`",
+        "and `notebooks` for what has that name; all three backends for what compares them.",
+        "",
+        '    pip install -e ".[tensorflow,recipes,codec]"',
+        "    python -m recipes.vqvae_mnist",
+        "",
+        "| recipe | what it does | minutes |",
+        "| --- | --- | --- |",
+    ]
+    for path in sorted(LIST.parent.glob("[a-z]*.py")):
+        summary = ast.get_docstring(ast.parse(path.read_text())).splitlines()[0]
+        summary = summary.partition(" Run:")[0]
+        done = FOLDER / path.with_suffix(".json").name
+        minutes = f"{results(path.stem)['seconds'] / 60:.0f}" if done.exists() else ""
+        lines.append(f"| [`{path.stem}`]({path.name}) | {summary} | {minutes} |")
+    return "\n".join(lines) + "\n"
 
 
 def table_of_exports() -> str:

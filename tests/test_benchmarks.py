@@ -84,4 +84,6 @@ def test_report(tmp_path):
     page = (tmp_path / "README.md").read_text()
     assert "| 8192: ours | 16.5 |  |" in page
     assert "| broken |  | out of memory |" in page
+    assert "| ours |  |  | 1.01 |" in page  # log(16.5 / 2) / log(8), by codes alone
+    assert "not run" in page
     assert (tmp_path / "sizes.png").stat().st_size > 10_000
