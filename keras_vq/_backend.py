@@ -3,7 +3,7 @@
 import contextlib
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 from keras import ops
@@ -235,6 +235,24 @@ def gradients(function: Callable[[Tensor], Sequence[Tensor]], at: Tensor) -> lis
                 for scalar in scalars
             ]
     return [ops.stop_gradient(gradient) for gradient in found]
+
+
+class SearchBlocks(NamedTuple):
+    """What a search of nearest codes takes at a time."""
+
+    codes: int  # at most
+    scores: int  # of vectors and codes; more where that were too few vectors
+
+
+def search_blocks() -> SearchBlocks:
+    """The blocks that `python -m benchmarks parts sizes` found fastest on processors.
+
+    Compiled loops take blocks that stay in a core's own cache. TensorFlow's, where XLA does not
+    compile them, and PyTorch's cost time for each block.
+    """
+    if BACKEND == "jax":
+        return SearchBlocks(codes=1024, scores=2**18)
+    return SearchBlocks(codes=8192, scores=2**20 if BACKEND == "torch" else 2**18)
 
 
 def is_slow_to_transpose_convolutions() -> bool:

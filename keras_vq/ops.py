@@ -9,9 +9,12 @@ from keras import ops
 from keras_vq import _backend
 from keras_vq._types import Tensor
 
-# The search holds at most this many scores at a time (4 MiB of float32): they stay in the
-# processor's cache, and memory does not grow with vectors x codes.
+# Functions of vectors and codes hold at most this many scores at a time (4 MiB of float32), and
+# memory does not grow with vectors x codes.
 SCORES_PER_BLOCK = 2**20
+
+# The product of fewer vectors with a block of codes would read every code for little work.
+_LEAST_ROWS_PER_BLOCK = 128
 
 # Width of the inner level of the two-level argmax.
 _LANES = 32
@@ -84,8 +87,7 @@ def nearest_code(vectors: Tensor, codes: Tensor) -> Tensor:
 
     Minimising |x - e|² over the codes e is maximising x·e - |e|²/2, so a code's bias rides in
     the matrix product as one more column, and no pass over the score matrix adds norms. Vectors
-    are taken in blocks, so that no more than `SCORES_PER_BLOCK` scores (or one row of them)
-    exist at a time.
+    and codes are taken in blocks, so that no more than `SCORES_PER_BLOCK` scores exist at a time.
 
     Args:
         vectors: Float32 tensor of shape `(..., dim)`, finite.
@@ -105,10 +107,12 @@ def nearest_code(vectors: Tensor, codes: Tensor) -> Tensor:
     vectors, codes = ops.convert_to_tensor(vectors), ops.convert_to_tensor(codes)
     if _TRACING.in_one_block:
         return first_maximum(_scores(vectors, codes))
-    scorer = _scorer(codes)
+    blocks = _backend.search_blocks()
+    scorers = _scorers(codes, blocks.codes)
     # How many codes there are is unknown when they are the vectors of a batch of any size.
-    scores_per_row = scorer.shape[1] or _LANES**2
-    return map_rows(lambda rows: _best_code(rows, scorer), vectors, scores_per_row)
+    scores_per_row = scorers.shape[2] or _LANES**2
+    scores = max(blocks.scores, _LEAST_ROWS_PER_BLOCK * scores_per_row)
+    return map_rows(lambda rows: _best_of_tiles(rows, scorers), vectors, scores_per_row, scores)
 
 
 def nearest_codes(vectors: Tensor, codes: Tensor, count: int) -> Tensor:
@@ -178,13 +182,19 @@ def error_to_fixed(values: Tensor, targets: Tensor, mask: Tensor | None) -> Tens
     return masked_mean(errors, mask)
 
 
-def map_rows(function: Callable[[Tensor], Tensor], rows: Tensor, scores_per_row: int) -> Tensor:
-    """A function of rows, computed in blocks of no more than `SCORES_PER_BLOCK` scores.
+def map_rows(
+    function: Callable[[Tensor], Tensor],
+    rows: Tensor,
+    scores_per_row: int,
+    scores_per_block: int | None = None,
+) -> Tensor:
+    """A function of rows, computed in blocks of no more than so many scores.
 
     Args:
         function: Takes rows `(..., width)` and gives `(..., *result)`.
         rows: Tensor of shape `(..., width)`.
         scores_per_row: How many numbers the function holds for one row.
+        scores_per_block: How many it may hold, or those of one row; `SCORES_PER_BLOCK` if None.
 
     Returns:
         What the function would give for all rows at once.
@@ -194,7 +204,7 @@ def map_rows(function: Callable[[Tensor], Tensor], rows: Tensor, scores_per_row:
     shape, width = ops.shape(rows)[:-1], rows.shape[-1]
     rows = ops.reshape(rows, (-1, width))
     count = ops.shape(rows)[0]
-    block = max(1, SCORES_PER_BLOCK // scores_per_row)
+    block = max(1, (scores_per_block or SCORES_PER_BLOCK) // scores_per_row)
     if isinstance(count, int) and count <= block:
         results = function(rows)
     else:
@@ -209,12 +219,24 @@ def _scores(vectors: Tensor, codes: Tensor) -> Tensor:
     return ops.matmul(vectors, ops.transpose(codes)) - 0.5 * ops.sum(ops.square(codes), axis=-1)
 
 
-def _scorer(codes: Tensor) -> Tensor:
-    """The (dim + 1, codes) matrix whose product with (vector, 1) scores each code."""
+def _scorers(codes: Tensor, most: int) -> Tensor:
+    """For each tile of codes the matrix whose product with (vector, 1) scores each of them.
+
+    Args:
+        codes: Float32 tensor of shape `(codebook_size, dim)`.
+        most: Codes of a tile.
+
+    Returns:
+        Float32 tensor of shape `(tiles, dim + 1, codes of a tile)`. Tiles are about as wide as
+        each other, so that next to no scores are of codes that fill the last one up.
+    """
     bias = -0.5 * ops.sum(ops.square(codes), axis=-1, keepdims=True)
-    padding = -ops.shape(codes)[0] % _LANES
+    count, dim = ops.shape(codes)
+    tiles = -(-count // most) if isinstance(count, int) else 1
+    padding = -count % (tiles * _LANES)
     codes, bias = _padded(codes, padding), _padded(bias, padding, _NEVER)
-    return ops.transpose(ops.concatenate([codes, bias], axis=1))
+    rows = ops.reshape(ops.concatenate([codes, bias], axis=1), (tiles, -1, dim + 1))
+    return ops.transpose(rows, (0, 2, 1))
 
 
 def _padded(rows: Tensor, count: int | Tensor, value: float = 0.0) -> Tensor:
@@ -227,20 +249,30 @@ def _padded(rows: Tensor, count: int | Tensor, value: float = 0.0) -> Tensor:
     return ops.concatenate([rows, ops.full((count, rows.shape[1]), value, rows.dtype)], axis=0)
 
 
-def _best_code(vectors: Tensor, scorer: Tensor) -> Tensor:
-    """First index of the highest score of each row, found in two levels.
+def _best_of_tiles(vectors: Tensor, scorers: Tensor) -> Tensor:
+    """First index of the highest score of each row, over all tiles of codes."""
+    # A block at a time, and not all vectors at once, which would be one more copy of them.
+    with_one = ops.concatenate([vectors, ops.ones_like(vectors[:, :1])], axis=1)
+    tiles, _, width = scorers.shape
+    if tiles == 1:
+        return _best_code(with_one, scorers[0])[0]
+    indices, scores = ops.map(lambda scorer: _best_code(with_one, scorer), scorers)
+    tile = first_maximum(ops.transpose(scores))
+    return tile * width + ops.take_along_axis(indices, tile[None], axis=0)[0]
+
+
+def _best_code(vectors: Tensor, scorer: Tensor) -> tuple[Tensor, Tensor]:
+    """First index of the highest score of each row, found in two levels, and that score.
 
     An argmax along all the codes is scalar work on a processor; the maximum of each group of
     `_LANES` scores is vector work, and leaves an argmax over far fewer numbers.
     """
-    # A block at a time, and not all vectors at once, which would be one more copy of them.
-    with_one = ops.concatenate([vectors, ops.ones_like(vectors[:, :1])], axis=1)
-    scores = ops.matmul(with_one, scorer)
+    scores = ops.matmul(vectors, scorer)
     scores = ops.reshape(scores, (-1, ops.shape(scores)[1] // _LANES, _LANES))
     group_best = ops.amax(scores, axis=-1)
     group = first_maximum(group_best)
     winners = ops.take_along_axis(scores, group[:, None, None], axis=1)[:, 0, :]
-    return group * _LANES + first_maximum(winners)
+    return group * _LANES + first_maximum(winners), ops.amax(group_best, axis=-1)
 
 
 def first_maximum(values: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from keras import ops
 from sklearn.metrics import pairwise_distances_argmin
 
+from keras_vq import _backend
 from keras_vq import ops as vq_ops
 from tests.gradients import gradients
 
@@ -45,35 +46,42 @@ def test_lowest_index_wins_a_tie():
     assert indices.tolist() == [1, 1, 3, 1]
 
 
-def test_search_holds_a_bounded_block_of_scores(rng, monkeypatch):
-    """Rows go through the product in blocks, and the blocks give the same indices."""
+@pytest.mark.parametrize("codes_at_a_time", [32, 64, 1000])
+def test_search_holds_a_bounded_block_of_scores(rng, monkeypatch, codes_at_a_time):
+    """Vectors and codes go through the product in blocks, which give the same indices."""
     x = rng.normal(size=(100, 4)).astype("float32")
-    e = rng.normal(size=(64, 4)).astype("float32")
-    whole = numpy(vq_ops.nearest_code(x, e))
+    e = rng.normal(size=(100, 4)).astype("float32")
+    e[90] = e[3]  # a tie between codes of two blocks
+    x[7] = e[3]
+    expected = pairwise_distances_argmin(x.astype("float64"), e.astype("float64"))
+    assert expected[7] == 3
 
-    rows = []
+    shapes = []
     best_code = vq_ops._best_code
 
     def spy(vectors, scorer):
-        rows.append(vectors.shape[0])
+        shapes.append((vectors.shape[0], scorer.shape[1]))
         return best_code(vectors, scorer)
 
+    blocks = _backend.SearchBlocks(codes_at_a_time, scores=1)
     monkeypatch.setattr(vq_ops, "_best_code", spy)
-    monkeypatch.setattr(vq_ops, "SCORES_PER_BLOCK", 64 * 16)
-    np.testing.assert_array_equal(numpy(vq_ops.nearest_code(x, e)), whole)
-    assert set(rows) == {16}
+    monkeypatch.setattr(vq_ops._backend, "search_blocks", lambda: blocks)
+    monkeypatch.setattr(vq_ops, "_LEAST_ROWS_PER_BLOCK", 16)
+    np.testing.assert_array_equal(numpy(vq_ops.nearest_code(x, e)), expected)
+    # A hundred codes fill four groups of 32, which are shared out evenly.
+    assert set(shapes) == {(16, {32: 32, 64: 64, 1000: 128}[codes_at_a_time])}
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="a batch of unknown size")
 def test_search_takes_a_batch_of_unknown_size(rng):
     import tensorflow as tf
 
-    codes = rng.normal(size=(2048, 4)).astype("float32")
+    codes = rng.normal(size=(16_384, 4)).astype("float32")  # two blocks of codes
     function = tf.function(
         lambda x: vq_ops.nearest_code(x, codes),
         input_signature=[tf.TensorSpec((None, 4), tf.float32)],
     )
-    for count in (1, 511, 512, 513, 2000):
+    for count in (1, 127, 128, 129, 500):
         x = rng.normal(size=(count, 4)).astype("float32")
         expected = pairwise_distances_argmin(x.astype("float64"), codes.astype("float64"))
         np.testing.assert_array_equal(function(x).numpy(), expected)
