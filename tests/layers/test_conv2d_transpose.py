@@ -55,12 +55,12 @@ def test_inputs_are_scattered(size, strides):
 @pytest.mark.parametrize(("size", "strides"), SIZES)
 def test_gradients_are_the_adjoint(size, strides):
     """A change of one argument changes the sum by its product with the gradient."""
-    inputs, kernel = random(2, 4, 5, 3), random(*size, 6, 3)
+    inputs, kernel = random(8, 4, 5, 3), random(*size, 6, 3)
     variable = keras.Variable(kernel)
     draws = np.random.default_rng(1)
     upstream, other_inputs, other_kernel = (
         draws.normal(size=shape).astype("float32")
-        for shape in ((2, 4 * strides[0], 5 * strides[1], 6), inputs.shape, kernel.shape)
+        for shape in ((8, 4 * strides[0], 5 * strides[1], 6), inputs.shape, kernel.shape)
     )
     slopes = keras.ops.convert_to_tensor(upstream)
     by_inputs, by_kernel = gradients(
