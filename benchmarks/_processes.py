@@ -102,6 +102,7 @@ def race(
     rounds: int,
     threads: int,
     with_memory: bool = False,
+    processes: Mapping[str, int] | None = None,
 ) -> dict[str, Turns | Failure]:
     """Lets contenders take turns.
 
@@ -110,28 +111,29 @@ def race(
         rounds: Turns of each.
         threads: Cores, and threads of each library.
         with_memory: Whether to measure memory too, in a fresh process of each.
+        processes: In how many processes those named here take turns; others in one.
 
     Returns:
         By name what the turns gave.
     """
     found: dict[str, Turns | Failure] = {}
     with ExitStack() as stack:
-        workers = {}
+        workers: dict[str, list[Worker]] = {}
         for name, (task, backend) in contenders.items():
-            worker = stack.enter_context(Worker(task, backend, threads))
-            # One after the other: compiling at the same time they would want more memory.
-            if worker.asked("prepare") is None:
-                found[name] = Failure(worker.last_words())
-            else:
-                workers[name] = worker
-        turns: dict[str, list[float]] = {name: [] for name in workers}
+            for _ in range((processes or {}).get(name, 1)):
+                worker = stack.enter_context(Worker(task, backend, threads))
+                # One after the other: compiling at the same time they would want more memory.
+                if worker.asked("prepare") is None:
+                    found[name] = Failure(worker.last_words())
+                    break
+                workers.setdefault(name, []).append(worker)
+        turns: dict[str, list[float]] = {name: [] for name in workers if name not in found}
         for _ in range(rounds):
-            for name, worker in workers.items():
-                turns[name].append(worker.asked("run"))
-        for name in workers:
-            first, median, third = np.percentile(turns[name], (25, 50, 75))
-            spread = float((third - first) / median)
-            found[name] = Turns(float(median), spread)
+            for name, times in turns.items():
+                times += [worker.asked("run") for worker in workers[name]]
+        for name, times in turns.items():
+            first, median, third = np.percentile(times, (25, 50, 75))
+            found[name] = Turns(float(median), float((third - first) / median))
     if with_memory:
         for name, turns in found.items():
             if isinstance(turns, Turns):
