@@ -9,7 +9,8 @@ from benchmarks import fit_overhead, precision, quantizer, report, whole_step
 pytestmark = pytest.mark.backend_free
 
 
-def test_contenders_take_turns():
+def test_contenders_take_turns(monkeypatch):
+    monkeypatch.setattr(quantizer, "_PROCESSES", {quantizer.BASE: 2})
     names = ["bare product", "keras_vq on PyTorch", "faiss, search alone"]
     pytest.importorskip("faiss")
     rows = dict(quantizer.rows([64], [4], [8], names, rounds=1, threads=1))
