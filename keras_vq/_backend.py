@@ -1,6 +1,7 @@
 """All that differs between TensorFlow, JAX and PyTorch: no other file asks which one runs."""
 
 import contextlib
+import math
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -244,15 +245,26 @@ class SearchBlocks(NamedTuple):
     scores: int  # of vectors and codes; more where that were too few vectors
 
 
-def search_blocks() -> SearchBlocks:
+def search_blocks(shape: Sequence[int | None]) -> SearchBlocks:
     """The blocks that `python -m benchmarks parts sizes` found fastest on processors.
 
     Compiled loops take blocks that stay in a core's own cache. TensorFlow's, where XLA does not
     compile them, and PyTorch's cost time for each block.
+
+    Args:
+        shape: Of the vectors but for their own dimension, and the number of codes; None is unknown.
     """
     if BACKEND == "jax":
         return SearchBlocks(codes=1024, scores=2**18)
-    return SearchBlocks(codes=8192, scores=2**20 if BACKEND == "torch" else 2**18)
+    if BACKEND == "tensorflow":
+        return SearchBlocks(codes=8192, scores=2**18)
+    import torch
+
+    scores, known = 2**20, [size for size in shape if size is not None]
+    if torch.compiler.is_compiling() and len(known) == len(shape):
+        # The compiler writes out every turn of a loop: minutes for a thousand of them.
+        scores = min(max(scores, math.prod(known) // 64), 2**24)
+    return SearchBlocks(codes=8192, scores=scores)
 
 
 def is_slow_to_transpose_convolutions() -> bool:

@@ -65,7 +65,7 @@ def test_search_holds_a_bounded_block_of_scores(rng, monkeypatch, codes_at_a_tim
 
     blocks = _backend.SearchBlocks(codes_at_a_time, scores=1)
     monkeypatch.setattr(vq_ops, "_best_code", spy)
-    monkeypatch.setattr(vq_ops._backend, "search_blocks", lambda: blocks)
+    monkeypatch.setattr(vq_ops._backend, "search_blocks", lambda shape: blocks)
     monkeypatch.setattr(vq_ops, "_LEAST_ROWS_PER_BLOCK", 16)
     np.testing.assert_array_equal(numpy(vq_ops.nearest_code(x, e)), expected)
     # A hundred codes fill four groups of 32, which are shared out evenly.
