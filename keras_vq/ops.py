@@ -272,7 +272,7 @@ def _best_code(vectors: Tensor, scorer: Tensor) -> tuple[Tensor, Tensor]:
     scores = ops.reshape(scores, (-1, ops.shape(scores)[1] // _LANES, _LANES))
     group_best = ops.amax(scores, axis=-1)
     group = first_maximum(group_best)
-    winners = ops.take_along_axis(scores, group[:, None, None], axis=1)[:, 0, :]
+    winners = _backend.take_of_each(scores, group)
     return group * _LANES + first_maximum(winners), ops.amax(group_best, axis=-1)
 
 
