@@ -16,7 +16,8 @@ _HEAD = """\
 Written by `python -m benchmarks`. Each contender runs in a process of its own, and they take turns;
 times are medians of the turns, and the spread is from the first to the third quartile. What counts
 are ratios of one run: milliseconds are those of one small machine. Memory is that of further
-processes, in which what is freed goes back to the system at once.
+processes, in which what is freed goes back to the system at once; a library that keeps memory for
+its next step shows a smaller rise, so look at the whole process too.
 """
 _TITLES = {
     "quantizer": "A quantizer's training step",

@@ -109,3 +109,7 @@ def test_a_penalty_that_would_do_nothing_is_refused(codebook):
     penalty = keras_vq.regularizers.Orthogonality(10.0)
     with pytest.raises(ValueError, match="it would do nothing"):
         codebook(8, regularizer=penalty, **options)
+
+
+def test_code_of_the_page_on_performance_runs(run_page):
+    assert run_page("performance.md")["model"].jit_compile
