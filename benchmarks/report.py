@@ -69,6 +69,9 @@ def _draw_sizes(rows: dict[str, dict[str, Any]], path: Path) -> None:
         for contender, points in _lines(rows, varied).items():
             axes.plot(*zip(*points, strict=True), marker="o", label=contender)
         axes.set(xscale="log", yscale="log", xlabel=_LABELS[varied])
+        sizes = sorted({row[varied] for row in rows.values() if varied in row})
+        axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
+        axes.minorticks_off()
         axes.set_title(", ".join(f"{value:,} {_LABELS[key]}" for key, value in fixed.items()))
         axes.grid(visible=True, which="both", alpha=0.3)
     figure.axes[0].set_ylabel("ms a training step")
