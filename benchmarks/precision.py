@@ -41,8 +41,7 @@ def share_of_other_codes(network: str, policy: str) -> float:
     model.adapt(images, "kmeans")
     keras.config.set_dtype_policy(policy)
     other = whole_step.build(network)
-    for weight, own in zip(other.weights, model.weights, strict=True):
-        weight.assign(own)
+    other.set_weights(model.get_weights())
     keras.config.set_dtype_policy("float32")
     differ = other.encode_to_codes(images) != model.encode_to_codes(images)
     return 100 * float(np.mean(differ))
