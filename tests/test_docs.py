@@ -112,4 +112,6 @@ def test_a_penalty_that_would_do_nothing_is_refused(codebook):
 
 
 def test_code_of_the_page_on_performance_runs(run_page):
-    assert run_page("performance.md")["model"].jit_compile
+    names = run_page("performance.md")
+    assert names["model"].jit_compile
+    assert names["model"].optimizer.iterations == 1
