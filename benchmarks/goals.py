@@ -2,9 +2,13 @@
 
 from collections.abc import Callable, Iterator
 
-from recipes._goals import Figures, Goal, cell
+from benchmarks._processes import BACKENDS
+from benchmarks.fit_overhead import BY_FIT
+from benchmarks.whole_step import BASE, NETWORKS
+from recipes._goals import OURS, Figures, Goal, cell
 
-_OURS = {
+# By contender, how many times the bare product it was to take at most.
+_TIMES_THE_PRODUCT = {
     "TensorFlow, XLA": 1.15,
     "JAX": 1.15,
     "PyTorch": 1.6,
@@ -20,85 +24,61 @@ _THEIRS = {
     "keras.io's formulas, XLA": ("TensorFlow, XLA", 3),
 }
 _SMALL, _LARGE = "8192 x 64, 1024 codes", "8192 x 64, 8192 codes"
-_MANY, _MOST = "4096 x 64, 16384 codes", "4096 x 32, 262144 codes"
-_BACKENDS = ("TensorFlow", "TensorFlow, XLA", "JAX", "PyTorch", "PyTorch, compiled")
-OWN = "ours"
+# By size, the column and the most MiB it was to say.
+_MEMORY = {
+    "4096 x 64, 16384 codes": ("rise in a step, MiB", 64),
+    "4096 x 32, 262144 codes": ("process, MiB", 2048),
+}
+
+
+def at_most(name: str, text: str, row: str, column: str, limit: float) -> Goal:
+    """A figure of a table that was to be no more than a limit of our own."""
+    return Goal(text, name, cell(row, column), limit, OURS)
 
 
 def of_quantizers() -> Iterator[Goal]:
     """The step of a quantizer beside the product, and beside others' steps."""
     for size in (_SMALL, _LARGE):
-        for name, limit in _OURS.items():
-            yield Goal(
-                f"{size}, {name}: times the bare product",
-                "quantizer",
-                cell(f"{size}: keras_vq on {name}", "times the product"),
-                limit,
-                OWN,
-            )
+        for name, limit in _TIMES_THE_PRODUCT.items():
+            text, row = f"{size}, {name}: times the bare product", f"{size}: keras_vq on {name}"
+            yield at_most("quantizer", text, row, "times the product", limit)
     for theirs, (ours, limit) in _THEIRS.items():
         yield Goal(
             f"{_SMALL}: time of {theirs}, over ours on {ours}",
             "quantizer",
             _times(f"{_SMALL}: {theirs}", f"{_SMALL}: keras_vq on {ours}", "ms"),
             limit,
-            OWN,
+            OURS,
             is_least=True,
         )
 
 
 def of_memory() -> Iterator[Goal]:
     """What a step takes beside its inputs, and a whole process with a large codebook."""
-    for name in _BACKENDS:
-        yield Goal(
-            f"{_MANY}, {name}: rise in a step, MiB",
-            "memory",
-            cell(f"{_MANY}: keras_vq on {name}", "rise in a step, MiB"),
-            64,
-            OWN,
-        )
-    for name in _BACKENDS:
-        yield Goal(
-            f"{_MOST}, {name}: the process, MiB",
-            "memory",
-            cell(f"{_MOST}: keras_vq on {name}", "process, MiB"),
-            2048,
-            OWN,
-        )
+    for size, (column, limit) in _MEMORY.items():
+        for name in ("TensorFlow", *_TIMES_THE_PRODUCT):
+            text = f"{size}, {name}: {column.replace('process', 'the process')}"
+            yield at_most("memory", text, f"{size}: keras_vq on {name}", column, limit)
 
 
 def of_kinds() -> Iterator[Goal]:
     """Eight residual levels are eight searches and little more."""
     for name in ("TensorFlow, XLA", "JAX", "PyTorch"):
-        yield Goal(
-            f"eight residual levels on {name}: times one search",
-            "kinds",
-            cell(f"residual on {name}", "times one search"),
-            8.5,
-            OWN,
-        )
+        text = f"eight residual levels on {name}: times one search"
+        yield at_most("kinds", text, f"residual on {name}", "times one search", 8.5)
 
 
 def of_steps() -> Iterator[Goal]:
     """A model's step on the other backends, and what `fit` adds to it."""
-    for network in ("keras.io's MNIST network, batch 128", "Sonnet's CIFAR-10 network, batch 32"):
-        for name in ("JAX", "PyTorch"):
-            yield Goal(
-                f"{network}: step on {name}, times TensorFlow's",
-                "step",
-                cell(f"{network}: {name}", "times TensorFlow"),
-                2,
-                OWN,
-            )
-    for name in ("TensorFlow", "JAX", "PyTorch"):
-        yield Goal(
-            f"`fit` on {name}: times a loop by hand",
-            "fit",
-            cell(f"{name}: fit", "times the loop by hand"),
-            1.05,
-            OWN,
-        )
-    yield Goal("`keras-vq --help`, s", "start_up", cell("keras-vq --help", "s"), 0.5, OWN)
+    for network in NETWORKS:
+        for name in BACKENDS:
+            if name != BASE:
+                text, row = f"{network}: step on {name}, times TensorFlow's", f"{network}: {name}"
+                yield at_most("step", text, row, "times TensorFlow", 2)
+    for name in BACKENDS:
+        text = f"`fit` on {name}: times a loop by hand"
+        yield at_most("fit", text, f"{name}: {BY_FIT}", "times the loop by hand", 1.05)
+    yield at_most("start_up", "`keras-vq --help`, s", "keras-vq --help", "s", 0.5)
 
 
 def _times(row: str, other: str, column: str) -> Callable[[Figures], float]:

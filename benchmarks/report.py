@@ -30,7 +30,7 @@ _TITLES = {
     "precision": "Mixed precision",
     "start_up": "Starting up",
 }
-# What is varied in the benchmark `sizes`, the other two fixed: its values to fit a slope to.
+# The benchmark `sizes` varies one of these; lines are drawn where the other two are as here.
 _SIZES = {"vectors": 8192, "dim": 64, "codes": 8192}
 _LABELS = {"vectors": "vectors", "dim": "dimensions", "codes": "codes"}
 _HIDDEN = ("vectors", "dim", "codes", "contender", "network", "backend")

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from recipes._datasets import DATASETS
 from recipes._results import table_of_rows
 
 KERAS_IO = "log of keras.io's VQ-VAE example"
@@ -37,6 +38,8 @@ def table_of_goals(goals: Sequence[Goal], folder: Path, command: str) -> list[st
         folder: Where `NAME.json` lies for each goal's name, if it was run.
         command: What makes a file, but for the name at its end.
     """
+    paths = {goal.name: folder / f"{goal.name}.json" for goal in goals}
+    records = {name: json.loads(path.read_text()) for name, path in paths.items() if path.exists()}
     rows: dict[str, dict[str, object]] = {}
     for goal in goals:
         row = rows[goal.text] = {
@@ -45,9 +48,8 @@ def table_of_goals(goals: Sequence[Goal], folder: Path, command: str) -> list[st
             "reached": "not run",
             "command": f"`{command}{goal.name}`",
         }
-        path = folder / f"{goal.name}.json"
-        if path.exists():
-            record = json.loads(path.read_text())
+        if goal.name in records:
+            record = records[goal.name]
             row["command"] = f"`{record['command']}`"
             try:
                 value = goal.figure(record["figures"])
@@ -99,7 +101,7 @@ def restorations() -> Iterator[Goal]:
         "inpaint": "holes filled",
     }
     for recipe, text in tasks.items():
-        for dataset in ("mnist", "cifar10"):
+        for dataset in DATASETS:
             yield Goal(
                 f"{text}, {dataset}: the VQ-VAE's PSNR over that of the best classical method, dB",
                 recipe,
