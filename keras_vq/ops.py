@@ -257,13 +257,18 @@ def _best_of_tiles(vectors: Tensor, scorers: Tensor) -> Tensor:
     tiles, _, width = scorers.shape
     if tiles == 1:
         return _best_code(with_one, scorers[0])[0]
-    indices, scores = ops.map(lambda scorer: _best_code(with_one, scorer), scorers)
+
+    def best(scorer: Tensor) -> tuple[Tensor, Tensor]:
+        index, group_best = _best_code(with_one, scorer)
+        return index, ops.amax(group_best, axis=-1)
+
+    indices, scores = ops.map(best, scorers)
     tile = first_maximum(ops.transpose(scores))
     return tile * width + ops.take_along_axis(indices, tile[None], axis=0)[0]
 
 
 def _best_code(vectors: Tensor, scorer: Tensor) -> tuple[Tensor, Tensor]:
-    """First index of the highest score of each row, found in two levels, and that score.
+    """First index of the highest score of each row, found in two levels, and each group's best.
 
     An argmax along all the codes is scalar work on a processor; the maximum of each group of
     `_LANES` scores is vector work, and leaves an argmax over far fewer numbers.
@@ -273,7 +278,7 @@ def _best_code(vectors: Tensor, scorer: Tensor) -> tuple[Tensor, Tensor]:
     group_best = ops.amax(scores, axis=-1)
     group = first_maximum(group_best)
     winners = _backend.take_of_each(scores, group)
-    return group * _LANES + first_maximum(winners), ops.amax(group_best, axis=-1)
+    return group * _LANES + first_maximum(winners), group_best
 
 
 def first_maximum(values: Tensor) -> Tensor:

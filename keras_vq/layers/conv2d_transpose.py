@@ -96,9 +96,7 @@ def _gradient_by_kernel(
         )
         return total + _products(upstream_part, part, kernel_shape, strides)
 
-    rows, columns, filters, channels = kernel_shape
-    zeros = ops.zeros((rows * columns, filters, channels), inputs.dtype)
-    return ops.reshape(ops.fori_loop(0, batch // at_once, add, zeros), kernel_shape)
+    return ops.fori_loop(0, batch // at_once, add, ops.zeros(kernel_shape, inputs.dtype))
 
 
 def _products(
@@ -122,4 +120,4 @@ def _products(
             ]
             slopes = ops.reshape(added_to, (-1, filters))
             products.append(ops.matmul(ops.transpose(slopes), vectors))
-    return ops.stack(products)
+    return ops.reshape(ops.stack(products), kernel_shape)
