@@ -83,7 +83,8 @@ def run(task: Task, description: str) -> None:
         guess, guess_test = first_guess(task, damaged), first_guess(task, damaged_test)
         given, given_test = seen(damaged, guess), seen(damaged_test, guess_test)
         restored = {
-            name: undo(damaged_test) for name, undo in task.classical(damaged, train).items()
+            name: guess_test if undo is task.first_guess else undo(damaged_test)
+            for name, undo in task.classical(damaged, train).items()
         }
         details: dict[str, dict[str, object]] = {}
         for name, build in {"autoencoder": autoencoder, "VQ-VAE": vqvae}.items():

@@ -34,15 +34,19 @@ def interpolated(images: Images, how: Image.Resampling) -> Images:
     return made
 
 
+def lanczos(damaged: Damaged) -> Images:
+    return interpolated(damaged.images, Image.Resampling.LANCZOS)
+
+
 TASK = Task(
     "super_resolution",
     halved,
     lambda *_: {
         "bicubic": lambda damaged: interpolated(damaged.images, Image.Resampling.BICUBIC),
-        "Lanczos": lambda damaged: interpolated(damaged.images, Image.Resampling.LANCZOS),
+        "Lanczos": lanczos,
     },
     "half the resolution, and back",
-    first_guess=lambda damaged: interpolated(damaged.images, Image.Resampling.LANCZOS),
+    first_guess=lanczos,
 )
 
 if __name__ == "__main__":
