@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -185,6 +186,58 @@ def apply_to_batch(model: keras.Model, inputs: Any) -> Any:
     ]
     made = model._compiled_for_batches(*weights, inputs)
     return keras.tree.map_structure(ops.convert_to_numpy, made)
+
+
+def prompt_data(
+    x: Any,
+    y: Any = None,
+    sample_weight: Any = None,
+    batch_size: int | None = None,
+    steps_per_epoch: int | None = None,
+    shuffle: Any = False,
+    class_weight: Any = None,
+) -> tuple[Any, Any, Any]:
+    """Data of a Keras loop that ends when its last batch does: `x`, `y` and `sample_weight`.
+
+    A pipeline of `tf.data` tunes itself in a thread, unless told not to. When it ends it waits for
+    that thread, which sleeps 10 ms, 20 ms, 40 ms and so on up to a minute: each epoch is as long as
+    the sum that it falls into, up to twice its steps. Keras makes such a pipeline of whatever data
+    it is given on TensorFlow. Where its user has said what to tune, it stays so.
+
+    Takes what Keras's loops take, which may be given what it returns. On TensorFlow `x` then has
+    `y`, `sample_weight`, `class_weight`, `shuffle` and `batch_size` in it.
+    """
+    if BACKEND != "tensorflow":
+        return _not_tuned(x), y, sample_weight
+    # A private module: Keras takes such an object as `x`, but gives it no public name.
+    from keras.src.trainers.data_adapters import get_data_adapter
+
+    adapter = get_data_adapter(
+        x, y, sample_weight, batch_size, steps_per_epoch, shuffle, class_weight
+    )
+    as_dataset = adapter.get_tf_dataset
+    adapter.get_tf_dataset = lambda: _not_tuned(as_dataset())
+    return adapter, None, None
+
+
+def split_arrays(data: tuple[Any, Any, Any], share: float) -> tuple[Any, Any]:
+    """The first and the last rows of arrays, as `validation_split` of Keras's `fit` parts them."""
+    from keras.src.trainers.data_adapters import array_slicing
+
+    parts: tuple[Any, Any] = array_slicing.train_validation_split(data, validation_split=share)
+    return parts
+
+
+def _not_tuned(data: Any) -> Any:
+    """A pipeline of `tf.data` that does not tune itself; anything else as it is."""
+    # Whoever has made one has imported TensorFlow, which else takes seconds.
+    tf = sys.modules.get("tensorflow")
+    if tf is None or not isinstance(data, tf.data.Dataset):
+        return data
+    options = tf.data.Options()
+    if data.options().autotune.enabled is None:
+        options.autotune.enabled = False
+    return data.with_options(options)
 
 
 def segment_sum(values: Tensor, segments: Tensor, count: int) -> Tensor:

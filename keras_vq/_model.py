@@ -9,6 +9,7 @@ import numpy as np
 
 from keras_vq import _backend, _validation
 from keras_vq._finite_loss import FiniteLoss
+from keras_vq._prompt_model import PromptModel
 from keras_vq._types import Tensor
 
 # Batches from which a user would wonder, and sees a bar.
@@ -16,7 +17,7 @@ _BATCHES_WITHOUT_BAR = 200
 _RANDOM_STATE = "random_state_"
 
 
-class Model(keras.Model):
+class Model(PromptModel):
     """A Keras model that notices NaN, keeps its weights through errors, and saves all its state.
 
     Args:
@@ -149,7 +150,7 @@ class Model(keras.Model):
         return cls(**config)
 
 
-class _BatchFunction(keras.Model):
+class _BatchFunction(PromptModel):
     """One method of a model as a model of its own, for `predict` to batch and compile."""
 
     def __init__(self, owner: Model, method: str, options: dict[str, Any]) -> None:

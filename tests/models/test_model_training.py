@@ -1,6 +1,7 @@
 """What `compile` and `fit` offer, on the models that it could matter to."""
 
 import csv
+import functools
 import logging
 
 import keras
@@ -378,6 +379,61 @@ def test_data_sets_train_as_arrays_do(data_set, with_targets, small, fitted_to_a
     model = build("autoencoder")
     model.fit(data_set(small, targets), steps_per_epoch=4, shuffle=False, verbose=0)
     assert_same(weights_of(model), fitted_to_arrays[with_targets], atol=1e-6)
+
+
+def test_a_split_for_validation_is_the_last_rows(small):
+    kinds = {
+        "validation_split": (small, {"validation_split": 0.25}),
+        "validation_data": (small[:96], {"validation_data": (small[96:],)}),
+    }
+    logs = {name: fit(build("autoencoder"), of, **data) for name, (of, data) in kinds.items()}
+    assert "val_loss" in logs["validation_split"]
+    assert logs["validation_split"] == pytest.approx(logs["validation_data"], rel=1e-6)
+
+
+def tuned_pipelines(monkeypatch, run):
+    """Whether each `tf.data` pipeline tunes itself that is read while something runs."""
+    import tensorflow as tf
+
+    read = []
+    iterate = tf.data.Dataset.__iter__
+
+    def iterate_and_note(dataset):
+        read.append(dataset.options().autotune.enabled)
+        return iterate(dataset)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(tf.data.Dataset, "__iter__", iterate_and_note)
+        run()
+    return read
+
+
+@pytest.mark.backend_free
+@pytest.mark.parametrize("data_set", [np.asarray, Batches, tf_dataset])
+def test_no_loop_waits_for_the_tuning_of_its_pipeline(data_set, small, monkeypatch):
+    model = build("autoencoder")
+
+    def run():
+        data = data_set(small)
+        model.fit(data, validation_data=data, epochs=2, shuffle=False, verbose=0)
+        model.evaluate(data, verbose=0)
+        model.predict(data, verbose=0)
+
+    assert set(tuned_pipelines(monkeypatch, run)) == {False}
+    assert set(tuned_pipelines(monkeypatch, lambda: model.encode(small))) == {False}
+
+
+@pytest.mark.parametrize(("chosen", "enabled"), [(None, False), (True, True), (False, False)])
+def test_a_pipeline_tunes_itself_where_its_user_says_so(chosen, enabled, small, monkeypatch):
+    import tensorflow as tf
+
+    options = tf.data.Options()
+    if chosen is not None:
+        options.autotune.enabled = chosen
+    data = tf_dataset(small).with_options(options)
+    model = build("autoencoder")
+    run = functools.partial(model.fit, data, shuffle=False, verbose=0)
+    assert set(tuned_pipelines(monkeypatch, run)) == {enabled}
 
 
 @pytest.mark.parametrize(("data_set", "with_targets"), DATA_SETS)
