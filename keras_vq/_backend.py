@@ -1,6 +1,7 @@
 """All that differs between TensorFlow, JAX and PyTorch: no other file asks which one runs."""
 
 import contextlib
+import functools
 import math
 import sys
 import threading
@@ -10,7 +11,7 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
-from keras_vq._types import Tensor
+from keras_vq._types import Search, Tensor
 
 BACKEND = keras.backend.backend()
 
@@ -330,6 +331,65 @@ def search_blocks(shape: Sequence[int | None]) -> SearchBlocks:
         # The compiler writes out every turn of a loop: minutes for a thousand of them.
         scores = min(max(scores, math.prod(known) // 64), 2**24)
     return SearchBlocks(codes=8192, scores=scores)
+
+
+def with_fused_search(by_blocks: Search) -> Search:
+    """A search that on a GPU of NVIDIA's takes a kernel instead, for sizes where it is faster.
+
+    Which is faster is tried once for each size (`_fused_search.choice`). A kernel that does not
+    run, or finds other codes, is not used; the log of `keras_vq` says so.
+
+    Args:
+        by_blocks: Takes vectors `(..., dim)` and codes, gives int32 indices `(...)`.
+    """
+    if BACKEND == "torch":
+        return _with_triton(by_blocks)
+    return _with_pallas(by_blocks) if BACKEND == "jax" else by_blocks
+
+
+def _with_triton(by_blocks: Search) -> Search:
+    import torch
+
+    if torch.version.cuda is None or not torch.cuda.is_available():
+        return by_blocks
+    try:
+        from keras_vq._fused_search import by_triton
+    except ImportError:  # PyTorch comes without it on Windows
+        return by_blocks
+    fused_or_blocks = by_triton.or_blocks(by_blocks)
+
+    def search(vectors: Tensor, codes: Tensor) -> Tensor:
+        if not vectors.is_cuda:
+            return by_blocks(vectors, codes)
+        return _of_rows(fused_or_blocks, vectors, codes)
+
+    return search
+
+
+def _with_pallas(by_blocks: Search) -> Search:
+    import jax
+
+    def search(vectors: Tensor, codes: Tensor) -> Tensor:
+        # XLA can't divide a kernel between devices.
+        is_divided = keras.distribution.distribution() is not None
+        if jax.default_backend() != "gpu" or is_divided or None in vectors.shape:
+            return by_blocks(vectors, codes)
+        try:
+            from keras_vq._fused_search import by_pallas  # takes a third of a second
+        except ImportError:  # the module is no part of JAX's that is promised to stay
+            return by_blocks
+        fused_or_blocks = functools.partial(_of_rows, by_pallas.or_blocks(by_blocks))
+        vectors, codes = jax.lax.stop_gradient((vectors, codes))
+        # The program may be compiled for another device than the default one.
+        return jax.lax.platform_dependent(vectors, codes, cuda=fused_or_blocks, default=by_blocks)
+
+    return search
+
+
+def _of_rows(search: Search, vectors: Tensor, codes: Tensor) -> Tensor:
+    """Lets a search of vectors `(n, dim)` take `(..., dim)`."""
+    rows = ops.reshape(vectors, (-1, vectors.shape[-1]))
+    return ops.reshape(search(rows, codes), ops.shape(vectors)[:-1])
 
 
 def is_slow_to_transpose_convolutions() -> bool:

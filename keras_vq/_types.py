@@ -1,5 +1,6 @@
 """The names that type hints use for what Keras leaves untyped."""
 
+from collections.abc import Callable
 from typing import Any
 
 Tensor = Any
@@ -7,3 +8,6 @@ Tensor = Any
 
 Shape = tuple[int | None, ...]
 """A static shape; None marks a dimension known only at run time."""
+
+Search = Callable[[Tensor, Tensor], Tensor]
+"""Finds for vectors `(..., dim)` and codes `(codebook_size, dim)` an int32 index of each vector."""

@@ -108,12 +108,7 @@ def nearest_code(vectors: Tensor, codes: Tensor) -> Tensor:
     vectors, codes = ops.convert_to_tensor(vectors), ops.convert_to_tensor(codes)
     if _TRACING.in_one_block:
         return first_maximum(_scores(vectors, codes))
-    blocks = _backend.search_blocks((*vectors.shape[:-1], codes.shape[0]))
-    scorers = _scorers(codes, blocks.codes)
-    # How many codes there are is unknown when they are the vectors of a batch of any size.
-    scores_per_row = scorers.shape[2] or _LANES**2
-    scores = max(blocks.scores, _LEAST_ROWS_PER_BLOCK * scores_per_row)
-    return map_rows(lambda rows: _best_of_tiles(rows, scorers), vectors, scores_per_row, scores)
+    return _search(vectors, codes)
 
 
 def nearest_codes(vectors: Tensor, codes: Tensor, count: int) -> Tensor:
@@ -213,6 +208,18 @@ def map_rows(
         results = ops.map(function, ops.reshape(rows, (-1, block, width)))
         results = ops.reshape(results, (-1, *results.shape[2:]))[:count]
     return ops.reshape(results, (*shape, *results.shape[1:]))
+
+
+def _by_blocks(vectors: Tensor, codes: Tensor) -> Tensor:
+    blocks = _backend.search_blocks((*vectors.shape[:-1], codes.shape[0]))
+    scorers = _scorers(codes, blocks.codes)
+    # How many codes there are is unknown when they are the vectors of a batch of any size.
+    scores_per_row = scorers.shape[2] or _LANES**2
+    scores = max(blocks.scores, _LEAST_ROWS_PER_BLOCK * scores_per_row)
+    return map_rows(lambda rows: _best_of_tiles(rows, scorers), vectors, scores_per_row, scores)
+
+
+_search = _backend.with_fused_search(_by_blocks)
 
 
 def _scores(vectors: Tensor, codes: Tensor) -> Tensor:

@@ -1,0 +1,119 @@
+"""The search as a Pallas kernel, for JAX on a GPU."""
+
+import functools
+from collections.abc import Callable
+from concurrent import futures
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.experimental import pallas as pl
+from jax.experimental.pallas import triton as pallas_triton
+
+from keras_vq._fused_search import choice
+from keras_vq._types import Search
+
+# Vectors of a program, codes and dimensions of a product: powers of two, as Triton wants them.
+_ROWS, _CODES, _DEPTH = 64, 64, 32
+
+# Below every score of a real code, and finite: infinity times zero would be NaN.
+_NEVER = -3e38
+
+
+def _kernel(vectors_ref: Any, codes_ref: Any, biases_ref: Any, indices_ref: Any) -> None:
+    """First index of the highest score of each of `_ROWS` vectors, over tiles of `_CODES` codes."""
+    codebook_size, dim = codes_ref.shape
+
+    def tile(number: jax.Array, best: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        score, index = best
+        codes = pl.ds(number * _CODES, _CODES)
+        scores = jnp.broadcast_to(biases_ref[codes][None], (_ROWS, _CODES))
+        for first in range(0, dim, _DEPTH):
+            depth = pl.ds(first, _DEPTH)
+            scores += jnp.dot(
+                vectors_ref[:, depth],
+                codes_ref[codes, depth].T,
+                precision=jax.lax.Precision.HIGHEST,
+            )
+        tile_best = jnp.max(scores, axis=1)
+        lane = jax.lax.broadcasted_iota(jnp.int32, scores.shape, 1)
+        first_best = jnp.min(jnp.where(scores >= tile_best[:, None], lane, _CODES - 1), axis=1)
+        # Of an earlier tile in a tie: the lowest index wins.
+        is_better = tile_best > score
+        return (
+            jnp.where(is_better, tile_best, score),
+            jnp.where(is_better, number * _CODES + first_best, index),
+        )
+
+    start = jnp.full(_ROWS, -jnp.inf, jnp.float32), jnp.zeros(_ROWS, jnp.int32)
+    indices_ref[:] = jax.lax.fori_loop(0, codebook_size // _CODES, tile, start)[1]
+
+
+def search(vectors: jax.Array, codes: jax.Array, interpret: bool = False) -> jax.Array:
+    """Index of the nearest code: `(n, dim)`, `(codebook_size, dim)` -> int32 `(n,)`.
+
+    Args:
+        vectors: Float32 array.
+        codes: Float32 array.
+        interpret: Whether to run without a GPU, for tests.
+    """
+    count = len(vectors)
+    biases = _padded(-0.5 * jnp.sum(jnp.square(codes), axis=1), (_CODES,), _NEVER)
+    vectors, codes = _padded(vectors, (_ROWS, _DEPTH)), _padded(codes, (_CODES, _DEPTH))
+    rows, dim = vectors.shape
+    indices = pl.pallas_call(
+        _kernel,
+        grid=(rows // _ROWS,),
+        in_specs=[
+            pl.BlockSpec((_ROWS, dim), lambda program: (program, 0)),
+            pl.BlockSpec(codes.shape, lambda program: (0, 0)),
+            pl.BlockSpec(biases.shape, lambda program: (0,)),
+        ],
+        out_specs=pl.BlockSpec((_ROWS,), lambda program: (program,)),
+        out_shape=jax.ShapeDtypeStruct((rows,), jnp.int32),
+        compiler_params=pallas_triton.CompilerParams(num_warps=4, num_stages=3),
+        interpret=interpret,
+    )(vectors, codes, biases)
+    return indices[:count]
+
+
+def _padded(array: jax.Array, multiples: tuple[int, ...], value: float = 0.0) -> jax.Array:
+    """The array, each size made a multiple of what is given for it."""
+    widths = [(0, -size % of) for size, of in zip(array.shape, multiples, strict=True)]
+    return jnp.pad(array, widths, constant_values=value)
+
+
+@functools.cache
+def or_blocks(by_blocks: Search, fused: Search = search) -> Search:
+    """The faster of the kernel and the search by blocks, tried once for each size when traced.
+
+    Args:
+        by_blocks: Takes vectors `(n, dim)` and codes, gives int32 indices `(n,)`.
+        fused: Takes and gives the same.
+    """
+    searches: dict[str, Search] = {"by blocks": jax.jit(by_blocks), "fused": jax.jit(fused)}
+    chosen: dict[tuple[int, ...], str] = {}
+
+    def nearest_code(vectors: jax.Array, codes: jax.Array) -> jax.Array:
+        if len(vectors) * len(codes) < choice.LEAST_SCORES:
+            return by_blocks(vectors, codes)
+        size = (len(vectors), *codes.shape)
+        if size not in chosen:
+            chosen[size] = _outside_of_tracing(functools.partial(_fastest, searches, size))
+        return (by_blocks if chosen[size] == "by blocks" else fused)(vectors, codes)
+
+    return nearest_code
+
+
+def _fastest(searches: dict[str, Search], size: tuple[int, ...]) -> str:
+    count, codebook_size, dim = size
+    keys = jax.random.split(jax.random.key(0))
+    vectors = jax.random.normal(keys[0], (count, dim))
+    codes = jax.random.normal(keys[1], (codebook_size, dim))
+    return choice.fastest(searches, vectors, codes, jax.block_until_ready)
+
+
+def _outside_of_tracing(function: Callable[[], str]) -> str:
+    """What a function returns that computes, also while this thread traces."""
+    with futures.ThreadPoolExecutor(1) as executor:
+        return executor.submit(function).result()

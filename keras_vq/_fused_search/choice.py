@@ -1,0 +1,86 @@
+"""Which of several searches for nearest codes is fastest, found by trying them."""
+
+import logging
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from keras_vq._types import Search, Tensor
+
+# A kernel has to be compiled, which fewer scores than these would never pay back.
+LEAST_SCORES = 2**18
+
+_TURNS = 5
+# Vectors whose codes are compared.
+_COMPARED = 4096
+# Of float32 scores, in units of the squares they are made of; products in plain TF32 miss it.
+_TOLERANCE = 1e-5
+
+_LOG = logging.getLogger("keras_vq")
+
+
+def fastest(
+    searches: Mapping[str, Search], vectors: Tensor, codes: Tensor, wait: Callable[[Any], None]
+) -> str:
+    """Name of the fastest search that finds codes as near as the first one does.
+
+    A search that fails, or finds farther codes, is left out, and the log says why.
+
+    Args:
+        searches: The first is the one that is known to be right.
+        vectors: Float32 tensor of shape `(n, dim)`.
+        codes: Float32 tensor of shape `(codebook_size, dim)`.
+        wait: Returns when a result is there.
+    """
+    trusted = next(iter(searches))
+    nearest = searches[trusted](vectors, codes)
+    seconds = {}
+    for name, search in searches.items():
+        try:
+            found = search(vectors, codes)
+            wait(found)
+            if excess(found, nearest, vectors, codes) > _TOLERANCE:
+                _LOG.warning("The search %s finds other codes than %s: unused", name, trusted)
+                continue
+            seconds[name] = _median_seconds(search, vectors, codes, wait)
+        except Exception as error:  # whatever a compiler, a driver or a small memory says
+            if name == trusted:
+                raise
+            _LOG.info("The search %s does not run here: %s", name, error)
+    best = min(seconds, key=lambda name: seconds[name])
+    _LOG.info(
+        "%s vectors, %s codes: %s is fastest (%s)",
+        tuple(vectors.shape),
+        len(codes),
+        best,
+        ", ".join(f"{name} {1000 * taken:.3f} ms" for name, taken in seconds.items()),
+    )
+    return best
+
+
+def excess(found: Tensor, nearest: Tensor, vectors: Tensor, codes: Tensor) -> float:
+    """By how much found codes are farther than the nearest, at most, in units of |x|² + |e|²."""
+    rows, other, best = (
+        ops.convert_to_numpy(tensor[:_COMPARED]) for tensor in (vectors, found, nearest)
+    )
+    if other.shape != best.shape or other.min() < 0 or other.max() >= len(codes):
+        return float("inf")
+    rows, codes = rows.astype("float64"), ops.convert_to_numpy(codes)
+    farther = np.square(rows - codes[other]).sum(1) - np.square(rows - codes[best]).sum(1)
+    squares = np.square(rows).sum(1) + np.square(codes[best]).sum(1)
+    return float(np.max(farther / np.maximum(squares, np.finfo("float32").tiny)))
+
+
+def _median_seconds(
+    search: Search, vectors: Tensor, codes: Tensor, wait: Callable[[Any], None]
+) -> float:
+    turns = []
+    for _ in range(_TURNS):
+        start = time.perf_counter()
+        wait(search(vectors, codes))
+        turns.append(time.perf_counter() - start)
+    return statistics.median(turns)
