@@ -256,13 +256,18 @@ def segment_sum(values: Tensor, segments: Tensor, count: int) -> Tensor:
 def take_of_each(values: Tensor, indices: Tensor) -> Tensor:
     """One row of each matrix: `(n, rows, width)` and `(n,)` give `(n, width)`.
 
-    On TensorFlow Keras's `take_along_axis` for this takes as long as half a search of codes.
+    Keras's `take_along_axis` for this takes half as long as a search of codes on TensorFlow, and a
+    tenth on PyTorch.
     """
-    if BACKEND != "tensorflow":
-        return ops.take_along_axis(values, indices[:, None, None], axis=1)[:, 0]
-    import tensorflow as tf
+    if BACKEND == "tensorflow":
+        import tensorflow as tf
 
-    return tf.gather(values, indices, axis=1, batch_dims=1)
+        return tf.gather(values, indices, axis=1, batch_dims=1)
+    if BACKEND == "torch":
+        count, rows, width = values.shape
+        starts = rows * ops.arange(count, dtype="int32")
+        return values.reshape(-1, width).index_select(0, starts + indices)
+    return ops.take_along_axis(values, indices[:, None, None], axis=1)[:, 0]
 
 
 def gradients(function: Callable[[Tensor], Sequence[Tensor]], at: Tensor) -> list[Tensor]:
