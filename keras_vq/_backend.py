@@ -309,6 +309,21 @@ def gradients(function: Callable[[Tensor], Sequence[Tensor]], at: Tensor) -> lis
     return [ops.stop_gradient(gradient) for gradient in found]
 
 
+def fuses_operations() -> bool:
+    """Whether XLA compiles what is traced now, so that what lies between operations costs nothing.
+
+    Not of torch.compile, whose code for the operations that this is asked for is no faster.
+    """
+    if BACKEND != "tensorflow":
+        return BACKEND == "jax"
+    try:
+        import tensorflow as tf
+        from tensorflow.python.ops import control_flow_util
+    except ImportError:  # the second is no public module
+        return False
+    return bool(control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph()))
+
+
 class SearchBlocks(NamedTuple):
     """What a search of nearest codes takes at a time."""
 
@@ -319,13 +334,13 @@ class SearchBlocks(NamedTuple):
 def search_blocks(shape: Sequence[int | None]) -> SearchBlocks:
     """The blocks that `python -m benchmarks parts sizes` found fastest on processors.
 
-    Compiled loops take blocks that stay in a core's own cache. TensorFlow's, where XLA does not
-    compile them, and PyTorch's cost time for each block.
+    XLA's loops take blocks that stay in a core's own cache. TensorFlow's without XLA and PyTorch's
+    cost time for each block.
 
     Args:
         shape: Of the vectors but for their own dimension, and the number of codes; None is unknown.
     """
-    if BACKEND == "jax":
+    if fuses_operations():
         return SearchBlocks(codes=1024, scores=2**18)
     if BACKEND == "tensorflow":
         return SearchBlocks(codes=8192, scores=2**18)

@@ -262,30 +262,44 @@ def _best_of_tiles(vectors: Tensor, scorers: Tensor) -> Tensor:
     # A block at a time, and not all vectors at once, which would be one more copy of them.
     with_one = ops.concatenate([vectors, ops.ones_like(vectors[:, :1])], axis=1)
     tiles, _, width = scorers.shape
+    best_of = _best_of_lanes if _backend.fuses_operations() else _best_of_groups
     if tiles == 1:
-        return _best_code(with_one, scorers[0])[0]
+        return best_of(ops.matmul(with_one, scorers[0]))[0]
 
-    def best(scorer: Tensor) -> tuple[Tensor, Tensor]:
-        index, group_best = _best_code(with_one, scorer)
-        return index, ops.amax(group_best, axis=-1)
-
-    indices, scores = ops.map(best, scorers)
+    indices, scores = ops.map(lambda scorer: best_of(ops.matmul(with_one, scorer)), scorers)
     tile = first_maximum(ops.transpose(scores))
     return tile * width + ops.take_along_axis(indices, tile[None], axis=0)[0]
 
 
-def _best_code(vectors: Tensor, scorer: Tensor) -> tuple[Tensor, Tensor]:
-    """First index of the highest score of each row, found in two levels, and each group's best.
+def _best_of_lanes(scores: Tensor) -> tuple[Tensor, Tensor]:
+    """First index of the highest score of each row, and that score, for compilers that fuse.
+
+    Maxima are taken of numbers `width` apart, many side by side, which is vector work, and nothing
+    is looked up; what is compared on the way never leaves a processor's registers.
+    """
+    count = ops.shape(scores)[1]
+    scores = ops.reshape(scores, (-1, _LANES, count // _LANES))
+    width = ops.shape(scores)[2]
+    bests = ops.amax(scores, axis=1)
+    lane = ops.arange(_LANES, dtype="int32")[:, None]
+    first = ops.amin(ops.where(scores < bests[:, None], _LANES, lane), axis=1)
+    best = ops.amax(bests, axis=-1, keepdims=True)
+    indices = first * width + ops.arange(width, dtype="int32")
+    return ops.amin(ops.where(bests < best, count, indices), axis=-1), best[:, 0]
+
+
+def _best_of_groups(scores: Tensor) -> tuple[Tensor, Tensor]:
+    """First index of the highest score of each row, and that score, one operation at a time.
 
     An argmax along all the codes is scalar work on a processor; the maximum of each group of
     `_LANES` scores is vector work, and leaves an argmax over far fewer numbers.
     """
-    scores = ops.matmul(vectors, scorer)
     scores = ops.reshape(scores, (-1, ops.shape(scores)[1] // _LANES, _LANES))
-    group_best = ops.amax(scores, axis=-1)
-    group = first_maximum(group_best)
-    winners = _backend.take_of_each(scores, group)
-    return group * _LANES + first_maximum(winners), group_best
+    group_bests = ops.amax(scores, axis=-1)
+    best = ops.amax(group_bests, axis=-1, keepdims=True)
+    group = _first_true(group_bests >= best)
+    lane = _first_true(_backend.take_of_each(scores, group) >= best)
+    return group * _LANES + lane, best[:, 0]
 
 
 def first_maximum(values: Tensor) -> Tensor:
@@ -299,10 +313,14 @@ def first_maximum(values: Tensor) -> Tensor:
     """
     if _TRACING.by_rank:
         return ops.cast(ops.top_k(values, 1)[1][..., 0], "int32")
-    # An argmax of floats costs extra bit operations on two backends, and export formats refuse
-    # them; an argmax of integers does not.
-    is_maximum = values >= ops.amax(values, axis=-1, keepdims=True)
-    return ops.cast(ops.argmax(ops.cast(is_maximum, "int32"), axis=-1), "int32")
+    return _first_true(values >= ops.amax(values, axis=-1, keepdims=True))
+
+
+def _first_true(values: Tensor) -> Tensor:
+    """Index of the first that is true along the last axis; 0 if none is."""
+    # An argmax of floats or booleans costs extra bit operations on two backends, and export
+    # formats refuse them; an argmax of integers does not.
+    return ops.cast(ops.argmax(ops.cast(values, "int32"), axis=-1), "int32")
 
 
 def unit_vectors(vectors: Tensor) -> Tensor:

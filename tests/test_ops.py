@@ -46,6 +46,49 @@ def test_lowest_index_wins_a_tie():
     assert indices.tolist() == [1, 1, 3, 1]
 
 
+WAYS = pytest.mark.parametrize("way", ["_best_of_lanes", "_best_of_groups"])
+
+
+@WAYS
+@pytest.mark.parametrize("count", [32, 64, 1024])
+def test_best_score_is_that_of_argmax(rng, way, count):
+    scores = rng.integers(0, 50, size=(40, count)).astype("float32")  # with many ties
+    scores[1] = 7.0
+    indices, best = getattr(vq_ops, way)(ops.convert_to_tensor(scores))
+    np.testing.assert_array_equal(numpy(indices), scores.argmax(1))
+    np.testing.assert_array_equal(numpy(best), scores.max(1))
+
+
+@WAYS
+def test_scores_that_are_not_numbers_give_an_index(way):
+    scores = np.full((2, 64), np.nan, "float32")
+    indices, _ = getattr(vq_ops, way)(ops.convert_to_tensor(scores))
+    assert numpy(indices).tolist() == [0, 0]
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="others always or never do")
+def test_xla_is_noticed(rng):
+    """Also around loops, inner functions, and in the steps of Keras models."""
+    import tensorflow as tf
+
+    noticed = []
+
+    def note(x):
+        noticed.append(_backend.fuses_operations())
+        return x
+
+    x = rng.normal(size=(4, 2)).astype("float32")
+    for compiled in (True, False):
+        inner = tf.function(lambda x: tf.map_fn(note, x))
+        tf.function(lambda x, inner=inner: inner(note(x)), jit_compile=compiled)(x)
+        model = keras.Sequential([keras.layers.Lambda(note), keras.layers.Dense(1)])
+        model.compile("sgd", "mse", jit_compile=compiled)
+        model.fit(x, x[:, :1], verbose=0)
+        assert set(noticed) == {compiled}
+        noticed.clear()
+    assert not _backend.fuses_operations()
+
+
 @pytest.mark.parametrize("codes_at_a_time", [32, 64, 1000])
 def test_search_holds_a_bounded_block_of_scores(rng, monkeypatch, codes_at_a_time):
     """Vectors and codes go through the product in blocks, which give the same indices."""
@@ -57,14 +100,15 @@ def test_search_holds_a_bounded_block_of_scores(rng, monkeypatch, codes_at_a_tim
     assert expected[7] == 3
 
     shapes = []
-    best_code = vq_ops._best_code
+    best_of = vq_ops._best_of_groups
 
-    def spy(vectors, scorer):
-        shapes.append((vectors.shape[0], scorer.shape[1]))
-        return best_code(vectors, scorer)
+    def spy(scores):
+        shapes.append(tuple(scores.shape))
+        return best_of(scores)
 
     blocks = _backend.SearchBlocks(codes_at_a_time, scores=1)
-    monkeypatch.setattr(vq_ops, "_best_code", spy)
+    monkeypatch.setattr(vq_ops, "_best_of_groups", spy)
+    monkeypatch.setattr(vq_ops, "_best_of_lanes", spy)
     monkeypatch.setattr(vq_ops._backend, "search_blocks", lambda shape: blocks)
     monkeypatch.setattr(vq_ops, "_LEAST_ROWS_PER_BLOCK", 16)
     np.testing.assert_array_equal(numpy(vq_ops.nearest_code(x, e)), expected)
