@@ -8,7 +8,8 @@ from typing import Any
 from benchmarks import _processes, fit_overhead, precision, quantizer, start_up, whole_step
 
 Rows = Iterator[tuple[str, dict[str, Any]]]
-FOLDER = Path(__file__).parent / "results"
+RESULTS = Path(__file__).parent / "results"
+FOLDER = RESULTS / "gpu" if _processes.accelerator() else RESULTS
 OURS = [name for name in quantizer.CONTENDERS if name.startswith("keras_vq")]
 _RIVALS = ("vector-quantize-pytorch", "vector-quantize-pytorch, compiled")
 _EPILOG = """\
@@ -18,8 +19,9 @@ benchmarks:
   parts       what its step is made of: the search, the statistics of codes, the look-up
   sizes       the same for growing numbers of vectors, dimensions and codes
   memory      by how much memory rises in a step: 16,384 codes, and 262,144 codes
+  search      the search for nearest codes beside PyTorch's cdist and argmin, to 262,144 codes
   kinds       FSQ, LFQ and eight residual levels beside one search
-  step        a whole training step of a VQ-VAE on each backend
+  step        a whole training step of a VQ-VAE on each backend, and by hand in PyTorch
   fit         what `fit` costs beside a loop written by hand
   precision   a training step in mixed precision, and how many codes it changes
   start_up    seconds until the command helps and the package is imported
@@ -28,6 +30,8 @@ examples:
   python -m benchmarks quantizer step
   python -m benchmarks sizes --rounds 3
   python -m benchmarks --write-only      writes README.md and pictures from what was measured
+
+Where there is a GPU of NVIDIA's, JAX and PyTorch use it, and results go to benchmarks/results/gpu.
 """
 
 
@@ -64,6 +68,7 @@ BENCHMARKS: dict[str, Callable[[int, int], Rows]] = {
     "parts": quantizer.parts,
     "sizes": _sizes,
     "memory": _memory,
+    "search": quantizer.searches,
     "kinds": quantizer.kinds,
     "step": _step,
     "fit": fit_overhead.rows,

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmarks import _memory
+from recipes._results import accelerator
 
 BACKENDS = {"TensorFlow": "tensorflow", "JAX": "jax", "PyTorch": "torch"}
 
@@ -134,7 +135,8 @@ def race(
         for name, times in turns.items():
             first, median, third = np.percentile(times, (25, 50, 75))
             found[name] = Turns(float(median), float((third - first) / median))
-    if with_memory:
+    # Of a GPU's memory a process says nothing.
+    if with_memory and accelerator() is None:
         for name, turns in found.items():
             if isinstance(turns, Turns):
                 found[name] = turns._replace(memory=_memory_of(*contenders[name], threads))

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 from benchmarks._processes import BACKENDS
 from benchmarks.fit_overhead import BY_FIT
-from benchmarks.whole_step import BASE, NETWORKS
+from benchmarks.whole_step import BASE, BY_HAND, NETWORKS
 from recipes._goals import OURS, Figures, Goal, cell
 
 # By contender, how many times the bare product it was to take at most.
@@ -75,6 +75,15 @@ def of_steps() -> Iterator[Goal]:
             if name != BASE:
                 text, row = f"{network}: step on {name}, times TensorFlow's", f"{network}: {name}"
                 yield at_most("step", text, row, "times TensorFlow", 2)
+        for theirs, ours in zip(BY_HAND, ("PyTorch", "PyTorch, compiled"), strict=True):
+            yield Goal(
+                f"{network}: images/s on {ours}, over those of {theirs}",
+                "step",
+                _times(f"{network}: {ours}", f"{network}: {theirs}", "images/s"),
+                1,
+                OURS,
+                is_least=True,
+            )
     for name in BACKENDS:
         text = f"`fit` on {name}: times a loop by hand"
         yield at_most("fit", text, f"{name}: {BY_FIT}", "times the loop by hand", 1.05)

@@ -35,7 +35,21 @@ KINDS: dict[str, tuple[str, str | None, dict[str, Any]]] = {
 }
 # What a step does beside gradients.
 PARTS = ("search", "statistics", "look-up")
+# The search alone; the first is the base.
+SEARCHES: dict[str, tuple[str, str | None, dict[str, Any]]] = {
+    "PyTorch, cdist and argmin": ("distances", None, {}),
+    "PyTorch, cdist and argmin, compiled": ("distances", None, {"compiled": True}),
+    "keras_vq on TensorFlow, XLA": ("parts", "tensorflow", {"part": "search", "compiled": True}),
+    "keras_vq on JAX": ("parts", "jax", {"part": "search"}),
+    "keras_vq on PyTorch": ("parts", "torch", {"part": "search"}),
+}
+# Where a kernel may be taken instead.
+BLOCKS: dict[str, tuple[str, str | None, dict[str, Any]]] = {
+    "keras_vq on JAX, by blocks": ("parts", "jax", {"part": "blocks"}),
+    "keras_vq on PyTorch, by blocks": ("parts", "torch", {"part": "blocks"}),
+}
 SMALL = {"vectors": 8192, "dim": 64, "codes": 1024}
+SEARCHED_CODES = (1_024, 8_192, 65_536, 262_144)
 VECTORS, CODES = (8_192, 65_536), (512, 1_024, 8_192, 65_536)
 # Contenders that hold matrices of all vectors and codes, some six at a time, are left out where
 # one of them would be larger than this.
@@ -70,6 +84,25 @@ def kinds(rounds: int, threads: int) -> Iterator[tuple[str, dict[str, Any]]]:
         base = next(turns for name, turns in found.items() if name.startswith("vector"))
         for name, turns in found.items():
             yield name, _processes.as_row(turns, base, "times one search")
+
+
+def searches(rounds: int, threads: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Measures the search alone; for each number of codes a row of each, beside PyTorch's own."""
+    on_gpu = _processes.accelerator() is not None
+    # A GPU wants many at once; a processor's memory holds all distances of few.
+    vectors = 8192 if on_gpu else 2048
+    contenders = SEARCHES | (BLOCKS if on_gpu else {})
+    base = next(iter(SEARCHES))
+    for codes in SEARCHED_CODES:
+        size = {"vectors": vectors, "dim": 64, "codes": codes}
+        tasks = {
+            name: (_task(contender, size, options), backend)
+            for name, (contender, backend, options) in contenders.items()
+        }
+        found = _processes.race(tasks, rounds, threads)
+        for name, turns in found.items():
+            row = _processes.as_row(turns, found[base], "times cdist")
+            yield f"{vectors} x 64, {codes} codes: {name}", row
 
 
 def parts(rounds: int, threads: int) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -24,6 +24,7 @@ _TITLES = {
     "parts": "What a step of 8,192 vectors and 1,024 codes is made of",
     "sizes": "The same for other sizes",
     "memory": "Memory of a training step",
+    "search": "The search for nearest codes alone",
     "kinds": "Other kinds of quantizers beside one search of 1,024 codes",
     "step": "A whole training step of a VQ-VAE",
     "fit": "What `fit` costs",

@@ -1,4 +1,4 @@
-"""A whole training step of a VQ-VAE on each backend, in times of TensorFlow's."""
+"""A whole training step of a VQ-VAE on each backend, and by hand, in times of TensorFlow's."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -16,6 +16,8 @@ CONTENDERS = {
     "PyTorch": ("torch", "auto"),
     "PyTorch, compiled": ("torch", True),
 }
+# Beside them the same network in plain PyTorch, with vector-quantize-pytorch.
+BY_HAND = {"PyTorch by hand": False, "PyTorch by hand, compiled": True}
 BASE = "TensorFlow"
 
 
@@ -51,7 +53,12 @@ def rows(names: Sequence[str], rounds: int, threads: int) -> Iterator[tuple[str,
             backend, jit_compile = CONTENDERS[name]
             task = {"of": "whole_step", "network": network, "batch": batch}
             tasks[name] = ({**task, "jit_compile": jit_compile}, backend)
+        for name, compiled in BY_HAND.items():
+            task = {"of": "contenders.vqvae_by_hand", "network": network, "batch": batch}
+            tasks[name] = ({**task, "compiled": compiled}, None)
         found = _processes.race(tasks, rounds, threads)
         for name, turns in found.items():
             figures = _processes.as_row(turns, found.get(BASE), "times TensorFlow")
+            if "ms" in figures:
+                figures["images/s"] = 1000 * batch / figures["ms"]
             yield f"{title}: {name}", {"network": title, "backend": name, **figures}

@@ -3,6 +3,8 @@
 import json
 import os
 import platform
+import shutil
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -56,7 +58,7 @@ def save(
         "seconds": stopwatch.seconds(),
         "backend": keras.backend.backend(),
         "versions": {"keras": keras.__version__, "keras_vq": keras_vq.__version__},
-        "machine": f"{_cores()}, {platform.machine()}, no accelerator used",
+        "machine": f"{_cores()}, {platform.machine()}, {accelerator() or 'no accelerator used'}",
     }
     path = results_folder(folder) / f"{name}.json"
     beside = path.with_suffix(".json.part")
@@ -75,6 +77,16 @@ def save(
             table.add_row(key, shown(value, digits=6))
         console.print(table)
     console.print(f"{record['seconds']:.0f} s, seed {seed}, written to {path}")
+
+
+def accelerator() -> str | None:
+    """Name of this machine's first GPU, as its driver's program tells it; None without one."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return None
+    asked = [program, "--query-gpu=name", "--format=csv,noheader"]
+    names = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.splitlines()
+    return names[0].strip() if names else None
 
 
 def _cores() -> str:

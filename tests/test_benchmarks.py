@@ -1,10 +1,14 @@
 """The benchmarks run, on a few vectors: their figures are another matter."""
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
 from benchmarks import fit_overhead, precision, quantizer, report, whole_step
+from recipes import _results
 
 pytestmark = pytest.mark.backend_free
 
@@ -45,9 +49,42 @@ def test_every_kind_takes_a_step(kind):
     quantizer.make("ours", vectors=64, dim=8, codes=16, **options | {"compiled": False})()
 
 
-@pytest.mark.parametrize("part", quantizer.PARTS)
+@pytest.mark.parametrize("part", [*quantizer.PARTS, "blocks"])
 def test_every_part_runs(part):
     quantizer.make("parts", vectors=64, dim=8, codes=16, part=part)()
+
+
+def test_searches_beside_distances(monkeypatch):
+    monkeypatch.setattr(quantizer, "SEARCHED_CODES", (64,))
+    names = ["PyTorch, cdist and argmin", "keras_vq on PyTorch"]
+    chosen = {name: quantizer.SEARCHES[name] for name in names}
+    monkeypatch.setattr(quantizer, "SEARCHES", chosen)
+    rows = dict(quantizer.searches(rounds=1, threads=1))
+    assert list(rows) == [f"2048 x 64, 64 codes: {name}" for name in names]
+    assert rows["2048 x 64, 64 codes: keras_vq on PyTorch"]["times cdist"] > 0
+
+
+@pytest.mark.parametrize("network", ["mnist", "cifar10"])
+def test_the_model_by_hand_is_of_the_same_size_and_takes_a_step(network):
+    by_hand = pytest.importorskip("benchmarks.contenders.vqvae_by_hand")
+    model = whole_step.build(network)
+    theirs = getattr(by_hand, network)().parameters()
+    ours = model.encoder.count_params() + model.decoder.count_params()
+    assert sum(weight.numel() for weight in theirs) == ours
+    by_hand.make(network, batch=4)()
+
+
+def test_a_gpu_has_results_of_its_own(monkeypatch, tmp_path):
+    program = tmp_path / "nvidia-smi"
+    program.write_text("#!/bin/sh\necho NVIDIA H200\necho NVIDIA H200\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    assert _results.accelerator() == "NVIDIA H200"
+    folder = "from benchmarks.__main__ import FOLDER; print('folder', FOLDER.name)"
+    said = subprocess.run(
+        [sys.executable, "-c", folder], capture_output=True, text=True, check=True
+    )
+    assert "folder gpu" in said.stdout
 
 
 @pytest.mark.parametrize("way", [fit_overhead.BY_HAND, fit_overhead.BY_FIT])

@@ -88,7 +88,9 @@ def _jax(layer: Any, x: np.ndarray, compiled: bool) -> Callable[[], object]:
 def _torch(layer: Any, x: np.ndarray, compiled: bool) -> Callable[[], object]:
     import torch
 
-    tensor = torch.from_numpy(x).requires_grad_(True)
+    from benchmarks.contenders.torch_device import DEVICE, wait
+
+    tensor = torch.from_numpy(x).to(DEVICE).requires_grad_(True)
 
     def forward(tensor: Any) -> Any:
         quantized, _ = layer(tensor, training=True)
@@ -99,5 +101,6 @@ def _torch(layer: Any, x: np.ndarray, compiled: bool) -> Callable[[], object]:
     def step() -> None:
         tensor.grad = None
         called(tensor).backward()
+        wait()
 
     return step

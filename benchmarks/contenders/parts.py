@@ -13,12 +13,13 @@ from benchmarks.contenders import inputs
 def make(
     vectors: int, dim: int, codes: int, part: str, compiled: bool = False
 ) -> Callable[[], object]:
-    """One part: the `search`, the `statistics` of codes (counts, sums), or a `look-up` of them."""
+    """One part: the `search` (or by `blocks`, where there is another), `statistics`, `look-up`."""
     x = ops.convert_to_tensor(inputs(vectors, dim))
     table = ops.convert_to_tensor(inputs(codes, dim))
     indices = keras_vq.ops.nearest_code(x, table)
     parts: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
         "search": (keras_vq.ops.nearest_code, (x, table)),
+        "blocks": (keras_vq.ops._by_blocks, (x, table)),
         "statistics": (
             lambda x, indices: (
                 keras_vq.ops.code_counts(indices, codes),
@@ -57,5 +58,12 @@ def _torch(
 ) -> Callable[[], object]:
     import torch
 
+    from benchmarks.contenders.torch_device import wait
+
     called = torch.compile(function) if compiled else function
-    return lambda: called(*arguments)
+
+    def run() -> None:
+        called(*arguments)
+        wait()
+
+    return run

@@ -1,0 +1,24 @@
+"""The search alone, as PyTorch's users write it: all distances, and the least of each row."""
+
+from collections.abc import Callable
+
+import torch
+
+from benchmarks.contenders import inputs
+from benchmarks.contenders.torch_device import DEVICE, wait
+
+
+def make(vectors: int, dim: int, codes: int, compiled: bool = False) -> Callable[[], object]:
+    """The nearest code of every vector, eager or through torch.compile; no training."""
+    x, codebook = (torch.from_numpy(inputs(count, dim)).to(DEVICE) for count in (vectors, codes))
+    nearest = torch.compile(_nearest) if compiled else _nearest
+
+    def step() -> None:
+        nearest(x, codebook)
+        wait()
+
+    return step
+
+
+def _nearest(x: torch.Tensor, codebook: torch.Tensor) -> torch.Tensor:
+    return torch.cdist(x, codebook).argmin(1)
