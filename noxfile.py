@@ -31,6 +31,13 @@ def tests(session: nox.Session, backend: str) -> None:
     run_tests(session, backend, *paths)
 
 
+@nox.session
+def kernels(session: nox.Session) -> None:
+    """The search of GPUs that Triton compiles, which can't share a process with TensorFlow."""
+    session.install("-e", ".", "pytest", "torch==2.13.0", "triton")
+    session.run("pytest", "tests/fused_search", *session.posargs, env={"KERAS_BACKEND": "torch"})
+
+
 @nox.session(default=False)
 def coverage(session: nox.Session) -> None:
     """Which lines the tests on TensorFlow run; counting them takes a quarter longer."""
