@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import math
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -357,11 +358,14 @@ def with_fused_search(by_blocks: Search) -> Search:
     """A search that on a GPU of NVIDIA's takes a kernel instead, for sizes where it is faster.
 
     Which is faster is tried once for each size (`_fused_search.choice`). A kernel that does not
-    run, or finds other codes, is not used; the log of `keras_vq` says so.
+    run, or finds other codes, is not used; the log of `keras_vq` says so. With
+    KERAS_VQ_FUSED_SEARCH=0 in the environment none is tried.
 
     Args:
         by_blocks: Takes vectors `(..., dim)` and codes, gives int32 indices `(...)`.
     """
+    if os.environ.get("KERAS_VQ_FUSED_SEARCH") == "0":
+        return by_blocks
     if BACKEND == "torch":
         return _with_triton(by_blocks)
     return _with_pallas(by_blocks) if BACKEND == "jax" else by_blocks

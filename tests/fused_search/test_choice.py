@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+from keras_vq import _backend
 from keras_vq import ops as vq_ops
 from keras_vq._fused_search import choice
 
@@ -68,6 +69,11 @@ def test_a_search_that_does_not_run_is_not_taken(sets, caplog):
 def test_an_error_of_the_trusted_search_is_raised(sets):
     with pytest.raises(RuntimeError, match="no driver"):
         choice.fastest({"broken": broken, "fast": fast}, *sets, wait=lambda result: None)
+
+
+def test_the_environment_can_leave_all_kernels_out(monkeypatch):
+    monkeypatch.setenv("KERAS_VQ_FUSED_SEARCH", "0")
+    assert _backend.with_fused_search(fast) is fast
 
 
 def test_excess_is_how_much_farther_a_code_is():
