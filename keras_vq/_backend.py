@@ -428,6 +428,54 @@ def is_slow_to_transpose_convolutions() -> bool:
     return jax.default_backend() == "cpu"
 
 
+def crops_transposed_convolutions() -> bool:
+    """Whether Keras makes more than padding "same" wants, and crops it: gradients then cost twice.
+
+    PyTorch's own padding is as wide at both ends.
+    """
+    return BACKEND == "torch"
+
+
+def uncropped_transposed_convolution(
+    inputs: Tensor, kernel: Tensor, bias: Tensor | None, strides: tuple[int, int]
+) -> Tensor:
+    """PyTorch's transposed convolution with what Keras means by padding "same".
+
+    Padding "same" cuts kernel - stride off, the larger half of an odd number at the end. For one as
+    PyTorch cuts it, as much at both ends, inputs are given a row of zeros in front, for which
+    a stride more is cut off; and outputs a stride less one at the end.
+
+    Args:
+        inputs: Tensor of shape `(batch, height, width, channels)`.
+        kernel: Tensor of shape `(kernel_height, kernel_width, filters, channels)`, no smaller than
+            the strides.
+        bias: Tensor of shape `(filters,)`, or None.
+        strides: Of height and width.
+
+    Returns:
+        Tensor of shape `(batch, height * strides[0], width * strides[1], filters)`.
+    """
+    from torch.nn import functional
+
+    cut = [size - stride for size, stride in zip(kernel.shape[:2], strides, strict=True)]
+    in_front = [whole % 2 for whole in cut]
+    images = inputs.permute(0, 3, 1, 2)
+    if any(in_front):
+        images = functional.pad(images, (in_front[1], 0, in_front[0], 0))
+    outputs = functional.conv_transpose2d(
+        images,
+        kernel.permute(3, 2, 0, 1),
+        bias,
+        strides,
+        padding=[
+            whole // 2 + stride * odd
+            for whole, stride, odd in zip(cut, strides, in_front, strict=True)
+        ],
+        output_padding=[(stride - 1) * odd for stride, odd in zip(strides, in_front, strict=True)],
+    )
+    return outputs.permute(0, 2, 3, 1)
+
+
 def writes_saved_models() -> bool:
     """Whether this backend writes SavedModels of TensorFlow's own operations.
 

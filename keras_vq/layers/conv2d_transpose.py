@@ -1,4 +1,4 @@
-"""A transposed convolution whose gradients are fast on every backend."""
+"""A transposed convolution that is fast on every backend."""
 
 import math
 from collections.abc import Callable
@@ -17,12 +17,13 @@ _IMAGES_AT_ONCE = 4
 
 @keras.saving.register_keras_serializable("keras_vq")
 class Conv2DTranspose(keras.layers.Conv2DTranspose):
-    """Keras's transposed convolution, with gradients of its own where they are faster.
+    """Keras's transposed convolution, made faster where Keras's is slow.
 
     On the CPU, JAX takes many times as long for the gradients of a transposed convolution as for
     those of a convolution with as many multiplications. There they are written as what they are:
     by the inputs a convolution, by the kernel one matrix product for each of its places, a few
-    images at a time.
+    images at a time. On PyTorch Keras makes larger outputs and crops them, which costs memory and
+    time, most of all for the gradients; here PyTorch makes them as large as they should be.
     Arguments, weights and results are those of `keras.layers.Conv2DTranspose`, so that weights go
     from one to the other.
 
@@ -38,22 +39,32 @@ class Conv2DTranspose(keras.layers.Conv2DTranspose):
 
     def call(self, inputs: Tensor) -> Tensor:
         """Applies the layer to a tensor of shape `(batch, height, width, channels)`."""
-        if not self._has_own_gradients(inputs.shape):
+        if not self._is_usual(inputs.shape):
             return super().call(inputs)
-        outputs = transposed_convolution(inputs, self.kernel, self.strides)
-        if self.use_bias:
-            outputs = outputs + self.bias
+        if _backend.crops_transposed_convolutions():
+            kernel, bias = (
+                None if weight is None else ops.convert_to_tensor(weight)
+                for weight in (self.kernel, self.bias)
+            )
+            outputs = _backend.uncropped_transposed_convolution(inputs, kernel, bias, self.strides)
+        elif _backend.is_slow_to_transpose_convolutions():
+            outputs = transposed_convolution(inputs, self.kernel, self.strides)
+            if self.use_bias:
+                outputs = outputs + self.bias
+        else:
+            return super().call(inputs)
         return outputs if self.activation is None else self.activation(outputs)
 
-    def _has_own_gradients(self, input_shape: Shape) -> bool:
+    def _is_usual(self, input_shape: Shape) -> bool:
+        """Whether all is as in the networks of this package, and the graph is none to export."""
         return (
-            _backend.is_slow_to_transpose_convolutions()
-            and not vq_ops.is_traced_for_export()
+            not vq_ops.is_traced_for_export()
             and self.padding == "same"
             and self.output_padding is None
             and self.dilation_rate == (1, 1)
             and self.data_format == "channels_last"
             and None not in input_shape[1:]
+            and all(size >= by for size, by in zip(self.kernel_size, self.strides, strict=True))
         )
 
 

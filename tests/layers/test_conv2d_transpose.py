@@ -141,7 +141,42 @@ def test_networks_have_it():
         assert keras.layers.Conv2DTranspose not in kinds
 
 
-def test_gradients_are_its_own_on_jax():
+@pytest.mark.parametrize(("size", "strides"), SIZES)
+@pytest.mark.parametrize("use_bias", [True, False])
+def test_layer_scatters_its_inputs(size, strides, use_bias):
+    layer = Conv2DTranspose(6, size, strides=strides, padding="same", use_bias=use_bias)
+    inputs = random(2, 4, 5, 3)
+    outputs = layer(inputs)
+    expected = scattered(inputs, numpy(layer.kernel), strides)
+    if use_bias:
+        layer.bias.assign(random(6))
+        outputs, expected = layer(inputs), expected + random(6)
+    np.testing.assert_allclose(numpy(outputs), expected, atol=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "is_own"),
+    [
+        ({"padding": "same"}, _backend.BACKEND != "tensorflow"),
+        ({"padding": "valid"}, False),
+        ({"padding": "same", "output_padding": 1}, False),
+    ],
+)
+def test_layer_has_ways_of_its_own_on_jax_and_pytorch(options, is_own, monkeypatch):
+    calls = []
+    whole = keras.layers.Conv2DTranspose.call
+
+    def note(layer, inputs):
+        calls.append(inputs)
+        return whole(layer, inputs)
+
+    monkeypatch.setattr(keras.layers.Conv2DTranspose, "call", note)
+    layer = Conv2DTranspose(5, 4, strides=2, **options)
+    layer(random(2, 4, 6, 3))
+    assert bool(calls) != is_own
+
+
+def test_sizes_that_are_unknown_are_left_to_keras():
     layer = Conv2DTranspose(5, 4, strides=2, padding="same")
-    assert layer._has_own_gradients((None, 4, 6, 3)) == (_backend.BACKEND == "jax")
-    assert not layer._has_own_gradients((None, None, 6, 3))  # rows are counted when it is traced
+    assert layer._is_usual((None, 4, 6, 3))
+    assert not layer._is_usual((None, None, 6, 3))  # rows are counted when it is traced
