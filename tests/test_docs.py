@@ -114,4 +114,4 @@ def test_a_penalty_that_would_do_nothing_is_refused(codebook):
 def test_code_of_the_page_on_performance_runs(run_page):
     names = run_page("performance.md")
     assert names["model"].jit_compile
-    assert names["model"].optimizer.iterations == 1
+    assert names["another_model"].optimizer.iterations == 1
