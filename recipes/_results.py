@@ -2,9 +2,6 @@
 
 import json
 import os
-import platform
-import shutil
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -14,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 import keras_vq
+from recipes import _machine
 
 FOLDER = Path(__file__).parent / "results"
 
@@ -58,7 +56,7 @@ def save(
         "seconds": stopwatch.seconds(),
         "backend": keras.backend.backend(),
         "versions": {"keras": keras.__version__, "keras_vq": keras_vq.__version__},
-        "machine": f"{_cores()}, {platform.machine()}, {accelerator() or 'no accelerator used'}",
+        "machine": _machine.described(),
     }
     path = results_folder(folder) / f"{name}.json"
     beside = path.with_suffix(".json.part")
@@ -77,22 +75,6 @@ def save(
             table.add_row(key, shown(value, digits=6))
         console.print(table)
     console.print(f"{record['seconds']:.0f} s, seed {seed}, written to {path}")
-
-
-def accelerator() -> str | None:
-    """Name of this machine's first GPU, as its driver's program tells it; None without one."""
-    program = shutil.which("nvidia-smi")
-    if program is None:
-        return None
-    asked = [program, "--query-gpu=name", "--format=csv,noheader"]
-    names = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.splitlines()
-    return names[0].strip() if names else None
-
-
-def _cores() -> str:
-    # Those that this process may run on, where the system tells.
-    allowed = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))(0)
-    return f"{len(allowed)} core{'s' if len(allowed) > 1 else ''}"
 
 
 def tables_that_fit(

@@ -9,8 +9,6 @@ Run: python -m recipes.saved_models [--only NAME] [--out saved_models] [--limit 
 
 import argparse
 import json
-import os
-import platform
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +21,7 @@ from keras_vq import DeadCodeRestart, EMACodebook, Projected, VectorQuantizer
 from keras_vq.export import round_convolutions
 from keras_vq.models.presets import save_preset
 from keras_vq.plots import plot_reconstructions, plot_samples
+from recipes import _machine
 from recipes._measures import likeness
 from recipes._results import Stopwatch
 
@@ -156,7 +155,7 @@ def make(name: str, out: Path, limit: int) -> None:
             f"{(plan.epochs + 1) * steps:,} steps of {plan.batch_size} images",
             "seconds": stopwatch.seconds(),
             "backend": keras.backend.backend(),
-            "machine": f"{os.cpu_count()} cores, {platform.machine()}, no accelerator used",
+            "machine": _machine.described(),
         },
     )
     draw(model, test, reconstructions, out / name, f"{name}: test MSE {figures['test MSE']:.5f}")

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from benchmarks import fit_overhead, precision, quantizer, report, whole_step
-from recipes import _results
+from recipes import _machine
 
 pytestmark = pytest.mark.backend_free
 
@@ -79,7 +79,7 @@ def test_a_gpu_has_results_of_its_own(monkeypatch, tmp_path):
     program.write_text("#!/bin/sh\necho NVIDIA H200\necho NVIDIA H200\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    assert _results.accelerator() == "NVIDIA H200"
+    assert _machine.accelerator() == "NVIDIA H200"
     folder = "from benchmarks.__main__ import FOLDER; print('folder', FOLDER.name)"
     said = subprocess.run(
         [sys.executable, "-c", folder], capture_output=True, text=True, check=True
