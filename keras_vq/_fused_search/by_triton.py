@@ -75,7 +75,7 @@ def _kernel(  # type: ignore[no-untyped-def]  # Triton takes types from annotati
     tl.store(indices + row, index, mask=row < count)
 
 
-def search(vectors: torch.Tensor, codes: torch.Tensor, settings: Settings) -> torch.Tensor:
+def by_kernel(vectors: torch.Tensor, codes: torch.Tensor, settings: Settings) -> torch.Tensor:
     """Index of the nearest code: `(n, dim)`, `(codebook_size, dim)` -> int32 `(n,)`."""
     vectors, codes = vectors.contiguous(), codes.contiguous()
     indices = torch.empty(len(vectors), dtype=torch.int32, device=vectors.device)
@@ -105,7 +105,7 @@ def or_blocks(by_blocks: Search) -> Search:
     searches = {"by blocks": by_blocks}
     for settings in SETTINGS:
         name = f"fused, {settings.precision}, {settings.rows} x {settings.codes}"
-        searches[name] = functools.partial(search, settings=settings)
+        searches[name] = functools.partial(by_kernel, settings=settings)
     chosen: dict[tuple[object, ...], str] = {}
 
     @torch.library.custom_op("keras_vq::nearest_code", mutates_args=())
@@ -113,7 +113,7 @@ def or_blocks(by_blocks: Search) -> Search:
         # Batches of about one size go alike.
         size = (vectors.device, len(vectors).bit_length(), *codes.shape)
         if size not in chosen:
-            if len(vectors) * len(codes) < choice.LEAST_SCORES or _is_recorded(vectors):
+            if _is_recorded(vectors):
                 return by_blocks(vectors, codes)
             chosen[size] = choice.fastest(searches, vectors, codes, _wait)
         return searches[chosen[size]](vectors, codes)
@@ -122,7 +122,12 @@ def or_blocks(by_blocks: Search) -> Search:
     def _(vectors: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
         return vectors.new_empty(vectors.shape[0], dtype=torch.int32)
 
-    return lambda vectors, codes: nearest_code(vectors.detach(), codes.detach())
+    def search(vectors: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
+        if len(vectors) * len(codes) < choice.LEAST_SCORES:
+            return by_blocks(vectors, codes)  # where torch.compile sees it, and fuses it
+        return nearest_code(vectors.detach(), codes.detach())
+
+    return search
 
 
 def _is_recorded(vectors: torch.Tensor) -> bool:

@@ -39,7 +39,7 @@ from keras_vq._fused_search import by_triton
 
 cases, found = sys.argv[1:]
 answers = [
-    [by_triton.search(vectors, codes, settings) for settings in by_triton.SETTINGS]
+    [by_triton.by_kernel(vectors, codes, settings) for settings in by_triton.SETTINGS]
     for vectors, codes in torch.load(cases)
 ]
 torch.save(answers, found)
@@ -135,7 +135,7 @@ def test_the_best_is_tried_once_for_a_size_and_taken(sets, monkeypatch, best):
         assert set(searches) >= {"by blocks", FUSED}
         return best
 
-    monkeypatch.setattr(by_triton, "search", fused)
+    monkeypatch.setattr(by_triton, "by_kernel", fused)
     monkeypatch.setattr(choice, "fastest", fastest)
     search = by_triton.or_blocks(by_blocks)
     expected = vq_ops.nearest_code(vectors, codes)
@@ -152,7 +152,7 @@ def test_the_best_is_tried_once_for_a_size_and_taken(sets, monkeypatch, best):
 
 def test_torch_compile_follows_it_in_one_graph(sets, monkeypatch):
     vectors, codes = sets
-    monkeypatch.setattr(by_triton, "search", lambda x, e, settings: vq_ops._by_blocks(x, e))
+    monkeypatch.setattr(by_triton, "by_kernel", lambda x, e, settings: vq_ops._by_blocks(x, e))
     monkeypatch.setattr(choice, "fastest", lambda *arguments: FUSED)
     search = by_triton.or_blocks(vq_ops._by_blocks)
 
