@@ -127,16 +127,20 @@ class Residual(Quantizer):
             given = ops.unstack(indices, axis=axis)
         kept = self._levels_kept(vectors, mask) if training and self.dropout > 0 else None
 
+        has_context = any(part.takes_context for part in self.quantizers)
         residual, total = vectors, None
-        levels = []
+        levels: list[Found] = []
         for level, part in enumerate(self.quantizers):
             level_mask = mask if kept is None else kept[level]
             found = part.find(residual, level_mask, training, updates, given[level], total)
+            levels.append(found)
+            if len(levels) == len(self.quantizers):
+                break  # nobody reads what is left, and it costs time where nothing is compiled
             quantized = ops.stop_gradient(part.reconstruct(found.codes))
             residual = residual - quantized
-            # Added up as `decode` does, so that a level finds its codes in the same context.
-            total = quantized if total is None else total + quantized
-            levels.append(found)
+            if has_context:
+                # Added up as `decode` does, so that a level finds its codes in the same context.
+                total = quantized if total is None else total + quantized
 
         all_indices = [found.indices for found in levels]
         if kept is not None:
@@ -163,8 +167,9 @@ class Residual(Quantizer):
             # The first level's latents are at hand; the others' again, with their gradient.
             own = found.latents if level == 0 else part.project_in(residual, training=training)
             quantized = _masked(part.estimate(own, found.codes, training=training), found.mask)
-            residual = residual - quantized
             total = quantized if total is None else total + quantized
+            if level + 1 < len(codes):
+                residual = residual - quantized
         return total
 
     def reconstruct(self, codes: Any) -> Tensor:
