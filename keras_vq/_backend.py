@@ -255,7 +255,7 @@ def segment_sum(values: Tensor, segments: Tensor, count: int) -> Tensor:
 
 
 def take_of_each(values: Tensor, indices: Tensor) -> Tensor:
-    """One row of each matrix: `(n, rows, width)` and `(n,)` give `(n, width)`.
+    """One column of each matrix: `(n, rows, width)` and `(n,)` give `(n, rows)`.
 
     Keras's `take_along_axis` for this takes half as long as a search of codes on TensorFlow, and a
     tenth on PyTorch.
@@ -263,12 +263,70 @@ def take_of_each(values: Tensor, indices: Tensor) -> Tensor:
     if BACKEND == "tensorflow":
         import tensorflow as tf
 
-        return tf.gather(values, indices, axis=1, batch_dims=1)
+        return tf.gather(values, indices, axis=2, batch_dims=1)
     if BACKEND == "torch":
-        count, rows, width = values.shape
-        starts = rows * ops.arange(count, dtype="int32")
-        return values.reshape(-1, width).index_select(0, starts + indices)
-    return ops.take_along_axis(values, indices[:, None, None], axis=1)[:, 0]
+        places = indices.long()[:, None, None].expand(-1, values.shape[1], 1)
+        return values.gather(2, places)[..., 0]
+    return ops.take_along_axis(values, indices[:, None, None], axis=2)[..., 0]
+
+
+def first_maximum_and_value(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Index of the largest of each row, and that number: `(n, width)` -> int32 `(n,)`, `(n,)`.
+
+    The lowest index wins a tie. Not for graphs to export: see `ops.first_maximum`.
+    """
+    if BACKEND == "torch":
+        maxima, indices = values.max(dim=-1)
+        return indices.int(), maxima
+    if BACKEND == "tensorflow":
+        import tensorflow as tf
+
+        # Keras's makes -0.0 less than 0.0 first, in operations on all numbers.
+        indices = tf.argmax(values, axis=-1, output_type=tf.int32)
+    else:
+        indices = ops.cast(ops.argmax(values, axis=-1), "int32")
+    return indices, ops.amax(values, axis=-1)
+
+
+def matmul_into_same_memory() -> Callable[[Tensor, Tensor], Tensor]:
+    """A product of matrices for a loop, each time into the memory of the time before.
+
+    PyTorch asks the system for the memory of a large matrix, and gives it back, each time anew:
+    that may take as long as the product. Elsewhere, and compiled, the memory is planned.
+    """
+    return _torch_matmul_into_same_memory() if BACKEND == "torch" else ops.matmul
+
+
+def _torch_matmul_into_same_memory() -> Callable[[Tensor, Tensor], Tensor]:
+    import torch
+
+    products: list[Any] = []
+
+    def matmul(left: Any, right: Any) -> Any:
+        if torch.compiler.is_compiling():
+            return torch.mm(left, right)
+        shape = (left.shape[0], right.shape[1])
+        if not products or products[0].shape != shape:
+            products[:] = [left.new_empty(shape)]
+        return torch.mm(left, right, out=products[0])
+
+    return matmul
+
+
+def computed_once(tensor: Tensor) -> Tensor:
+    """A tensor that XLA shall compute and keep, not compute again in all that it is used for.
+
+    Where `fuses_operations`.
+    """
+    if BACKEND == "jax":
+        import jax
+
+        return jax.lax.optimization_barrier(tensor)
+    try:
+        from tensorflow.compiler.tf2xla.python import xla
+    except ImportError:  # no public module
+        return tensor
+    return xla.optimization_barrier(tensor)[0]
 
 
 def gradients(function: Callable[[Tensor], Sequence[Tensor]], at: Tensor) -> list[Tensor]:
@@ -341,8 +399,9 @@ def search_blocks(shape: Sequence[int | None]) -> SearchBlocks:
     Args:
         shape: Of the vectors but for their own dimension, and the number of codes; None is unknown.
     """
+    codes = shape[-1]
     if fuses_operations():
-        return SearchBlocks(codes=1024, scores=2**18)
+        return SearchBlocks(codes=1024, scores=2**17 if codes and codes <= 1024 else 2**18)
     if BACKEND == "tensorflow":
         return SearchBlocks(codes=8192, scores=2**18)
     import torch

@@ -16,8 +16,9 @@ SCORES_PER_BLOCK = 2**20
 # The product of fewer vectors with a block of codes would read every code for little work.
 _LEAST_ROWS_PER_BLOCK = 128
 
-# Width of the inner level of the two-level argmax.
-_LANES = 32
+# Codes of the inner level of the two-level argmax, at most; and groups, at least, of as many codes
+# as there are: processors take the maxima of so many side by side.
+_CODES_OF_GROUP, _GROUPS = 16, 32
 
 # Below every score of a real code, and finite, so that it survives the matrix product.
 _NEVER = -3e38
@@ -105,7 +106,9 @@ def nearest_code(vectors: Tensor, codes: Tensor) -> Tensor:
         >>> np.array(nearest_code(vectors, codes))
         array([0, 1], dtype=int32)
     """
-    vectors, codes = ops.convert_to_tensor(vectors), ops.convert_to_tensor(codes)
+    vectors, codes = (
+        ops.stop_gradient(ops.convert_to_tensor(tensor)) for tensor in (vectors, codes)
+    )
     if _TRACING.in_one_block:
         return first_maximum(_scores(vectors, codes))
     return _search(vectors, codes)
@@ -214,9 +217,11 @@ def _by_blocks(vectors: Tensor, codes: Tensor) -> Tensor:
     blocks = _backend.search_blocks((*vectors.shape[:-1], codes.shape[0]))
     scorers = _scorers(codes, blocks.codes)
     # How many codes there are is unknown when they are the vectors of a batch of any size.
-    scores_per_row = scorers.shape[2] or _LANES**2
+    _, groups, group_size, _ = scorers.shape
+    scores_per_row = group_size * (groups or 2 * _GROUPS)
     scores = max(blocks.scores, _LEAST_ROWS_PER_BLOCK * scores_per_row)
-    return map_rows(lambda rows: _best_of_tiles(rows, scorers), vectors, scores_per_row, scores)
+    best_of_block = _best_by_columns if _backend.fuses_operations() else _best_by_rows
+    return map_rows(best_of_block(scorers), vectors, scores_per_row, scores)
 
 
 _search = _backend.with_fused_search(_by_blocks)
@@ -228,23 +233,27 @@ def _scores(vectors: Tensor, codes: Tensor) -> Tensor:
 
 
 def _scorers(codes: Tensor, most: int) -> Tensor:
-    """For each tile of codes the matrix whose product with (vector, 1) scores each of them.
+    """Rows whose products with (vector, 1) are the scores of codes, in tiles of groups.
 
     Args:
         codes: Float32 tensor of shape `(codebook_size, dim)`.
         most: Codes of a tile.
 
     Returns:
-        Float32 tensor of shape `(tiles, dim + 1, codes of a tile)`. Tiles are about as wide as
-        each other, so that next to no scores are of codes that fill the last one up.
+        Float32 tensor of shape `(tiles, groups, codes of a group, dim + 1)`, in the order of the
+        codes. Tiles are about as large as each other, so that next to no scores are of codes that
+        fill the last one up.
     """
     bias = -0.5 * ops.sum(ops.square(codes), axis=-1, keepdims=True)
     count, dim = ops.shape(codes)
-    tiles = -(-count // most) if isinstance(count, int) else 1
-    padding = -count % (tiles * _LANES)
+    tiles, group_size = 1, _CODES_OF_GROUP
+    if isinstance(count, int):
+        tiles = -(-count // most)
+        group_size = min(max(count // _GROUPS, 1), _CODES_OF_GROUP)
+    padding = -count % (tiles * group_size)
     codes, bias = _padded(codes, padding), _padded(bias, padding, _NEVER)
-    rows = ops.reshape(ops.concatenate([codes, bias], axis=1), (tiles, -1, dim + 1))
-    return ops.transpose(rows, (0, 2, 1))
+    rows = ops.concatenate([codes, bias], axis=1)
+    return ops.reshape(rows, (tiles, -1, group_size, dim + 1))
 
 
 def _padded(rows: Tensor, count: int | Tensor, value: float = 0.0) -> Tensor:
@@ -257,49 +266,80 @@ def _padded(rows: Tensor, count: int | Tensor, value: float = 0.0) -> Tensor:
     return ops.concatenate([rows, ops.full((count, rows.shape[1]), value, rows.dtype)], axis=0)
 
 
-def _best_of_tiles(vectors: Tensor, scorers: Tensor) -> Tensor:
-    """First index of the highest score of each row, over all tiles of codes."""
+def _best_by_columns(scorers: Tensor) -> Callable[[Tensor], Tensor]:
+    """The search of a block of vectors for compilers that fuse: a column of scores a vector.
+
+    An argmax along all the codes is scalar work on a processor. Maxima of groups of codes are
+    vector work, many vectors side by side; only the best group is looked at code by code.
+    """
+    tiles, _, group_size, width = scorers.shape
+    scorers = ops.reshape(scorers, (tiles, -1, width))
+
+    def best_of_codes(scorer: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
+        scores = ops.matmul(scorer, columns)
+        scores = ops.reshape(scores, (-1, group_size, scores.shape[1]))
+        # Else XLA takes maxima of maxima together, and those of groups again, slowly.
+        group_bests = _backend.computed_once(ops.amax(scores, axis=1))
+        best = ops.amax(group_bests, axis=0)
+        group = _first_row(group_bests >= best)
+        code = _first_row(ops.take_along_axis(scores, group[None, None], axis=0)[0] >= best)
+        return group * group_size + code, best
+
+    def best_of_block(vectors: Tensor) -> Tensor:
+        columns = ops.transpose(_with_one(vectors))
+        if tiles == 1:
+            return best_of_codes(scorers[0], columns)[0]
+        indices, scores = ops.map(lambda scorer: best_of_codes(scorer, columns), scorers)
+        return _of_best_tile(indices, scores, scorers.shape[1])
+
+    return best_of_block
+
+
+def _best_by_rows(scorers: Tensor) -> Callable[[Tensor], Tensor]:
+    """The search of a block of vectors, one operation at a time: a row of scores a vector.
+
+    As by columns, with the codes of a group as far apart as there are groups, so that the maxima
+    of many groups are taken side by side.
+    """
+    tiles, groups, group_size, width = scorers.shape
+    scorers = ops.reshape(ops.transpose(scorers, (0, 3, 2, 1)), (tiles, width, -1))
+    matmul = _backend.matmul_into_same_memory()
+
+    def best_of_codes(rows: Tensor, scorer: Tensor) -> tuple[Tensor, Tensor]:
+        scores = matmul(rows, scorer)
+        scores = ops.reshape(scores, (-1, group_size, ops.shape(scorer)[1] // group_size))
+        group_bests = ops.amax(scores, axis=1)
+        group, best = _backend.first_maximum_and_value(group_bests)
+        code, _ = _backend.first_maximum_and_value(_backend.take_of_each(scores, group))
+        return group * group_size + code, best
+
+    def best_of_block(vectors: Tensor) -> Tensor:
+        rows = _with_one(vectors)
+        if tiles == 1:
+            return best_of_codes(rows, scorers[0])[0]
+        indices, scores = ops.map(lambda scorer: best_of_codes(rows, scorer), scorers)
+        return _of_best_tile(indices, scores, groups * group_size)
+
+    return best_of_block
+
+
+def _with_one(vectors: Tensor) -> Tensor:
     # A block at a time, and not all vectors at once, which would be one more copy of them.
-    with_one = ops.concatenate([vectors, ops.ones_like(vectors[:, :1])], axis=1)
-    tiles, _, width = scorers.shape
-    best_of = _best_of_lanes if _backend.fuses_operations() else _best_of_groups
-    if tiles == 1:
-        return best_of(ops.matmul(with_one, scorers[0]))[0]
+    return ops.concatenate([vectors, ops.ones_like(vectors[:, :1])], axis=1)
 
-    indices, scores = ops.map(lambda scorer: best_of(ops.matmul(with_one, scorer)), scorers)
+
+def _of_best_tile(indices: Tensor, scores: Tensor, codes_of_tile: int) -> Tensor:
+    """The index of each vector in its first best tile: `(tiles, n)` twice -> `(n,)`."""
     tile = first_maximum(ops.transpose(scores))
-    return tile * width + ops.take_along_axis(indices, tile[None], axis=0)[0]
+    return tile * codes_of_tile + ops.take_along_axis(indices, tile[None], axis=0)[0]
 
 
-def _best_of_lanes(scores: Tensor) -> tuple[Tensor, Tensor]:
-    """First index of the highest score of each row, and that score, for compilers that fuse.
-
-    Maxima are taken of numbers `width` apart, many side by side, which is vector work, and nothing
-    is looked up; what is compared on the way never leaves a processor's registers.
-    """
-    count = ops.shape(scores)[1]
-    scores = ops.reshape(scores, (-1, _LANES, count // _LANES))
-    width = ops.shape(scores)[2]
-    bests = ops.amax(scores, axis=1)
-    lane = ops.arange(_LANES, dtype="int32")[:, None]
-    first = ops.amin(ops.where(scores < bests[:, None], _LANES, lane), axis=1)
-    best = ops.amax(bests, axis=-1, keepdims=True)
-    indices = first * width + ops.arange(width, dtype="int32")
-    return ops.amin(ops.where(bests < best, count, indices), axis=-1), best[:, 0]
-
-
-def _best_of_groups(scores: Tensor) -> tuple[Tensor, Tensor]:
-    """First index of the highest score of each row, and that score, one operation at a time.
-
-    An argmax along all the codes is scalar work on a processor; the maximum of each group of
-    `_LANES` scores is vector work, and leaves an argmax over far fewer numbers.
-    """
-    scores = ops.reshape(scores, (-1, ops.shape(scores)[1] // _LANES, _LANES))
-    group_bests = ops.amax(scores, axis=-1)
-    best = ops.amax(group_bests, axis=-1, keepdims=True)
-    group = _first_true(group_bests >= best)
-    lane = _first_true(_backend.take_of_each(scores, group) >= best)
-    return group * _LANES + lane, best[:, 0]
+def _first_row(values: Tensor) -> Tensor:
+    """Row of the first that is true in each column; the last row if none is (all is NaN)."""
+    # Not by an argmax, whose pairs of value and index XLA has no vector instructions for.
+    count = ops.shape(values)[0]
+    rows = ops.arange(count, dtype="int32")[:, None]
+    return ops.amin(ops.where(values, rows, count - 1), axis=0)
 
 
 def first_maximum(values: Tensor) -> Tensor:
@@ -313,14 +353,10 @@ def first_maximum(values: Tensor) -> Tensor:
     """
     if _TRACING.by_rank:
         return ops.cast(ops.top_k(values, 1)[1][..., 0], "int32")
-    return _first_true(values >= ops.amax(values, axis=-1, keepdims=True))
-
-
-def _first_true(values: Tensor) -> Tensor:
-    """Index of the first that is true along the last axis; 0 if none is."""
     # An argmax of floats or booleans costs extra bit operations on two backends, and export
     # formats refuse them; an argmax of integers does not.
-    return ops.cast(ops.argmax(ops.cast(values, "int32"), axis=-1), "int32")
+    is_largest = values >= ops.amax(values, axis=-1, keepdims=True)
+    return ops.cast(ops.argmax(ops.cast(is_largest, "int32"), axis=-1), "int32")
 
 
 def unit_vectors(vectors: Tensor) -> Tensor:
