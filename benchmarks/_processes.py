@@ -104,6 +104,7 @@ def race(
     threads: int,
     with_memory: bool = False,
     processes: Mapping[str, int] | None = None,
+    environments: Mapping[str, Mapping[str, str]] | None = None,
 ) -> dict[str, Turns | Failure]:
     """Lets contenders take turns.
 
@@ -113,6 +114,7 @@ def race(
         threads: Cores, and threads of each library.
         with_memory: Whether to measure memory too, in a fresh process of each.
         processes: In how many processes those named here take turns; others in one.
+        environments: What is added to the environment of those named here.
 
     Returns:
         By name what the turns gave.
@@ -122,7 +124,8 @@ def race(
         workers: dict[str, list[Worker]] = {}
         for name, (task, backend) in contenders.items():
             for _ in range((processes or {}).get(name, 1)):
-                worker = stack.enter_context(Worker(task, backend, threads))
+                more = (environments or {}).get(name)
+                worker = stack.enter_context(Worker(task, backend, threads, more))
                 # One after the other: compiling at the same time they would want more memory.
                 if worker.asked("prepare") is None:
                     found[name] = Failure(worker.last_words())

@@ -14,7 +14,16 @@ CONTENDERS = {
     "TensorFlow": ("tensorflow", "auto"),
     "JAX": ("jax", "auto"),
     "PyTorch": ("torch", "auto"),
+    "PyTorch, memory kept": ("torch", "auto"),
     "PyTorch, compiled": ("torch", True),
+}
+# Where the GNU C library's `malloc` gives freed memory back to the system, a step asks for the
+# pages of each image anew. So told it keeps them.
+_ENVIRONMENTS = {
+    "PyTorch, memory kept": {
+        "MALLOC_MMAP_THRESHOLD_": str(2**30),
+        "MALLOC_TRIM_THRESHOLD_": str(2**32),
+    }
 }
 # Beside them the same network in plain PyTorch, with vector-quantize-pytorch.
 BY_HAND = {"PyTorch by hand": False, "PyTorch by hand, compiled": True}
@@ -29,7 +38,8 @@ def make(network: str, batch: int, jit_compile: Any) -> Callable[[], Any]:
     model = build(network)
     model.compile(keras.optimizers.Adam(1e-3), jit_compile=jit_compile)
     images = np.random.default_rng(0).random((batch, *model.image_shape)).astype("float32")
-    return lambda: model.train_on_batch(images)
+    # A tensor, as `fit` gives it: torch.compile can't follow what makes one of an array.
+    return lambda: model.train_on_batch(keras.ops.convert_to_tensor(images))
 
 
 def build(network: str) -> Any:
@@ -56,7 +66,7 @@ def rows(names: Sequence[str], rounds: int, threads: int) -> Iterator[tuple[str,
         for name, compiled in BY_HAND.items():
             task = {"of": "contenders.vqvae_by_hand", "network": network, "batch": batch}
             tasks[name] = ({**task, "compiled": compiled}, None)
-        found = _processes.race(tasks, rounds, threads)
+        found = _processes.race(tasks, rounds, threads, environments=_ENVIRONMENTS)
         for name, turns in found.items():
             figures = _processes.as_row(turns, found.get(BASE), "times TensorFlow")
             if "ms" in figures:

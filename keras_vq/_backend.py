@@ -500,9 +500,6 @@ def uncropped_transposed_convolution(
 ) -> Tensor:
     """PyTorch's transposed convolution with what Keras means by padding "same".
 
-    Padding "same" cuts kernel - stride off, the larger half of an odd number at the end, and
-    PyTorch cuts as much at both ends.
-
     Args:
         inputs: Tensor of shape `(batch, height, width, channels)`.
         kernel: Tensor of shape `(kernel_height, kernel_width, filters, channels)`, no smaller than
@@ -513,56 +510,12 @@ def uncropped_transposed_convolution(
     Returns:
         Tensor of shape `(batch, height * strides[0], width * strides[1], filters)`.
     """
+    from keras_vq._torch_convolution import SameTransposedConvolution
+
     images, kernel = inputs.permute(0, 3, 1, 2), kernel.permute(3, 2, 0, 1)
-    outputs = _transposed_convolution_by_torch().apply(images, kernel, strides)
-    outputs = outputs.permute(0, 2, 3, 1)
+    outputs = SameTransposedConvolution.apply(images, kernel, strides).permute(0, 2, 3, 1)
     # Within the convolution a bias may take as long as the rest of it.
     return outputs if bias is None else outputs + bias
-
-
-@functools.cache
-def _transposed_convolution_by_torch() -> Any:
-    """A function of (images, kernel, strides) of PyTorch's, with padding "same".
-
-    Its gradients are convolutions of an upstream gradient with zeros at its end, where PyTorch's
-    own of a cropped output, or of a padded input, take half as long again.
-    """
-    import torch
-    from torch.nn import functional
-
-    def cut_in_front(kernel: Any, strides: tuple[int, int]) -> tuple[list[int], list[int]]:
-        """By height and width: what is cut off in front, and how much more at the end."""
-        cut = [size - stride for size, stride in zip(kernel.shape[2:], strides, strict=True)]
-        return [whole // 2 for whole in cut], [whole % 2 for whole in cut]
-
-    class Convolution(torch.autograd.Function):
-        @staticmethod
-        def forward(images: Any, kernel: Any, strides: tuple[int, int]) -> Any:
-            in_front, more = cut_in_front(kernel, strides)
-            outputs = functional.conv_transpose2d(images, kernel, None, strides, padding=in_front)
-            height, width = (
-                size - extra for size, extra in zip(outputs.shape[2:], more, strict=True)
-            )
-            return outputs[:, :, :height, :width]
-
-        @staticmethod
-        def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-            images, kernel, ctx.strides = inputs
-            ctx.save_for_backward(images, kernel)
-
-        @staticmethod
-        def backward(ctx: Any, upstream: Any) -> Any:
-            images, kernel = ctx.saved_tensors
-            in_front, (more_rows, more_columns) = cut_in_front(kernel, ctx.strides)
-            upstream = functional.pad(upstream, (0, more_columns, 0, more_rows))
-            by_images, by_kernel, _ = torch.ops.aten.convolution_backward(
-                *(upstream, images, kernel, None, ctx.strides, in_front),
-                *((1, 1), True, (0, 0), 1),  # dilation, transposed, output padding, groups
-                (*ctx.needs_input_grad[:2], False),
-            )
-            return by_images, by_kernel, None
-
-    return Convolution
 
 
 def writes_saved_models() -> bool:
