@@ -9,6 +9,7 @@ import json
 import os
 import re
 import struct
+import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -208,7 +209,11 @@ def _decode(
     progress: bool,
 ) -> None:
     tfds = _import_tfds()
-    builder = tfds.builder_from_directory(folder)
+    with warnings.catch_warnings():
+        # TFDS 4.9.10 asks protobuf 6.33 for what that deprecates, and where a program makes
+        # warnings errors the two break off with a TypeError.
+        warnings.filterwarnings("ignore", r"label\(\) is deprecated", DeprecationWarning)
+        builder = tfds.builder_from_directory(folder)
     features = builder.info.features
     image_key = _image_feature(features, name)
     label_key = _label_feature(features)

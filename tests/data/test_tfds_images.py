@@ -113,6 +113,16 @@ def test_prepared_set(prepared, file_format):
     assert len(load("toy_pictures", "test[:2]", data_dir=folder)) == 2
 
 
+def test_a_program_that_makes_warnings_errors_can_read(real_sets, tmp_path):
+    real("mnist", real_sets)
+    code = """if True:
+        import warnings, keras_vq
+        warnings.filterwarnings("error", "label", DeprecationWarning)  # protobuf's, of what TFDS asks
+        print(len(keras_vq.data.load("mnist", "test[:10]", progress=False)))
+    """
+    assert run(code, TFDS_DATA_DIR=real_sets, KERAS_VQ_CACHE=str(tmp_path)) == "10"
+
+
 def test_environment_variable_and_argument_for_the_folder(prepared, monkeypatch, tmp_path):
     monkeypatch.setenv("TFDS_DATA_DIR", str(prepared("array_record")))
     assert len(load("toy_pictures")) == 7
