@@ -314,14 +314,13 @@ def _torch_matmul_into_same_memory() -> Callable[[Tensor, Tensor], Tensor]:
 
 
 def computed_once(tensor: Tensor) -> Tensor:
-    """A tensor that XLA shall compute and keep, not compute again in all that it is used for.
-
-    Where `fuses_operations`.
-    """
+    """A tensor that XLA shall compute and keep, not compute again in all that it is used for."""
     if BACKEND == "jax":
         import jax
 
         return jax.lax.optimization_barrier(tensor)
+    if not fuses_operations():
+        return tensor
     try:
         from tensorflow.compiler.tf2xla.python import xla
     except ImportError:  # no public module

@@ -1,4 +1,4 @@
-"""A transposed convolution of PyTorch's with Keras's padding "same"; imported under PyTorch only."""
+"""A transposed convolution with padding "same" as Keras means it, on PyTorch."""
 
 from typing import Any
 

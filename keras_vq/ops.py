@@ -16,8 +16,8 @@ SCORES_PER_BLOCK = 2**20
 # The product of fewer vectors with a block of codes would read every code for little work.
 _LEAST_ROWS_PER_BLOCK = 128
 
-# Codes of the inner level of the two-level argmax, at most; and groups, at least, of as many codes
-# as there are: processors take the maxima of so many side by side.
+# The two-level argmax takes maxima of groups of so many codes, many groups side by side; where
+# there are fewer codes, the groups get smaller before they get fewer.
 _CODES_OF_GROUP, _GROUPS = 16, 32
 
 # Below every score of a real code, and finite, so that it survives the matrix product.
@@ -220,8 +220,8 @@ def _by_blocks(vectors: Tensor, codes: Tensor) -> Tensor:
     _, groups, group_size, _ = scorers.shape
     scores_per_row = group_size * (groups or 2 * _GROUPS)
     scores = max(blocks.scores, _LEAST_ROWS_PER_BLOCK * scores_per_row)
-    best_of_block = _best_by_columns if _backend.fuses_operations() else _best_by_rows
-    return map_rows(best_of_block(scorers), vectors, scores_per_row, scores)
+    search = _search_by_columns if _backend.fuses_operations() else _search_by_rows
+    return map_rows(search(scorers), vectors, scores_per_row, scores)
 
 
 _search = _backend.with_fused_search(_by_blocks)
@@ -266,61 +266,82 @@ def _padded(rows: Tensor, count: int | Tensor, value: float = 0.0) -> Tensor:
     return ops.concatenate([rows, ops.full((count, rows.shape[1]), value, rows.dtype)], axis=0)
 
 
-def _best_by_columns(scorers: Tensor) -> Callable[[Tensor], Tensor]:
-    """The search of a block of vectors for compilers that fuse: a column of scores a vector.
-
-    An argmax along all the codes is scalar work on a processor. Maxima of groups of codes are
-    vector work, many vectors side by side; only the best group is looked at code by code.
-    """
+def _search_by_columns(scorers: Tensor) -> Callable[[Tensor], Tensor]:
+    """The search of a block of vectors for compilers that fuse: a column of scores a vector."""
     tiles, _, group_size, width = scorers.shape
     scorers = ops.reshape(scorers, (tiles, -1, width))
 
-    def best_of_codes(scorer: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
-        scores = ops.matmul(scorer, columns)
-        scores = ops.reshape(scores, (-1, group_size, scores.shape[1]))
-        # Else XLA takes maxima of maxima together, and those of groups again, slowly.
-        group_bests = _backend.computed_once(ops.amax(scores, axis=1))
-        best = ops.amax(group_bests, axis=0)
-        group = _first_row(group_bests >= best)
-        code = _first_row(ops.take_along_axis(scores, group[None, None], axis=0)[0] >= best)
-        return group * group_size + code, best
-
     def best_of_block(vectors: Tensor) -> Tensor:
         columns = ops.transpose(_with_one(vectors))
+
+        def best_of_tile(scorer: Tensor) -> tuple[Tensor, Tensor]:
+            return _best_of_columns(ops.matmul(scorer, columns), group_size)
+
         if tiles == 1:
-            return best_of_codes(scorers[0], columns)[0]
-        indices, scores = ops.map(lambda scorer: best_of_codes(scorer, columns), scorers)
+            return best_of_tile(scorers[0])[0]
+        indices, scores = ops.map(best_of_tile, scorers)
         return _of_best_tile(indices, scores, scorers.shape[1])
 
     return best_of_block
 
 
-def _best_by_rows(scorers: Tensor) -> Callable[[Tensor], Tensor]:
-    """The search of a block of vectors, one operation at a time: a row of scores a vector.
-
-    As by columns, with the codes of a group as far apart as there are groups, so that the maxima
-    of many groups are taken side by side.
-    """
+def _search_by_rows(scorers: Tensor) -> Callable[[Tensor], Tensor]:
+    """The search of a block of vectors, one operation at a time: a row of scores a vector."""
     tiles, groups, group_size, width = scorers.shape
     scorers = ops.reshape(ops.transpose(scorers, (0, 3, 2, 1)), (tiles, width, -1))
     matmul = _backend.matmul_into_same_memory()
 
-    def best_of_codes(rows: Tensor, scorer: Tensor) -> tuple[Tensor, Tensor]:
-        scores = matmul(rows, scorer)
-        scores = ops.reshape(scores, (-1, group_size, ops.shape(scorer)[1] // group_size))
-        group_bests = ops.amax(scores, axis=1)
-        group, best = _backend.first_maximum_and_value(group_bests)
-        code, _ = _backend.first_maximum_and_value(_backend.take_of_each(scores, group))
-        return group * group_size + code, best
-
     def best_of_block(vectors: Tensor) -> Tensor:
         rows = _with_one(vectors)
+
+        def best_of_tile(scorer: Tensor) -> tuple[Tensor, Tensor]:
+            return _best_of_rows(matmul(rows, scorer), group_size)
+
         if tiles == 1:
-            return best_of_codes(rows, scorers[0])[0]
-        indices, scores = ops.map(lambda scorer: best_of_codes(rows, scorer), scorers)
+            return best_of_tile(scorers[0])[0]
+        indices, scores = ops.map(best_of_tile, scorers)
         return _of_best_tile(indices, scores, groups * group_size)
 
     return best_of_block
+
+
+def _best_of_columns(scores: Tensor, group_size: int) -> tuple[Tensor, Tensor]:
+    """First index of the highest score of each column, and that score.
+
+    An argmax along all the codes is scalar work on a processor. Maxima of groups of codes are
+    vector work, many vectors side by side; only the best group is looked at code by code.
+
+    Args:
+        scores: Float32 tensor of shape `(codes, n)`.
+        group_size: Codes of a group.
+
+    Returns:
+        Int32 and float32 tensors of shape `(n,)`.
+    """
+    scores = ops.reshape(scores, (-1, group_size, scores.shape[1]))
+    # Else XLA takes maxima of maxima together, and those of groups again, slowly.
+    group_bests = _backend.computed_once(ops.amax(scores, axis=1))
+    best = ops.amax(group_bests, axis=0)
+    group = _first_row(group_bests >= best)
+    code = _first_row(ops.take_along_axis(scores, group[None, None], axis=0)[0] >= best)
+    return group * group_size + code, best
+
+
+def _best_of_rows(scores: Tensor, group_size: int) -> tuple[Tensor, Tensor]:
+    """The same of rows, with the maxima of many groups side by side.
+
+    Args:
+        scores: Float32 tensor of shape `(n, codes)`; first come the first codes of all groups,
+            then the second ones, and so on.
+        group_size: Codes of a group.
+
+    Returns:
+        Int32 and float32 tensors of shape `(n,)`.
+    """
+    scores = ops.reshape(scores, (-1, group_size, ops.shape(scores)[1] // group_size))
+    group, best = _backend.first_maximum_and_value(ops.amax(scores, axis=1))
+    code, _ = _backend.first_maximum_and_value(_backend.take_of_each(scores, group))
+    return group * group_size + code, best
 
 
 def _with_one(vectors: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """The benchmarks run, on a few vectors: their figures are another matter."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -7,7 +8,7 @@ import sys
 
 import pytest
 
-from benchmarks import fit_overhead, precision, quantizer, report, whole_step
+from benchmarks import _processes, fit_overhead, precision, quantizer, report, whole_step
 from recipes import _machine
 
 pytestmark = pytest.mark.backend_free
@@ -26,6 +27,26 @@ def test_contenders_take_turns(monkeypatch):
     assert base["times the product"] == 1
     for row in others:
         assert row["times the product"] == pytest.approx(row["ms"] / base["ms"])
+
+
+def test_some_contenders_have_an_environment_of_their_own(monkeypatch):
+    given = {}
+
+    class Worker(contextlib.nullcontext):
+        def __init__(self, task, backend, threads, more=None):
+            given[task] = more
+
+        def __enter__(self):
+            return self
+
+        def asked(self, what):
+            return 1.0
+
+    monkeypatch.setattr(_processes, "Worker", Worker)
+    contenders = {"one": ("task 1", None), "other": ("task 2", None)}
+    found = _processes.race(contenders, 1, 1, environments={"other": {"NAME": "value"}})
+    assert given == {"task 1": None, "task 2": {"NAME": "value"}}
+    assert [turns.seconds for turns in found.values()] == [1.0, 1.0]
 
 
 def test_a_contender_that_fails_says_why():

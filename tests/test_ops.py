@@ -28,8 +28,8 @@ def test_squared_distances_are_never_negative(rng):
     assert numpy(vq_ops.squared_distances(x, x)).min() >= 0
 
 
-# Sizes around the group width of 32 and the block of rows.
-@pytest.mark.parametrize("codebook_size", [1, 2, 31, 32, 33, 1000])
+# Sizes around those where groups have two codes, and sixteen, and the block of rows.
+@pytest.mark.parametrize("codebook_size", [1, 2, 31, 32, 33, 64, 511, 1000])
 @pytest.mark.parametrize("count", [1, 5, 3000])
 def test_nearest_code_is_that_of_scikit_learn(rng, count, codebook_size):
     x = rng.normal(size=(count, 6)).astype("float32")
@@ -46,24 +46,51 @@ def test_lowest_index_wins_a_tie():
     assert indices.tolist() == [1, 1, 3, 1]
 
 
-WAYS = pytest.mark.parametrize("way", ["_best_of_lanes", "_best_of_groups"])
+def best_by_columns(scores, group_size):
+    return vq_ops._best_of_columns(ops.convert_to_tensor(scores.T.copy()), group_size)
+
+
+def best_by_rows(scores, group_size):
+    groups = scores.reshape(len(scores), -1, group_size)
+    first_ones_first = groups.transpose(0, 2, 1).reshape(scores.shape)
+    return vq_ops._best_of_rows(ops.convert_to_tensor(first_ones_first), group_size)
+
+
+WAYS = pytest.mark.parametrize("way", [best_by_columns, best_by_rows])
 
 
 @WAYS
-@pytest.mark.parametrize("count", [32, 64, 1024])
-def test_best_score_is_that_of_argmax(rng, way, count):
+@pytest.mark.parametrize(("count", "group_size"), [(32, 1), (64, 2), (1024, 16), (48, 16), (7, 7)])
+def test_best_score_is_that_of_argmax(rng, way, count, group_size):
     scores = rng.integers(0, 50, size=(40, count)).astype("float32")  # with many ties
     scores[1] = 7.0
-    indices, best = getattr(vq_ops, way)(ops.convert_to_tensor(scores))
+    indices, best = way(scores, group_size)
+    assert keras.backend.standardize_dtype(indices.dtype) == "int32"
     np.testing.assert_array_equal(numpy(indices), scores.argmax(1))
     np.testing.assert_array_equal(numpy(best), scores.max(1))
 
 
 @WAYS
 def test_scores_that_are_not_numbers_give_an_index(way):
-    scores = np.full((2, 64), np.nan, "float32")
-    indices, _ = getattr(vq_ops, way)(ops.convert_to_tensor(scores))
-    assert numpy(indices).tolist() == [0, 0]
+    indices, _ = way(np.full((2, 64), np.nan, "float32"), 16)
+    assert all(0 <= index < 64 for index in numpy(indices))
+
+
+def test_products_into_the_same_memory_are_products(rng):
+    matmul = _backend.matmul_into_same_memory()
+    for shape in ((3, 4, 5), (3, 4, 5), (2, 4, 6)):  # the last ones are of another size
+        left, right = rng.normal(size=shape[:2]), rng.normal(size=shape[1:])
+        found = matmul(*(ops.convert_to_tensor(part.astype("float32")) for part in (left, right)))
+        np.testing.assert_allclose(numpy(found), left @ right, atol=1e-5)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="gets its memory from the system")
+def test_products_into_the_same_memory_share_it(rng):
+    matmul = _backend.matmul_into_same_memory()
+    left, right = (
+        ops.convert_to_tensor(rng.normal(size=(4, 4)).astype("float32")) for _ in range(2)
+    )
+    assert matmul(left, right).data_ptr() == matmul(right, left).data_ptr()
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="others always or never do")
@@ -100,20 +127,22 @@ def test_search_holds_a_bounded_block_of_scores(rng, monkeypatch, codes_at_a_tim
     assert expected[7] == 3
 
     shapes = []
-    best_of = vq_ops._best_of_groups
 
-    def spy(scores):
-        shapes.append(tuple(scores.shape))
-        return best_of(scores)
+    def spy(best_of):
+        def called(scores, group_size):
+            shapes.append(tuple(sorted(scores.shape)))
+            return best_of(scores, group_size)
+
+        return called
 
     blocks = _backend.SearchBlocks(codes_at_a_time, scores=1)
-    monkeypatch.setattr(vq_ops, "_best_of_groups", spy)
-    monkeypatch.setattr(vq_ops, "_best_of_lanes", spy)
+    for name in ("_best_of_columns", "_best_of_rows"):
+        monkeypatch.setattr(vq_ops, name, spy(getattr(vq_ops, name)))
     monkeypatch.setattr(vq_ops._backend, "search_blocks", lambda shape: blocks)
     monkeypatch.setattr(vq_ops, "_LEAST_ROWS_PER_BLOCK", 16)
     np.testing.assert_array_equal(numpy(vq_ops.nearest_code(x, e)), expected)
-    # A hundred codes fill four groups of 32, which are shared out evenly.
-    assert set(shapes) == {(16, {32: 32, 64: 64, 1000: 128}[codes_at_a_time])}
+    # A hundred codes are groups of three, which are shared out evenly.
+    assert set(shapes) == {(16, {32: 27, 64: 51, 1000: 102}[codes_at_a_time])}
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="a batch of unknown size")

@@ -117,7 +117,7 @@ def test_a_program_that_makes_warnings_errors_can_read(real_sets, tmp_path):
     real("mnist", real_sets)
     code = """if True:
         import warnings, keras_vq
-        warnings.filterwarnings("error", "label", DeprecationWarning)  # protobuf's, of what TFDS asks
+        warnings.filterwarnings("error", "label", DeprecationWarning)  # protobuf's
         print(len(keras_vq.data.load("mnist", "test[:10]", progress=False)))
     """
     assert run(code, TFDS_DATA_DIR=real_sets, KERAS_VQ_CACHE=str(tmp_path)) == "10"

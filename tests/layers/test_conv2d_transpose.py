@@ -74,10 +74,10 @@ def test_gradients_are_the_adjoint(size, strides):
     assert (by_kernel * other_kernel).sum() == pytest.approx(expected, rel=1e-4, abs=1e-3)
 
 
-def layers_alike(**options):
+def layers_alike(size=4, **options):
     """Keras's layer and ours with the same weights."""
     ours, theirs = (
-        kind(5, 4, **options) for kind in (Conv2DTranspose, keras.layers.Conv2DTranspose)
+        kind(5, size, **options) for kind in (Conv2DTranspose, keras.layers.Conv2DTranspose)
     )
     for layer in (ours, theirs):
         layer.build((None, 4, 6, 3))
@@ -103,14 +103,17 @@ def test_layer_is_that_of_keras(options):
     assert tuple(ours.compute_output_shape((2, 4, 6, 3))) == tuple(ours(inputs).shape)
 
 
-def test_gradients_are_those_of_keras():
+@pytest.mark.parametrize(("size", "strides"), SIZES)
+def test_gradients_are_those_of_keras(size, strides):
+    if not all(length >= by for length, by in zip(size, strides, strict=True)):
+        pytest.skip("left to Keras")
     slopes = [
         gradients(
             lambda x, layer=layer: keras.ops.sum(keras.ops.square(layer(x))),
             random(2, 4, 6, 3),
             layer.weights,
         )
-        for layer in layers_alike(strides=2, padding="same")
+        for layer in layers_alike(size, strides=strides, padding="same")
     ]
     for ours, theirs in zip(*slopes, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-3)
@@ -180,3 +183,17 @@ def test_sizes_that_are_unknown_are_left_to_keras():
     layer = Conv2DTranspose(5, 4, strides=2, padding="same")
     assert layer._is_usual((None, 4, 6, 3))
     assert not layer._is_usual((None, None, 6, 3))  # rows are counted when it is traced
+
+
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="PyTorch's compiler")
+@pytest.mark.filterwarnings(  # by PyTorch's compiler, not by what is compiled
+    "ignore:The .grad attribute of a Tensor", "ignore:.*Function'> should not be instantiated"
+)
+def test_torch_compiles_it_as_one_graph():
+    import torch
+
+    layer = Conv2DTranspose(5, 3, strides=2, padding="same")
+    inputs = torch.from_numpy(random(2, 4, 6, 3)).requires_grad_(True)
+    layer(inputs)
+    found = torch._dynamo.explain(lambda x: layer(x).sum())(inputs)
+    assert found.graph_break_count == 0, [str(reason.reason) for reason in found.break_reasons]

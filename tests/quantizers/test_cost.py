@@ -49,7 +49,7 @@ def test_one_search_a_step(name, searches):
     products = [
         operation
         for operation in operations(name)
-        if operation.name in ("MatMul", "BatchMatMulV2", "dot_general", "mm.default")
+        if operation.name in ("MatMul", "BatchMatMulV2", "dot_general", "mm.out")
         and CODES_AT_A_TIME in operation.shape
     ]
     blocks = VECTORS * CODES // SCORES_PER_BLOCK if keras.backend.backend() == "torch" else 1
