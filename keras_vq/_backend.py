@@ -415,7 +415,7 @@ def search_blocks(shape: Sequence[int | None]) -> SearchBlocks:
 def with_fused_search(by_blocks: Search) -> Search:
     """A search that on a GPU of NVIDIA's takes a kernel instead, for sizes where it is faster.
 
-    Which is faster is tried once for each size (`_fused_search.choice`). A kernel that does not
+    Which is faster is tried once for each size (`fused_search.choice`). A kernel that does not
     run, or finds other codes, is not used; the log of `keras_vq` says so. With
     KERAS_VQ_FUSED_SEARCH=0 in the environment none is tried.
 
@@ -435,7 +435,7 @@ def _with_triton(by_blocks: Search) -> Search:
     if torch.version.cuda is None or not torch.cuda.is_available():
         return by_blocks
     try:
-        from keras_vq._fused_search import by_triton
+        from keras_vq._by_backend.fused_search import by_triton
     except ImportError:  # PyTorch comes without it on Windows
         return by_blocks
     fused_or_blocks = by_triton.or_blocks(by_blocks)
@@ -457,7 +457,7 @@ def _with_pallas(by_blocks: Search) -> Search:
         if jax.default_backend() != "gpu" or is_divided or None in vectors.shape:
             return by_blocks(vectors, codes)
         try:
-            from keras_vq._fused_search import by_pallas  # takes a third of a second
+            from keras_vq._by_backend.fused_search import by_pallas  # takes a third of a second
         except ImportError:  # the module is no part of JAX's that is promised to stay
             return by_blocks
         fused_or_blocks = functools.partial(_of_rows, by_pallas.or_blocks(by_blocks))
@@ -509,7 +509,7 @@ def uncropped_transposed_convolution(
     Returns:
         Tensor of shape `(batch, height * strides[0], width * strides[1], filters)`.
     """
-    from keras_vq._torch_convolution import SameTransposedConvolution
+    from keras_vq._by_backend.torch_convolution import SameTransposedConvolution
 
     images, kernel = inputs.permute(0, 3, 1, 2), kernel.permute(3, 2, 0, 1)
     outputs = SameTransposedConvolution.apply(images, kernel, strides).permute(0, 2, 3, 1)

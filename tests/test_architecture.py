@@ -18,9 +18,9 @@ def test_only_one_file_asks_which_backend_runs():
         r"|^\s*(import|from) (tensorflow|jax|torch)\b",
         re.MULTILINE,
     )
-    # Two rooms read and write files that only TensorFlow can, whichever backend runs; one has the
-    # kernels that `_backend` takes by backend.
-    allowed, foreign = {PACKAGE / "_backend.py"}, {"data", "export", "_fused_search"}
+    # Two rooms read and write files that only TensorFlow can, whichever backend runs; one has what
+    # `_backend` takes by backend.
+    allowed, foreign = {PACKAGE / "_backend.py"}, {"data", "export", "_by_backend"}
     asking = [
         path
         for path in PACKAGE.rglob("*.py")

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from keras_vq import _backend
 from keras_vq import ops as vq_ops
-from keras_vq._fused_search import by_pallas, choice
+from keras_vq._by_backend.fused_search import by_pallas, choice
 
 interpreted = functools.partial(by_pallas.search, interpret=True)
 

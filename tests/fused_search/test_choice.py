@@ -9,7 +9,7 @@ from keras import ops
 
 from keras_vq import _backend
 from keras_vq import ops as vq_ops
-from keras_vq._fused_search import choice
+from keras_vq._by_backend.fused_search import choice
 
 
 def slow(vectors, codes):

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as pallas_triton
 
-from keras_vq._fused_search import choice
+from keras_vq._by_backend.fused_search import choice
 from keras_vq._types import Search
 
 # Vectors of a program, codes and dimensions of a product: powers of two, as Triton wants them.

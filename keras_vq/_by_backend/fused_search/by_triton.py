@@ -7,7 +7,7 @@ import torch
 import triton
 import triton.language as tl
 
-from keras_vq._fused_search import choice
+from keras_vq._by_backend.fused_search import choice
 from keras_vq._types import Search
 
 

@@ -1,0 +1,1 @@
+"""What is written for one backend: `_backend` takes it where that one runs."""
