@@ -289,7 +289,7 @@ def first_maximum_and_value(values: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def matmul_into_same_memory() -> Callable[[Tensor, Tensor], Tensor]:
-    """A product of matrices for a loop, each time into the memory of the time before.
+    """A product of matrices for a loop, each time into the memory of the time before; no gradients.
 
     PyTorch asks the system for the memory of a large matrix, and gives it back, each time anew:
     that may take as long as the product. Elsewhere, and compiled, the memory is planned.
@@ -308,7 +308,7 @@ def _torch_matmul_into_same_memory() -> Callable[[Tensor, Tensor], Tensor]:
         shape = (left.shape[0], right.shape[1])
         if not products or products[0].shape != shape:
             products[:] = [left.new_empty(shape)]
-        return torch.mm(left, right, out=products[0])
+        return torch.mm(left.detach(), right.detach(), out=products[0])
 
     return matmul
 
