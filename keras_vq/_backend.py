@@ -303,8 +303,8 @@ def _torch_matmul_into_same_memory() -> Callable[[Tensor, Tensor], Tensor]:
     products: list[Any] = []
 
     def matmul(left: Any, right: Any) -> Any:
-        if torch.compiler.is_compiling():
-            return torch.mm(left, right)
+        if torch.compiler.is_compiling() or left.dtype != right.dtype:
+            return ops.matmul(left, right)
         shape = (left.shape[0], right.shape[1])
         if not products or products[0].shape != shape:
             products[:] = [left.new_empty(shape)]

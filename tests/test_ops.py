@@ -80,8 +80,11 @@ def test_products_into_the_same_memory_are_products(rng):
     matmul = _backend.matmul_into_same_memory()
     for shape in ((3, 4, 5), (3, 4, 5), (2, 4, 6)):  # the last ones are of another size
         left, right = rng.normal(size=shape[:2]), rng.normal(size=shape[1:])
-        found = matmul(*(ops.convert_to_tensor(part.astype("float32")) for part in (left, right)))
-        np.testing.assert_allclose(numpy(found), left @ right, atol=1e-5)
+        for dtype, tolerance in (("float32", 1e-5), ("float16", 0.02)):
+            found = matmul(
+                ops.convert_to_tensor(left, "float32"), ops.convert_to_tensor(right, dtype)
+            )
+            np.testing.assert_allclose(numpy(found), left @ right, rtol=0, atol=tolerance)
 
 
 @pytest.mark.skipif(keras.backend.backend() != "torch", reason="gets its memory from the system")
