@@ -356,11 +356,12 @@ def _of_best_tile(indices: Tensor, scores: Tensor, codes_of_tile: int) -> Tensor
 
 
 def _first_row(values: Tensor) -> Tensor:
-    """Row of the first that is true in each column; the last row if none is (all is NaN)."""
+    """Row of the first that is true in each column; 0 if none is, where all is NaN."""
     # Not by an argmax, whose pairs of value and index XLA has no vector instructions for.
     count = ops.shape(values)[0]
     rows = ops.arange(count, dtype="int32")[:, None]
-    return ops.amin(ops.where(values, rows, count - 1), axis=0)
+    first = ops.amin(ops.where(values, rows, count), axis=0)
+    return ops.where(first < count, first, 0)
 
 
 def first_maximum(values: Tensor) -> Tensor:
