@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import _processes, fit_overhead, precision, quantizer, start_up, whole_step
+from recipes import _machine
 
 Rows = Iterator[tuple[str, dict[str, Any]]]
 RESULTS = Path(__file__).parent / "results"
@@ -124,7 +125,14 @@ def measure(name: str, rounds: int, threads: int | None) -> None:
         rows[title] = row
         figures = {key: shown(value, 3) for key, value in row.items() if isinstance(value, float)}
         print(f"{title}: {figures or row.get('failed')}", flush=True)
-    save(name, rows, None, stopwatch, FOLDER)
+    save(name_of_results(name), rows, None, stopwatch, FOLDER)
+
+
+def name_of_results(name: str) -> str:
+    """Name of a benchmark's table: processors without units for bfloat16 have one of their own."""
+    if name == "precision" and not _machine.computes_in_bfloat16():
+        return "precision_emulated"
+    return name
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ _TITLES = {
     "step": "A whole training step of a VQ-VAE",
     "fit": "What `fit` costs",
     "precision": "Mixed precision",
+    "precision_emulated": "Mixed precision on a processor without units for bfloat16",
     "start_up": "Starting up",
 }
 # The benchmark `sizes` varies one of these; lines are drawn where the other two are as here.

@@ -4,6 +4,9 @@ import os
 import platform
 import shutil
 import subprocess
+from pathlib import Path
+
+PROCESSORS = Path("/proc/cpuinfo")
 
 
 def described() -> str:
@@ -19,6 +22,15 @@ def accelerator() -> str | None:
     asked = [program, "--query-gpu=name", "--format=csv,noheader"]
     names = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.splitlines()
     return names[0].strip() if names else None
+
+
+def computes_in_bfloat16() -> bool:
+    """Whether there is a GPU, or a processor with units for bfloat16; true where unknown."""
+    try:
+        flags = PROCESSORS.read_text(encoding="utf-8").split()
+    except OSError:
+        return True
+    return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(flags) or accelerator() is not None
 
 
 def _cores() -> str:

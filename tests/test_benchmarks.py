@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from benchmarks import _processes, fit_overhead, precision, quantizer, report, whole_step
+from benchmarks.__main__ import name_of_results
 from recipes import _machine
 
 pytestmark = pytest.mark.backend_free
@@ -106,6 +107,18 @@ def test_a_gpu_has_results_of_its_own(monkeypatch, tmp_path):
         [sys.executable, "-c", folder], capture_output=True, text=True, check=True
     )
     assert "folder gpu" in said.stdout
+
+
+@pytest.mark.parametrize(
+    ("flags", "name"), [("avx2 avx512f", "precision_emulated"), ("avx2 avx512_bf16", "precision")]
+)
+def test_half_precision_that_is_emulated_has_results_of_its_own(flags, name, monkeypatch, tmp_path):
+    monkeypatch.setattr(_machine, "accelerator", lambda: None)
+    monkeypatch.setattr(_machine, "PROCESSORS", tmp_path / "cpuinfo")
+    assert name_of_results("precision") == "precision"  # where the system does not tell
+    _machine.PROCESSORS.write_text(f"processor: 0\nflags: {flags}\n")
+    assert name_of_results("precision") == name
+    assert name_of_results("step") == "step"
 
 
 @pytest.mark.parametrize("way", [fit_overhead.BY_HAND, fit_overhead.BY_FIT])
