@@ -52,6 +52,8 @@ def environment(backend: str | None, threads: int) -> dict[str, str]:
         "MKL_NUM_THREADS": count,
         "TF_NUM_INTRAOP_THREADS": count,
         "TF_NUM_INTEROP_THREADS": "1",
+        # Compiled modules are kept, as where pip installed them.
+        "PYTHONDONTWRITEBYTECODE": "",
     }
 
 
