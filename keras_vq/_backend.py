@@ -164,6 +164,20 @@ def kept_weights(model: keras.Model) -> Iterator[None]:
         raise
 
 
+def build_optimizer(model: keras.Model) -> None:
+    """Makes the state of an optimizer before a step is traced, if the model has all its weights.
+
+    TensorFlow traces a step that makes variables twice. The other backends' loops do this by
+    themselves.
+    """
+    optimizer = model.optimizer
+    if BACKEND != "tensorflow" or optimizer is None or optimizer.built:
+        return
+    if all(layer.built for layer in model._flatten_layers()):
+        with model.distribute_strategy.scope():
+            optimizer.build(model.trainable_variables)
+
+
 def apply_to_batch(model: keras.Model, inputs: Any) -> Any:
     """What a built model makes of one batch, compiled: NumPy arrays.
 

@@ -64,6 +64,11 @@ class Model(PromptModel):
         with _backend.kept_weights(self):
             return super().predict(x, **kwargs)
 
+    def make_train_function(self, force: bool = False) -> None:
+        """Makes the function of a training step; see `keras.Model.make_train_function`."""
+        _backend.build_optimizer(self)
+        super().make_train_function(force)
+
     def apply_in_batches(
         self,
         method: str,

@@ -36,7 +36,7 @@ from recipes._training import kept_models, trained, warmed_up_and_falling
 SEED = 0
 BATCH_SIZE = 64
 LEARNING_RATE = 2e-3
-TESTS = 1000
+TESTS = 1000  # at most
 # Residual levels of the codes, and how many of them are decoded.
 LEVELS = {"text": 4, "audio": 8, "series": 4}
 DECODED = (1, 2, 4, 8)
@@ -59,8 +59,9 @@ def main() -> None:
     stopwatch = Stopwatch()
 
     letters, lengths = _sequences.text(SEED)
-    waves = _sequences.plucked_strings(arguments.limit + TESTS, SEED)
-    series, durations = _sequences.oscillations(arguments.limit + TESTS, SEED)
+    count = arguments.limit + min(TESTS, arguments.limit)
+    waves = _sequences.plucked_strings(count, SEED)
+    series, durations = _sequences.oscillations(count, SEED)
 
     kinds = [
         Sequences("text", letters, lengths, arguments),
@@ -133,9 +134,10 @@ class Sequences:
     ) -> None:
         self.kind, self.arguments = kind, arguments
         weights = (np.arange(values.shape[1]) < lengths[:, None]).astype("float32")
-        self.train = values[:-TESTS][: arguments.limit]
+        tests = min(TESTS, arguments.limit)
+        self.train = values[:-tests][: arguments.limit]
         self.weights = weights[: len(self.train)]
-        self.test, self.test_weights = values[-TESTS:], weights[-TESTS:]
+        self.test, self.test_weights = values[-tests:], weights[-tests:]
 
     def vqvae(
         self, name: str, networks: Callable[[], EncoderDecoder]
