@@ -36,10 +36,15 @@ from recipes._training import kept_models, trained, warmed_up_and_falling
 SEED = 0
 BATCH_SIZE = 64
 LEARNING_RATE = 2e-3
-TESTS = 1000  # at most
+TESTS = 1000
 # Residual levels of the codes, and how many of them are decoded.
 LEVELS = {"text": 4, "audio": 8, "series": 4}
 DECODED = (1, 2, 4, 8)
+
+
+def tests_beside(limit: int) -> int:
+    """How many sequences are kept for tests: no more than are trained on."""
+    return min(TESTS, limit)
 
 
 def residual(levels: int) -> keras_vq.Quantizer:
@@ -59,7 +64,7 @@ def main() -> None:
     stopwatch = Stopwatch()
 
     letters, lengths = _sequences.text(SEED)
-    count = arguments.limit + min(TESTS, arguments.limit)
+    count = arguments.limit + tests_beside(arguments.limit)
     waves = _sequences.plucked_strings(count, SEED)
     series, durations = _sequences.oscillations(count, SEED)
 
@@ -134,7 +139,7 @@ class Sequences:
     ) -> None:
         self.kind, self.arguments = kind, arguments
         weights = (np.arange(values.shape[1]) < lengths[:, None]).astype("float32")
-        tests = min(TESTS, arguments.limit)
+        tests = tests_beside(arguments.limit)
         self.train = values[:-tests][: arguments.limit]
         self.weights = weights[: len(self.train)]
         self.test, self.test_weights = values[-tests:], weights[-tests:]

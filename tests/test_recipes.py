@@ -149,7 +149,7 @@ GENERATIONS = [
 @pytest.mark.backend_free
 @pytest.mark.parametrize(("recipe", "epochs"), GENERATIONS)
 def test_generation(recipe, epochs, run, tmp_path, monkeypatch):
-    monkeypatch.setattr("recipes._generation.NAIVE", 4)
+    monkeypatch.setattr("recipes._generation.NAIVE", 16)
     figures = run(recipe, "--limit", "130", *epochs, "1")["figures"]
     assert len(figures) == 2
     row = figures["transformer, by label"]
