@@ -53,6 +53,13 @@ def coverage(session: nox.Session) -> None:
     session.run("coverage", "report", "--skip-covered", "--fail-under=90")
 
 
+@nox.session(default=False)
+def fuzz(session: nox.Session) -> None:
+    """Mutated files and requests, read as a user would; `nox -s fuzz -- --cases 100000`."""
+    session.install(*REQUIREMENTS)
+    session.run("python", "-m", "tests.fuzz", *session.posargs, env={"KERAS_BACKEND": "tensorflow"})
+
+
 def flags_of_xla(session: nox.Session, backend: str) -> str:
     """Flags with which XLA compiles small functions fast: on JAX most of the time goes there.
 

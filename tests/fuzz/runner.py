@@ -1,0 +1,163 @@
+"""Child process of the fuzzer: runs the cases of one target and measures each one."""
+
+import argparse
+import collections
+import json
+import resource
+import signal
+import sys
+import tempfile
+import time
+import traceback
+import warnings
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tests.fuzz.table import new_target
+from tests.fuzz.targets.base import SilentlyWrong, Target
+
+# Backstops: address space beyond what the imports took, and seconds after which a case is stopped.
+_BACKSTOP_BYTES = 4 << 30
+_BACKSTOP_SECONDS = 30.0
+_MOST_FINDINGS = 20
+_STATUS = Path("/proc/self/status")
+
+
+class TooLong(BaseException):
+    """Raised in a case that runs longer than the backstop allows."""
+
+
+def rng_of_case(seed: int, name: str, number: int) -> np.random.Generator:
+    """Returns the random generator of one case, so that each one can be repeated alone."""
+    return np.random.default_rng([seed, zlib.crc32(name.encode()), number])
+
+
+class Runner:
+    """Runs cases of one target and collects the findings.
+
+    Args:
+        name: Name of the target.
+        target: The target.
+        seed: Seed of all cases.
+    """
+
+    def __init__(self, name: str, target: Target, seed: int) -> None:
+        self.name, self.target, self.seed = name, target, seed
+        self.outcomes: collections.Counter[str] = collections.Counter()
+        self.findings: list[dict[str, Any]] = []
+        self.count_of_findings: collections.Counter[str] = collections.Counter()
+        self.slowest = self.largest = 0.0
+
+    def run(self, number: int) -> None:
+        """Runs one case."""
+        case = self.target.make(rng_of_case(self.seed, self.name, number))
+        outcome, finding, detail = "", "", ""
+        before = _reset_peak()
+        signal.setitimer(signal.ITIMER_REAL, _BACKSTOP_SECONDS)
+        start = time.perf_counter()
+        try:
+            outcome = self.target.run(case)
+        except SilentlyWrong as error:
+            finding, detail = "silently wrong", str(error)
+        except TooLong:
+            finding = f"stopped after {_BACKSTOP_SECONDS:g} s"
+        except Exception as error:
+            if self.target.is_documented(error):
+                outcome = type(error).__name__
+            else:
+                finding = type(error).__name__
+                detail = "".join(traceback.format_exception(error)[-6:])[-3000:]
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        seconds, megabytes = time.perf_counter() - start, (_peak() - before) / 1e6
+        self.slowest = max(self.slowest, seconds)
+        self.largest = max(self.largest, megabytes)
+        self.outcomes[f"{self.target.kind(case)}: {outcome or finding}"] += 1
+        if not finding and seconds > self.target.seconds:
+            finding = f"over {self.target.seconds:g} s"
+        if not finding and megabytes > self.target.megabytes:
+            finding = f"over {self.target.megabytes:g} MB"
+        if finding:
+            self.count_of_findings[finding] += 1
+            if len(self.findings) < _MOST_FINDINGS:
+                place = {"case": number, "seconds": seconds, "megabytes": megabytes}
+                self.findings.append({"finding": finding, "detail": detail, **place})
+
+    def report(self) -> dict[str, Any]:
+        """Returns all counts, as JSON values."""
+        return {
+            "outcomes": dict(self.outcomes.most_common()),
+            "findings": self.findings,
+            "count_of_findings": dict(self.count_of_findings),
+            "slowest": self.slowest,
+            "largest": self.largest,
+        }
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Runs a range of cases and writes the report to a file."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("name")
+    for option in ("--seed", "--start", "--stop"):
+        parser.add_argument(option, type=int, required=True)
+    parser.add_argument("--report", type=Path, required=True)
+    parser.add_argument("--progress", type=Path, required=True)
+    options = parser.parse_args(argv)
+    signal.signal(signal.SIGALRM, _stop)
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        target = new_target(options.name, Path(folder))
+        _limit_memory()
+        runner = Runner(options.name, target, options.seed)
+        for number in range(options.start, options.stop):
+            # The parent reads it to learn which case ended this process.
+            options.progress.write_text(str(number))
+            runner.run(number)
+            if number % 500 == 499:
+                options.report.write_text(json.dumps(runner.report()))
+    options.report.write_text(json.dumps(runner.report()))
+
+
+def _stop(*_: Any) -> None:
+    raise TooLong
+
+
+def _limit_memory() -> None:
+    used = _status("VmSize")
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+    if used:
+        resource.setrlimit(resource.RLIMIT_AS, (used + _BACKSTOP_BYTES, hard))
+
+
+def _reset_peak() -> int:
+    """Sets the peak of the resident memory to what is resident, and returns it."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        # Not Linux: the peak of the whole process grows only with cases above all before.
+        return _peak()
+    return _status("VmRSS")
+
+
+def _peak() -> int:
+    if _STATUS.exists():
+        return _status("VmHWM")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _status(key: str) -> int:
+    """Returns an entry of the process status in bytes, 0 where there is none."""
+    if not _STATUS.exists():
+        return 0
+    for line in _STATUS.read_text().splitlines():
+        if line.startswith(f"{key}:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+if __name__ == "__main__":
+    main()
