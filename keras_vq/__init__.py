@@ -1,5 +1,10 @@
 """Vector quantization and autoencoders for Keras 3, on TensorFlow, JAX and PyTorch."""
 
+# ruff: noqa: E402
+from keras_vq import _backend_choice
+
+_backend_choice.choose()  # before anything imports Keras
+
 from keras_vq import (
     callbacks,
     codebooks,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_vq_cli import arguments, trained
-from keras_vq_cli.backend import choose_backend, import_keras
+from keras_vq_cli.backend import import_keras
 
 PRESET = "vqvae_cifar10"
 
@@ -44,8 +44,7 @@ def of_options(given: dict[str, Any]) -> Any:
     prior_file = Path(given["prior"]) if "prior" in given else None
     if prior_file is not None and not (prior_file.suffix == ".keras" and prior_file.is_file()):
         raise ValueError(f"--prior must be the .keras file of a prior. Received: {prior_file}")
-    choose_backend(given.get("backend"))
-    import_keras(given.get("debug", False))
+    import_keras(given.get("backend"), given.get("debug", False))
 
     import keras_vq
 

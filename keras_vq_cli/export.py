@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_vq_cli import arguments, console, trained
-from keras_vq_cli.backend import choose_backend, import_keras
+from keras_vq_cli.backend import import_keras
 
 # Those of keras_vq.export, which can't be imported before the backend is chosen.
 FORMATS = ("tf_saved_model", "litert", "onnx", "openvino")
@@ -102,8 +102,8 @@ def run(given: dict[str, Any], args: list[str]) -> None:
     precision = given.get("precision", "float32")
     out = Path(given["out"]) if "out" in given else _default_path(model, format, precision)
     writes = format in _WRITTEN_BY_TENSORFLOW and find_spec("tensorflow") is not None
-    choose_backend(given.get("backend") or ("tensorflow" if writes else model.backend))
-    import_keras(given.get("debug", False))
+    backend = given.get("backend") or ("tensorflow" if writes else model.backend)
+    import_keras(backend, given.get("debug", False))
 
     from keras_vq import load_model
 

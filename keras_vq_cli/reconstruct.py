@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from keras_vq_cli import arguments, console, trained
-from keras_vq_cli.backend import choose_backend, import_keras
+from keras_vq_cli.backend import import_keras
 
 if TYPE_CHECKING:
     import numpy as np
@@ -74,8 +74,7 @@ def run(given: dict[str, Any], args: list[str]) -> None:
     # All that can be found wrong without Keras comes before the seconds that Keras takes.
     paths = trained.image_files(given["images"])
     out = _output_file(given.get("out"), given["images"])
-    choose_backend(given.get("backend") or model_of_run.backend)
-    import_keras(given.get("debug", False))
+    import_keras(given.get("backend") or model_of_run.backend, given.get("debug", False))
 
     from keras_vq import load_model, plots
     from keras_vq_cli import figures

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from keras_vq_cli import arguments, console, files, interrupts
-from keras_vq_cli.backend import choose_backend, import_keras
+from keras_vq_cli.backend import import_keras
 from keras_vq_cli.settings import (
     EPOCHS,
     EPOCHS_OF_SMALL_SET,
@@ -255,15 +255,13 @@ def run(given: dict[str, Any], args: list[str]) -> None:
         KeyboardInterrupt: After Ctrl-C, with a text that says what is kept.
     """
     command = shlex.join(["keras-vq", *args])
-    backend = given.get("backend")
     run = _resumed_run(given, command) if given.get("resume") else _new_run(given, command)
     # A run goes on with the backend that it began with: the others draw other random numbers.
-    backend = choose_backend(backend or run.config.get("backend"))
-    run.say(f"Starting Keras on {backend} ...")
+    asked = given.get("backend") or run.config.get("backend")
+    run.say("Starting Keras ...")
     try:
         with interrupts.noted():
-            import_keras(given.get("debug", False))
-            _train(run, backend)
+            _train(run, import_keras(asked, given.get("debug", False)))
     except KeyboardInterrupt:
         if run.folder is None or not (run.folder / "config.json").exists():
             raise KeyboardInterrupt("Stopped before training began; nothing is written.") from None

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_vq_cli import arguments, console, trained
-from keras_vq_cli.backend import choose_backend, import_keras
+from keras_vq_cli.backend import import_keras
 
 FAILED = 1
 _EPILOG = """\
@@ -86,8 +86,7 @@ def run(given: dict[str, Any], args: list[str]) -> int:
     del args
     path = _newest_version(Path(given["path"]))
     model = _model(given.get("model"), path)
-    choose_backend(given.get("backend") or model.backend)
-    import_keras(given.get("debug", False))
+    import_keras(given.get("backend") or model.backend, given.get("debug", False))
 
     from keras_vq import export, load_model
 

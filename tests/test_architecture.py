@@ -6,8 +6,10 @@ import sys
 from pathlib import Path
 
 import keras
+import pytest
 
 import keras_vq
+from tests.needed import needed
 
 PACKAGE = Path(keras_vq.__file__).parent
 
@@ -20,7 +22,8 @@ def test_only_one_file_asks_which_backend_runs():
     )
     # Two rooms read and write files that only TensorFlow can, whichever backend runs; one has what
     # `_backend` takes by backend.
-    allowed, foreign = {PACKAGE / "_backend.py"}, {"data", "export", "_by_backend"}
+    allowed = {PACKAGE / "_backend.py", PACKAGE / "_backend_choice.py"}
+    foreign = {"data", "export", "_by_backend"}
     asking = [
         path
         for path in PACKAGE.rglob("*.py")
@@ -76,3 +79,24 @@ def test_one_installed_backend_is_enough():
     others = {"tensorflow", "jax", "torch"} - {keras.backend.backend()}
     result = run(BLOCKED.format(blocked=others))
     assert result.stdout.strip().endswith("finite: True"), result.stderr
+
+
+@pytest.mark.backend_free
+@pytest.mark.parametrize("variable", ["CI", "KERAS_VQ_ALL_TESTS", None])
+def test_a_missing_package_of_an_extra_fails_in_ci(monkeypatch, variable):
+    for name in ("CI", "KERAS_VQ_ALL_TESTS"):
+        monkeypatch.delenv(name, raising=False)
+    if variable is not None:
+        monkeypatch.setenv(variable, "true")
+    needed("numpy")
+    outcome = pytest.skip.Exception if variable is None else pytest.fail.Exception
+    with pytest.raises(outcome, match="not installed: no_such_package "):
+        needed("numpy", "no_such_package")
+
+
+def test_no_other_way_leaves_tests_out_for_a_package():
+    """But for Triton, which is no dependency."""
+    skips = re.compile(r"importorskip\((?!\"triton\")|collect_ignore|find_spec\(.*skip")
+    tests = Path(__file__).parent
+    asking = [path for path in tests.rglob("*.py") if skips.search(path.read_text())]
+    assert asking == [Path(__file__)]

@@ -11,6 +11,7 @@ import pytest
 from benchmarks import _processes, fit_overhead, precision, quantizer, report, whole_step
 from benchmarks.__main__ import name_of_results
 from recipes import _machine
+from tests.needed import needed
 
 pytestmark = pytest.mark.backend_free
 
@@ -18,7 +19,7 @@ pytestmark = pytest.mark.backend_free
 def test_contenders_take_turns(monkeypatch):
     monkeypatch.setattr(quantizer, "_PROCESSES", {quantizer.BASE: 2})
     names = ["bare product", "keras_vq on PyTorch", "faiss, search alone"]
-    pytest.importorskip("faiss")
+    needed("faiss")
     rows = dict(quantizer.rows([64], [4], [8], names, rounds=1, threads=1))
     assert [row["contender"] for row in rows.values()] == names
     for row in rows.values():
@@ -88,7 +89,9 @@ def test_searches_beside_distances(monkeypatch):
 
 @pytest.mark.parametrize("network", ["mnist", "cifar10"])
 def test_the_model_by_hand_is_of_the_same_size_and_takes_a_step(network):
-    by_hand = pytest.importorskip("benchmarks.contenders.vqvae_by_hand")
+    needed("torch")
+    from benchmarks.contenders import vqvae_by_hand as by_hand
+
     model = whole_step.build(network)
     theirs = getattr(by_hand, network)().parameters()
     ours = model.encoder.count_params() + model.decoder.count_params()

@@ -18,6 +18,7 @@ from rich.console import Console
 import keras_vq
 from recipes import _classifier, _results, notebooks
 from recipes._datasets import DATASETS, name_of_run
+from tests.needed import needed
 
 ROOT = Path(__file__).parents[1]
 
@@ -260,7 +261,7 @@ def test_large_codebook(run):
 @NEEDS_MNIST
 @pytest.mark.backend_free
 def test_exports(run):
-    pytest.importorskip("ai_edge_litert")
+    needed("ai_edge_litert")
     few = ("--only", "vae_mnist", "--backends", "tensorflow", "--formats", "openvino")
     rows = run("exports", *few, "--count", "64")["figures"]
     assert [name.partition(": ")[0] for name in rows] == [
@@ -283,7 +284,7 @@ def test_saved_models(tmp_path):
 @NEEDS_MNIST
 @pytest.mark.backend_free
 def test_serve_load(run):
-    pytest.importorskip("mlserver")
+    needed("mlserver")
     figures = run("serve_load", "--seconds", "1")["figures"]
     assert figures["codes that agree with the model's"] == 1.0
 

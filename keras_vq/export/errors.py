@@ -1,4 +1,4 @@
-"""What an export that can't be made raises."""
+"""Errors of exports, and the check for packages that they need."""
 
 import subprocess
 from importlib.util import find_spec
@@ -21,18 +21,20 @@ def require(packages: tuple[str, ...], extra: str, what: str) -> None:
     """
     missing = [package for package in packages if is_missing(package)]
     if missing:
+        names = " and ".join(filter(None, (", ".join(missing[:-1]), missing[-1])))
         raise ImportError(
-            f"{what} needs {', '.join(missing)}, which is not installed: "
+            f"{what} needs {names}, which {'is' if len(missing) == 1 else 'are'} not installed: "
             f'pip install "keras-vq[{extra}]"'
         )
 
 
 def is_missing(package: str) -> bool:
-    """Whether a package is not installed."""
+    """Checks for a package that is not installed; a folder of its name is none."""
     try:
-        return find_spec(package) is None
-    except ModuleNotFoundError:  # of a package that this one lies in
+        spec = find_spec(package)
+    except (ImportError, ValueError):  # an import hook refuses it, or it is half imported
         return True
+    return spec is None or spec.origin is None
 
 
 def first_line(error: Exception) -> str:

@@ -51,7 +51,7 @@ def write(
             images_file = str(Path(temporary, "images.npy"))
             np.save(images_file, calibration_images)
         done = subprocess.run(
-            [sys.executable, "-c", _PROGRAM, model_file, out, format, precision, images_file],
+            [sys.executable, "-P", "-c", _PROGRAM, model_file, out, format, precision, images_file],
             env={**os.environ, "KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"},
             capture_output=True,
             text=True,

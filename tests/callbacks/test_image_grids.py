@@ -7,6 +7,7 @@ from PIL import Image
 
 import keras_vq
 from keras_vq.callbacks import ReconstructionGrid, SampleGrid
+from tests.needed import needed
 
 pytestmark = pytest.mark.backend_free
 
@@ -57,7 +58,7 @@ def test_samples_are_those_of_one_seed(images, tmp_path):
 
 
 def test_tensorboard_shows_the_pictures_of_all_epochs(autoencoder, images, tmp_path):
-    pytest.importorskip("tensorboard")
+    needed("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     grid = ReconstructionGrid(images[:3], log_dir=tmp_path)

@@ -6,13 +6,13 @@ import pytest
 
 from keras_vq import export
 from keras_vq_cli import export as export_command
+from tests.needed import needed
 
 pytestmark = [
     pytest.mark.backend_free,
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),
 ]
-pytest.importorskip("ai_edge_litert")
-pytest.importorskip("onnxruntime")
+needed("ai_edge_litert", "onnxruntime")
 
 
 @pytest.fixture(scope="module")

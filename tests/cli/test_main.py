@@ -1,7 +1,6 @@
 """What works before Keras is imported: help, version, mistakes, the choice of the backend."""
 
 import importlib.metadata
-import json
 import subprocess
 import sys
 
@@ -85,64 +84,7 @@ def test_debug_shows_where_an_error_comes_from(run):
         run("train", "--beta", "2", "--debug")
 
 
-class TestBackend:
-    @pytest.fixture(autouse=True)
-    def _no_keras(self, monkeypatch, tmp_path):
-        monkeypatch.delitem(sys.modules, "keras")
-        monkeypatch.setenv("KERAS_BACKEND", "")
-        monkeypatch.delenv("KERAS_BACKEND")
-        monkeypatch.setenv("KERAS_HOME", str(tmp_path))
-        self.home = tmp_path
-        self.installed(monkeypatch, "tensorflow", "jax", "torch")
-
-    def installed(self, monkeypatch, *names):
-        monkeypatch.setattr(backend, "find_spec", lambda name: name if name in names else None)
-
-    def configured(self, text):
-        (self.home / "keras.json").write_text(text)
-
-    def test_the_option_comes_first(self, monkeypatch):
-        monkeypatch.setenv("KERAS_BACKEND", "jax")
-        assert backend.choose_backend("torch") == "torch"
-        assert backend.os.environ["KERAS_BACKEND"] == "torch"
-
-    def test_then_the_variable(self, monkeypatch):
-        monkeypatch.setenv("KERAS_BACKEND", "jax")
-        self.configured(json.dumps({"backend": "torch"}))
-        assert backend.choose_backend(None) == "jax"
-
-    def test_then_the_file(self):
-        self.configured(json.dumps({"backend": "torch"}))
-        assert backend.choose_backend(None) == "torch"
-
-    @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"backend": "numpy"}'])
-    def test_then_the_first_installed(self, monkeypatch, text):
-        self.configured(text)
-        self.installed(monkeypatch, "jax", "torch")
-        assert backend.choose_backend(None) == "jax"
-
-    def test_a_configured_one_that_is_missing_is_passed_over(self, monkeypatch):
-        self.configured(json.dumps({"backend": "tensorflow"}))
-        self.installed(monkeypatch, "torch")
-        assert backend.choose_backend(None) == "torch"
-
-    def test_none_installed(self, monkeypatch):
-        self.installed(monkeypatch)
-        with pytest.raises(ValueError, match=r'pip install "keras-vq\[tensorflow\]"'):
-            backend.choose_backend(None)
-
-    def test_the_asked_one_is_missing(self, monkeypatch):
-        self.installed(monkeypatch, "jax")
-        with pytest.raises(ValueError, match=r'pip install "keras-vq\[torch\]"'):
-            backend.choose_backend("torch")
-
-    def test_an_unknown_one(self, monkeypatch):
-        monkeypatch.setenv("KERAS_BACKEND", "theano")
-        with pytest.raises(ValueError, match="theano"):
-            backend.choose_backend(None)
-
-
 def test_keras_on_another_backend_is_noticed(environment):
     other = "jax" if keras.config.backend() != "jax" else "torch"
     with pytest.raises(ValueError, match="already running"):
-        backend.choose_backend(other)
+        backend.import_keras(other)

@@ -15,7 +15,6 @@ import urllib.error
 import urllib.request
 import warnings
 from concurrent.futures import ThreadPoolExecutor
-from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,10 +24,9 @@ import pytest
 
 from keras_vq_cli import serve
 from tests.models.cases import MODEL_CASES
+from tests.needed import needed
 
-# Not importorskip: importing MLServer takes seconds, and these tests need it in the server only.
-if any(find_spec(name) is None for name in ("mlserver", "onnxruntime", "onnx", "tf2onnx")):
-    pytest.skip("needs the extras onnx and serve", allow_module_level=True)
+needed("mlserver", "onnxruntime", "onnx", "tf2onnx")
 
 pytestmark = pytest.mark.backend_free
 

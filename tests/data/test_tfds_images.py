@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from keras_vq.data import load, tfds_images
+from tests.needed import needed
 
 pytestmark = [
     pytest.mark.backend_free,
@@ -26,7 +27,7 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (7, 4, 6, 3), dtype="uint8")
 @pytest.fixture(scope="session")
 def toy_builders():
     """Makes two small image sets and one without images known to TFDS, by name."""
-    tfds = pytest.importorskip("tensorflow_datasets")
+    import tensorflow_datasets as tfds
 
     class ToyPictures(tfds.core.GeneratorBasedBuilder):
         VERSION = tfds.core.Version("1.0.0")
@@ -79,7 +80,7 @@ def prepared(toy_builders, tmp_path_factory):
     def prepare(file_format):
         if file_format not in folders:
             if file_format == "tfrecord":
-                pytest.importorskip("tensorflow", reason="TFDS writes tfrecord by TensorFlow")
+                needed("tensorflow")  # TFDS writes tfrecord by it
             folders[file_format] = tmp_path_factory.mktemp(file_format)
             for name in ("toy_pictures", "toy_ragged"):
                 builder = toy_builders.builder(name, data_dir=folders[file_format])
@@ -280,7 +281,7 @@ print(train.pixels.sum(), sys.modules.get("tensorflow") is not None)
     ids=["jax-installed", "jax-absent", "jax-blocked", "jax-absent-tfrecord", "torch-absent"],
 )
 def test_tensorflow_is_never_imported(prepared, backend, how, file_format):
-    pytest.importorskip(backend)
+    needed(backend)
     folder = str(prepared(file_format))
     assert run(how + READ, KERAS_BACKEND=backend, TFDS_DATA_DIR=folder) == f"{IMAGES.sum()} False"
 

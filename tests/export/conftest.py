@@ -1,27 +1,13 @@
-"""What programs that know nothing of Keras need is there, or these tests are left out."""
+"""Models to export, made once."""
 
 import pytest
-
-from keras_vq.export.errors import is_missing
-from tests.export.models import MODELS
-
-_NEEDED = (
-    "tensorflow",
-    "tensorflow_serving",
-    "ai_edge_litert",
-    "ai_edge_quantizer",
-    "onnx",
-    "onnxruntime",
-    "openvino",
-    "tf2onnx",
-)
-
-collect_ignore_glob = ["test_*.py"] if any(is_missing(package) for package in _NEEDED) else []
 
 
 @pytest.fixture(scope="session")
 def model():
     """A function that gives the model of a name, made once."""
+    from tests.export.models import MODELS  # not above: it needs packages
+
     made = {}
 
     def of_name(name="vqvae"):

@@ -4,6 +4,19 @@ import keras
 import numpy as np
 
 import keras_vq
+from tests.needed import needed
+
+# All that some test of exports runs: no part of them is left out where one is missing.
+needed(
+    "tensorflow",
+    "tensorflow_serving",
+    "ai_edge_litert",
+    "ai_edge_quantizer",
+    "onnx",
+    "onnxruntime",
+    "openvino",
+    "tf2onnx",
+)
 
 IMAGE_SHAPE = (12, 12, 1)
 

@@ -137,12 +137,29 @@ def test_a_layer_that_a_format_has_no_operation_for(tmp_path):
 def test_a_missing_package(model, tmp_path, monkeypatch):
     from keras_vq.export import errors
 
-    monkeypatch.setattr(errors, "is_missing", lambda package: True)
-    with pytest.raises(
-        ImportError, match=r'onnx, onnxruntime, tf2onnx.*pip install "keras-vq\[onnx\]"'
+    for missing, text in (
+        (("onnx", "onnxruntime", "tf2onnx"), "onnx, onnxruntime and tf2onnx, which are"),
+        (("onnx", "tf2onnx"), "onnx and tf2onnx, which are"),
+        (("tf2onnx",), "tf2onnx, which is"),
     ):
-        model().export(tmp_path / "m", format="onnx")
+        monkeypatch.setattr(errors, "is_missing", missing.__contains__)
+        with pytest.raises(ImportError) as raised:
+            model().export(tmp_path / "m", format="onnx")
+        assert str(raised.value) == (
+            f'ONNX export needs {text} not installed: pip install "keras-vq[onnx]"'
+        )
     assert names_in(tmp_path) == []
+
+
+@pytest.mark.backend_free
+def test_a_folder_of_the_name_of_a_package_is_not_installed(tmp_path, monkeypatch):
+    from keras_vq.export.errors import is_missing
+
+    (tmp_path / "no_such_package").mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    assert is_missing("no_such_package")
+    assert is_missing("no_such_package.part")
+    assert not is_missing("numpy")
 
 
 @pytest.mark.backend_free

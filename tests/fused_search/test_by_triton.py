@@ -12,7 +12,7 @@ from sklearn.metrics import pairwise_distances_argmin
 
 if keras.backend.backend() != "torch":
     pytest.skip("a kernel of PyTorch", allow_module_level=True)
-triton = pytest.importorskip("triton")
+triton = pytest.importorskip("triton", reason="no dependency: nox -s kernels installs Triton")
 
 import torch  # noqa: E402
 from triton import knobs  # noqa: E402

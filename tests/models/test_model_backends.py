@@ -1,6 +1,5 @@
 """A file that one backend saved gives the same codes and images under the others."""
 
-import importlib.util
 import os
 import subprocess
 import sys
@@ -11,6 +10,7 @@ import pytest
 
 import keras_vq
 from tests.models.cases import MODEL_CASES
+from tests.needed import needed
 
 IDS = ("autoencoder", "vae", "vqvae_ema", "vqvae2", "vqgan")
 
@@ -42,9 +42,8 @@ for id in ids:
 # Which backend saves is no matter: one process in three need run this.
 @pytest.mark.skipif(keras.backend.backend() != "torch", reason="runs under torch")
 def test_files_cross_backends(images, tmp_path):
-    others = [name for name in ("tensorflow", "jax") if importlib.util.find_spec(name)]
-    if not others:
-        pytest.skip("no other backend is installed")
+    others = ("tensorflow", "jax")
+    needed(*others)
     models = {}
     for case in (case for case in MODEL_CASES if case.id in IDS):
         models[case.id] = case.build()

@@ -8,6 +8,7 @@ import pytest
 
 import keras_vq
 from keras_vq.quantizers.finite_scalar_quantizer import FiniteScalarQuantizer
+from tests.needed import needed
 from tests.parity.golden import CLOSE, built, constant, loss_of, numpy
 
 if keras.backend.backend() != "torch":
@@ -15,7 +16,8 @@ if keras.backend.backend() != "torch":
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of that package and what it imports
-    theirs = pytest.importorskip("vector_quantize_pytorch")
+    needed("vector_quantize_pytorch")
+    import vector_quantize_pytorch as theirs
 
 SETTINGS = {"decay": 0.9, "rotation_trick": False, "threshold_ema_dead_code": 0}
 

@@ -1,0 +1,65 @@
+"""Choice of an installed Keras backend, made before Keras is imported."""
+
+import json
+import os
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+BACKENDS = ("tensorflow", "jax", "torch")
+
+
+def choose() -> None:
+    """Sets KERAS_BACKEND to an installed backend, unless Keras is imported already.
+
+    The backend is that of KERAS_BACKEND, else that of Keras's configuration file where it is
+    installed, else the first of tensorflow, jax and torch that is installed.
+
+    Raises:
+        ValueError: If KERAS_BACKEND names another backend than these three.
+        ImportError: If the backend that it names, or every backend, is not installed.
+    """
+    if "keras" in sys.modules:
+        return
+    named = os.environ.get("KERAS_BACKEND")
+    if named and named not in BACKENDS:
+        raise ValueError(
+            f"The backend must be one of {', '.join(BACKENDS)}: set KERAS_BACKEND to one of them. "
+            f"Received: KERAS_BACKEND={named!r}"
+        )
+    installed = [backend for backend in BACKENDS if _is_installed(backend)]
+    if not installed:
+        raise ImportError(
+            "Keras needs a backend, and none of tensorflow, jax and torch is installed: "
+            f'pip install "keras-vq[{named or BACKENDS[0]}]"'
+        )
+    if named and named not in installed:
+        raise ImportError(
+            f'The backend {named} is not installed: pip install "keras-vq[{named}]", or set '
+            f"KERAS_BACKEND to {' or '.join(installed)}"
+        )
+    # Keras writes "tensorflow" into its configuration file by itself, so a backend that is named
+    # there and not installed is no reason to fail.
+    configured = _configured()
+    os.environ["KERAS_BACKEND"] = named or (configured if configured in installed else installed[0])
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        spec = find_spec(package)
+    except (ImportError, ValueError):  # an import hook refuses it, or it is half imported
+        return False
+    return spec is not None and spec.origin is not None  # else a folder of that name
+
+
+def _configured() -> str | None:
+    """Returns the backend of Keras's configuration file, which Keras looks for in two folders."""
+    folder = os.environ.get("KERAS_HOME")
+    if folder is None:
+        home = os.path.expanduser("~")
+        folder = os.path.join(home if os.access(home, os.W_OK) else "/tmp", ".keras")
+    path = Path(folder, "keras.json").expanduser()
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))["backend"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
