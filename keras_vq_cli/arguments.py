@@ -41,6 +41,21 @@ def add_backend(group: Any, default: str) -> None:
     )
 
 
+def add_max_pixels(group: Any) -> None:
+    """Adds the option --max-pixels."""
+    group.add_argument(
+        "--max-pixels",
+        type=positive_integer,
+        metavar="N",
+        help="refuse images of more pixels, before they are decoded (default: 33554432)",
+    )
+
+
+def image_limit(given: dict[str, Any]) -> dict[str, Any]:
+    """Returns the limit on pixels as keyword arguments; empty for the default of keras_vq."""
+    return {name: given[name] for name in ("max_pixels",) if name in given}
+
+
 def add_debug(group: Any) -> None:
     """Adds the option --debug."""
     group.add_argument("--debug", action="store_true", help="show the stack trace of an error")

@@ -38,6 +38,7 @@ def add_parser(commands: Any) -> None:
         "-o", "--out", metavar="FILE", required=True, help="file to write, ending in .kvq"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace the file if it is there")
+    arguments.add_max_pixels(parser)
     codecs.add_options(parser)
 
 
@@ -59,7 +60,8 @@ def run(given: dict[str, Any], args: list[str]) -> None:
     from keras_vq.codec import ImageCodec
     from keras_vq.data import read_image
 
-    images = [read_image(path, (None, None, codec.channels)) for path in paths]
+    limit = arguments.image_limit(given)
+    images = [read_image(path, (None, None, codec.channels), **limit) for path in paths]
     names = [path.name for path in paths]
     data = codec.compress(images, names)
     with whole_file(out) as beside:

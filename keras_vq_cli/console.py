@@ -8,6 +8,7 @@ from typing import Any
 _OPTION_OF_ARGUMENT = {
     "image_size=(h, w)": "--image-size H W",
     "skip_broken=True": "--skip-broken",
+    "raise max_pixels": "raise --max-pixels",
     "Pass cache_dir= or set": "Set",
     "pass overwrite=True to replace it": "--overwrite replaces it",
     "pass that folder as data_dir= or": "pass that folder by --data-dir or",

@@ -74,6 +74,7 @@ def add_parser(commands: Any) -> None:
         help="image files or folders by which int8 activations are scaled (default: the first "
         f"{_CALIBRATION_IMAGES} images that the run trained on)",
     )
+    arguments.add_max_pixels(parser)
     parser.add_argument(
         "--overwrite",
         action="store_true",
@@ -111,7 +112,12 @@ def run(given: dict[str, Any], args: list[str]) -> None:
     images = None
     if precision in _BY_ACTIVATIONS:
         images = trained.images_for(
-            model, loaded.image_shape, given.get("images"), test=False, count=_CALIBRATION_IMAGES
+            model,
+            loaded.image_shape,
+            given.get("images"),
+            test=False,
+            count=_CALIBRATION_IMAGES,
+            limit=arguments.image_limit(given),
         )
     console.message(f"Exporting {model.model_file} as {format}, {precision} ...")
     written = loaded.export(

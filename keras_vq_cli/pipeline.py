@@ -40,6 +40,9 @@ def load_images(settings: Settings, progress: bool) -> tuple[ImageDataset, Image
     Raises:
         ValueError: If there is no such set, or its images can't be read.
     """
+    limit: dict[str, Any] = {}
+    if settings.max_pixels is not None:
+        limit["max_pixels"] = settings.max_pixels
 
     def load(split: str) -> ImageDataset:
         return keras_vq.data.load(
@@ -49,6 +52,7 @@ def load_images(settings: Settings, progress: bool) -> tuple[ImageDataset, Image
             image_size=settings.image_size,
             skip_broken=settings.skip_broken,
             progress=progress,
+            **limit,
         )
 
     train = load("train")

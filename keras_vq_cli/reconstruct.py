@@ -54,6 +54,7 @@ def add_parser(commands: Any) -> None:
         action="store_true",
         help="leave out files that can't be read instead of stopping (default: stop)",
     )
+    arguments.add_max_pixels(parser)
     arguments.add_backend(parser, "the backend that the run was trained on")
     arguments.add_debug(parser)
 
@@ -80,7 +81,8 @@ def run(given: dict[str, Any], args: list[str]) -> None:
     from keras_vq_cli import figures
 
     image_shape = tuple(model_of_run.config["image_shape"])
-    images = _read_images(paths, image_shape, given.get("skip_broken", False))
+    limit = arguments.image_limit(given)
+    images = _read_images(paths, image_shape, given.get("skip_broken", False), limit)
     model = load_model(model_of_run.model_file)
     originals = _stack(images)
     made = model.reconstruct(originals)
@@ -120,20 +122,23 @@ def _output_file(asked: str | None, named: Sequence[str]) -> Path:
 
 
 def _read_images(
-    paths: list[Path], image_shape: tuple[int, int, int], skip_broken: bool
+    paths: list[Path],
+    image_shape: tuple[int, int, int],
+    skip_broken: bool,
+    limit: dict[str, Any],
 ) -> list[OwnImage]:
     from keras_vq.data import read_image
 
     images = []
     for path in paths:
         try:
-            pixels = read_image(path, image_shape)
+            pixels = read_image(path, image_shape, **limit)
         except ValueError as error:
             if not skip_broken:
                 raise ValueError(f"{error}. With --skip-broken such files are left out") from error
             console.warning(f"Left out: {error}")
             continue
-        images.append(OwnImage(path, read_image(path).shape[:2], pixels))
+        images.append(OwnImage(path, read_image(path, **limit).shape[:2], pixels))
     if not images:
         raise ValueError(f"None of the {len(paths)} images can be read")
     return images

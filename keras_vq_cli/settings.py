@@ -43,6 +43,7 @@ class Settings:
     data_dir: str | None = None
     image_size: tuple[int, int] | None = None
     skip_broken: bool = False
+    max_pixels: int | None = None  # the default of keras_vq
     limit: int | None = None
     epochs: int | None = None
     batch_size: int = 64

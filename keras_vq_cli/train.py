@@ -94,6 +94,7 @@ def _add_data_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="leave out files that can't be read instead of stopping (default: stop)",
     )
+    arguments.add_max_pixels(group)
     group.add_argument(
         "--limit",
         type=arguments.positive_integer,

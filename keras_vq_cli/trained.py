@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -71,14 +72,19 @@ def image_files(named: Sequence[str]) -> list[Path]:
     Raises:
         ValueError: If there is no such file, or no image in a folder.
     """
-    missing = [name for name in named if not Path(name).exists()]
+    # `os.path.exists` takes folders that may not be entered for missing; Path.exists raises.
+    missing = [name for name in named if not os.path.exists(name)]
     if missing:
         raise ValueError(f"There is no such file or folder. Received: {missing[0]}")
     paths: list[Path] = []
     for name in named:
         path = Path(name)
         if path.is_dir():
-            found = [f for f in sorted(path.rglob("*")) if f.suffix.lower() in _IMAGE_SUFFIXES]
+            found = [
+                file
+                for file in sorted(path.rglob("*"))
+                if file.suffix.lower() in _IMAGE_SUFFIXES and not os.path.isdir(file)
+            ]
             if not found:
                 raise ValueError(
                     f"There is no image ({', '.join(_IMAGE_SUFFIXES)}) in the folder. "
@@ -96,6 +102,7 @@ def images_for(
     named: Sequence[str] | None,
     test: bool,
     count: int,
+    limit: dict[str, Any],
 ) -> np.ndarray:
     """Images for a model: the user's files, else those of the data set of its run.
 
@@ -105,6 +112,7 @@ def images_for(
         named: Names of files and folders, or None.
         test: Whether the run's test images are wanted, not those that it trained on.
         count: How many at most.
+        limit: Limit on pixels as keyword arguments of `read_image`.
 
     Returns:
         Float32 array of shape `(n, height, width, channels)`, in [0, 1].
@@ -119,7 +127,8 @@ def images_for(
     from keras_vq_cli.settings import Settings
 
     if named:
-        return np.stack([read_image(path, image_shape) for path in image_files(named)[:count]])
+        paths = image_files(named)[:count]
+        return np.stack([read_image(path, image_shape, **limit) for path in paths])
     if "settings" not in trained.config:
         raise ValueError(
             "A .keras file does not say what images it was trained on: name some by "

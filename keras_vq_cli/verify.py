@@ -47,6 +47,7 @@ def add_parser(commands: Any) -> None:
         nargs="+",
         help="image files or folders (default: test images of the run's data set)",
     )
+    arguments.add_max_pixels(parser)
     parser.add_argument(
         "--count",
         type=arguments.positive_integer,
@@ -92,7 +93,12 @@ def run(given: dict[str, Any], args: list[str]) -> int:
 
     loaded = load_model(model.model_file, compile=False)
     images = trained.images_for(
-        model, loaded.image_shape, given.get("images"), test=True, count=given.get("count", 512)
+        model,
+        loaded.image_shape,
+        given.get("images"),
+        test=True,
+        count=given.get("count", 512),
+        limit=arguments.image_limit(given),
     )
     console.message(f"Running {path} on {len(images)} images ...")
     report = export.verify(loaded, path, images)

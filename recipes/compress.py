@@ -130,7 +130,7 @@ def encoded(pixels: np.ndarray, **options: object) -> bytes:
 
 def decoded(file: bytes, channels: int) -> np.ndarray:
     """The pixels of a file; those of a grey picture may have been kept in colour."""
-    with Image.open(io.BytesIO(file)) as picture:
+    with Image.open(io.BytesIO(file), formats=("PNG", "JPEG", "WebP")) as picture:
         pixels = np.asarray(picture.convert("L" if channels == 1 else "RGB"))
     return pixels.reshape(*pixels.shape[:2], channels)
 

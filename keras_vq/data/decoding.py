@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import stat
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -23,7 +25,13 @@ if TYPE_CHECKING:
 
 GREY_MODES = {"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N"}
 DEEP_GREY_MODES = {"I", "I;16", "I;16B", "I;16L", "I;16N"}
+# A thread decodes so many images at once, and fewer large ones.
 CHUNK = 64
+CHUNK_PIXELS = 2**20
+# Pillow tries only these decoders. Among the others is one that runs Ghostscript.
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF")
+# Default limit: decoding 2^25 pixels (5,792 x 5,792) takes about 500 MB.
+MAX_PIXELS = 2**25
 # The EXIF entry that says how a camera was held, and the values for upright ones.
 _ORIENTATION = 0x0112
 _LYING = (5, 6, 7, 8)
@@ -62,10 +70,42 @@ def import_pillow() -> Any:
     return Image
 
 
-def read_header(path: Path) -> Header:
-    """Size of the image in a file and whether it is grey; decodes no pixels."""
+def open_image(source: Path | bytes, max_pixels: int | None = MAX_PIXELS) -> Image:
+    """Opens an image of one of `FORMATS`; reads its header only.
+
+    Args:
+        source: a regular file, or the bytes of one.
+        max_pixels: largest number of pixels, or None for Pillow's limit only.
+
+    Raises:
+        ValueError: if the file is not a regular one, or the image has too many pixels.
+        Exception: whatever pillow raises for an image that can't be read.
+    """
+    pillow = import_pillow()
+    if isinstance(source, Path) and not stat.S_ISREG(source.stat().st_mode):
+        raise ValueError("not a regular file")
     try:
-        with import_pillow().open(path) as image:
+        image = pillow.open(
+            io.BytesIO(source) if isinstance(source, bytes) else source, "r", FORMATS
+        )
+    except (pillow.DecompressionBombError, pillow.DecompressionBombWarning) as error:
+        # Pillow raises its own error from 179 million pixels on.
+        if max_pixels is None or max_pixels > pillow.MAX_IMAGE_PIXELS:
+            raise
+        raise ValueError(f"more than {max_pixels:,} pixels; raise max_pixels to read it") from error
+    if max_pixels is not None and image.width * image.height > max_pixels:
+        image.close()
+        raise ValueError(
+            f"{image.height}x{image.width} are more than {max_pixels:,} pixels; raise max_pixels "
+            "to read it"
+        )
+    return image
+
+
+def read_header(path: Path, max_pixels: int | None = MAX_PIXELS) -> Header:
+    """Reads the size of an image and whether it is gray, within a limit on pixels."""
+    try:
+        with open_image(path, max_pixels) as image:
             height, width = image.height, image.width
             if image.getexif().get(_ORIENTATION, 1) in _LYING:
                 height, width = width, height
@@ -77,9 +117,12 @@ def read_header(path: Path) -> Header:
 
 
 def decode(
-    source: Path | bytes, channels: int, image_size: tuple[int, int] | None = None
+    source: Path | bytes,
+    channels: int,
+    image_size: tuple[int, int] | None = None,
+    max_pixels: int | None = MAX_PIXELS,
 ) -> np.ndarray:
-    """Pixels of one image: uint8, shape (height, width, channels), 0 to 255.
+    """Decodes one image to uint8 pixels of shape (height, width, channels), 0 to 255.
 
     What is transparent becomes white, 16-bit grey is scaled to 8 bits, and of an animation the
     first frame is taken; a photo is turned as its camera noted. Resizing is antialiased and does
@@ -89,14 +132,14 @@ def decode(
         source: a file, or the bytes of one.
         channels: 1 for grey or 3 for colour.
         image_size: (height, width) to resize to, or None.
+        max_pixels: largest number of pixels, or None.
 
     Raises:
         Exception: whatever pillow raises for an image that can't be read.
     """
-    pillow = import_pillow()
     from PIL import ImageOps
 
-    with pillow.open(io.BytesIO(source) if isinstance(source, bytes) else source) as opened:
+    with open_image(source, max_pixels) as opened:
         ImageOps.exif_transpose(opened, in_place=True)
         image = _to_mode(opened, "L" if channels == 1 else "RGB")
         pixels = np.asarray(image)
@@ -124,6 +167,7 @@ def write_decoded(
     channels: int,
     image_size: tuple[int, int] | None,
     skip_broken: bool,
+    max_pixels: int | None,
     bar: ProgressBar,
 ) -> None:
     """Decodes images in several threads and gives them to `writer` in their order.
@@ -137,7 +181,7 @@ def write_decoded(
         decoded: list[tuple[Picture, np.ndarray | str]] = []
         for picture in chunk:
             try:
-                decoded.append((picture, decode(picture.source, channels, image_size)))
+                decoded.append((picture, decode(picture.source, channels, image_size, max_pixels)))
             except ImportError:
                 raise
             except Exception as error:
@@ -145,7 +189,7 @@ def write_decoded(
         return decoded
 
     first: tuple[str, tuple[int, ...]] | None = None
-    for decoded in map_in_threads(decode_chunk, _chunks(pictures)):
+    for decoded in map_in_threads(decode_chunk, _chunks(pictures, image_size, max_pixels)):
         kept = []
         for picture, pixels in decoded:
             if isinstance(pixels, str):
@@ -214,15 +258,26 @@ def different_sizes(
     )
 
 
-def _chunks(pictures: Iterable[Picture]) -> Iterator[list[Picture]]:
-    chunk: list[Picture] = []
-    for picture in pictures:
-        chunk.append(picture)
-        if len(chunk) == CHUNK:
-            yield chunk
-            chunk = []
-    if chunk:
+def _chunks(
+    pictures: Iterable[Picture], image_size: tuple[int, int] | None, max_pixels: int | None
+) -> Iterator[list[Picture]]:
+    pictures = iter(pictures)
+    length = 1
+    while chunk := list(islice(pictures, length)):
         yield chunk
+        length = _chunk_length(chunk[0].source, image_size, max_pixels)
+
+
+def _chunk_length(
+    source: Path | bytes, image_size: tuple[int, int] | None, max_pixels: int | None
+) -> int:
+    if image_size is None:
+        try:
+            with open_image(source, max_pixels) as image:
+                image_size = image.size
+        except Exception:  # a broken image
+            return 1
+    return min(CHUNK, max(1, CHUNK_PIXELS // (image_size[0] * image_size[1])))
 
 
 def _is_grey(image: Image) -> bool:
@@ -254,7 +309,9 @@ def _to_mode(image: Image, mode: str) -> Image:
 
 
 def reason(error: Exception) -> str:
-    """What went wrong with an image, in one line."""
+    """Returns the cause of an image error in one line."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
     with contextlib.suppress(IndexError):
         if type(error).__name__ == "UnidentifiedImageError":
             return "not an image, or of an unknown kind"

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_vq.data.decoding import decode, read_header, reason
+from keras_vq import _validation
+from keras_vq.data.decoding import MAX_PIXELS, decode, read_header, reason
 
 
 def read_image(
     path: str | os.PathLike[str],
     image_shape: tuple[int | None, int | None, int] | None = None,
+    max_pixels: int | None = MAX_PIXELS,
 ) -> np.ndarray:
     """The image in a file, as models take it.
 
@@ -24,12 +26,15 @@ def read_image(
         image_shape: (height, width, channels) to make of it, channels being 1 (grey) or 3
             (colour); resizing is antialiased and does not keep the aspect ratio. None keeps its
             own size, and grey or colour as it is.
+        max_pixels: largest number of pixels, checked before decoding. Defaults to 33,554,432,
+            which take about 500 MB. None leaves only Pillow's own limit.
 
     Returns:
         Float32 array of shape (height, width, channels), pixels in [0, 1].
 
     Raises:
-        ValueError: If the file can't be read, or the shape has other channels.
+        ValueError: If the file can't be read or has too many pixels, or the shape has other
+            channels.
 
     Example:
         >>> import keras_vq, numpy as np, PIL.Image, tempfile
@@ -40,6 +45,8 @@ def read_image(
         ((2, 3, 1), 1.0)
     """
     path = Path(path)
+    if max_pixels is not None:
+        max_pixels = _validation.check_positive_integer("max_pixels", max_pixels)
     if image_shape is None:
         height, width, channels = None, None, None
     elif len(image_shape) == 3 and image_shape[2] in (1, 3):
@@ -53,13 +60,13 @@ def read_image(
         raise ValueError(
             f"image_shape must have both height and width, or neither. Received: {image_shape!r}"
         )
-    header = read_header(path)
+    header = read_header(path, max_pixels)
     problem = header.problem
     if problem is None:
         channels = channels or (1 if header.is_grey else 3)
         size = None if height is None or width is None else (height, width)
         try:
-            return np.divide(decode(path, channels, size), 255, dtype="float32")
+            return np.divide(decode(path, channels, size, max_pixels), 255, dtype="float32")
         except Exception as error:  # pillow raises nearly anything on a broken file
             problem = reason(error)
     raise ValueError(

@@ -5,17 +5,20 @@ from __future__ import annotations
 import hashlib
 import os
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from keras_vq.data.cache import Entry, EntryWriter, fetch
 from keras_vq.data.decoding import (
+    MAX_PIXELS,
     Header,
     Picture,
     different_sizes,
     map_in_threads,
     note_broken,
     read_header,
+    reason,
     write_decoded,
 )
 from keras_vq.data.progress import ProgressBar
@@ -42,6 +45,7 @@ def load_folder(
     cache: Path,
     image_size: tuple[int, int] | None,
     skip_broken: bool,
+    max_pixels: int | None,
     progress: bool,
 ) -> Entry:
     """One full split of a folder of images.
@@ -56,7 +60,7 @@ def load_folder(
         raise ValueError(
             f"name must be a folder of images; this is a file. Received: {str(folder)!r}"
         )
-    files, splits = list_images(folder)
+    files, splits = list_images(folder, skip_broken)
     wanted = split_name(split)
     if wanted not in splits and ALIASES.get(wanted) in splits:
         wanted = ALIASES[wanted]
@@ -75,15 +79,16 @@ def load_folder(
         "split": wanted,
         "files": hashlib.sha256(listing.encode("utf-8", "surrogateescape")).hexdigest(),
         "image_size": image_size,
+        **({} if max_pixels == MAX_PIXELS else {"max_pixels": max_pixels}),
     }
 
     def build(writer: EntryWriter) -> None:
-        _decode(files, wanted, writer, image_size, skip_broken, progress)
+        _decode(files, wanted, writer, image_size, skip_broken, max_pixels, progress)
 
     return fetch(cache, key, build, allow_skipped=skip_broken)
 
 
-def list_images(folder: Path) -> tuple[list[ImageFile], tuple[str, ...]]:
+def list_images(folder: Path, skip_broken: bool = False) -> tuple[list[ImageFile], tuple[str, ...]]:
     """The image files below a folder, sorted by name, and the splits that they make up.
 
     Sub-folders named train, test, validation or val are the splits. Where there are none, each
@@ -91,9 +96,10 @@ def list_images(folder: Path) -> tuple[list[ImageFile], tuple[str, ...]]:
     stays where it is when others come. Names that begin with a dot are passed over.
 
     Raises:
-        ValueError: if there is no image.
+        ValueError: if there is no image, or a sub-folder can't be read (unless `skip_broken`).
     """
-    found = [(path.relative_to(folder).as_posix(), path) for path in _walk(folder)]
+    paths = _walk(folder, skip_broken)
+    found = [(path.relative_to(folder).as_posix(), path) for path in paths]
     if not found:
         raise ValueError(
             f"The folder must hold images ({', '.join(SUFFIXES)}), in itself or in sub-folders. "
@@ -112,8 +118,12 @@ def list_images(folder: Path) -> tuple[list[ImageFile], tuple[str, ...]]:
             name = rest
         else:
             split = _hashed_split(name)
-        stat = path.stat()
-        files.append(ImageFile(name, path, stat.st_size, stat.st_mtime_ns, split))
+        try:
+            stat = path.stat()
+            size, modified = stat.st_size, stat.st_mtime_ns
+        except OSError:  # a link to nothing or to itself: `read_header` reports it
+            size, modified = -1, -1
+        files.append(ImageFile(name, path, size, modified, split))
     if outside:
         warnings.warn(
             f"{len(outside)} images of {str(folder)!r} lie outside its sub-folders "
@@ -123,15 +133,31 @@ def list_images(folder: Path) -> tuple[list[ImageFile], tuple[str, ...]]:
     return files, splits or ("train", "test")
 
 
-def _walk(folder: Path) -> list[Path]:
+def _walk(folder: Path, skip_broken: bool) -> list[Path]:
+    unreadable: list[str] = []
+
+    def note(error: OSError) -> None:
+        if not skip_broken:
+            raise ValueError(
+                f"This folder can't be read ({reason(error)}). Change its permissions, or pass "
+                f"skip_broken=True to leave it out. Received: {str(error.filename)!r}"
+            ) from error
+        unreadable.append(f"{error.filename} ({reason(error)})")
+
     paths = []
-    for parent, folders, names in os.walk(folder):
+    for parent, folders, names in os.walk(folder, onerror=note):
         folders[:] = [name for name in folders if not name.startswith(".")]
         paths += [
             Path(parent, name)
             for name in names
             if name.lower().endswith(SUFFIXES) and not name.startswith(".")
         ]
+    if unreadable:
+        warnings.warn(
+            f"{len(unreadable)} sub-folders can't be read and are left out: "
+            f"{'; '.join(unreadable)}",
+            stacklevel=5,
+        )
     return paths
 
 
@@ -146,13 +172,15 @@ def _decode(
     writer: EntryWriter,
     image_size: tuple[int, int] | None,
     skip_broken: bool,
+    max_pixels: int | None,
     progress: bool,
 ) -> None:
     chosen = [file for file in files if file.split == split]
     # Sizes and colours of all splits, so that the splits fit each other.
+    read = partial(read_header, max_pixels=max_pixels)
     with ProgressBar("Reading image sizes", len(files), progress) as bar:
         headers: list[Header] = []
-        for header in map_in_threads(read_header, (file.path for file in files)):
+        for header in map_in_threads(read, (file.path for file in files)):
             headers.append(header)
             bar.advance(1)
     broken: set[Path] = set()
@@ -185,6 +213,7 @@ def _decode(
             channels=1 if all(header.is_grey for _, header in sized) else 3,
             image_size=image_size,
             skip_broken=skip_broken,
+            max_pixels=max_pixels,
             bar=bar,
         )
 

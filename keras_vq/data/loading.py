@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_vq import _validation
 from keras_vq.data.cache import Entry, EntryWriter, cache_folder, fetch
-from keras_vq.data.decoding import resize
+from keras_vq.data.decoding import MAX_PIXELS, resize
 from keras_vq.data.digits import SPLITS as DIGITS_SPLITS
 from keras_vq.data.digits import read_digits
 from keras_vq.data.image_dataset import ImageDataset
@@ -37,6 +38,7 @@ def load(
     image_size: Sequence[int] | None = None,
     skip_broken: bool = False,
     progress: bool = True,
+    max_pixels: int | None = MAX_PIXELS,
 ) -> ImageDataset:
     """An image set by name, or the images of a folder.
 
@@ -82,6 +84,9 @@ def load(
         skip_broken: whether to leave out images that can't be read, with a warning that lists
             them, instead of raising an error.
         progress: whether work of more than two seconds shows a progress bar.
+        max_pixels: largest number of pixels of an image, checked before it is decoded. Defaults
+            to 33,554,432, which take about 500 MB; several images are decoded at a time. None
+            leaves only Pillow's own limit.
 
     Returns:
         An `ImageDataset`, whose pixels are uint8, shape (n, height, width, channels), 0 to 255.
@@ -95,6 +100,8 @@ def load(
     """
     split_name(split)
     size = _checked_size(image_size)
+    if max_pixels is not None:
+        max_pixels = _validation.check_positive_integer("max_pixels", max_pixels)
     cache = cache_folder(cache_dir)
     if not isinstance(name, (str, os.PathLike)) or not os.fspath(name):
         raise ValueError(f"name must be the name of a set or a folder. Received: {name!r}")
@@ -105,7 +112,7 @@ def load(
         entry = fetch(cache, key, lambda writer: _write_digits(writer, wanted, size))
         return _dataset(entry, name, split)
 
-    options = (split, cache, size, skip_broken, progress)
+    options = (split, cache, size, skip_broken, max_pixels, progress)
     tfds_dir = tfds_folder(data_dir)
     if isinstance(name, str) and is_tfds_name(name):
         prepared = find_prepared(name, tfds_dir)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_vq.data.cache import Entry, EntryWriter, fetch
-from keras_vq.data.decoding import Picture, write_decoded
+from keras_vq.data.decoding import MAX_PIXELS, Picture, write_decoded
 from keras_vq.data.progress import ProgressBar
 from keras_vq.data.splits import check_split
 
@@ -122,6 +122,7 @@ def load_prepared(
     cache: Path,
     image_size: tuple[int, int] | None,
     skip_broken: bool,
+    max_pixels: int | None,
     progress: bool,
 ) -> Entry:
     """One full split of a prepared set.
@@ -141,10 +142,11 @@ def load_prepared(
         # Tells apart sets of one name and version that were not prepared alike.
         "info": hashlib.sha256(info).hexdigest(),
         "image_size": image_size,
+        **({} if max_pixels == MAX_PIXELS else {"max_pixels": max_pixels}),
     }
 
     def build(writer: EntryWriter) -> None:
-        _decode(name, folder, wanted, writer, image_size, skip_broken, progress)
+        _decode(name, folder, wanted, writer, image_size, skip_broken, max_pixels, progress)
 
     return fetch(cache, key, build, allow_skipped=skip_broken)
 
@@ -206,6 +208,7 @@ def _decode(
     writer: EntryWriter,
     image_size: tuple[int, int] | None,
     skip_broken: bool,
+    max_pixels: int | None,
     progress: bool,
 ) -> None:
     tfds = _import_tfds()
@@ -248,6 +251,7 @@ def _decode(
             channels=1 if features[image_key].shape[-1] == 1 else 3,
             image_size=image_size,
             skip_broken=skip_broken,
+            max_pixels=max_pixels,
             bar=bar,
         )
 

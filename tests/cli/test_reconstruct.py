@@ -1,5 +1,6 @@
 """A person's own images, reconstructed by the model of a run."""
 
+import os
 import shutil
 
 import numpy as np
@@ -75,6 +76,20 @@ def test_a_broken_image_is_named(run, finished_run, images):
     result = run("reconstruct", finished_run, images / "broken.png", "--skip-broken")
     assert result.code == 2
     assert "None of the 1 images" in result.err
+
+
+def test_files_that_are_no_images(run, finished_run, images):
+    os.mkfifo(images / "pipe.png")
+    (images / "gone.png").symlink_to("nowhere.png")
+    (images / "folder.png").mkdir()
+    result = run("reconstruct", finished_run, images, "--skip-broken")
+    assert result.code == 0
+    assert "not a regular file" in result.err
+    assert "No such file or directory" in result.err
+    assert "folder.png" not in result.err
+    result = run("reconstruct", finished_run, images, "--max-pixels", 3)
+    assert result.code == 2
+    assert "more than 3 pixels; raise --max-pixels" in result.err.replace("\n", " ")
 
 
 def test_mistakes(run, finished_run, images, tmp_path):

@@ -1,15 +1,20 @@
 """Folders of image files: what is found, decoded, split, labelled and refused."""
 
+import contextlib
 import os
+import socket
 import struct
+import tracemalloc
 import zlib
 from pathlib import Path
 
 import numpy as np
+import PIL.EpsImagePlugin
 import PIL.Image
+import PIL.ImageFile
 import pytest
 
-from keras_vq.data import load
+from keras_vq.data import load, read_image
 from keras_vq.data.image_folder import list_images
 
 pytestmark = pytest.mark.backend_free
@@ -360,3 +365,141 @@ def test_a_cached_folder_is_not_decoded(train, monkeypatch):
     load(train.parent)
     monkeypatch.setattr(PIL.Image, "open", None)
     assert load(train.parent).pixels[0, 0, 0, 0] == 1
+
+
+# ---- files from strangers
+
+
+def png(width, height, rows=b""):
+    """A PNG file of 1-bit gray whose header names any size."""
+
+    def chunk(kind, data):
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(rows))
+        + chunk(b"IEND", b"")
+    )
+
+
+def fifo(path):
+    os.mkfifo(path)
+
+
+def unix_socket(path):
+    # Bound by a short name: the path of a socket is limited to about 100 bytes.
+    with contextlib.chdir(path.parent), socket.socket(socket.AF_UNIX) as server:
+        server.bind(path.name)
+
+
+def postscript(path):
+    path.write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 6 4\nshowpage\n")
+
+
+STRANGE = {
+    "a FIFO": (fifo, "not a regular file"),
+    "a socket": (unix_socket, "not a regular file"),
+    "a device": (lambda path: path.symlink_to("/dev/zero"), "not a regular file"),
+    "a broken link": (lambda path: path.symlink_to("nowhere.png"), "No such file or directory"),
+    "a link to itself": (lambda path: path.symlink_to(path.name), "symbolic links"),
+    "PostScript": (postscript, "not an image, or of an unknown kind"),
+    "many pixels": (
+        lambda path: path.write_bytes(png(6000, 6000)),
+        r"6000x6000 are more than 33,554,432 pixels; raise max_pixels",
+    ),
+    "more than Pillow reads": (
+        lambda path: path.write_bytes(png(60_000, 60_000)),
+        r"more than 33,554,432 pixels; raise max_pixels",
+    ),
+    "an empty file": (lambda path: path.write_bytes(b""), "not an image, or of an unknown kind"),
+}
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize("kind", STRANGE)
+def test_files_that_are_no_images_are_named_or_left_out(train, kind, monkeypatch):
+    # Pillow's way of starting Ghostscript.
+    monkeypatch.setattr(PIL.EpsImagePlugin, "Ghostscript", lambda *_, **__: pytest.fail("started"))
+    save(train / "a.png", grey(1))
+    make, problem = STRANGE[kind]
+    path = train / "b.png"
+    make(path)
+    with pytest.raises(ValueError, match=rf"can't be read \(.*{problem}.*Received: '{path}'"):
+        load(train.parent)
+    with pytest.warns(UserWarning, match=rf"1 of 2 images can't be read.*{path} \(.*{problem}"):
+        assert len(load(train.parent, skip_broken=True)) == 1
+    with pytest.raises(ValueError, match=rf"can't be read \(.*{problem}.*Received: {path}$"):
+        read_image(path)
+
+
+def test_limit_on_pixels(train):
+    save(train / "a.png", grey(1, 4, 6))
+    assert load(train.parent, max_pixels=24).image_shape == (4, 6, 1)
+    with pytest.raises(ValueError, match="4x6 are more than 23 pixels"):
+        load(train.parent, max_pixels=23)
+    assert len(load(train.parent, max_pixels=None)) == 1
+    assert read_image(train / "a.png", max_pixels=24).shape == (4, 6, 1)
+    with pytest.raises(ValueError, match="4x6 are more than 23 pixels"):
+        read_image(train / "a.png", max_pixels=23)
+    with pytest.raises(ValueError, match="`max_pixels` must be"):
+        read_image(train / "a.png", max_pixels=0)
+    with pytest.raises(ValueError, match="`max_pixels` must be"):
+        load(train.parent, max_pixels=0)
+
+
+@pytest.mark.parametrize("ending", ["gif", "tif", "webp"])
+def test_only_the_first_of_many_frames_is_decoded(train, ending, monkeypatch):
+    frames = [PIL.Image.new("RGB", (6, 4), (200, 0, n)) for n in range(50)]
+    options = {"lossless": True} if ending == "webp" else {}
+    path = save(train / f"a.{ending}", frames[0], save_all=True, append_images=frames, **options)
+    decoded = []
+    original = PIL.ImageFile.ImageFile.seek
+    monkeypatch.setattr(
+        PIL.ImageFile.ImageFile, "seek", lambda *args: (decoded.append(args), original(*args))
+    )
+    np.testing.assert_allclose(read_image(path)[0, 0] * 255, [200, 0, 0], atol=3)
+    assert decoded == []
+
+
+@pytest.mark.parametrize("kind", ["text", "profile"])
+def test_packed_chunks_are_not_unpacked_without_limit(train, kind):
+    packed = zlib.compress(bytes(80 << 20), 9)
+    data = b"Comment\0\0" + packed if kind == "text" else b"icc\0\0" + packed
+    name = b"zTXt" if kind == "text" else b"iCCP"
+    whole = png(6, 4, bytes(8))
+    chunk = struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+    path = train / "a.png"
+    train.mkdir(parents=True)
+    path.write_bytes(whole[:33] + chunk + whole[33:])
+    tracemalloc.start()
+    with contextlib.suppress(ValueError):
+        assert read_image(path).shape == (4, 6, 1)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 20 << 20
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="POSIX permissions")
+def test_a_folder_that_can_not_be_listed(train, monkeypatch):
+    save(train / "a.png", grey(1))
+    save(train / "shut" / "b.png", grey(2))
+    walk = os.walk
+
+    def refused(folder, onerror):
+        # The superuser may list any folder.
+        for parent, folders, names in walk(folder):
+            if "shut" in folders:
+                folders.remove("shut")
+                onerror(PermissionError(13, "Permission denied", os.path.join(parent, "shut")))
+            yield parent, folders, names
+
+    monkeypatch.setattr(os, "walk", refused)
+    with pytest.raises(ValueError, match=r"can't be read \(Permission denied\).*shut'"):
+        load(train.parent)
+    with pytest.warns(UserWarning, match=r"1 sub-folders can't be read.*shut \(Permission denied"):
+        assert len(load(train.parent, skip_broken=True)) == 1
