@@ -1,1 +1,1 @@
-"""Speed and memory of keras_vq beside other code for the same: `python -m benchmarks --help`."""
+"""Speed and memory compared with other implementations: `python -m benchmarks --help`."""

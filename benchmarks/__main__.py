@@ -76,13 +76,13 @@ BENCHMARKS: dict[str, Callable[[int, int], Rows]] = {
     "precision": precision.rows,
     "start_up": _start_up,
 }
-# Quantizers on one core: ratios of several cores depend on the machine's memory. Whole steps on
-# all, as users train.
+# Quantizers run on one core, because ratios on several cores depend on the memory bandwidth. Whole
+# training steps run on all cores.
 _ON_ALL_CORES = ("step", "fit", "precision", "start_up")
 
 
 def main() -> None:
-    """Runs the benchmarks that are named."""
+    """Runs the selected benchmarks."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
         description=__doc__.splitlines()[0].partition(":")[0] + ".",
@@ -105,7 +105,7 @@ def main() -> None:
     unknown = set(arguments.names) - set(BENCHMARKS)
     if unknown:
         parser.error(f"expected some of {', '.join(BENCHMARKS)}, received {sorted(unknown)[0]!r}")
-    from benchmarks import report  # which imports Keras
+    from benchmarks import report  # Imports Keras, so it is not at the top.
 
     if not arguments.write_only:
         for name in arguments.names or ("quantizer", "step"):
@@ -114,7 +114,7 @@ def main() -> None:
 
 
 def measure(name: str, rounds: int, threads: int | None) -> None:
-    """Runs one benchmark, and keeps its rows."""
+    """Runs one benchmark and saves its rows."""
     from recipes._results import Stopwatch, save, shown
 
     stopwatch = Stopwatch()
@@ -129,7 +129,7 @@ def measure(name: str, rounds: int, threads: int | None) -> None:
 
 
 def name_of_results(name: str) -> str:
-    """Name of a benchmark's table: processors without units for bfloat16 have one of their own."""
+    """Returns the name of the results; CPUs without native bfloat16 have a separate table."""
     if name == "precision" and not _machine.computes_in_bfloat16():
         return "precision_emulated"
     return name

@@ -1,26 +1,26 @@
-"""Memory of this process, as Linux tells it."""
+"""Resident memory of this process on Linux."""
 
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-# Memory that is freed goes back to the system at once, or a rise would not show. Steps take up to
-# twice as long: in processes with this in their environment time is not measured.
+# Freed memory is returned to the system at once; otherwise a rise would not show. Steps take up to
+# twice as long, so processes with this setting do not measure time.
 EXACT = {"MALLOC_MMAP_THRESHOLD_": "65536"}
 
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 def rise(step: Callable[[], Any]) -> float:
-    """By how many MiB memory rose at most while something ran."""
-    _CLEAR.write_text("5")  # the peak starts at what is in memory now
+    """Returns the peak rise of the resident memory during a function call, in MiB."""
+    _CLEAR.write_text("5")  # Resets the peak to the current value.
     before = _mebibytes("VmRSS")
     step()
     return max(peak() - before, 0.0)
 
 
 def peak() -> float:
-    """The most MiB that were in memory, since the process or the last `rise` began."""
+    """Returns the peak resident memory since the process or the last `rise` started, in MiB."""
     return _mebibytes("VmHWM")
 
 

@@ -1,7 +1,7 @@
-"""Contenders in processes of their own, which take turns: A B A B.
+"""Interleaved measurement (A B A B) of contenders in separate processes.
 
-What disturbs a machine for some seconds so disturbs all alike, and each has its library's threads
-to itself. A process that waits for its turn does nothing.
+Disturbances of the machine then affect all contenders alike, and the thread pools of their libraries
+do not interfere. Waiting processes are idle.
 """
 
 import json
@@ -21,28 +21,28 @@ BACKENDS = {"TensorFlow": "tensorflow", "JAX": "jax", "PyTorch": "torch"}
 
 
 class Memory(NamedTuple):
-    """What a step takes, in MiB."""
+    """Memory of a step in MiB."""
 
-    rise: float  # by which memory rose
-    peak: float  # of the whole process
+    rise: float  # rise of the resident memory
+    peak: float  # peak of the process
 
 
 class Turns(NamedTuple):
-    """What a contender's turns gave."""
+    """Timings of a contender."""
 
-    seconds: float  # median of the turns, each the mean of its steps
-    spread: float  # from the first to the third quartile, over the median
+    seconds: float  # median over turns of the mean step time
+    spread: float  # interquartile range divided by the median
     memory: Memory | None = None
 
 
 class Failure(NamedTuple):
-    """Why a contender gave nothing."""
+    """Reason why a contender has no result."""
 
     reason: str
 
 
 def environment(backend: str | None, threads: int) -> dict[str, str]:
-    """Environment of a process on a Keras backend with so many threads in every library."""
+    """Returns the environment of a process with a Keras backend and a thread limit."""
     count = str(threads)
     return {
         **os.environ,
@@ -52,13 +52,13 @@ def environment(backend: str | None, threads: int) -> dict[str, str]:
         "MKL_NUM_THREADS": count,
         "TF_NUM_INTRAOP_THREADS": count,
         "TF_NUM_INTEROP_THREADS": "1",
-        # Compiled modules are kept, as where pip installed them.
+        # Keep bytecode, as in a pip installation.
         "PYTHONDONTWRITEBYTECODE": "",
     }
 
 
 class Worker:
-    """A process that does steps of one contender when told to."""
+    """Process that runs steps of one contender on request."""
 
     def __init__(
         self,
@@ -86,7 +86,7 @@ class Worker:
         self.process.communicate()
 
     def asked(self, what: str) -> Any:
-        """The worker's answer; None if it ended."""
+        """Sends a request and returns the response; None if the process ended."""
         try:
             self.process.stdin.write(f"{what}\n")
             self.process.stdin.flush()
@@ -95,7 +95,7 @@ class Worker:
             return None
 
     def last_words(self) -> str:
-        """Why it ended."""
+        """Returns the last error output of the process."""
         lines = [line for line in self.process.stderr.read().splitlines() if line.strip()]
         return lines[-1].strip()[:200] if lines else f"ended with code {self.process.wait()}"
 
@@ -108,18 +108,18 @@ def race(
     processes: Mapping[str, int] | None = None,
     environments: Mapping[str, Mapping[str, str]] | None = None,
 ) -> dict[str, Turns | Failure]:
-    """Lets contenders take turns.
+    """Measures contenders in interleaved turns.
 
     Args:
-        contenders: By name, what `_worker.py` makes one of, and its Keras backend.
-        rounds: Turns of each.
-        threads: Cores, and threads of each library.
-        with_memory: Whether to measure memory too, in a fresh process of each.
-        processes: In how many processes those named here take turns; others in one.
-        environments: What is added to the environment of those named here.
+        contenders: Dictionary of names to the task of `_worker.py` and the Keras backend.
+        rounds: Integer. Number of turns per contender.
+        threads: Integer. Number of cores and of threads per library.
+        with_memory: Boolean. Whether to measure memory too, in a new process per contender.
+        processes: Dictionary of names to the number of processes. Defaults to 1.
+        environments: Dictionary of names to additional environment variables.
 
     Returns:
-        By name what the turns gave.
+        Dictionary of names to `Turns` or `Failure`.
     """
     found: dict[str, Turns | Failure] = {}
     with ExitStack() as stack:
@@ -128,7 +128,7 @@ def race(
             for _ in range((processes or {}).get(name, 1)):
                 more = (environments or {}).get(name)
                 worker = stack.enter_context(Worker(task, backend, threads, more))
-                # One after the other: compiling at the same time they would want more memory.
+                # Start sequentially: concurrent compilation needs more memory.
                 if worker.asked("prepare") is None:
                     found[name] = Failure(worker.last_words())
                     break
@@ -140,7 +140,7 @@ def race(
         for name, times in turns.items():
             first, median, third = np.percentile(times, (25, 50, 75))
             found[name] = Turns(float(median), float((third - first) / median))
-    # Of a GPU's memory a process says nothing.
+    # Resident memory does not include GPU memory.
     if with_memory and accelerator() is None:
         for name, turns in found.items():
             if isinstance(turns, Turns):
@@ -149,7 +149,7 @@ def race(
 
 
 def _memory_of(task: Mapping[str, Any], backend: str | None, threads: int) -> Memory | None:
-    """What a step of a contender takes, in a process of its own; None if it ended."""
+    """Measures the memory of a step in a new process; returns None if it ended."""
     with Worker(task, backend, threads, _memory.EXACT) as worker:
         worker.asked("prepare")
         memory = worker.asked("memory")
@@ -157,7 +157,7 @@ def _memory_of(task: Mapping[str, Any], backend: str | None, threads: int) -> Me
 
 
 def answer(expression: str, backend: str, threads: int) -> float:
-    """The number that an expression of the modules of `benchmarks` has on a Keras backend."""
+    """Evaluates a numeric expression of the `benchmarks` modules on a Keras backend."""
     module = expression.partition(".")[0]
     code = f"from benchmarks import {module}; print('answer', {expression})"
     lines = subprocess.run(
@@ -171,7 +171,7 @@ def answer(expression: str, backend: str, threads: int) -> float:
 
 
 def as_row(turns: Turns | Failure, base: Turns | Failure | None, ratio: str) -> dict[str, Any]:
-    """Figures of a table's row: the time, and under the name `ratio` how many times the base's."""
+    """Returns a table row with the time and its ratio to the base contender."""
     if isinstance(turns, Failure):
         return {"failed": turns.reason}
     row = {"ms": 1000 * turns.seconds, "spread, %": 100 * turns.spread}
@@ -181,5 +181,5 @@ def as_row(turns: Turns | Failure, base: Turns | Failure | None, ratio: str) -> 
 
 
 def threads_of_machine() -> int:
-    """Cores that this process may use."""
+    """Returns the number of cores available to this process."""
     return len(os.sched_getaffinity(0))

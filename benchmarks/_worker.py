@@ -1,9 +1,9 @@
-"""A process of a benchmark: makes one contender and steps it whenever told to on its input.
+"""Worker process of a benchmark: builds one contender and runs steps on request.
 
     python -m benchmarks._worker '{"of": "quantizer", "contender": "ours", ...}'
 
-Lines of its input: `prepare` makes the contender and does its first steps, `run` does a turn and
-answers seconds a step, `memory` answers by how many MiB memory rose in a step, and to how many.
+Requests are lines on standard input: `prepare` builds the contender and runs its first steps, `run`
+runs a turn and returns seconds per step, `memory` returns the rise and the peak of memory in MiB.
 """
 
 import importlib
@@ -21,16 +21,16 @@ Step = Callable[[], Any]
 
 
 def main(task: dict[str, Any]) -> None:
-    """Answers lines until there are no more."""
+    """Handles requests until the input ends."""
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what libraries print must not stand among the answers
+    os.dup2(2, 1)  # Keeps library output out of the responses.
     made = importlib.import_module(f"benchmarks.{task.pop('of')}")
     step: Step
     for line in sys.stdin:
         asked, answer = line.strip(), None
         if asked == "prepare":
             step = made.make(**task)
-            for _ in range(2):  # the first compiles
+            for _ in range(2):  # The first step compiles.
                 step()
             answer = True
         elif asked == "run":

@@ -1,4 +1,4 @@
-"""What `fit` costs beside a loop written by hand around the same compiled step."""
+"""Overhead of `fit` compared with a manual loop around the same compiled step."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -6,21 +6,21 @@ from typing import Any
 from benchmarks import _processes, whole_step
 
 BY_HAND, BY_FIT = "a loop by hand", "fit"
-# Enough that what `fit` does once weighs little, as in an epoch of a real data set.
+# Enough steps that the one-time cost of `fit` is small, as in an epoch of a real data set.
 STEPS = 128
-# A batch whose step takes 20 ms and more.
+# Batch size with a step time of at least 20 ms.
 NETWORK, BATCH = "mnist", 128
 
 
 def make(way: str) -> Callable[[], Any]:
-    """An epoch of `STEPS` steps on random pixels, for a worker."""
+    """Builds an epoch of `STEPS` steps on random pixels, for a worker."""
     import keras
     import numpy as np
 
     model = whole_step.build(NETWORK)
     images = np.random.default_rng(0).random((STEPS * BATCH, *model.image_shape), dtype="float32")
     model.compile(keras.optimizers.Adam(1e-3))
-    model.train_on_batch(images[:BATCH])  # which also measures nothing but builds all there is
+    model.train_on_batch(images[:BATCH])  # Builds the model and the optimizer.
     if way == BY_FIT:
         return lambda: model.fit(images, batch_size=BATCH, verbose=0)
     batches = [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
@@ -76,7 +76,7 @@ def _torch(model: Any, batches: list[Any]) -> Callable[[], Any]:
 
 
 def rows(rounds: int, threads: int) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Measures; two rows a backend, with the time of a step."""
+    """Yields two rows per backend with the step time."""
     for name, backend in _processes.BACKENDS.items():
         tasks = {way: ({"of": "fit_overhead", "way": way}, backend) for way in (BY_HAND, BY_FIT)}
         found = _processes.race(tasks, rounds, threads)

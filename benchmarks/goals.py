@@ -1,4 +1,4 @@
-"""What speed and memory were to reach, of the files of `results/`."""
+"""Goals for speed and memory figures in `results/`."""
 
 from collections.abc import Callable, Iterator
 
@@ -7,14 +7,14 @@ from benchmarks.fit_overhead import BY_FIT
 from benchmarks.whole_step import BASE, BY_HAND, NETWORKS
 from recipes._goals import OURS, Figures, Goal, cell
 
-# By contender, how many times the bare product it was to take at most.
+# Upper bound of the time relative to the bare matrix product, by contender.
 _TIMES_THE_PRODUCT = {
     "TensorFlow, XLA": 1.15,
     "JAX": 1.15,
     "PyTorch": 1.6,
     "PyTorch, compiled": 1.6,
 }
-# By what is beside ours: ours, and how many times our time it was to take.
+# By other implementation: our contender, and the lower bound of the speed ratio.
 _THEIRS = {
     "vector-quantize-pytorch": ("PyTorch, compiled", 15),
     "vector-quantize-pytorch, compiled": ("PyTorch, compiled", 5),
@@ -24,7 +24,7 @@ _THEIRS = {
     "keras.io's formulas, XLA": ("TensorFlow, XLA", 3),
 }
 _SMALL, _LARGE = "8192 x 64, 1024 codes", "8192 x 64, 8192 codes"
-# By size, the column and the most MiB it was to say.
+# By size: column and upper bound in MiB.
 _MEMORY = {
     "4096 x 64, 16384 codes": ("rise in a step, MiB", 64),
     "4096 x 32, 262144 codes": ("process, MiB", 2048),
@@ -32,12 +32,12 @@ _MEMORY = {
 
 
 def at_most(name: str, text: str, row: str, column: str, limit: float) -> Goal:
-    """A figure of a table that was to be no more than a limit of our own."""
+    """Returns a goal with an upper bound."""
     return Goal(text, name, cell(row, column), limit, OURS)
 
 
 def of_quantizers() -> Iterator[Goal]:
-    """The step of a quantizer beside the product, and beside others' steps."""
+    """Yields goals for quantizer steps relative to the product and to other implementations."""
     for size in (_SMALL, _LARGE):
         for name, limit in _TIMES_THE_PRODUCT.items():
             text, row = f"{size}, {name}: times the bare product", f"{size}: keras_vq on {name}"
@@ -54,7 +54,7 @@ def of_quantizers() -> Iterator[Goal]:
 
 
 def of_memory() -> Iterator[Goal]:
-    """What a step takes beside its inputs, and a whole process with a large codebook."""
+    """Yields goals for the memory of a step and of a process with a large codebook."""
     for size, (column, limit) in _MEMORY.items():
         for name in ("TensorFlow", *_TIMES_THE_PRODUCT):
             text = f"{size}, {name}: {column.replace('process', 'the process')}"
@@ -62,14 +62,14 @@ def of_memory() -> Iterator[Goal]:
 
 
 def of_kinds() -> Iterator[Goal]:
-    """Eight residual levels are eight searches and little more."""
+    """Yields the goal that eight residual stages cost little more than eight searches."""
     for name in ("TensorFlow, XLA", "JAX", "PyTorch"):
         text = f"eight residual levels on {name}: times one search"
         yield at_most("kinds", text, f"residual on {name}", "times one search", 8.5)
 
 
 def of_steps() -> Iterator[Goal]:
-    """A model's step on the other backends, and what `fit` adds to it."""
+    """Yields goals for model steps on other backends and for the overhead of `fit`."""
     for network in NETWORKS:
         for name in BACKENDS:
             if name != BASE:
@@ -91,7 +91,7 @@ def of_steps() -> Iterator[Goal]:
 
 
 def _times(row: str, other: str, column: str) -> Callable[[Figures], float]:
-    """How many times a row's figure is another's."""
+    """Returns a function that computes the ratio of two rows."""
     return lambda figures: figures[row][column] / figures[other][column]
 
 

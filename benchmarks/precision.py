@@ -1,4 +1,4 @@
-"""Mixed precision: what a training step costs, and how many codes are others."""
+"""Mixed precision: cost of a training step and share of changed codes."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -10,7 +10,7 @@ IMAGES = 512
 
 
 def make(network: str, batch: int, policy: str) -> Callable[[], Any]:
-    """One `train_on_batch` of random pixels in a precision, for a worker."""
+    """Builds a `train_on_batch` call on random pixels with a dtype policy, for a worker."""
     import keras
 
     keras.config.set_dtype_policy(policy)
@@ -18,10 +18,10 @@ def make(network: str, batch: int, policy: str) -> Callable[[], Any]:
 
 
 def share_of_other_codes(network: str, policy: str) -> float:
-    """Share of the codes, in %, that a model in a precision gives other than in float32.
+    """Computes the percentage of codes that differ from those of the float32 model.
 
-    The model is trained for a few steps on scikit-learn's digits in float32, and its codes are
-    placed anew among what it then makes of them, so that all are in use; both have its weights.
+    The model is trained for a few steps on scikit-learn's digits in float32. Its codebook is then
+    re-initialized by k-means on the latents, so that all codes are in use. Both models share weights.
     """
     import keras
     import numpy as np
@@ -48,7 +48,7 @@ def share_of_other_codes(network: str, policy: str) -> float:
 
 
 def rows(rounds: int, threads: int) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Measures; for each network, backend and precision a row."""
+    """Yields a row per network, backend and dtype policy."""
     for title, (network, batch) in whole_step.NETWORKS.items():
         for name, backend in _processes.BACKENDS.items():
             tasks = {

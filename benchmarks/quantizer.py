@@ -1,4 +1,4 @@
-"""A quantizer's training step, in times of the bare product of vectors and codes."""
+"""Training step of a quantizer relative to the bare product of vectors and code vectors."""
 
 import importlib
 import itertools
@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmarks import _processes
 
-# By name: the file in `contenders`, the Keras backend, and what its `make` takes beside sizes.
+# By name: file in `contenders`, Keras backend, and options of its `make`.
 CONTENDERS: dict[str, tuple[str, str | None, dict[str, Any]]] = {
     "bare product": ("product", None, {}),
     "keras_vq on TensorFlow": ("ours", "tensorflow", {}),
@@ -23,7 +23,7 @@ CONTENDERS: dict[str, tuple[str, str | None, dict[str, Any]]] = {
     "keras.io's formulas, XLA": ("textbook", None, {"formulas": "keras.io", "compiled": True}),
     "faiss, search alone": ("faiss", None, {}),
 }
-# The other kinds, of which `Residual` has eight levels, beside one search of `VectorQuantizer`.
+# Other kinds of quantizers (`Residual` with eight stages), relative to one search of `VectorQuantizer`.
 KINDS: dict[str, tuple[str, str | None, dict[str, Any]]] = {
     f"{kind} on {name}": ("ours", backend, {"kind": kind, "compiled": name.endswith("XLA")})
     for name, backend in (
@@ -33,9 +33,9 @@ KINDS: dict[str, tuple[str, str | None, dict[str, Any]]] = {
     )
     for kind in ("vector", "residual", "fsq", "lfq")
 }
-# What a step does beside gradients.
+# Parts of a step without gradients.
 PARTS = ("search", "statistics", "look-up")
-# The search alone; the first is the base.
+# Search only; the first row is the base.
 SEARCHES: dict[str, tuple[str, str | None, dict[str, Any]]] = {
     "PyTorch, cdist and argmin": ("distances", None, {}),
     "PyTorch, cdist and argmin, compiled": ("distances", None, {"compiled": True}),
@@ -43,7 +43,7 @@ SEARCHES: dict[str, tuple[str, str | None, dict[str, Any]]] = {
     "keras_vq on JAX": ("parts", "jax", {"part": "search"}),
     "keras_vq on PyTorch": ("parts", "torch", {"part": "search"}),
 }
-# Where a kernel may be taken instead.
+# Backends that support a fused kernel.
 BLOCKS: dict[str, tuple[str, str | None, dict[str, Any]]] = {
     "keras_vq on JAX, by blocks": ("parts", "jax", {"part": "blocks"}),
     "keras_vq on PyTorch, by blocks": ("parts", "torch", {"part": "blocks"}),
@@ -51,29 +51,29 @@ BLOCKS: dict[str, tuple[str, str | None, dict[str, Any]]] = {
 SMALL = {"vectors": 8192, "dim": 64, "codes": 1024}
 SEARCHED_CODES = (1_024, 8_192, 65_536, 262_144)
 VECTORS, CODES = (8_192, 65_536), (512, 1_024, 8_192, 65_536)
-# Contenders that hold matrices of all vectors and codes, some six at a time, are left out where
-# one of them would be larger than this.
+# Contenders that hold up to six matrices of all vectors and codes are left out if one matrix would
+# exceed this size.
 _MOST_SCORES = 2**28
 _HOLD_ALL = ("vector_quantize_pytorch", "textbook")
 BASE = "bare product"
-# Where a process's memory happens to lie makes the product of 1,024 codes take 7 or 11 ms on one
-# machine, for as long as it lives: it is measured in several.
+# The memory placement of a process makes the product with 1,024 codes take 7 or 11 ms on one
+# machine, so it is measured in several processes.
 _PROCESSES = {BASE: 5}
 
 
 def make(contender: str, vectors: int, dim: int, codes: int, **options: Any) -> Callable[[], Any]:
-    """The step of a contender, for a worker."""
+    """Builds the step of a contender, for a worker."""
     made = importlib.import_module(f"benchmarks.contenders.{contender}")
     return made.make(vectors, dim, codes, **options)
 
 
 def _task(contender: str, size: dict[str, int], options: dict[str, Any]) -> dict[str, Any]:
-    """What a worker is told to make a contender."""
+    """Returns the task of a worker."""
     return {"of": "quantizer", "contender": contender, **size, **options}
 
 
 def kinds(rounds: int, threads: int) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Measures other kinds of quantizers; for each backend and kind a row, in searches of its."""
+    """Yields a row per backend and kind of quantizer, relative to a search."""
     for backend in _processes.BACKENDS.values():
         names = [name for name, (_, on, _) in KINDS.items() if on == backend]
         tasks = {}
@@ -87,9 +87,9 @@ def kinds(rounds: int, threads: int) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def searches(rounds: int, threads: int) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Measures the search alone; for each number of codes a row of each, beside PyTorch's own."""
+    """Yields a row per codebook size and search, compared with plain PyTorch."""
     on_gpu = _processes.accelerator() is not None
-    # A GPU wants many at once; a processor's memory holds all distances of few.
+    # GPUs need many vectors per call; on CPUs the full distance matrix must fit into memory.
     vectors = 8192 if on_gpu else 2048
     contenders = SEARCHES | (BLOCKS if on_gpu else {})
     base = next(iter(SEARCHES))
@@ -106,7 +106,7 @@ def searches(rounds: int, threads: int) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def parts(rounds: int, threads: int) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Measures what a step is made of; for each of our contenders its parts and the whole."""
+    """Yields the parts of a step and the whole step for each of our contenders."""
     product, _, _ = CONTENDERS[BASE]
     for name, (contender, backend, options) in CONTENDERS.items():
         if contender != "ours":
@@ -131,7 +131,7 @@ def rows(
     rounds: int,
     threads: int,
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Measures; for each size and contender a row of the table."""
+    """Yields a row per size and contender."""
     for d, n, k in itertools.product(dims, vectors, codes):
         tasks = {}
         for name in names:

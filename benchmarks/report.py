@@ -1,4 +1,4 @@
-"""The tables and pictures of what was measured, in `results/`."""
+"""Tables and plots of measured figures in `results/`."""
 
 import json
 from pathlib import Path
@@ -32,14 +32,14 @@ _TITLES = {
     "precision_emulated": "Mixed precision on a processor without units for bfloat16",
     "start_up": "Starting up",
 }
-# The benchmark `sizes` varies one of these; lines are drawn where the other two are as here.
+# The benchmark `sizes` varies one size at a time; the other two keep these values.
 _SIZES = {"vectors": 8192, "dim": 64, "codes": 8192}
 _LABELS = {"vectors": "vectors", "dim": "dimensions", "codes": "codes"}
 _HIDDEN = ("vectors", "dim", "codes", "contender", "network", "backend")
 
 
 def write(folder: Path) -> None:
-    """Writes `README.md` and pictures beside the figures of a folder."""
+    """Writes `README.md` and plots next to the figures in a folder."""
     lines = [_HEAD, *table_of_goals(GOALS, folder, "python -m benchmarks "), ""]
     for name, title in _TITLES.items():
         path = folder / f"{name}.json"
@@ -62,7 +62,7 @@ def write(folder: Path) -> None:
 
 
 def _draw_sizes(rows: dict[str, dict[str, Any]], path: Path) -> None:
-    """Milliseconds against each size, the other two fixed."""
+    """Plots milliseconds against each size with the other two fixed."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 3.6), layout="constrained")
@@ -82,7 +82,7 @@ def _draw_sizes(rows: dict[str, dict[str, Any]], path: Path) -> None:
 
 
 def _slopes(rows: dict[str, dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """For each contender the power of each size that its time grows with."""
+    """Fits the exponent of the time with respect to each size, for each contender."""
     slopes: dict[str, dict[str, float]] = {}
     for varied, label in _LABELS.items():
         for contender, points in _lines(rows, varied).items():
@@ -93,7 +93,7 @@ def _slopes(rows: dict[str, dict[str, Any]]) -> dict[str, dict[str, float]]:
 
 
 def _lines(rows: dict[str, dict[str, Any]], varied: str) -> dict[str, list[tuple[int, float]]]:
-    """For each contender, milliseconds by one size where the others are those of `_SIZES`."""
+    """Returns milliseconds by one size for each contender, other sizes as in `_SIZES`."""
     lines: dict[str, list[tuple[int, float]]] = {}
     for row in rows.values():
         others = {key: row.get(key) for key in _SIZES if key != varied}

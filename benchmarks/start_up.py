@@ -1,4 +1,4 @@
-"""Seconds until the command helps, until the package is there, and until a first step is done."""
+"""Start-up time of `--help`, of the import and of the first training step."""
 
 import subprocess
 import sys
@@ -21,7 +21,7 @@ model.train_on_batch(np.zeros((32, 28, 28, 1), "float32"))
 
 
 def rows(rounds: int, threads: int) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Measures; a row for each program."""
+    """Yields a row per program."""
     programs = {"keras-vq --help": (None, ["-m", "keras_vq_cli", "--help"])}
     for backend in BACKENDS:
         programs[f"import keras, {backend}"] = (backend, ["-c", "import keras"])

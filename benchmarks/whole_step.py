@@ -1,4 +1,4 @@
-"""A whole training step of a VQ-VAE on each backend, and by hand, in times of TensorFlow's."""
+"""Training step of a VQ-VAE on each backend and in plain PyTorch, relative to TensorFlow."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -9,7 +9,7 @@ NETWORKS = {
     "keras.io's MNIST network, batch 128": ("mnist", 128),
     "Sonnet's CIFAR-10 network, batch 32": ("cifar10", 32),
 }
-# By name the Keras backend, and whether PyTorch goes through torch.compile.
+# By name: Keras backend, and whether PyTorch uses torch.compile.
 CONTENDERS = {
     "TensorFlow": ("tensorflow", "auto"),
     "JAX": ("jax", "auto"),
@@ -17,33 +17,33 @@ CONTENDERS = {
     "PyTorch, memory kept": ("torch", "auto"),
     "PyTorch, compiled": ("torch", True),
 }
-# Where the GNU C library's `malloc` gives freed memory back to the system, a step asks for the
-# pages of each image anew. So told it keeps them.
+# By default the GNU C library's `malloc` returns freed memory to the system, and each step requests
+# the pages again. These variables make it keep the memory.
 _ENVIRONMENTS = {
     "PyTorch, memory kept": {
         "MALLOC_MMAP_THRESHOLD_": str(2**30),
         "MALLOC_TRIM_THRESHOLD_": str(2**32),
     }
 }
-# Beside them the same network in plain PyTorch, with vector-quantize-pytorch.
+# The same network in plain PyTorch with vector-quantize-pytorch.
 BY_HAND = {"PyTorch by hand": False, "PyTorch by hand, compiled": True}
 BASE = "TensorFlow"
 
 
 def make(network: str, batch: int, jit_compile: Any) -> Callable[[], Any]:
-    """One `train_on_batch` of random pixels, for a worker."""
+    """Builds a `train_on_batch` call on random pixels, for a worker."""
     import keras
     import numpy as np
 
     model = build(network)
     model.compile(keras.optimizers.Adam(1e-3), jit_compile=jit_compile)
     images = np.random.default_rng(0).random((batch, *model.image_shape)).astype("float32")
-    # A tensor, as `fit` gives it: torch.compile can't follow what makes one of an array.
+    # A tensor as in `fit`: torch.compile cannot trace the conversion of a NumPy array.
     return lambda: model.train_on_batch(keras.ops.convert_to_tensor(images))
 
 
 def build(network: str) -> Any:
-    """The VQ-VAE of keras.io's MNIST example, or that of Sonnet's CIFAR-10 notebook."""
+    """Builds the VQ-VAE of the keras.io MNIST example or of the Sonnet CIFAR-10 notebook."""
     import keras_vq
 
     if network == "mnist":
@@ -56,7 +56,7 @@ def build(network: str) -> Any:
 
 
 def rows(names: Sequence[str], rounds: int, threads: int) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Measures; for each network and backend a row of the table."""
+    """Yields a row per network and backend."""
     for title, (network, batch) in NETWORKS.items():
         tasks = {}
         for name in names:

@@ -1,1 +1,1 @@
-"""Scripts that show what the models do; run one by `python -m recipes.NAME`."""
+"""Example scripts; run one with `python -m recipes.NAME`."""

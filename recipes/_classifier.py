@@ -1,10 +1,10 @@
-"""Small classifiers of our own data sets: what recipes measure generated images by.
+"""Small classifiers whose features evaluate generated images in recipes.
 
-No network trained on ImageNet fits 28 x 28 grey digits, and none can be downloaded everywhere.
-Distances between features of these classifiers compare our models with each other; they are no
-FID, which is on features of Inception, and compare with no paper's figures.
+Networks trained on ImageNet do not fit 28 x 28 gray digits and cannot be downloaded everywhere.
+Distances between features of these classifiers compare models within this package. They are not
+FID, which uses Inception features, and are not comparable with figures in papers.
 
-A classifier is trained once and then kept in the folder where decoded data sets are cached.
+A classifier is trained once and stored in the cache folder of decoded data sets.
 """
 
 import dataclasses
@@ -21,17 +21,17 @@ import keras_vq
 from keras_vq.data.cache import cache_folder
 
 SEED = 0
-# Part of every name in the cache: raise it when the same settings would give another network.
+# Part of the cache key: increment it when the same settings would give another network.
 FORMAT = 1
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """How a classifier is made: all that decides its weights."""
+    """Settings that determine the weights of a classifier."""
 
-    # Of each block of convolution, pooling by 2, batch normalisation and ReLU.
+    # Filters of each block (convolution, pooling by 2, batch normalization and ReLU).
     filters: tuple[int, ...]
-    # Width of the layer before the classes.
+    # Width of the layer before the class logits.
     features: int
     flips: bool
     epochs: int
@@ -40,8 +40,8 @@ class Settings:
     seed: int = SEED
 
 
-# Test accuracy on TensorFlow, and seconds of processor time on two cores: MNIST 99.3 %, 97 s;
-# CIFAR-10, from a JPEG copy, 78.4 %, 301 s.
+# Test accuracy on TensorFlow and CPU time on two cores: MNIST 99.3 %, 97 s; CIFAR-10 from a JPEG
+# copy 78.4 %, 301 s.
 SETTINGS = {
     "mnist": Settings(filters=(16, 32, 64), features=64, flips=False, epochs=5),
     "cifar10": Settings(filters=(32, 64, 128), features=128, flips=True, epochs=6),
@@ -53,20 +53,20 @@ class Classifier(NamedTuple):
 
     # Images in [0, 1] -> probabilities of the classes.
     model: keras.Model
-    # Images in [0, 1] -> the layer before the classes, `(n, features)`.
+    # Images in [0, 1] -> activations of the layer before the logits, `(n, features)`.
     feature_network: keras.Model
-    # Share of the test images whose most probable class is theirs.
+    # Test accuracy in [0, 1].
     test_accuracy: float
 
 
 def classifier(dataset: str, limit: int = 60_000) -> Classifier:
-    """The classifier of a data set: from the cache, or trained and put there.
+    """Loads the classifier of a data set from the cache, or trains and stores it.
 
     Training sets Keras's random seed.
 
     Args:
         dataset: A name in `SETTINGS`.
-        limit: First N images of each split.
+        limit: Integer. Number of images of each split.
     """
     path = cache_folder() / "classifiers" / f"{dataset}-{_digest(dataset, limit)}.keras"
     if path.exists():
@@ -105,12 +105,12 @@ def train(dataset: str, limit: int) -> keras.Model:
 
 
 def build(settings: Settings, image_shape: tuple[int, ...], classes: int) -> keras.Model:
-    """The network, with new weights."""
+    """Builds the network with new weights."""
     inputs = x = keras.Input(image_shape)
     if settings.flips:
         x = layers.RandomFlip("horizontal", seed=settings.seed)(x)
     for filters in settings.filters:
-        # Pooled first, so that all else is done on a quarter of the positions.
+        # Pooling first reduces the cost of the other layers to a quarter.
         x = layers.MaxPooling2D()(layers.Conv2D(filters, 3, padding="same", use_bias=False)(x))
         x = layers.ReLU()(layers.BatchNormalization()(x))
     x = layers.Dense(settings.features, activation="relu", name="features")(layers.Flatten()(x))

@@ -1,7 +1,8 @@
-"""The models that `compare_models` and `image_analysis` compare: one budget, one data set.
+"""Models that `compare_models` and `image_analysis` compare, with equal training budgets.
 
-Autoencoder, VAE and VQ-VAE have the same convolutions, the DCGAN layers of like sizes; all see the
-same number of batches of the same size. They are trained once and kept in the cache folder.
+Autoencoder, VAE and VQ-VAE use the same convolutional networks, the DCGAN layers of similar size.
+All are trained on the same number of batches of the same size, once, and stored in the cache
+folder.
 """
 
 import math
@@ -26,7 +27,7 @@ CODE_DIM = 32
 
 
 class Plan(NamedTuple):
-    """What differs between data sets."""
+    """Settings of one data set."""
 
     latent_dim: int
     epochs: int
@@ -39,14 +40,14 @@ MODELS = ("autoencoder", "VAE", "VQ-VAE", "DCGAN")
 def compared(
     dataset: str, name: str, train: ImageDataset, limit: int, epochs: int | None = None
 ) -> tuple[Any, float]:
-    """One of the models, and the seconds of its training.
+    """Loads or trains one of the models; returns it and its training time in seconds.
 
     Args:
         dataset: A name in `PLANS`.
         name: One of `MODELS`.
         train: Training images.
-        limit: How many there may be: part of the name under which the model is kept.
-        epochs: Passes through them; None for those of the plan.
+        limit: Integer. Maximum number of training images; part of the cache key.
+        epochs: Integer. Number of epochs. Defaults to the value of the plan.
     """
     plan = PLANS[dataset]
     epochs = plan.epochs if epochs is None else epochs
@@ -68,7 +69,7 @@ def compared(
 def networks(
     image_shape: tuple[int, ...], latent_dim: int | None, output_activation: str = "clip"
 ) -> Any:
-    """The convolutions of all but the DCGAN."""
+    """Builds the convolutional networks of all models except the DCGAN."""
     return keras_vq.networks.residual_convolutional(
         image_shape,
         filters=(32, 64),
@@ -111,13 +112,13 @@ BUILD: dict[str, Callable[[tuple[int, ...], Plan], Any]] = {
 
 
 def features(model: Any, images: np.ndarray) -> np.ndarray:
-    """What a model makes of images, as vectors: latents, quantized latents, or D's last layer."""
+    """Returns flat features: latents, quantized latents, or the last layer of the discriminator."""
     made = model.features(images) if isinstance(model, DCGAN) else model.encode(images)
     return made.reshape(len(images), -1)
 
 
 def code_histograms(model: keras_vq.VQVAE, images: np.ndarray) -> np.ndarray:
-    """How often each code occurs in an image, `(n, codes)`."""
+    """Counts the codes of each image. Shape `(n, codebook_size)`."""
     codes = model.encode_to_codes(images).reshape(len(images), -1)
     size = model.codebook_sizes[0]
     rows = np.arange(len(images))[:, None] * size

@@ -1,4 +1,4 @@
-"""The data sets that a recipe runs on: both, or those that its reader asks for."""
+"""Data set selection for recipes that run on MNIST and CIFAR-10."""
 
 import argparse
 from collections.abc import Sequence
@@ -7,12 +7,12 @@ DATASETS = ("mnist", "cifar10")
 
 
 def add_datasets(parser: argparse.ArgumentParser) -> None:
-    """Gives a recipe the option `--datasets`."""
+    """Adds the option `--datasets` to a parser."""
     parser.add_argument(
         "--datasets", nargs="+", choices=DATASETS, default=DATASETS, help="default: both"
     )
 
 
 def name_of_run(recipe: str, datasets: Sequence[str]) -> str:
-    """The name of a recipe's results: a run on one data set does not replace those of both."""
+    """Returns the results name; a run on one data set does not overwrite the results of both."""
     return recipe if set(datasets) == set(DATASETS) else "_".join([recipe, *datasets])

@@ -1,9 +1,9 @@
-"""A generative adversarial network, which the models of keras_vq are compared with.
+"""Generative adversarial network (GAN) used as a baseline.
 
 Source: Radford et al., "Unsupervised Representation Learning with Deep Convolutional Generative
-Adversarial Networks", 2016 (DCGAN): strided convolutions, batch normalisation, Adam with a momentum
-of 0.5; narrower, with a sigmoid on the pixels and Keras's initialisation. The generator's loss is
-the non-saturating one.
+Adversarial Networks", 2016 (DCGAN): strided convolutions, batch normalization, Adam with a momentum
+of 0.5. Differences: fewer filters, a sigmoid output and the initializers of Keras. The generator
+uses the non-saturating loss.
 """
 
 from typing import Any
@@ -18,12 +18,12 @@ LEARNING_RATE = 2e-4
 
 @keras.saving.register_keras_serializable("keras_vq_recipes")
 class DCGAN(keras.Model):
-    """Generator and discriminator, both trained by one step of one Adam.
+    """Deep convolutional GAN (DCGAN) whose two networks are trained in one step by one optimizer.
 
     Args:
         image_shape: (height, width, channels); 4 divides height and width.
-        filters: Filters of the layers, from the pixels inwards.
-        seed: Seed of the noise.
+        filters: List of integers. Filters of the layers, starting next to the pixels.
+        seed: Integer. Seed of the noise.
     """
 
     def __init__(
@@ -44,10 +44,10 @@ class DCGAN(keras.Model):
         self.built = True
 
     def call(self, images: Any, training: bool = False) -> dict[str, Any]:
-        """New images, and logits that they and those given are real."""
+        """Returns generated images and the discriminator logits of generated and real images."""
         noise = keras.random.normal((ops.shape(images)[0], LATENT_DIM), seed=self.noise)
         made = self.generator(noise, training=training)
-        # Each player's loss passes no gradient to the other player's weights.
+        # The loss of each network passes no gradient to the weights of the other.
         real = self.discriminator(images, training=training)
         fake = self.discriminator(ops.stop_gradient(made), training=training)
         weights = self.discriminator.variables
@@ -58,7 +58,7 @@ class DCGAN(keras.Model):
     def compute_loss(
         self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None, training: bool = True
     ) -> Any:
-        """The sum of both players' losses."""
+        """Computes the sum of the generator and discriminator losses."""
         del x, y, sample_weight, training
         generator = ops.mean(ops.softplus(-y_pred["verdict"]))
         discriminator = ops.mean(ops.softplus(-y_pred["real"]) + ops.softplus(y_pred["fake"]))
@@ -67,17 +67,17 @@ class DCGAN(keras.Model):
         return generator + discriminator
 
     def generate(self, n: int, seed: int) -> np.ndarray:
-        """New images."""
+        """Generates `n` images."""
         noise = np.random.default_rng(seed).standard_normal((n, LATENT_DIM), "float32")
         return self.generator.predict(noise, batch_size=256, verbose=0)
 
     def features(self, images: np.ndarray) -> np.ndarray:
-        """What the discriminator knows of images before its verdict."""
+        """Returns the activations of the discriminator before its last layer."""
         inner = keras.Model(self.discriminator.inputs, self.discriminator.layers[-2].output)
         return inner.predict(images, batch_size=256, verbose=0)
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Returns the constructor arguments."""
         return {"image_shape": self.image_shape, "filters": self.filters, "seed": self.seed}
 
 

@@ -1,4 +1,4 @@
-"""What recipes that generate images share: fitted priors, and what samples are worth."""
+"""Helpers of the generation recipes: training priors, evaluating and timing samples."""
 
 import math
 import time
@@ -24,10 +24,10 @@ LEARNING_RATE = 2e-3
 SAMPLES = 10_000
 GUIDANCE = 2.0
 TIMED = 1000
-# Positions of a naive loop are alike: so many images tell.
+# All positions of the naive loop cost the same, so few images are enough.
 NAIVE = 256
 ROUNDS = 3
-# A clear image is one that the classifier gives more than this probability to one class.
+# A sample is clear if the classifier assigns one class more than this probability.
 CLEAR = 0.9
 
 
@@ -41,17 +41,17 @@ def fitted_prior(
     epochs: int,
     seed: int,
 ) -> tuple[CodePrior, float]:
-    """A prior of the codes of training images, and the seconds that its training took.
+    """Loads or trains a prior; returns it and its training time in seconds.
 
     Args:
         path: See `trained`.
-        build: Makes the prior: takes the VQ-VAE, `num_classes` and `seed`.
-        vqvae: The model of the codes.
+        build: Function of the VQ-VAE, `num_classes` and `seed` that builds the prior.
+        vqvae: Trained `VQVAE`.
         train: Training images.
         test: Test images.
-        by_label: Whether the prior is told labels.
-        epochs: Passes through the training images.
-        seed: Seed of training.
+        by_label: Boolean. Whether the prior is conditioned on labels.
+        epochs: Integer. Number of epochs.
+        seed: Integer. Seed of training.
     """
     options = {"num_classes": len(test.class_names) if by_label else None, "seed": seed}
     labels = (train.labels, test.labels) if by_label else (None, None)
@@ -72,17 +72,17 @@ def fitted_prior(
 def measured(
     prior: CodePrior, vqvae: keras_vq.VQVAE, test: ImageDataset, judge: Classifier, seed: int
 ) -> tuple[dict[str, object], np.ndarray]:
-    """What codes cost a prior, and what as many new images are worth as there are tests.
+    """Evaluates the likelihood of test codes and the quality of as many samples as test images.
 
     Args:
-        prior: The prior; one with labels draws images of all in turn.
-        vqvae: The model of the codes.
+        prior: The prior. A class-conditional prior samples all labels equally often.
+        vqvae: Trained `VQVAE`.
         test: Test images.
         judge: Classifier of the data set.
-        seed: Seed of the draw.
+        seed: Integer. Seed of sampling.
 
     Returns:
-        A row of figures, and the images.
+        Dictionary of figures, and the samples.
     """
     by_label = prior.num_classes is not None
     codes = vqvae.encode_to_codes(test.images)
@@ -105,14 +105,14 @@ def measured(
 def scores(
     judge: Classifier, name: str, real: np.ndarray, images: np.ndarray, asked: np.ndarray | None
 ) -> dict[str, object]:
-    """What images are worth, by features and answers of the classifier of a data set.
+    """Evaluates generated images with the features and predictions of a classifier.
 
     Args:
         judge: The classifier.
-        name: What to call its data set.
+        name: Name of the data set.
         real: Test images.
-        images: As many generated ones.
-        asked: The labels that they were to have, or None.
+        images: Generated images, as many as `real`.
+        asked: Requested labels of the generated images, or None.
     """
     images = images.clip(0.0, 1.0)
     found = compare_images(judge.feature_network, real, images, subset_size=min(1000, len(real)))
@@ -131,14 +131,14 @@ def scores(
 
 
 def speed(prior: Any, n: int, seed: int) -> dict[str, object]:
-    """Seconds that codes of up to 1,000 images take, once compiled, beside the naive loop.
+    """Times sampling of up to 1,000 images, compiled, against the naive loop.
 
-    Medians of three rounds, in which both take turns; one round if there are fewer images.
+    Reports medians of three alternating rounds; one round if there are fewer images.
     """
     rounds = ROUNDS if n >= TIMED else 1
     n = min(n, TIMED)
     few = min(n, NAIVE)
-    # A masked prior has no such loop: it never goes position by position.
+    # A masked prior has no naive loop: it does not sample position by position.
     has_loop = not isinstance(prior, MaskedPrior)
     prior.generate(n, seed=seed)
     if has_loop:
@@ -161,7 +161,7 @@ def speed(prior: Any, n: int, seed: int) -> dict[str, object]:
 
 
 def naive_codes(prior: Any, n: int, seed: int, positions: int | None = None) -> np.ndarray:
-    """Codes of the same seed, by a whole pass for every position."""
+    """Samples the same codes with a full forward pass for every position."""
     draws = uniform_numbers(seed, (n, *prior.draws_shape()))
     codes = np.zeros((n, prior.positions), "int32")
     for position in range(positions or prior.positions):

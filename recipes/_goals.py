@@ -1,4 +1,4 @@
-"""What figures were to reach, and whether they do."""
+"""Goals for measured figures."""
 
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +17,7 @@ Figures = dict[str, Any]
 
 
 class Goal(NamedTuple):
-    """One figure of a file of figures, and the least or most it was to be."""
+    """Goal for one figure: its file and the bound to reach."""
 
     text: str
     name: str
@@ -31,12 +31,12 @@ class Goal(NamedTuple):
 
 
 def table_of_goals(goals: Sequence[Goal], folder: Path, command: str) -> list[str]:
-    """Lines of a table of goals, with what the files of a folder have reached.
+    """Returns the lines of a Markdown table of goals and reached figures.
 
     Args:
-        goals: The rows.
-        folder: Where `NAME.json` lies for each goal's name, if it was run.
-        command: What makes a file, but for the name at its end.
+        goals: Rows of the table.
+        folder: Folder with `NAME.json` for each goal that was measured.
+        command: Command that writes a file, without the name at its end.
     """
     paths = {goal.name: folder / f"{goal.name}.json" for goal in goals}
     records = {name: json.loads(path.read_text()) for name, path in paths.items() if path.exists()}
@@ -53,7 +53,7 @@ def table_of_goals(goals: Sequence[Goal], folder: Path, command: str) -> list[st
             row["command"] = f"`{record['command']}`"
             try:
                 value = goal.figure(record["figures"])
-            except KeyError:  # it failed, and its row says why
+            except KeyError:  # The run failed; its row states the reason.
                 row["reached"] = "**failed**"
                 continue
             row["value"] = value
@@ -63,12 +63,12 @@ def table_of_goals(goals: Sequence[Goal], folder: Path, command: str) -> list[st
 
 
 def cell(row: str, column: str) -> Callable[[Figures], float]:
-    """One figure of a table."""
+    """Returns a function that reads one figure of a table."""
     return lambda figures: figures[row][column]
 
 
 def over_the_best_classical(dataset: str) -> Callable[[Figures], float]:
-    """By how many dB the VQ-VAE is ahead of the best method that learns nothing."""
+    """Returns the PSNR gain of the VQ-VAE over the best classical method, in dB."""
     learnt = ("autoencoder", "VQ-VAE")
 
     def lead(figures: Figures) -> float:
@@ -83,13 +83,13 @@ def over_the_best_classical(dataset: str) -> Callable[[Figures], float]:
 
 
 def slowest_lead(figures: Figures) -> float:
-    """The least that what a prior keeps of earlier positions is worth."""
+    """Returns the smallest sampling speed-up from caching over all priors."""
     leads = (row.get("times as fast as the naive loop") for row in figures.values())
     return min(lead for lead in leads if lead is not None)
 
 
 def better_than_sonnet(figures: Figures) -> float:
-    """Test error of our best setting over that of Sonnet's."""
+    """Returns the test error of our best setting divided by that of Sonnet's setting."""
     best = min(row["test MSE"] for name, row in figures.items() if name != "Sonnet's")
     return best / figures["Sonnet's"]["test MSE"]
 

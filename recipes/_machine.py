@@ -1,4 +1,4 @@
-"""What figures are measured on."""
+"""Description of the machine that figures are measured on."""
 
 import os
 import platform
@@ -10,12 +10,12 @@ PROCESSORS = Path("/proc/cpuinfo")
 
 
 def described() -> str:
-    """Cores, processor and accelerator."""
+    """Returns the number of cores, the processor and the accelerator."""
     return f"{_cores()}, {platform.machine()}, {accelerator() or 'no accelerator used'}"
 
 
 def accelerator() -> str | None:
-    """Name of this machine's first GPU, as its driver's program tells it; None without one."""
+    """Returns the name of the first GPU from the driver tool, or None."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return None
@@ -25,7 +25,7 @@ def accelerator() -> str | None:
 
 
 def computes_in_bfloat16() -> bool:
-    """Whether there is a GPU, or a processor with units for bfloat16; true where unknown."""
+    """Returns whether the hardware supports bfloat16 natively; True if unknown."""
     try:
         flags = PROCESSORS.read_text(encoding="utf-8").split()
     except OSError:
@@ -34,6 +34,6 @@ def computes_in_bfloat16() -> bool:
 
 
 def _cores() -> str:
-    # Those that this process may run on, where the system tells.
+    # Cores that this process may use, if the system reports them.
     allowed = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))(0)
     return f"{len(allowed)} core{'s' if len(allowed) > 1 else ''}"

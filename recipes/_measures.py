@@ -1,4 +1,4 @@
-"""What reconstructions are worth."""
+"""Reconstruction metrics."""
 
 import keras
 import numpy as np
@@ -7,12 +7,12 @@ import keras_vq
 
 
 def mean_squared_error(images: np.ndarray, reconstructions: np.ndarray) -> float:
-    """Mean squared error of pixels in [0, 1], reconstructions clipped to that range."""
+    """Computes the mean squared error; reconstructions are clipped to [0, 1]."""
     return float(np.square(images - np.clip(reconstructions, 0.0, 1.0), dtype="float64").mean())
 
 
 def likeness(images: np.ndarray, reconstructions: np.ndarray) -> dict[str, float]:
-    """Error, PSNR and SSIM of reconstructions, clipped to [0, 1]."""
+    """Computes MSE, PSNR and SSIM of reconstructions, clipped to [0, 1]."""
     made = np.clip(reconstructions, 0.0, 1.0)
     return {
         "test MSE": mean_squared_error(images, made),
@@ -22,7 +22,7 @@ def likeness(images: np.ndarray, reconstructions: np.ndarray) -> dict[str, float
 
 
 def mean_of(metric: keras.metrics.Metric, images: np.ndarray, made: np.ndarray) -> float:
-    """A metric of pairs of images, 500 at a time."""
+    """Computes a metric of image pairs in batches of 500."""
     for start in range(0, len(images), 500):
         metric.update_state(images[start : start + 500], made[start : start + 500])
     return float(metric.result())

@@ -1,4 +1,4 @@
-"""Pictures that recipes draw of their figures."""
+"""Plots of recipe results."""
 
 import re
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 
 
 def draw_comparison(table: Mapping[str, Mapping[str, float]], path: Path, title: str) -> None:
-    """Test error and share of codes in use of each row, in bars; rows as `NAME, N bits`."""
+    """Plots test error and codebook usage of each row as bars; rows are named `NAME, N bits`."""
     names = list(dict.fromkeys(row.rsplit(", ", 1)[0] for row in table))
     budgets = list(dict.fromkeys(row.rsplit(", ", 1)[1] for row in table))
     figure = Figure(figsize=(10, 1.6 + 0.34 * len(names)), dpi=150, layout="constrained")
@@ -40,13 +40,13 @@ def draw_comparison(table: Mapping[str, Mapping[str, float]], path: Path, title:
 def draw_side_by_side(
     sets: Mapping[str, np.ndarray], path: Path, across: int = 3, columns: int = 10
 ) -> None:
-    """Sets of images, grey or in colour, each as a square of its own under its name.
+    """Plots each set of images as a titled square; images may be gray or RGB.
 
     Args:
-        sets: Images of each set, by its name.
+        sets: Images of each set by name.
         path: File to write.
-        across: Squares beside each other.
-        columns: Images beside each other in a square.
+        across: Integer. Number of squares per row.
+        columns: Integer. Number of images per row of a square.
     """
     across = min(len(sets), across)
     down = -(-len(sets) // across)
@@ -68,11 +68,11 @@ def draw_side_by_side(
 def draw_rate_distortion(
     table: Mapping[str, Mapping[str, float]], families: tuple[str, ...], path: Path
 ) -> None:
-    """PSNR against bits a pixel, a panel for each data set; rows as `DATASET: NAME, LAYOUT`.
+    """Plots PSNR against bits per pixel, with one panel for each data set.
 
     Args:
-        table: Rows with `bits a pixel` and `PSNR, dB`.
-        families: What the names of rows begin with that make one line, on sheets.
+        table: Rows named `DATASET: NAME, LAYOUT`, with the columns for bit rate and `PSNR, dB`.
+        families: Name prefixes of the rows that form one line each, on sheets.
         path: File to write.
     """
     datasets = list(dict.fromkeys(row.partition(": ")[0] for row in table))
@@ -105,7 +105,7 @@ def draw_rate_distortion(
 
 
 def in_powers_of_two(axes: Axes) -> None:
-    """Scales a horizontal axis by powers of two, written as plain numbers."""
+    """Sets a horizontal log2 axis with plain-number tick labels."""
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_formatter(NullFormatter())

@@ -1,4 +1,4 @@
-"""What features know of labels: linear probes, neighbours, clusters, by scikit-learn."""
+"""Evaluation of features: linear probe, nearest-neighbor retrieval and clustering."""
 
 import numpy as np
 from sklearn.cluster import MiniBatchKMeans
@@ -7,7 +7,7 @@ from sklearn.metrics import normalized_mutual_info_score
 from sklearn.neighbors import NearestNeighbors
 
 NEIGHBOURS = 10
-# C of scikit-learn: the larger, the less the weights are held back.
+# Inverse regularization strengths (C in scikit-learn).
 STRENGTHS = (0.01, 0.1, 1.0)
 TUNED_ON = 20_000
 
@@ -15,10 +15,10 @@ TUNED_ON = 20_000
 def linear_probe(
     train: np.ndarray, train_labels: np.ndarray, test: np.ndarray, test_labels: np.ndarray
 ) -> float:
-    """Test accuracy, in %, of a logistic regression, as strong as held-out training images want.
+    """Computes the test accuracy of a logistic regression, in percent.
 
-    Features are centred, and divided by one deviation for all: each by its own would blow up rare
-    ones.
+    The regularization strength is chosen on held-out training images. Features are centered and
+    divided by a single standard deviation: one per feature would amplify rarely active features.
     """
     mean, deviation = train.mean(axis=0), train.std()
     train, test = (((part - mean) / deviation).astype("float32") for part in (train, test))
@@ -36,21 +36,21 @@ def linear_probe(
 
 
 def _probe(strength: float) -> LogisticRegression:
-    # On MNIST's quantized latents it takes some 500 steps to converge at the least penalty.
+    # With the weakest penalty, MNIST's quantized latents need about 500 iterations to converge.
     return LogisticRegression(C=strength, max_iter=1000)
 
 
 def retrieval(
     train: np.ndarray, train_labels: np.ndarray, test: np.ndarray, test_labels: np.ndarray
 ) -> float:
-    """Share, in %, of the ten nearest training images that have a test image's label."""
+    """Computes the percentage of the ten nearest training images that share the test label."""
     index = NearestNeighbors(n_neighbors=NEIGHBOURS).fit(train)
     nearest = index.kneighbors(test, return_distance=False)
     return 100 * float(np.mean(train_labels[nearest] == test_labels[:, None]))
 
 
 def cluster_agreement(features: np.ndarray, labels: np.ndarray, seed: int) -> float:
-    """Normalised mutual information of labels and as many clusters of k-means, in [0, 1]."""
+    """Computes the normalized mutual information of labels and k-means clusters, in [0, 1]."""
     count = len(np.unique(labels))
     clusters = MiniBatchKMeans(count, n_init=5, random_state=seed).fit_predict(features)
     return float(normalized_mutual_info_score(labels, clusters))

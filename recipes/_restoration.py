@@ -1,9 +1,9 @@
-"""What denoise, super_resolution and inpaint share: one network, with codes in it and without.
+"""Image restoration shared by `denoise`, `super_resolution` and `inpaint`.
 
-`fit(damaged, clean)` is all that a model needs to restore images. Where a classical method already
-makes a good first guess, models make what is missing from it instead of the whole image. The
-bottleneck is a grid of half the clean image's height and width; in the VQ-VAE each position has two
-residual codes of 9 bits, in the autoencoder beside it the same 32 numbers as they are.
+`fit(damaged, clean)` trains a model to restore images. If a classical method gives a good first
+estimate, the model predicts the residual of that estimate instead of the whole image. The
+bottleneck grid has half the height and width of the clean image. The VQ-VAE stores two residual
+codes of 9 bits per position; the autoencoder baseline stores the 32 unquantized latents.
 """
 
 import argparse
@@ -31,7 +31,7 @@ LEARNING_RATE = 1e-3
 LATENT_DIM = 32
 CODES = 512
 LEVELS = 2
-# The classical methods take images one by one.
+# The classical methods process one image at a time.
 TESTS = 2000
 SHOWN = 10
 
@@ -40,32 +40,32 @@ Images = np.ndarray
 
 
 class Damaged(NamedTuple):
-    """Images, and where they are damaged: True in `(n, height, width, 1)`; None for everywhere."""
+    """Damaged images and their mask `(n, height, width, 1)`: True where damaged, None for all."""
 
     images: Images
     holes: np.ndarray | None = None
 
 
 class Task(NamedTuple):
-    """What was done to images, and how it is undone without learning."""
+    """Restoration task: the damage and the classical methods that undo it."""
 
     name: str
-    # What is done to clean images; takes a random generator.
+    # Damages clean images; takes a random generator.
     damage: Callable[[Images, np.random.Generator], Damaged]
-    # Methods that learn nothing, by name; takes training images, damaged and clean, by which to
-    # choose their settings.
+    # Returns classical methods by name; their settings are tuned on damaged and clean training
+    # images.
     classical: Callable[[Damaged, Images], Mapping[str, Callable[[Damaged], Images]]]
     title: str
-    # What the models' output is added to, where they need not make whole images.
+    # First estimate that the model output is added to, if the model predicts a residual.
     first_guess: Callable[[Damaged], Images] | None = None
 
 
 def run(task: Task, description: str) -> None:
-    """The whole recipe of a task: arguments, training, table and pictures.
+    """Runs a task: parses arguments, trains, writes the table and the pictures.
 
     Args:
         task: The task.
-        description: First line of the help text.
+        description: String. First line of the help text.
     """
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--epochs", type=int, default=1)
@@ -110,12 +110,12 @@ def run(task: Task, description: str) -> None:
 
 
 def first_guess(task: Task, damaged: Damaged) -> Images:
-    """What a task's models add to: zeros where they make whole images."""
+    """Returns the estimate that model outputs are added to; zeros without a first estimate."""
     return task.first_guess(damaged) if task.first_guess else np.zeros(1, "float32")
 
 
 def seen(damaged: Damaged, guess: Images) -> Images:
-    """What models see: damaged images; where there are holes the guess in them, and the holes."""
+    """Returns model inputs: damaged images, or estimates of holes with the mask of the holes."""
     if damaged.holes is None:
         return damaged.images
     return np.concatenate([guess, damaged.holes.astype("float32")], axis=-1)
@@ -129,12 +129,12 @@ def restorer(
     holes: np.ndarray | None,
     epochs: int,
 ) -> tuple[keras.Model, float]:
-    """A model that makes what is wanted of what is given, and the seconds of its training."""
+    """Loads or trains a restoration model; returns it and its training time in seconds."""
 
     def new_model() -> keras.Model:
         return build(given.shape[1:], wanted.shape[1:])
 
-    # What lies around holes is known, and need not be made.
+    # Pixels outside holes are known, so they do not enter the loss.
     weights = None if holes is None else holes[..., 0].astype("float32")
 
     def fit(model: keras.Model, **options: object) -> None:
@@ -148,7 +148,7 @@ def restorer(
 
 
 def put_into_holes(made: Images, damaged: Damaged) -> Images:
-    """What was made, but where there are holes only in them."""
+    """Keeps restored pixels inside holes only."""
     if damaged.holes is None:
         return made
     return np.where(damaged.holes, made, damaged.images)
@@ -168,7 +168,7 @@ def vqvae(given: tuple[int, ...], made: tuple[int, ...]) -> keras_vq.VQVAE:
 
 
 def networks(given: tuple[int, ...], made: tuple[int, ...]) -> tuple[keras.Model, keras.Model]:
-    """Encoder of images of one shape to half the size of those that the decoder makes."""
+    """Builds an encoder and decoder whose bottleneck has half the output height and width."""
     strides = given[0] * 2 // made[0]
     grid = (made[0] // 2, made[1] // 2, LATENT_DIM)
     encoder = keras.Sequential(

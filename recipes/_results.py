@@ -1,4 +1,4 @@
-"""What every recipe does with its figures: a table on the screen, a file in `recipes/results/`."""
+"""Recipe results: a table on the screen and a file in `recipes/results/`."""
 
 import json
 import os
@@ -17,7 +17,7 @@ FOLDER = Path(__file__).parent / "results"
 
 
 class Stopwatch:
-    """Seconds since it was made."""
+    """Timer that starts when it is created."""
 
     def __init__(self) -> None:
         self.started = time.perf_counter()
@@ -27,7 +27,7 @@ class Stopwatch:
 
 
 def results_folder(usual: Path = FOLDER) -> Path:
-    """Where figures and pictures go: `recipes/results`, or KERAS_VQ_RESULTS."""
+    """Returns the results folder: `KERAS_VQ_RESULTS` if set, otherwise `usual`."""
     folder = Path(os.environ.get("KERAS_VQ_RESULTS", usual))
     folder.mkdir(parents=True, exist_ok=True)
     return folder
@@ -40,14 +40,14 @@ def save(
     stopwatch: Stopwatch,
     folder: Path = FOLDER,
 ) -> None:
-    """Prints figures as a table, and keeps them with how they were made.
+    """Prints figures as a table and saves them with the command, seed, versions and duration.
 
     Args:
-        name: Name of the recipe; the file is `NAME.json`.
-        figures: What was measured, by name; or for each row of a table its figures by name.
-        seed: The seed; None where none was set.
-        stopwatch: Started with the recipe.
-        folder: Where to, unless KERAS_VQ_RESULTS says otherwise.
+        name: String. Name of the recipe; the file is `NAME.json`.
+        figures: Dictionary of figures by name, or of table rows, each a dictionary.
+        seed: Integer seed, or None.
+        stopwatch: `Stopwatch` started with the recipe.
+        folder: Folder to write to if the environment variable `KERAS_VQ_RESULTS` is not set.
     """
     record = {
         "command": " ".join(["python", "-m", _module(), *sys.argv[1:]]),
@@ -80,15 +80,15 @@ def save(
 def tables_that_fit(
     rows: dict[str, dict[str, object]], columns: list[str], console: Console
 ) -> list[Table]:
-    """Rows with as many columns side by side as the screen has room for, the others below."""
-    # Names of rows may be broken into lines, headings at their words, figures nowhere.
+    """Splits a wide table into tables that fit the screen width."""
+    # Row names may wrap anywhere, headings between words, figures never.
     widths = {"": min(max(map(len, rows)), console.width // 3)}
     for column in columns:
         cells = [shown(row.get(column)) for row in rows.values()]
         widths[column] = max(map(len, [*column.split(), *cells]))
     groups: list[list[str]] = [[]]
     for column in columns:
-        # A margin on each side of a cell, and the lines between them.
+        # Padding on both sides of a cell, and the separators.
         needed = 1 + sum(3 + widths[name] for name in ("", *groups[-1], column))
         if groups[-1] and needed > console.width:
             groups.append([])
@@ -106,7 +106,7 @@ def _table(rows: dict[str, dict[str, object]], widths: dict[str, int]) -> Table:
 
 
 def columns_of(figures: dict[str, object]) -> list[str]:
-    """The columns of figures that are rows of a table; none if they are single figures."""
+    """Returns the columns of a table; empty if `figures` is not a table."""
     rows = [row for row in figures.values() if isinstance(row, dict)]
     return list(dict.fromkeys(column for row in rows for column in row))
 
@@ -114,7 +114,7 @@ def columns_of(figures: dict[str, object]) -> list[str]:
 def table_of_rows(
     rows: dict[str, dict[str, object]], columns: list[str], digits: int = 4
 ) -> list[str]:
-    """Lines of a Markdown table; nothing stands where a row lacks a figure."""
+    """Returns the lines of a Markdown table; cells of missing figures are empty."""
     lines = ["| | " + " | ".join(columns) + " |", "| --- |" + " --- |" * len(columns)]
     for name, row in rows.items():
         cells = [shown(row.get(column), digits) for column in columns]
@@ -123,13 +123,13 @@ def table_of_rows(
 
 
 def shown(value: object, digits: int = 4) -> str:
-    """A figure to so many digits; nothing where there is none."""
+    """Formats a figure with `digits` significant digits; empty for None."""
     if value is None:
         return ""
     return f"{value:.{digits}g}" if isinstance(value, float) else str(value)
 
 
 def _module() -> str:
-    """What runs, as `python -m` takes it."""
+    """Returns the name of the running module, as for `python -m`."""
     path = Path(sys.argv[0])
     return path.parent.name if path.stem == "__main__" else f"{path.parent.name}.{path.stem}"

@@ -1,11 +1,11 @@
-"""Sequences of three kinds, of what every installation of Python has: nothing is downloaded."""
+"""Three sequence data sets built from the Python installation, without downloads."""
 
 import re
 from pydoc_data.topics import topics
 
 import numpy as np
 
-# Letters that most often occur; all others are taken for the last one.
+# Most frequent characters; all others map to the last one.
 LETTERS = "\n" + " etaoinsrlhdcumfpgybwvkxqjz.,'\"()-_:;=*[]0123456789/`{}<>+!?&|^%@"
 TEXT_LENGTH = 64
 AUDIO_RATE = 8000
@@ -14,13 +14,12 @@ SERIES_LENGTH = 96
 
 
 def text(seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Python's own documentation in pieces of whole words, 24 to 64 letters each.
+    """Returns passages of the Python documentation, 24 to 64 characters of whole words each.
 
     Returns:
-        One-hot letters, float32 `(n, 64, letters)`, 0 after the end of shorter pieces; and the
-        lengths.
+        One-hot characters, float32 `(n, 64, characters)`, zero-padded at the end, and the lengths.
     """
-    # Topics repeat one another: each paragraph is taken once, so that no test is a training piece.
+    # Topics repeat paragraphs. Each is used once, so that no test passage is a training passage.
     paragraphs = re.split(r"\n\s*\n", "\n\n".join(topics[name] for name in sorted(topics)).lower())
     words = " ".join(dict.fromkeys(" ".join(part.split()) for part in paragraphs)).split()
     rng = np.random.default_rng(seed)
@@ -41,9 +40,9 @@ def text(seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def plucked_strings(n: int, seed: int) -> np.ndarray:
-    """Notes of a plucked string, 128 ms each at 8 kHz, two at a time, of 80 to 600 Hz.
+    """Synthesizes pairs of plucked-string notes of 80 to 600 Hz, 128 ms at 8 kHz.
 
-    Source of the algorithm: Karplus and Strong, "Digital Synthesis of Plucked-String and Drum
+    Source: Karplus and Strong, "Digital Synthesis of Plucked-String and Drum
     Timbres", 1983.
 
     Returns:
@@ -54,7 +53,7 @@ def plucked_strings(n: int, seed: int) -> np.ndarray:
     for _ in range(2):
         periods = (AUDIO_RATE / rng.uniform(80, 600, n)).astype(int)
         for row, period in enumerate(periods):
-            # Twice as long as needed: a note may begin before the window does.
+            # Twice the required length: a note may start before the window.
             string = np.empty(2 * AUDIO_LENGTH)
             string[: period + 1] = rng.uniform(-1, 1, period + 1)
             for start in range(period + 1, len(string), period):
@@ -67,10 +66,10 @@ def plucked_strings(n: int, seed: int) -> np.ndarray:
 
 
 def oscillations(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Two coupled channels of damped oscillations with noise, 32 to 96 steps long.
+    """Generates damped oscillations of two coupled channels with noise, 32 to 96 steps long.
 
     Returns:
-        Float32 `(n, 96, 2)`, 0 after the end of shorter ones; and the lengths.
+        Float32 `(n, 96, 2)`, zero-padded at the end, and the lengths.
     """
     rng = np.random.default_rng(seed)
     steps = np.arange(SERIES_LENGTH)

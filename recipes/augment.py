@@ -1,10 +1,10 @@
-"""Few images, changed at random: a VQ-VAE of 5,000 CIFAR-10 images, with and without augmentation.
+"""Data augmentation: a VQ-VAE trained on 5,000 CIFAR-10 images, with and without random changes.
 
-The changes are made in tf.data, beside the training. keras_cv 0.9 works there with Keras 3, but is
-no longer developed; what `keras.layers` has too is better taken from there, and keras_cv where it
-has more, such as `RandomCropAndResize`. A random cut-out or a change of colour would be of no use
-here: what comes in must be what shall come out. The CIFAR-10 images come from a JPEG copy where
-the data set does.
+The images are augmented in a tf.data pipeline that runs in parallel with training. keras_cv 0.9
+works there with Keras 3, but it is no longer developed. Prefer the equivalent layer of
+`keras.layers`, and use keras_cv only for layers that Keras lacks, such as `RandomCropAndResize`.
+Cutout and color changes do not apply here, because the model reconstructs its input. The CIFAR-10
+images come from a JPEG copy if the data set does.
 
 Run: python -m recipes.augment [--epochs 30] [--limit 5000]
 """
@@ -90,7 +90,7 @@ def main() -> None:
 
 
 def changed(images: np.ndarray, changes: list[Any], shuffle: bool = True) -> tf.data.Dataset:
-    """Batches of images, each changed anew in every epoch."""
+    """Returns batches of images that are augmented differently in every epoch."""
 
     def change(batch: Any) -> Any:
         for layer in changes:
@@ -104,7 +104,7 @@ def changed(images: np.ndarray, changes: list[Any], shuffle: bool = True) -> tf.
 
 
 def speed(batches: tf.data.Dataset, count: int) -> float:
-    """Images that the pipeline makes in a second, when nothing else runs."""
+    """Measures the throughput of the pipeline alone, in images per second."""
     started = time.perf_counter()
     for _ in batches:
         pass

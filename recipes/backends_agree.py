@@ -1,7 +1,7 @@
 """The same 200 steps from the same weights and batches on TensorFlow, JAX and PyTorch.
 
-Trains a VQ-VAE on the digits that scikit-learn carries (8 x 8 pixels, no download), once in a
-process of its own for each backend, and compares the loss curves.
+Trains a VQ-VAE on the digits data set of scikit-learn (8 x 8 pixels, no download) once per backend,
+each in its own process, and compares the loss curves.
 
 Run: python -m recipes.backends_agree [--steps 200]
 """
@@ -22,7 +22,7 @@ BACKENDS = ("tensorflow", "jax", "torch")
 
 
 def train(steps: int, weights: Path) -> list[float]:
-    """Losses of each step, from the weights in a file, which the first backend writes."""
+    """Trains from the weights in a file, which the first backend writes, and returns all losses."""
     import keras
 
     import keras_vq
@@ -30,7 +30,7 @@ def train(steps: int, weights: Path) -> list[float]:
     keras.utils.set_random_seed(SEED)
     images = keras_vq.data.load("digits", "train").images
     encoder, decoder = keras_vq.networks.convolutional((8, 8, 1), filters=(32, 64), latent_dim=8)
-    # No restarts: each backend draws random numbers of its own.
+    # No restarts: each backend has its own random number generator.
     quantizer = keras_vq.VectorQuantizer(keras_vq.EMACodebook(64))
     model = keras_vq.VQVAE(encoder, quantizer, decoder, data_variance=float(images.var()))
     model.compile(keras.optimizers.Adam(1e-3))
@@ -86,7 +86,7 @@ def main() -> None:
 
 
 def plot(curves: dict[str, np.ndarray], path: Path) -> None:
-    """The curves above each other, and their difference from TensorFlow's."""
+    """Plots the loss curves and, below, their difference from the TensorFlow curve."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 5), layout="constrained")
@@ -94,7 +94,7 @@ def plot(curves: dict[str, np.ndarray], path: Path) -> None:
     for backend, style in zip(BACKENDS, ("-", "--", ":"), strict=True):
         top.plot(curves[backend], style, label=backend)
     for backend in BACKENDS[1:]:
-        # Points, for a logarithmic axis has no place for losses that are equal.
+        # Points, because a logarithmic axis cannot show a difference of zero.
         difference = np.abs(curves[backend] / curves["tensorflow"] - 1)
         bottom.plot(difference, ".", label=backend, alpha=0.7)
     top.set(title="Loss from the same weights and batches", ylabel="loss", yscale="log")

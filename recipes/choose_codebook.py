@@ -1,11 +1,11 @@
-"""How many codes, of how many numbers, on how fine a grid: quality against cost, on MNIST.
+"""Choosing codebook size, code dimension and grid size: quality against bit rate on MNIST.
 
-First a plain grid of codebook sizes, code dimensions and latent sizes (a third convolution, or one
-less, makes the grid of codes coarser or finer), each trained for a few hundred steps. Then
-KerasTuner looks, with half as many trials, for the best error of held-out training images at no
-more than 400 bits: `VQVAE` is a Keras model, so any tuner takes it.
+A grid search trains every combination of codebook size, code dimension and latent resolution (set
+by the number of strided convolutions) for a few hundred steps. KerasTuner then searches for the
+lowest error on held-out training images under 400 bits per image, with half as many trials:
+`VQVAE` is a Keras model, so any tuner accepts it.
 
-The picture has the error against the bits of an image; a good choice lies on the lower left edge.
+The picture shows error against bits per image; good choices are on the lower left edge.
 
 Run: python -m recipes.choose_codebook [--steps 400] [--limit N] [--sizes 4 16 64 256]
 """
@@ -33,14 +33,14 @@ LEARNING_RATE = 1e-3
 SIZES = (4, 16, 64, 256)
 DIMENSIONS = (4, 16)
 LATENT_DIM = 16
-# Filters of the strided convolutions, by the height and width of the codes.
+# Filters of the strided convolutions for each height and width of the code grid.
 GRIDS = {14: (32,), 7: (32, 64)}
-# As many as 7 x 7 codes of 8 bits take, or 14 x 14 of 2.
+# The size of 7 x 7 codes of 8 bits, or of 14 x 14 codes of 2 bits.
 MOST_BITS = 400
 
 
 def build(size: int, dimension: int, grid: int) -> keras_vq.VQVAE:
-    """A compiled model."""
+    """Builds and compiles a model."""
     keras.utils.set_random_seed(SEED)
     encoder, decoder = keras_vq.networks.convolutional(
         (28, 28, 1), filters=GRIDS[grid], latent_dim=LATENT_DIM
@@ -55,7 +55,7 @@ def build(size: int, dimension: int, grid: int) -> keras_vq.VQVAE:
 
 
 def bits(size: int, grid: int) -> float:
-    """Bits of the codes of an image."""
+    """Returns the number of bits per image."""
     return grid * grid * math.log2(size)
 
 
@@ -77,7 +77,7 @@ def main() -> None:
 
     train = keras_vq.data.load("mnist", "train").take(arguments.limit).images
     test = keras_vq.data.load("mnist", "test").take(arguments.limit).images
-    # The tuner may not look at the test images.
+    # The tuner must not see the test images.
     held_out, train = train[: len(train) // 10], train[len(train) // 10 :]
     batches = RandomBatches(train, arguments.steps, BATCH_SIZE, SEED)
 
@@ -97,7 +97,7 @@ def main() -> None:
 def row(
     model: keras_vq.VQVAE, size: int, grid: int, batches: RandomBatches, test: np.ndarray
 ) -> dict[str, object]:
-    """Quality and cost of a model that is trained now."""
+    """Trains a model and returns its quality and cost."""
     clock = StepSeconds()
     model.fit(batches, shuffle=False, callbacks=[clock], verbose=2)
     logs = model.evaluate(test, batch_size=BATCH_SIZE, return_dict=True, verbose=0)
@@ -116,8 +116,8 @@ def tuned(
     held_out: np.ndarray,
     trials: int,
 ) -> tuple[int, int, int]:
-    """What KerasTuner chooses of grids, codes and dimensions: codes, dimension, grid."""
-    # One choice among all that keep to the bits: a tuner would spend its trials on the others.
+    """Returns the codebook size, code dimension and grid size that KerasTuner finds."""
+    # A single choice among the allowed combinations, so that no trial exceeds the bit budget.
     names = [f"{size} {dimension} {grid}" for grid, size, dimension in allowed]
 
     def parts(choices: keras_tuner.HyperParameters) -> tuple[int, int, int]:
@@ -137,7 +137,7 @@ def tuned(
 
 
 def draw(table: dict[str, dict[str, object]], path: object) -> None:
-    """Error against bits; the dimension of codes as shape, the grid as colour."""
+    """Plots error against bits; markers show the code dimension, colors the grid size."""
     figure = Figure(figsize=(7, 4.6), dpi=150, layout="constrained")
     axes = figure.subplots()
     for grid, colour in zip(GRIDS, ("tab:blue", "tab:orange"), strict=True):

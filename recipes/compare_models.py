@@ -1,14 +1,15 @@
-"""Autoencoder, VAE, VQ-VAE and a GAN (DCGAN) on MNIST and CIFAR-10, on as many batches.
+"""Autoencoder, VAE, VQ-VAE and GAN (DCGAN) on MNIST and CIFAR-10, with equal training budgets.
 
-New images come from where each model can draw them: the autoencoder from a mixture of Gaussians
-fitted to its training latents, the VAE from the standard normal, the VQ-VAE from a small PixelCNN
-of its codes (trained for as many epochs, which is beside the budget; its seconds are in the
-table), the GAN from noise. They are compared with test images by the Fréchet distance on features
-of a small classifier of the same data set of our own (`recipes/_classifier.py`): no FID, which is
-on features of Inception. Probes are logistic regressions on latents, of the GAN on the last layer
-of its discriminator. The CIFAR-10 images come from a JPEG copy where the data set does.
+Each model samples images in its own way: the autoencoder from a Gaussian mixture fitted to its
+training latents, the VAE from the standard normal distribution, the VQ-VAE from a small PixelCNN
+prior (trained for the same number of epochs, outside the budget; the table lists its training
+time), the GAN from noise. Samples are compared with test images by the Fréchet distance between
+features of a small classifier of the same data set (`recipes/_classifier.py`). This is not FID,
+which uses Inception features. Linear probes are logistic regressions on latents, or on the last
+layer of the discriminator for the GAN. The CIFAR-10 images come from a JPEG copy if the data set
+does.
 
-Trained models are kept in the cache folder, epoch by epoch: a run that was interrupted goes on.
+Trained models are stored in the cache folder after every epoch, so an interrupted run resumes.
 
 Run: python -m recipes.compare_models [--limit N] [--epochs N] [--datasets mnist]
 """
@@ -35,9 +36,9 @@ from recipes._training import kept_models
 
 COMPONENTS = 10
 SAMPLES = 10_000
-# Of each kind, as 8 x 8 images in the picture.
+# Images of each model in the picture, as 8 x 8.
 SHOWN = 64
-# Training images of a probe: with more, minutes longer and the same order.
+# Training images of a linear probe. More images take minutes longer and give the same ranking.
 PROBED = 20_000
 
 
@@ -83,7 +84,7 @@ def main() -> None:
             made[f"{name}: new images"] = images[:SHOWN]
             if name != "DCGAN":
                 given[f"{name}: test images"] = model.reconstruct(test.images[:SHOWN])
-        # Above what comes back, below what is new: a column for each model.
+        # Reconstructions above, samples below, one column for each model.
         given["test images"] = test.images[:SHOWN]
         path = results_folder() / f"compare_models_{dataset}.png"
         draw_side_by_side({**given, **made}, path, across=len(made), columns=8)
@@ -97,11 +98,11 @@ def new_images(
     test: ImageDataset,
     arguments: argparse.Namespace,
 ) -> tuple[np.ndarray, float | None]:
-    """As many new images as tests, and the seconds that a prior was trained for."""
+    """Returns as many samples as test images, and the training time of the prior in seconds."""
     n = min(SAMPLES, len(test))
     if isinstance(model, keras_vq.VQVAE):
         epochs = arguments.epochs or PLANS[dataset].epochs
-        # Half the usual width: a quarter of the work.
+        # Half the default width, for a quarter of the cost.
         small = functools.partial(PixelCNNPrior.for_codes_of, dim=48)
         path = kept_models(f"compare_models_{dataset}", arguments.limit) / f"prior_{epochs}.keras"
         prior, seconds = fitted_prior(path, small, model, train, test, False, epochs, SEED)
@@ -115,14 +116,14 @@ def new_images(
 
 
 def reconstructions(model: Any, images: np.ndarray) -> dict[str, float]:
-    """Likeness of reconstructions; a GAN makes none."""
+    """Returns reconstruction metrics; empty for a GAN."""
     if not hasattr(model, "reconstruct"):
         return {}
     return likeness(images, model.reconstruct(images))
 
 
 def bits(model: Any, images: np.ndarray) -> float | None:
-    """Bits of what an image is to a model: codes, or latents of 32 bits."""
+    """Returns bits per image of the representation: codes, or latents of 32 bits each."""
     if isinstance(model, keras_vq.VQVAE):
         codes = model.encode_to_codes(images[:1])
         return float(codes.size * model.quantizer.bits_per_vector)

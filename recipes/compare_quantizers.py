@@ -1,11 +1,12 @@
-"""Every quantizer in one small autoencoder on CIFAR-10, with about 9 and about 12 bits a position.
+"""Every quantizer in the same small autoencoder on CIFAR-10, at about 9 and 12 bits per position.
 
-32 x 32 pixels become 8 x 8 latents of 32 numbers, each quantized to the same number of bits; the
-network, its seed, the batches and the number of steps are equal. Usage and perplexity are counted
-over the codes of all test images; for quantizers of several indices they are means over them.
-`RandomProjectionQuantizer` is not in the table: its codes are labels, not a bottleneck.
+32 x 32 pixels become 8 x 8 latents of 32 dimensions, each quantized to the same number of bits. The
+network, its seed, the batches and the number of steps are equal. Usage and perplexity are computed
+over the codes of all test images; for quantizers with several codes per vector they are averages.
+`RandomProjectionQuantizer` is not in the table, because its codes are training targets and not a
+bottleneck.
 
-A row that is done is kept beside the results, so that a run that was stopped goes on.
+Each finished row is stored next to the results, so an interrupted run resumes.
 
 Run: python -m recipes.compare_quantizers [--steps 1000] [--limit N] [--only NAME]
 """
@@ -54,7 +55,7 @@ LEVELS = {9: [8, 8, 8], 12: [7, 5, 5, 5, 5]}
 
 
 def ema(size: int) -> EMACodebook:
-    # Averages of 100 steps are too slow for a run of 1,000.
+    # An EMA over 100 steps adapts too slowly in a run of 1,000 steps.
     return EMACodebook(size, decay=0.95, restart=DeadCodeRestart())
 
 
@@ -108,7 +109,7 @@ QUANTIZERS: dict[str, Callable[[int], Quantizer]] = {
     "product, 2 parts": lambda bits: Product(
         [VectorQuantizer(ema(2 ** ((bits + 1) // 2))), VectorQuantizer(ema(2 ** (bits // 2)))]
     ),
-    # 85 codes for 64 positions: fewer bits each make about the same number a position.
+    # 85 codes for 64 positions: fewer bits per code give about the same bits per position.
     "multi-scale, 1 2 4 8": lambda bits: MultiScale(
         VectorQuantizer(ema(2 ** {9: 7, 12: 9}[bits])), scales=[1, 2, 4, 8]
     ),
@@ -118,7 +119,7 @@ QUANTIZERS: dict[str, Callable[[int], Quantizer]] = {
 def measure(
     build: Callable[[int], Quantizer], bits: int, steps: int, train: np.ndarray, test: np.ndarray
 ) -> dict[str, float]:
-    """Trains one model, and measures it on the test images."""
+    """Trains one model and evaluates it on the test images."""
     keras.utils.set_random_seed(SEED)
     encoder, decoder = keras_vq.networks.residual_convolutional(
         (32, 32, 3),
@@ -154,7 +155,7 @@ def main() -> None:
 
     train = keras_vq.data.load("cifar10", "train").take(arguments.limit).images
     test = keras_vq.data.load("cifar10", "test").take(arguments.limit).images
-    # One quantizer alone is a table of its own, which does not take the place of the whole.
+    # A single quantizer gets its own results file and does not replace the whole table.
     name = "compare_quantizers" + (f"_{arguments.only}" if arguments.only else "")
     name = name.replace(" ", "_")
     kept_file = results_folder() / f".{name}_{arguments.steps}.json"

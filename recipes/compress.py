@@ -1,12 +1,12 @@
-"""Files of codes beside JPEG, WebP and PNG: bits a pixel against error, on MNIST and CIFAR-10.
+"""Compression compared with JPEG, WebP and PNG: bits per pixel against error, MNIST and CIFAR-10.
 
-`keras_vq.codec.ImageCodec` writes the test images to one file, with codes packed and with codes
-arithmetic-coded by a prior; the models are those of `generate_mnist` and `generate_cifar10`. The
-other formats are given the best case of images as small as these: all of them on one sheet, so
-that headers weigh nothing and like neighbours help; and, as people keep images, a file each. The
-codes of every file of ours are decoded again and compared. Who reads a file of ours needs the
-model, and the prior, whose sizes are not counted. The CIFAR-10 images come from a JPEG copy where
-the data set does, which makes JPEG's figures better than they would be.
+`keras_vq.codec.ImageCodec` writes the test images to one file, with packed codes and with codes
+that are range-coded with a prior. The models are those of `generate_mnist` and `generate_cifar10`.
+The other formats are measured in their best case for such small images, all images on one sheet
+(no header overhead, similar neighbors), and with one file per image. The codes of every `.kvq` file
+are decoded again and compared. Reading such a file requires the model and the prior, whose sizes
+are not counted. The CIFAR-10 images come from a JPEG copy if the data set does, which makes the
+figures of JPEG better than they would be.
 
 Run: python -m recipes.compress [--limit 10000] [--datasets mnist]
 """
@@ -29,12 +29,12 @@ from recipes._results import Stopwatch, results_folder, save
 from recipes._training import kept_models
 
 SEED = 0
-# Images on a side of a sheet.
+# Images along each side of a sheet.
 SIDE = 100
-# The smallest files that a format makes of a quality.
+# Options for the smallest files at a given quality.
 JPEG: dict[str, object] = {"format": "JPEG", "optimize": True, "progressive": True}
 WEBP: dict[str, object] = {"format": "WebP", "method": 6}
-# By channels: JPEG may keep colours at half the resolution.
+# By number of channels: JPEG may store color at half the resolution.
 LOSSY: dict[int, dict[str, dict[str, object]]] = {
     1: {"JPEG": JPEG, "WebP": WEBP},
     3: {
@@ -47,7 +47,7 @@ LOSSLESS: dict[str, dict[str, object]] = {
     "WebP lossless": {**WEBP, "lossless": True},
     "PNG": {"format": "PNG", "optimize": True},
 }
-# Of the lossy ones, the quality that is also measured with a file for each image.
+# Quality at which the lossy formats are also measured with one file per image.
 SINGLE = 20
 QUALITIES = (1, 5, 10, SINGLE, 40, 60, 80, 95)
 
@@ -79,7 +79,7 @@ def main() -> None:
 
 
 def ours(codec: ImageCodec, images: np.ndarray) -> dict[str, object]:
-    """One file of all images: its size, and what comes out of it."""
+    """Writes all images to one file and returns its size and the reconstruction error."""
     data = codec.compress(images)
     codes = codec.decompress_codes(data)
     made = codec.vqvae.decode_codes(codes)
@@ -92,7 +92,7 @@ def ours(codec: ImageCodec, images: np.ndarray) -> dict[str, object]:
 
 
 def others(pixels: np.ndarray) -> dict[str, dict[str, object]]:
-    """Sheets, and a file for each image, of other formats."""
+    """Measures the other formats on sheets and with one file per image."""
     images = pixels.astype("float32") / 255
     lossy = {
         f"{form} {quality}": {**options, "quality": quality}
@@ -118,25 +118,25 @@ def others(pixels: np.ndarray) -> dict[str, dict[str, object]]:
 
 
 def encoded(pixels: np.ndarray, **options: object) -> bytes:
-    """A picture as a file."""
+    """Encodes a picture."""
     file = io.BytesIO()
     grey = pixels.shape[-1] == 1
     picture = Image.fromarray(pixels[..., 0] if grey else pixels)
-    # WebP knows colour only.
+    # WebP supports RGB only.
     picture = picture.convert("RGB") if options["format"] == "WebP" else picture
     picture.save(file, **options)
     return file.getvalue()
 
 
 def decoded(file: bytes, channels: int) -> np.ndarray:
-    """The pixels of a file; those of a grey picture may have been kept in colour."""
+    """Decodes a picture; a gray one may have been stored as RGB."""
     with Image.open(io.BytesIO(file), formats=("PNG", "JPEG", "WebP")) as picture:
         pixels = np.asarray(picture.convert("L" if channels == 1 else "RGB"))
     return pixels.reshape(*pixels.shape[:2], channels)
 
 
 def sheets(pixels: np.ndarray) -> list[np.ndarray]:
-    """Images side by side on square sheets, the last filled up with black."""
+    """Arranges images on square sheets; the last sheet is padded with black."""
     count = SIDE * SIDE
     filled = np.concatenate([pixels, np.zeros((-len(pixels) % count, *pixels.shape[1:]), "uint8")])
     grids = filled.reshape(-1, SIDE, SIDE, *pixels.shape[1:]).swapaxes(2, 3)
@@ -144,14 +144,14 @@ def sheets(pixels: np.ndarray) -> list[np.ndarray]:
 
 
 def cut(made: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """The images of sheets."""
+    """Cuts sheets back into images."""
     count, height, width, channels = shape
     grids = made.reshape(-1, SIDE, height, SIDE, width, channels)
     return grids.swapaxes(2, 3).reshape(-1, height, width, channels)[:count]
 
 
 def size(taken: int, images: np.ndarray) -> dict[str, object]:
-    """Bytes an image, bits a pixel."""
+    """Returns bytes per image and bits per pixel."""
     height, width = images.shape[1:3]
     return {
         "bytes an image": taken / len(images),
@@ -160,7 +160,7 @@ def size(taken: int, images: np.ndarray) -> dict[str, object]:
 
 
 def mnist_models(arguments: argparse.Namespace) -> tuple[keras_vq.VQVAE, PixelCNNPrior]:
-    """Those of `generate_mnist`, kept or trained now."""
+    """Returns the models of `generate_mnist`, from the cache or trained now."""
     train = keras_vq.data.load("mnist", "train").take(arguments.limit)
     test = keras_vq.data.load("mnist", "test").take(arguments.limit)
     folder = kept_models("generate_mnist", arguments.limit)
@@ -173,7 +173,7 @@ def mnist_models(arguments: argparse.Namespace) -> tuple[keras_vq.VQVAE, PixelCN
 
 
 def cifar10_models(arguments: argparse.Namespace) -> tuple[keras_vq.VQVAE, TransformerPrior]:
-    """Those of `generate_cifar10`, kept or trained now."""
+    """Returns the models of `generate_cifar10`, from the cache or trained now."""
     limit = min(arguments.limit, 50_000)
     epochs = arguments.prior_epochs or generate_cifar10.EPOCHS
     train = keras_vq.data.load("cifar10", "train").take(limit)

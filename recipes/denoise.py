@@ -1,9 +1,9 @@
-"""Noise taken off: `fit(noisy, clean)` with codes as the bottleneck, on MNIST and CIFAR-10.
+"""Denoising: `fit(noisy, clean)` with a discrete bottleneck, on MNIST and CIFAR-10.
 
-Gaussian noise of a deviation of 0.2 (MNIST: 0.4), clipped to [0, 1]. Beside the models stand the
-median of 3 x 3 pixels, a Gaussian blur and total variation, the last two as strong as is best on
-1,000 training images. Figures are those of the first 2,000 test images. The CIFAR-10 images come
-from a JPEG copy where the data set does.
+Gaussian noise with a standard deviation of 0.2 (0.4 for MNIST), clipped to [0, 1]. The baselines
+are a 3 x 3 median filter, a Gaussian blur and total variation; the strength of the last two is
+tuned on 1,000 training images. Figures are for the first 2,000 test images. The CIFAR-10 images
+come from a JPEG copy if the data set does.
 
 Run: python -m recipes.denoise [--epochs 1] [--limit N] [--datasets mnist]
 """
@@ -19,14 +19,14 @@ from recipes import _restoration
 from recipes._measures import mean_squared_error
 from recipes._restoration import Damaged, Images, Task
 
-# Deviations of the blur in pixels, and weights of total variation, to choose from.
+# Candidate standard deviations of the blur in pixels, and weights of total variation.
 BLURS = (0.4, 0.6, 0.8, 1.0, 1.2)
 WEIGHTS = (0.05, 0.1, 0.2, 0.3, 0.4)
 TRIED_ON = 1000
 
 
 def noisy(images: Images, rng: np.random.Generator) -> Damaged:
-    """Images with noise; grey ones, which are mostly black and white, with twice as much."""
+    """Adds noise to images; twice as much to gray ones, which are mostly black and white."""
     deviation = 0.4 if images.shape[-1] == 1 else 0.2
     noise = deviation * rng.standard_normal(images.shape, "float32")
     return Damaged(np.clip(images + noise, 0.0, 1.0))
@@ -41,13 +41,13 @@ def blurred(damaged: Damaged, sigma: float) -> Images:
 
 
 def total_variation(damaged: Damaged, weight: float) -> Images:
-    """Chambolle's algorithm, "An Algorithm for Total Variation Minimization", 2004."""
+    """Denoises by Chambolle, "An Algorithm for Total Variation Minimization", 2004."""
     made = [denoise_tv_chambolle(image, weight, channel_axis=-1) for image in damaged.images]
     return np.stack(made).astype("float32")
 
 
 def classical(damaged: Damaged, clean: Images) -> Mapping[str, Callable[[Damaged], Images]]:
-    """The methods, each as strong as is best on training images."""
+    """Returns the baselines, each with its strength tuned on training images."""
     few = Damaged(damaged.images[:TRIED_ON])
 
     def best(undo: Callable[[Damaged, float], Images], choices: tuple[float, ...]) -> float:

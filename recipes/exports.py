@@ -1,9 +1,9 @@
-"""Every export of the models in saved_models, run by programs that know nothing of Keras.
+"""All export formats of the presets, run by their own runtimes without Keras.
 
-On each backend the three presets are exported to each format, and run on 512 test images by the
-format's own engine in a process without Keras; SavedModels also by `saved_model_cli` and Keras's
-`TFSMLayer`, ONNX files also by onnxruntime-web in Node, and by `keras-vq serve`. Lower precisions
-are those of the file that TensorFlow wrote. Latencies are medians of 20 calls.
+On each backend the three presets are exported to each format and run on 512 test images by the
+runtime of the format, in a process without Keras. SavedModels are also run by `saved_model_cli` and
+Keras's `TFSMLayer`, ONNX files by onnxruntime-web in Node and by `keras-vq serve`. Lower precisions
+are measured for the files written on TensorFlow. Latencies are medians of 20 calls.
 
 Run: python -m recipes.exports [--only vqvae_mnist] [--count 512]
 """
@@ -41,14 +41,14 @@ SEED = 0
 
 
 def images_of(preset: str, split: str, count: int) -> np.ndarray:
-    """The first images of the data set that a preset was trained on."""
+    """Returns the first images of the data set that a preset was trained on."""
     return keras_vq.data.load(PRESETS[preset], split).take(count).images
 
 
 def rows_of(
     preset: str, formats: Sequence[str], count: int, node_modules: Path | None
 ) -> dict[str, dict[str, Any]]:
-    """Exports a preset on this backend; a row for each file and each program that ran it."""
+    """Exports a preset on this backend; returns one row per file and runtime."""
     model = keras_vq.models.ReconstructionModel.from_preset(preset)
     images, calibration = images_of(preset, "test", count), images_of(preset, "train", 128)
     wanted = model.in_batches(model.signatures()[0].method, images, 128)
@@ -75,7 +75,7 @@ def rows_of(
 
 
 def as_row(report: export.Report, seconds: float) -> dict[str, Any]:
-    """The figures of a report that stand in the table."""
+    """Returns the figures of a report that the table shows."""
     rise = None
     if report.mean_squared_error is not None and report.mean_squared_error_of_model:
         rise = 100 * (report.mean_squared_error / report.mean_squared_error_of_model - 1)
@@ -95,7 +95,7 @@ def as_row(report: export.Report, seconds: float) -> dict[str, Any]:
 
 
 def agreement(answer: np.ndarray, wanted: np.ndarray) -> dict[str, float]:
-    """The figures of a program that only encoded."""
+    """Returns the figures of a runtime that only encodes."""
     answer = answer.reshape(wanted.shape)
     if wanted.dtype != np.int32:
         return {"largest latent difference": float(np.abs(answer - wanted).max())}
@@ -114,7 +114,7 @@ Program = Callable[[Path, np.ndarray], np.ndarray]
 
 
 def others(format: str, node_modules: Path | None) -> dict[str, Program]:
-    """Further programs that run a format."""
+    """Returns additional runtimes of a format."""
     if format == "tf_saved_model":
         return {"saved_model_cli run": by_saved_model_cli, "Keras's TFSMLayer": by_layer}
     if format == "onnx":
@@ -128,7 +128,7 @@ def others(format: str, node_modules: Path | None) -> dict[str, Program]:
 
 
 def by_saved_model_cli(path: Path, images: np.ndarray) -> np.ndarray:
-    """What TensorFlow's own command makes of a SavedModel."""
+    """Runs a SavedModel with `saved_model_cli`."""
     with tempfile.TemporaryDirectory() as temporary:
         np.save(Path(temporary, "images.npy"), images)
         program = "from tensorflow.python.tools.saved_model_cli import main; main()"
@@ -146,7 +146,7 @@ def by_saved_model_cli(path: Path, images: np.ndarray) -> np.ndarray:
 
 
 def by_layer(path: Path, images: np.ndarray) -> np.ndarray:
-    """What a SavedModel gives as a layer of a Keras model on TensorFlow."""
+    """Runs a SavedModel as a layer of a Keras model on TensorFlow."""
     program = (
         "import sys, keras, numpy as np\n"
         "layer = keras.layers.TFSMLayer(sys.argv[1], call_endpoint='encode')\n"
@@ -166,7 +166,7 @@ def by_layer(path: Path, images: np.ndarray) -> np.ndarray:
 
 
 def by_node(path: Path, images: np.ndarray, node_modules: Path) -> np.ndarray:
-    """What the example in JavaScript gives."""
+    """Runs the JavaScript example in Node."""
     with tempfile.TemporaryDirectory(dir=node_modules.parent) as temporary:
         script = shutil.copy(EXAMPLE, temporary)
         given, made = Path(temporary, "images.f32"), Path(temporary, "codes")
@@ -183,7 +183,7 @@ def by_node(path: Path, images: np.ndarray, node_modules: Path) -> np.ndarray:
 
 
 def by_server(path: Path, images: np.ndarray) -> np.ndarray:
-    """What the server answers, 32 images a request."""
+    """Queries `keras-vq serve` with 32 images per request."""
     with serving(path) as server:
         connection = server.connection()
         bodies = [request_for(images[i : i + 32]) for i in range(0, len(images), 32)]
@@ -191,7 +191,7 @@ def by_server(path: Path, images: np.ndarray) -> np.ndarray:
 
 
 def install_web_runtime(folder: Path) -> Path | None:
-    """onnxruntime-web from npm; None where there is no npm."""
+    """Installs onnxruntime-web from npm; returns None without npm."""
     if shutil.which("npm") is None or shutil.which("node") is None:
         print("No npm and node here: onnxruntime-web is left out.")
         return None

@@ -1,12 +1,12 @@
-"""New images of CIFAR-10: a transformer learns the codes of the VQ-VAE that comes with the package.
+"""Image generation on CIFAR-10: a class-conditional Transformer prior over VQ-VAE codes.
 
-The prior learns codes and labels, and draws images of all classes in turn. 8 x 8 codes of 9 bits
-hold what an image is to the VQ-VAE, which is blurred to begin with: the picture shows test images
-as it reconstructs them beside the samples, which can be no sharper. Samples are measured on
-features of a small classifier of CIFAR-10 of our own (`recipes/_classifier.py`; not Inception, so
-it is no FID; the pixels come from a JPEG copy where the data set does).
+The prior is trained on codes and labels of the preset `vqvae_cifar10` and samples all classes
+equally often. Samples cannot be sharper than the reconstructions of the VQ-VAE from 8 x 8 codes of
+9 bits, so the picture shows both. Samples are evaluated on features of a small CIFAR-10 classifier
+(`recipes/_classifier.py`). This is not FID, which uses Inception features. The pixels come from a
+JPEG copy if the data set does.
 
-Trained models are kept in the cache folder, epoch by epoch: a run that was interrupted goes on.
+Trained models are stored in the cache folder after every epoch, so an interrupted run resumes.
 
 Run: python -m recipes.generate_cifar10 [--epochs 3] [--limit N]
 """
@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def prior_file(epochs: int) -> str:
-    """What the prior is called in the folder of kept models."""
+    """Returns the file name of the prior in the cache folder."""
     return f"transformer_by_label_{epochs}.keras"
 
 

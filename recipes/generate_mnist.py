@@ -1,14 +1,13 @@
-"""New MNIST digits: a VQ-VAE learns codes, and three priors learn what codes go together.
+"""Image generation on MNIST: PixelCNN, Transformer and MaskGIT priors over VQ-VAE codes.
 
-The VQ-VAE is that of the example of keras.io (128 codes of 16 dimensions on a grid of 7 x 7, learnt
-by gradient). Its training images are encoded once; PixelCNN, transformer and MaskGIT are fitted to
-their codes, and a transformer to codes and labels. All draw new digits, which are measured against
-the test images on features of a small classifier of MNIST of our own (`recipes/_classifier.py`;
-not Inception, so it is no FID). The table tells for each prior what its codes cost, what its
-digits are worth, and what drawing 1,000 of them takes, with and without what `generate` keeps of
-earlier positions.
+The VQ-VAE is that of the keras.io example (128 codes of 16 dimensions on a 7 x 7 grid, trained by
+gradient). The training images are encoded once. PixelCNN, Transformer and MaskGIT are trained on
+the codes, and a class-conditional Transformer on codes and labels. Samples are evaluated against
+the test images on features of a small MNIST classifier (`recipes/_classifier.py`). This is not FID,
+which uses Inception features. The table lists for each prior the likelihood of test codes, sample
+quality, and the time to generate 1,000 images with and without caching.
 
-Trained models are kept in the cache folder, epoch by epoch: a run that was interrupted goes on.
+Trained models are stored in the cache folder after every epoch, so an interrupted run resumes.
 
 Run: python -m recipes.generate_mnist [--vqvae-epochs 30] [--prior-epochs 4] [--limit N]
 """
@@ -29,7 +28,7 @@ from recipes._results import Stopwatch, results_folder, save
 from recipes._training import kept_models, trained
 
 SEED = 0
-# At Adam's usual 1e-3 images err less, and codes cost more bits: both figures are in the table.
+# The default rate of 1e-3 gives a lower error and a higher bit rate; the table has both figures.
 LEARNING_RATE = 5e-4
 VQVAE_EPOCHS = 30
 PRIOR_EPOCHS = 4
@@ -90,12 +89,12 @@ def main() -> None:
 
 
 def prior_file(name: str, epochs: int, vqvae_epochs: int) -> str:
-    """What a prior is called in the folder of kept models."""
+    """Returns the file name of a prior in the cache folder."""
     return f"{name.replace(', ', '_').replace(' ', '_')}_{epochs}_of_vqvae_{vqvae_epochs}.keras"
 
 
 def trained_vqvae(folder: Path, images: np.ndarray, epochs: int) -> keras_vq.VQVAE:
-    """The VQ-VAE of the example of keras.io, from the folder of kept models or trained now."""
+    """Loads or trains the VQ-VAE of the keras.io example."""
 
     def fit(model: Any, **options: Any) -> None:
         model.fit(images, batch_size=BATCH_SIZE, epochs=epochs, **options)

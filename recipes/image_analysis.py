@@ -1,9 +1,9 @@
-"""Codes as features: what latents of images know of their labels, on MNIST and CIFAR-10.
+"""Feature learning: linear probes, retrieval and clustering of latents on MNIST and CIFAR-10.
 
-Features of the autoencoder, VAE and VQ-VAE of `compare_models` beside raw pixels and principal
-components: a logistic regression, the nearest training images, clusters. Labels train no features.
-The pictures: which code stands where in an image, and the latents of test images as t-SNE sees
-them. The CIFAR-10 images come from a JPEG copy where the data set does.
+Compares features of the autoencoder, VAE and VQ-VAE of `compare_models` with raw pixels and
+principal components. The features are learned without labels. The pictures show the code at each
+position of an image, and a t-SNE plot of the latents of test images. The CIFAR-10 images come from
+a JPEG copy if the data set does.
 
 Run: python -m recipes.image_analysis [--limit N] [--epochs N] [--datasets mnist]
 """
@@ -86,10 +86,10 @@ def both(
 
 
 def draw_code_maps(vqvae: keras_vq.VQVAE, test: ImageDataset, path: object) -> None:
-    """Images, their codes in the place they stand for, and the reconstructions."""
+    """Plots images, their code maps and the reconstructions."""
     images = test.images[:MAPPED]
     codes, made = vqvae.encode_to_codes(images), vqvae.reconstruct(images)
-    # Like codes get like colours: they are ordered along their first principal component.
+    # Similar code vectors get similar colors: they are sorted by their first principal component.
     table = vqvae.quantizer.decode(np.arange(vqvae.codebook_sizes[0], dtype="int32"))
     order = np.argsort(np.argsort(PCA(1).fit_transform(np.asarray(table))[:, 0]))
     figure = Figure(figsize=(1.3 * MAPPED, 4.4), dpi=150, layout="constrained")
@@ -112,7 +112,7 @@ def draw_code_maps(vqvae: keras_vq.VQVAE, test: ImageDataset, path: object) -> N
 
 
 def draw_tsne(vqvae: keras_vq.VQVAE, test: ImageDataset, path: object) -> None:
-    """Quantized latents of test images in the plane, by t-SNE of 50 principal components."""
+    """Plots a t-SNE embedding of 50 principal components of the quantized latents."""
     some = test.take(QUERIES)
     latents = features(vqvae, some.images)
     reduced = PCA(min(50, *latents.shape), random_state=SEED).fit_transform(latents)

@@ -1,9 +1,10 @@
-"""A hole filled, through codes: a square of 10 x 10 pixels at a random place, MNIST and CIFAR-10.
+"""Inpainting: a random square hole of 10 x 10 pixels, on MNIST and CIFAR-10.
 
-The models see the hole filled by biharmonic interpolation from its edge (scikit-image), and where
-it is; they make what is missing from that, and only in the hole, for all else is known. Beside them
-stand that interpolation, and the mean colour of the image's other pixels. Figures are those of the
-first 2,000 test images. The CIFAR-10 images come from a JPEG copy where the data set does.
+The model inputs are the image with the hole filled by biharmonic interpolation (scikit-image) and
+the mask of the hole. The models predict the residual of that estimate inside the hole; the other
+pixels are known. The baselines are the interpolation and the mean color of the remaining pixels.
+Figures are for the first 2,000 test images. The CIFAR-10 images come from a JPEG copy if the data
+set does.
 
 Run: python -m recipes.inpaint [--epochs 1] [--limit N] [--datasets mnist]
 """
@@ -20,7 +21,7 @@ GREY = 0.5
 
 
 def with_hole(images: Images, rng: np.random.Generator) -> Damaged:
-    """Images with a grey square, at least a pixel from the border."""
+    """Cuts a gray square into each image, at least one pixel from the border."""
     n, height, width, _ = images.shape
     top = rng.integers(1, height - SIDE, n)[:, None, None]
     left = rng.integers(1, width - SIDE, n)[:, None, None]

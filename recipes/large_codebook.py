@@ -1,11 +1,11 @@
-"""Memory that a training step takes with 65,536 codes of 64 numbers, on each backend.
+"""Memory of a training step with 65,536 code vectors of 64 dimensions, on each backend.
 
-In a process of its own a compiled step quantizes 16,384 vectors: a matrix of their distances to
-all codes would take 4 GiB. Measured is how far the process's memory rises during a step, after a
-first one that compiles; to it are added the inputs and the weights, which stay.
+In a separate process, a compiled step quantizes 16,384 vectors. The full distance matrix would take
+4 GiB. The recipe measures the rise of the resident memory during a step, after a first step that
+compiles, and adds the size of the inputs and the weights.
 
-What no step can do without, beside codes, inputs and a block of scores: the quantized vectors, the
-gradient of the inputs, and the gradient of the codes or the new sums of their vectors.
+The lower bound of any implementation, besides codebook, inputs and one block of scores: quantized
+vectors, gradient of the inputs, and gradient of the codebook or its updated sums.
 
 Run: python -m recipes.large_codebook [--codes 65536] [--vectors 16384] [--backends jax ...]
 """
@@ -26,7 +26,7 @@ MIB = 2**20
 
 
 def measure(kind: str, codes: int, vectors: int, dim: int) -> dict[str, float]:
-    """Trains three steps; what they took in MiB."""
+    """Trains three steps and returns their memory in MiB."""
     import keras
 
     import keras_vq
@@ -35,7 +35,7 @@ def measure(kind: str, codes: int, vectors: int, dim: int) -> dict[str, float]:
     by_gradient = kind == "gradient"
     codebook = keras_vq.Codebook(codes) if by_gradient else keras_vq.EMACodebook(codes)
     inputs = keras.Input((dim,))
-    # A scale that learns, so that the optimizer has something to do.
+    # A trainable scale, so that the optimizer has a variable to update.
     scaled = keras.layers.EinsumDense("bd,d->bd", (dim,), name="scale")(inputs)
     quantized, _ = keras_vq.VectorQuantizer(codebook)(scaled)
     model = keras.Model(inputs, quantized)

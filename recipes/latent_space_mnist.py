@@ -1,10 +1,9 @@
-"""What lies in the latent space of a VAE of MNIST, and where to draw new digits from.
+"""Latent space of a VAE on MNIST: latent traversal, and sampling from two latent distributions.
 
-Takes the trained model that comes with the package. Its latents are moved one at a time; new
-digits are drawn from the standard normal distribution and from a mixture of Gaussians fitted to
-the training images' latents, and both are measured against the test images on features of a small
-classifier of MNIST of our own (`recipes/_classifier.py`): no FID or KID, which are on Inception's.
-The first run trains that classifier, which takes minutes more.
+Uses the preset `vae_mnist`. Digits are sampled from the standard normal distribution and from a
+Gaussian mixture fitted to the latents of the training images. Both are evaluated against the test
+images on features of a small MNIST classifier (`recipes/_classifier.py`). These are not FID or KID,
+which use Inception features. The first run trains the classifier, which takes a few more minutes.
 
 Run: python -m recipes.latent_space_mnist [--limit N]
 """
@@ -24,11 +23,11 @@ from recipes._results import Stopwatch, results_folder, save
 SEED = 0
 COMPONENTS = 10
 SAMPLES = 10_000
-# Of the kernel distance; all images where there are fewer.
+# Subset size of the kernel distance; limited by the number of images.
 SUBSET_SIZE = 1000
-# The test image that the traversal starts from.
+# Index of the test image where the traversal starts.
 IMAGE = 0
-# A clear digit is one that the classifier gives more than this probability.
+# A sample is clear if the classifier assigns one class more than this probability.
 CLEAR = 0.9
 
 
@@ -69,7 +68,7 @@ def main() -> None:
         }
 
     latents = vae.encode(test)
-    # By how much the images tell them apart: 0 where a latent carries nothing, 1 at most.
+    # Share of informative variance per latent: 0 for an unused latent, at most 1.
     spread = latents.std(axis=0)
     order = np.argsort(spread)[::-1].tolist()
     plot_traversal(

@@ -1,8 +1,8 @@
-"""Makes the notebooks of `notebooks/` from the scripts beside them, and runs them.
+"""Builds and executes the notebooks in `notebooks/`.
 
-A notebook is a Python script in jupytext's percent format, `notebooks/scripts/NAME.py`, so that it
-is reviewed, linted and tested as code. This turns it into `notebooks/NAME.ipynb` with all outputs.
-`--small` runs on few images for one epoch, and is for tests.
+The source of a notebook is a Python script in jupytext's percent format,
+`notebooks/scripts/NAME.py`, which is reviewed, linted and tested as code. This command converts it
+to `notebooks/NAME.ipynb` with all outputs. `--small` uses few images and one epoch, for tests.
 
 Run: python -m recipes.notebooks [--only NAME] [--out notebooks] [--small]
 """
@@ -41,7 +41,7 @@ def main() -> None:
 
 
 def executed(name: str, small: bool) -> nbformat.NotebookNode:
-    """The notebook of a script, with its outputs."""
+    """Converts and executes a script; returns the notebook with its outputs."""
     notebook = jupytext.read(SCRIPTS / f"{name}.py")
     if small:
         place = next(
@@ -50,7 +50,7 @@ def executed(name: str, small: bool) -> nbformat.NotebookNode:
             if "parameters" in cell.metadata.get("tags", [])
         )
         notebook.cells.insert(place + 1, nbformat.v4.new_code_cell(SMALL))
-    # Modules are found as they are by a reader who starts Jupyter in the repository's root.
+    # Imports resolve as for a user who starts Jupyter in the root of the repository.
     os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     notebook.metadata["kernelspec"] = {
         "name": "python3",
@@ -63,7 +63,7 @@ def executed(name: str, small: bool) -> nbformat.NotebookNode:
 
 
 def without_noise(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """The notebook without what backends print on standard error, and without times of cells."""
+    """Removes standard error output and cell timings."""
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
         if cell.cell_type == "code":
@@ -72,7 +72,7 @@ def without_noise(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
 
 
 def merged(outputs: list[nbformat.NotebookNode]) -> list[nbformat.NotebookNode]:
-    """Outputs of which those that follow each other on standard output are one, as on a screen."""
+    """Merges consecutive outputs on standard output."""
     found: list[nbformat.NotebookNode] = []
     for output in outputs:
         if output.get("name") == "stdout" and found and found[-1].get("name") == "stdout":
@@ -86,7 +86,7 @@ def merged(outputs: list[nbformat.NotebookNode]) -> list[nbformat.NotebookNode]:
 
 
 def as_on_a_screen(text: str) -> str:
-    """Text in which a progress bar is its last state, without colours and TensorFlow's messages."""
+    """Keeps the final state of progress bars; removes colors and messages of TensorFlow."""
     text = re.sub(r"\x1b\[[0-9;]*m|\x08", "", text)
     lines = [line.rstrip("\r").rpartition("\r")[2].rstrip() for line in text.split("\n")]
     return "\n".join(line for line in lines if not FROM_TENSORFLOW.match(line))

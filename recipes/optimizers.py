@@ -1,8 +1,8 @@
-"""SGD, Adam, AdamW, Lion and Muon on one VQ-VAE of MNIST: loss by step, in one picture.
+"""SGD, Adam, AdamW, Lion and Muon on a VQ-VAE on MNIST: loss curves in one picture.
 
-The network of `vqvae_mnist`, the same start, batches and number of steps. Each optimizer has the
-best of three learning rates, a factor of 3 apart, by the mean loss of the last tenth of the steps;
-the table has all of them.
+Same network as in `vqvae_mnist`, with equal initial weights, batches and number of steps. Each
+optimizer is plotted with the best of three learning rates, a factor of 3 apart, by the mean loss
+over the last tenth of the steps. The table lists all runs.
 
 Run: python -m recipes.optimizers [--steps 400] [--limit N]
 """
@@ -30,11 +30,11 @@ FACTORS = (1 / 3, 1.0, 3.0)
 
 
 class MuonOfKernels(keras.optimizers.Muon):
-    """Muon, with kernels of convolutions as the matrices that they are when flattened.
+    """Muon optimizer that flattens convolution kernels to matrices.
 
-    Keras's gives all that is not a matrix to AdamW, and this network has convolutions alone.
-    Source: Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024, which
-    flattens them likewise.
+    Keras's `Muon` applies AdamW to all weights that are not matrices, and this network consists of
+    convolutions only. Source: Jordan et al., "Muon: An optimizer for hidden layers in neural
+    networks", 2024, which flattens kernels in the same way.
     """
 
     def _should_use_adamw(self, variable: keras.Variable) -> bool:
@@ -49,7 +49,7 @@ class MuonOfKernels(keras.optimizers.Muon):
         return x * max(rows, x.shape[-1]) ** 0.5 * self.rms_rate
 
 
-# The middle one of the three learning rates, and the optimizer of a rate.
+# Middle one of the three learning rates, and the optimizer for a rate.
 OPTIMIZERS: dict[str, tuple[float, Callable[[float], keras.optimizers.Optimizer]]] = {
     "SGD, momentum 0.9": (0.03, lambda rate: keras.optimizers.SGD(rate, 0.9, nesterov=True)),
     "Adam": (1e-3, keras.optimizers.Adam),
@@ -60,7 +60,7 @@ OPTIMIZERS: dict[str, tuple[float, Callable[[float], keras.optimizers.Optimizer]
 
 
 class Losses(keras.callbacks.Callback):
-    """The loss of each step: the logs have the mean since the epoch began."""
+    """Callback that records the loss of each step; logs contain the running mean of the epoch."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -93,7 +93,7 @@ def main() -> None:
             row: dict[str, object] = {"steps": len(losses)}
             table[f"{name}, {rate:g}"] = row
             if len(losses) < arguments.steps:
-                continue  # it diverged
+                continue  # The run diverged.
             row["loss, last tenth of the steps"] = at_end(losses)
             row["test MSE"] = mean_squared_error(test, model.reconstruct(test))
             row["codes used"] = len(np.unique(model.encode_to_codes(test)))
@@ -104,14 +104,14 @@ def main() -> None:
 
 
 def at_end(losses: list[float]) -> float:
-    """The mean loss of the last tenth of the steps."""
+    """Returns the mean loss over the last tenth of the steps."""
     return float(np.mean(losses[-max(1, len(losses) // 10) :]))
 
 
 def run(
     optimizer: keras.optimizers.Optimizer, train: np.ndarray, steps: int
 ) -> tuple[keras_vq.VQVAE, list[float]]:
-    """A model trained by an optimizer, and the loss of each step up to one that is not finite."""
+    """Trains a model; returns it and the loss of each step until the first non-finite one."""
     keras.utils.set_random_seed(SEED)
     encoder, decoder = keras_vq.networks.convolutional((28, 28, 1), filters=(32, 64), latent_dim=16)
     codebook = EMACodebook(128, decay=0.95, restart=DeadCodeRestart())
@@ -126,7 +126,7 @@ def run(
 
 
 def draw(curves: dict[str, list[float]], path: object) -> None:
-    """Losses by step, smoothed over 20 steps, on a log axis."""
+    """Plots losses by step, smoothed over 20 steps, on a logarithmic axis."""
     figure = Figure(figsize=(7.5, 4.5), dpi=150, layout="constrained")
     axes = figure.subplots()
     for name, losses in curves.items():

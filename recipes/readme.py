@@ -1,6 +1,6 @@
-"""Writes the README's example, its output and its figures, the table of all, the list of recipes.
+"""Writes the generated parts of the README: example, output, figures; and the recipe pages.
 
-The example is `recipes/quickstart.py`; figures come from `recipes/results/*.json`, which the other
+The example is `recipes/quickstart.py`. Figures come from `recipes/results/*.json`, which the other
 recipes write.
 
 Run: python -m recipes.readme [--run-quickstart]
@@ -25,7 +25,7 @@ EXPORTS = README.parent / "saved_models" / "EXPORTS.md"
 LIST = Path(__file__).with_name("README.md")
 QUICKSTART = Path(__file__).with_name("quickstart.py")
 LITERT = "ai-edge-litert, no TensorFlow"
-# Figures of the README: recipe, figure (of a table row and column), what it is beside.
+# Figures of the README: recipe, figure (or table row and column), description.
 HIGHLIGHTS: list[tuple[str, str | tuple[str, str], str]] = [
     (
         "vqvae_mnist",
@@ -197,7 +197,7 @@ def main() -> None:
 
 
 def run_quickstart() -> None:
-    """Runs the example as a reader would; keeps its last line and its picture."""
+    """Runs the example; stores its last output line and its picture."""
     stopwatch = Stopwatch()
     with tempfile.TemporaryDirectory() as folder:
         output = subprocess.run(
@@ -212,7 +212,7 @@ def run_quickstart() -> None:
 
 
 def filled(readme: str) -> str:
-    """The README with its generated parts as they must be now."""
+    """Returns the README with up-to-date generated parts."""
     code = QUICKSTART.read_text().partition('"""\n\n')[2]
     parts = {
         "example": f"```python\n{code}```",
@@ -226,7 +226,7 @@ def filled(readme: str) -> str:
 
 
 def highlights() -> str:
-    """The README's table of figures."""
+    """Returns the table of figures of the README."""
     rows = ["| what | figure | command |", "| --- | --- | --- |"]
     for recipe, figure, text in HIGHLIGHTS:
         record = results(recipe)
@@ -238,7 +238,7 @@ def highlights() -> str:
 
 
 def table_of_results() -> str:
-    """Every figure that is kept, with how it was made."""
+    """Returns all stored figures with command, seed, versions and duration."""
     lines = [
         "# Figures",
         "",
@@ -260,7 +260,7 @@ def table_of_results() -> str:
         record = json.loads(path.read_text())
         machines.add(record["machine"])
         if path.stem == "exports":
-            continue  # a page of its own
+            continue  # These results have their own page.
         if columns_of(record["figures"]):
             tables += ["", *table_of_recipe(record)]
             continue
@@ -277,7 +277,7 @@ def table_of_results() -> str:
 
 
 def list_of_recipes() -> str:
-    """Every recipe with the first line of its docstring, and how long its full run took."""
+    """Returns all recipes with the first line of their docstrings and their run times."""
     lines = [
         "# Recipes",
         "",
@@ -306,7 +306,7 @@ def list_of_recipes() -> str:
 
 
 def table_of_exports() -> str:
-    """Every export of the models in saved_models, and what ran it."""
+    """Returns the table of exports of the presets and the runtimes that ran them."""
     record = results("exports")
     lines = [
         "# Exports of these models",
@@ -326,14 +326,14 @@ def table_of_exports() -> str:
 
 
 def table_of_recipe(record: dict[str, Any]) -> list[str]:
-    """A table of its own for a recipe whose figures are rows."""
+    """Returns the table of a recipe whose figures are rows."""
     made = f"`{record['command']}`, seed {record['seed']}, {record['seconds']:.0f} s"
     rows = record["figures"]
     return [f"{made}, {record['backend']}:", "", *table_of_rows(rows, columns_of(rows))]
 
 
 def results(recipe: str) -> dict[str, dict[str, object]]:
-    """What a recipe wrote."""
+    """Reads the results of a recipe."""
     return json.loads((FOLDER / f"{recipe}.json").read_text())
 
 

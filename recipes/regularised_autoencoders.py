@@ -1,18 +1,18 @@
-"""Sparse, contractive and denoising autoencoders beside the plain one, on MNIST.
+"""Sparse, contractive, denoising and plain autoencoders on MNIST.
 
-All have one dense hidden layer of 256 sigmoid units between 784 pixels and 784 pixels, and see the
-same images as often; encoder and decoder have weights of their own, which the last two papers tie.
-A few lines each are what makes them differ:
+All have one dense hidden layer of 256 sigmoid units between 784 input and 784 output pixels and are
+trained for the same number of epochs. Encoder and decoder weights are not tied, unlike in the last
+two papers. Each variant takes a few lines:
 
-- sparse: a penalty on units that are on often, Ng, "Sparse autoencoder", 2011: the
-  Kullback-Leibler divergence of a wanted share of 0.05 from each unit's mean (`Sparse`);
-- contractive: the squared norm of the latents' Jacobian by the pixels, Rifai et al., "Contractive
-  Auto-Encoders", 2011 (`Contractive`);
-- denoising: pixels are set to 0 in training, Vincent et al., "Extracting and Composing Robust
-  Features with Denoising Autoencoders", 2008 (`Masked`).
+- sparse: penalty on the mean activation of units, Ng, "Sparse autoencoder", 2011: KL divergence
+  between a target activation of 0.05 and the mean activation of each unit (`Sparse`);
+- contractive: squared Frobenius norm of the Jacobian of the latents with respect to the pixels,
+  Rifai et al., "Contractive Auto-Encoders", 2011 (`Contractive`);
+- denoising: random pixels set to 0 during training, Vincent et al., "Extracting and Composing
+  Robust Features with Denoising Autoencoders", 2008 (`Masked`).
 
-The probe is a logistic regression on the hidden layer. What is black in the picture of the weights
-is negative, white positive.
+The linear probe is a logistic regression on the hidden layer. In the picture of the weights, black
+is negative and white is positive.
 
 Run: python -m recipes.regularised_autoencoders [--epochs 10] [--limit N]
 """
@@ -44,7 +44,7 @@ NOISE = 0.3
 
 
 class Sparse(layers.Layer):
-    """Hands its inputs on, and penalises units whose mean over the batch is not the one wanted."""
+    """Identity layer that penalizes units whose mean activation differs from the target."""
 
     def call(self, hidden: Any) -> Any:
         mean = ops.clip(ops.mean(hidden, axis=0), 1e-6, 1 - 1e-6)
@@ -55,7 +55,7 @@ class Sparse(layers.Layer):
 
 
 class Contractive(layers.Dense):
-    """A dense layer of sigmoid units that penalises the squared norm of its Jacobian.
+    """Dense layer with sigmoid units that penalizes the squared norm of its Jacobian.
 
     For h = σ(W x + b) the norm is ‖∂h / ∂x‖² = Σⱼ (hⱼ (1 − hⱼ))² Σᵢ Wᵢⱼ².
     """
@@ -69,7 +69,7 @@ class Contractive(layers.Dense):
 
 
 class Masked(layers.Layer):
-    """Sets a share of the pixels to 0 in training; `Dropout` would scale up the others."""
+    """Layer that sets random pixels to 0 in training, without the rescaling of `Dropout`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -144,7 +144,7 @@ def main() -> None:
 
 
 def as_pictures(kernel: np.ndarray) -> np.ndarray:
-    """Weights of the first 100 units as images, 0 grey, the largest white or black."""
+    """Converts the weights of the first 100 units to images, with zero in mid-gray."""
     maps = kernel.T[:100].reshape(-1, 28, 28, 1)
     return 0.5 + 0.5 * maps / np.abs(maps).max(axis=(1, 2, 3), keepdims=True)
 

@@ -1,8 +1,8 @@
-"""The trained models that come with the package, which `from_preset` loads by name.
+"""Trains the presets that ship with the package.
 
-Each is trained, rounded to kernels that int8 holds, measured on all test images and written to
-`saved_models/NAME`, with pictures of what it makes; the table in `saved_models/README.md` is made
-of what lies there.
+Each model is trained, its kernels are rounded to int8 precision, evaluated on all test images and
+written to `saved_models/NAME` with pictures of its outputs. The table in `saved_models/README.md`
+is generated from that folder.
 
 Run: python -m recipes.saved_models [--only NAME] [--out saved_models] [--limit N]
 """
@@ -28,21 +28,21 @@ from recipes._results import Stopwatch
 OUT = Path(__file__).parents[1] / "saved_models"
 SEED = 0
 LEARNING_RATE = 1e-3
-# Samples of the posterior a test image: the bound's estimate then varies by hundredths of a nat.
+# Posterior samples per test image; the ELBO estimate then varies by hundredths of a nat.
 SAMPLES = 5
-# Of all pixels of the 50,000 training images, as they were published.
+# Variance of all pixels of the 50,000 training images, as published.
 CIFAR10_VARIANCE = 0.0633
 
 
 class Plan(NamedTuple):
-    """How a model is made."""
+    """Training settings of a preset."""
 
     description: str
     dataset: str
     build: Callable[[], keras_vq.models.ReconstructionModel]
     epochs: int
     batch_size: int
-    # Whether the learning rate falls to 0, along a cosine.
+    # Whether the learning rate follows a cosine decay to 0.
     decays: bool
 
 
@@ -66,7 +66,7 @@ def vqvae_cifar10() -> keras_vq.VQVAE:
         (32, 32, 3), filters=(64, 64), latent_dim=32, output_activation="sigmoid"
     )
     codebook = EMACodebook(512, restart=DeadCodeRestart())
-    # With 2 instead of 0.25, the usual, the error was 4 % smaller after as many steps.
+    # With 2 instead of the default 0.25 the error was 4 % lower after the same number of steps.
     quantizer = Projected(VectorQuantizer(codebook, commitment=2.0, metric="cosine"), 8)
     return keras_vq.VQVAE(encoder, quantizer, decoder)
 
@@ -113,7 +113,7 @@ def main() -> None:
 
 
 def make(name: str, out: Path, limit: int) -> None:
-    """Trains one model, measures it, and writes its preset and pictures."""
+    """Trains and evaluates one model, and writes its preset and pictures."""
     plan = PLANS[name]
     stopwatch = Stopwatch()
     train = keras_vq.data.load(plan.dataset, "train").take(limit).images
@@ -127,8 +127,8 @@ def make(name: str, out: Path, limit: int) -> None:
         rate = keras.optimizers.schedules.CosineDecay(LEARNING_RATE, plan.epochs * steps)
     model.compile(keras.optimizers.Adam(rate))
     model.fit(train, batch_size=plan.batch_size, epochs=plan.epochs, verbose=2)
-    # An export in int8 then keeps the kernels as they are: what follows the encoder learns once
-    # more from what it now gives.
+    # An int8 export then stores the kernels exactly. The parts after the encoder are trained once
+    # more on its rounded outputs.
     round_convolutions(model.encoder)
     model.encoder.trainable = False
     model.compile(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(3e-4, steps)))
@@ -166,7 +166,7 @@ def make(name: str, out: Path, limit: int) -> None:
 def measure(
     model: keras_vq.models.ReconstructionModel, test: np.ndarray, reconstructions: np.ndarray
 ) -> dict[str, float]:
-    """Figures of a model on the test images."""
+    """Evaluates a model on the test images."""
     figures = likeness(test, reconstructions)
     rounds = SAMPLES if isinstance(model, keras_vq.VAE) else 1
     logs = [
@@ -186,7 +186,7 @@ def measure(
 
 
 def notes_on(dataset: str, train: np.ndarray) -> list[str]:
-    """What a reader of the figures has to know of the images."""
+    """Returns notes on the data that readers of the figures need."""
     variance = float(train.var(dtype="float64"))
     if dataset != "cifar10" or round(variance, 4) == CIFAR10_VARIANCE:
         return []
@@ -204,7 +204,7 @@ def draw(
     folder: Path,
     title: str,
 ) -> None:
-    """Pictures of what a model makes."""
+    """Writes pictures of model outputs."""
     plot_reconstructions(
         test[:10], reconstructions[:10], path=folder / "reconstructions.png", title=title
     )
@@ -237,7 +237,7 @@ one model.
 
 
 def readme(out: Path) -> str:
-    """The page on the presets of a folder."""
+    """Returns the README of a folder of presets."""
     presets = {
         path.parent.name: json.loads(path.read_text(encoding="utf-8"))
         for path in sorted(out.glob("[!.]*/preset.json"))
@@ -283,7 +283,7 @@ def readme(out: Path) -> str:
 
 
 def shown(value: object) -> str:
-    """A figure to four digits; whole numbers in full."""
+    """Formats a figure with four significant digits; integers in full."""
     if not isinstance(value, float | int):
         return str(value)
     return f"{value:,.0f}" if float(value).is_integer() else f"{value:.4g}"

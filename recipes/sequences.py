@@ -1,12 +1,12 @@
-"""Text, audio and time series as codes: convolutions, GRUs and transformers, and a VAE of GRUs.
+"""Sequences: VQ-VAEs on text, audio and time series with convolutions, GRUs and Transformers.
 
-Text is Python's own documentation, in pieces of 24 to 64 letters; audio are plucked strings that
-are synthesised, 1,024 samples at 8 kHz; time series are damped oscillations of 32 to 96 steps in
-two channels. Shorter sequences are masked: recurrent and transformer networks know it by
-themselves, convolutions are told by weights. The figure is the share of letters that come back, or
-the signal-to-noise ratio, of sequences that were not trained on, beside the bits that a letter or
-step takes. Codes are of four residual levels (audio: eight): the fewer are decoded, the fewer bits
-it takes. What a VAE takes are the bits of its KL divergence.
+Text consists of passages of the Python documentation, 24 to 64 characters each; audio of
+synthesized plucked strings, 1,024 samples at 8 kHz; time series of damped oscillations, 32 to 96
+steps in two channels. Padding is masked: recurrent and Transformer networks propagate the mask,
+convolutional networks use sample weights. Quality is the character accuracy or the signal-to-noise
+ratio on held-out sequences, against bits per character or step. Codes have four residual stages
+(audio: eight); decoding fewer stages lowers the bit rate. For the VAE of GRUs, the bit rate is its
+KL divergence in bits.
 
 Run: python -m recipes.sequences [--epochs N] [--limit N]
 """
@@ -37,18 +37,18 @@ SEED = 0
 BATCH_SIZE = 64
 LEARNING_RATE = 2e-3
 TESTS = 1000
-# Residual levels of the codes, and how many of them are decoded.
+# Residual stages, and the numbers of stages to decode.
 LEVELS = {"text": 4, "audio": 8, "series": 4}
 DECODED = (1, 2, 4, 8)
 
 
 def tests_beside(limit: int) -> int:
-    """How many sequences are kept for tests: no more than are trained on."""
+    """Returns the number of test sequences, at most the number of training sequences."""
     return min(TESTS, limit)
 
 
 def residual(levels: int) -> keras_vq.Quantizer:
-    """Codes of so many levels; each example trains only its first few, so any number is of use."""
+    """Builds a residual quantizer with quantizer dropout, so that any number of stages decodes."""
     quantizers = [
         VectorQuantizer(EMACodebook(256, decay=0.95, restart=DeadCodeRestart()))
         for _ in range(levels)
@@ -82,7 +82,7 @@ def main() -> None:
             bits = kind.bits(codes, model)
             levels = LEVELS[kind.kind]
             for decoded in (count for count in DECODED if count <= levels):
-                # A code of -1 stands for a level that is left out.
+                # A code of -1 marks a stage that is left out.
                 some = np.where(np.arange(levels) < decoded, codes, -1)
                 made = model.decode_codes(some)
                 table[f"{kind.kind}: {name}, {decoded} of {levels} levels"] = {
@@ -105,14 +105,14 @@ def main() -> None:
 
 
 def audio_networks(shape: tuple[int, int]) -> dict[str, Callable[[], EncoderDecoder]]:
-    """Convolutions that make one latent of eight steps."""
+    """Builds convolutional networks with one latent per eight steps."""
     return {
         "convolutions": lambda: convolutional_sequence(shape, filters=(32, 64, 64), latent_dim=32)
     }
 
 
 def three_networks(shape: tuple[int, int]) -> dict[str, Callable[[], EncoderDecoder]]:
-    """Three pairs of networks that make one latent of four steps."""
+    """Builds three pairs of networks with one latent per four steps."""
     of_patches: dict[str, Any] = {"latent_dim": 32, "patch": 4}
     return {
         "convolutions": lambda: convolutional_sequence(shape, filters=(64, 64), latent_dim=32),
@@ -125,13 +125,13 @@ NETWORKS = {"text": three_networks, "audio": audio_networks, "series": three_net
 
 
 class Sequences:
-    """Sequences of one kind, and models that are trained on all but the last.
+    """Sequence data set with a test split, and models trained on it.
 
     Args:
-        kind: Part of the names of kept models.
-        values: Float32 `(n, steps, channels)`, 0 after the end.
-        lengths: Steps of each.
-        arguments: Those of the command.
+        kind: String. Prefix of the file names of cached models.
+        values: Float32 array of shape `(n, steps, channels)`, zero-padded at the end.
+        lengths: Integer array. Number of steps of each sequence.
+        arguments: Parsed command-line arguments.
     """
 
     def __init__(
@@ -147,7 +147,7 @@ class Sequences:
     def vqvae(
         self, name: str, networks: Callable[[], EncoderDecoder]
     ) -> tuple[keras_vq.VQVAE, float]:
-        """A VQ-VAE, and the seconds of its training."""
+        """Loads or trains a VQ-VAE; returns it and its training time in seconds."""
 
         def build() -> keras_vq.VQVAE:
             encoder, decoder = networks()
@@ -158,7 +158,7 @@ class Sequences:
         return self.fitted(name, build, loss)
 
     def fitted(self, name: str, build: Callable[[], Any], loss: Any) -> tuple[Any, float]:
-        """A model, and the seconds of its training."""
+        """Loads or trains a model; returns it and its training time in seconds."""
 
         def fit(model: Any, **options: Any) -> None:
             if loss is not None:
@@ -173,19 +173,19 @@ class Sequences:
         return trained(folder / file, build, fit, adam, SEED)
 
     def bits(self, codes: np.ndarray, model: keras_vq.VQVAE) -> float:
-        """Bits of the codes of the test sequences, for each of their steps."""
-        # Convolutions make codes of what is after the end too, which nobody needs.
+        """Returns bits per step of the codes of the test sequences."""
+        # Convolutional networks also produce codes of the padding, which do not count.
         is_needed = self.test_weights.reshape(len(codes), codes.shape[1], -1).any(axis=-1)
         bits = codes[is_needed].size * math.log2(model.codebook_sizes[0])
         return bits / float(self.test_weights.sum())
 
     def first(self, made: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The first test sequence up to its end, and what was made of it."""
+        """Returns the first test sequence and its reconstruction, without padding."""
         is_step = self.test_weights[0] > 0
         return self.test[0][is_step], made[0][is_step]
 
     def quality(self, made: np.ndarray) -> dict[str, float]:
-        """What was made of the test sequences, beside what was given."""
+        """Computes the reconstruction quality of the test sequences."""
         is_step = self.test_weights > 0
         given, made = self.test[is_step].astype("float64"), made[is_step]
         if self.kind == "text":
@@ -196,7 +196,7 @@ class Sequences:
 
 
 def vae_of_series(series: Sequences) -> tuple[dict[str, object], np.ndarray]:
-    """A VAE that has one vector for a whole sequence."""
+    """Evaluates a VAE with one latent vector per sequence."""
 
     def build() -> keras_vq.VAE:
         shape = series.train.shape[1:]
@@ -205,7 +205,7 @@ def vae_of_series(series: Sequences) -> tuple[dict[str, object], np.ndarray]:
 
     model, seconds = series.fitted("vae", build, GaussianLikelihood())
     logs = model.evaluate(series.test, series.test, batch_size=TESTS, return_dict=True, verbose=0)
-    # Of samples: the mean of the latents would take more bits than the divergence says.
+    # Decodes samples, because the KL divergence is the rate of samples, not of the mean.
     made = model.decode(model.sample_latents(series.test, seed=SEED))
     steps = float(series.test_weights.sum()) / len(series.test)
     row = {
@@ -218,9 +218,9 @@ def vae_of_series(series: Sequences) -> tuple[dict[str, object], np.ndarray]:
 
 @keras.saving.register_keras_serializable("keras_vq_recipes")
 class GaussianLikelihood(keras.losses.Loss):
-    """Negative log-likelihood of sequences whose values have a deviation of 0.1, less a constant.
+    """Gaussian negative log-likelihood with a standard deviation of 0.1, up to a constant.
 
-    A value for each step, so that weights apply; their mean is that of whole sequences.
+    Returns one value per step, so that sample weights apply; the mean is per sequence.
     """
 
     def __init__(self, **kwargs: Any) -> None:
@@ -232,7 +232,7 @@ class GaussianLikelihood(keras.losses.Loss):
 
 
 def draw(drawn: dict[str, tuple[np.ndarray, np.ndarray]], path: object) -> None:
-    """What was given and what was made of the first test sequence."""
+    """Plots the first test sequence and its reconstruction."""
     figure = Figure(figsize=(12, 2.2 * math.ceil(len(drawn) / 2)), dpi=120, layout="constrained")
     panels = np.ravel(figure.subplots(math.ceil(len(drawn) / 2), 2))
     for axes in panels[len(drawn) :]:
@@ -249,7 +249,7 @@ def draw(drawn: dict[str, tuple[np.ndarray, np.ndarray]], path: object) -> None:
 
 
 def draw_rates(table: dict[str, dict[str, object]], path: object) -> None:
-    """Quality against bits, text beside audio and time series; a line for each model."""
+    """Plots quality against bits, one panel per data set and one line per model."""
     figure = Figure(figsize=(11, 4.2), dpi=120, layout="constrained")
     panels = figure.subplots(1, 2)
     names = list(dict.fromkeys(row.rsplit(", ", 1)[0] for row in table if "levels" in row))

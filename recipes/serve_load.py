@@ -1,10 +1,10 @@
-"""`keras-vq serve` under load: a VQ-VAE of MNIST behind HTTP on this machine.
+"""Load test of `keras-vq serve` with a VQ-VAE on MNIST.
 
-Exports the preset vqvae_mnist (or a model from a file) as ONNX, starts the server in a process of
-its own, and asks it for codes: of 512 test images, to compare them with the model's; one request
-after the other, for the time that an answer takes; and by 8 clients at once, one image a request,
-each of whose answers is compared. Clients run in this process, on the same cores as the server, and
-send requests that are JSON already.
+Exports the preset `vqvae_mnist` (or a model from a file) as ONNX and starts the server in a
+separate process. Measures agreement of the codes of 512 test images with the model, the latency of
+sequential requests, and the throughput of 8 concurrent clients with one image per request, checking
+every response. Clients run in this process, on the same cores as the server, and send pre-encoded
+JSON.
 
 Run: python -m recipes.serve_load [--model FILE.keras] [--seconds 30]
 """
@@ -30,13 +30,13 @@ from recipes._results import Stopwatch, save
 SEED = 0
 IMAGES = 512
 CLIENTS = 8
-# Requests whose time is taken, by images in each.
+# Number of timed requests by batch size.
 REQUESTS = {1: 500, 32: 200}
 NAME = "mnist"
 
 
 class Server:
-    """The server's process, and where it listens."""
+    """Server process and its address."""
 
     def __init__(self, folder: Path) -> None:
         stopwatch = Stopwatch()
@@ -87,7 +87,7 @@ def request_for(images: np.ndarray) -> str:
 
 
 def ask(connection: http.client.HTTPConnection, body: str) -> np.ndarray:
-    """The codes of an answer."""
+    """Sends a request and returns the codes."""
     headers = {"Content-Type": "application/json"}
     connection.request("POST", f"/v2/models/{NAME}/infer", body, headers)
     answer = connection.getresponse()
@@ -99,11 +99,11 @@ def ask(connection: http.client.HTTPConnection, body: str) -> np.ndarray:
 
 
 def milliseconds(server: Server, images: np.ndarray, batch: int, count: int) -> list[float]:
-    """How long each of many requests took, one after the other."""
+    """Measures the latency of sequential requests in milliseconds."""
     bodies = [request_for(images[i : i + batch]) for i in range(0, len(images), batch)]
     connection = server.connection()
     taken = []
-    for i in range(-5, count):  # the first are a warm-up
+    for i in range(-5, count):  # Negative indices are warm-up requests.
         started = time.perf_counter()
         ask(connection, bodies[i % len(bodies)])
         if i >= 0:
@@ -112,7 +112,7 @@ def milliseconds(server: Server, images: np.ndarray, batch: int, count: int) -> 
 
 
 def load(server: Server, images: np.ndarray, codes: np.ndarray, seconds: float) -> dict[str, list]:
-    """What clients at once see: milliseconds of right answers, and what was wrong."""
+    """Runs concurrent clients; returns latencies of correct responses, and errors."""
     bodies = [request_for(image[None]) for image in images]
     seen: dict[str, list] = {"milliseconds": [], "wrong": [], "errors": []}
     end = time.perf_counter() + seconds
@@ -126,7 +126,7 @@ def load(server: Server, images: np.ndarray, codes: np.ndarray, seconds: float) 
                 is_right = np.array_equal(ask(connection, bodies[place])[0], codes[place])
             except (OSError, http.client.HTTPException, RuntimeError) as error:
                 seen["errors"].append(error)
-                connection.close()  # and opened again by the next request
+                connection.close()  # The next request reconnects.
                 continue
             key = "milliseconds" if is_right else "wrong"
             seen[key].append(1000 * (time.perf_counter() - started))

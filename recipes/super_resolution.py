@@ -1,10 +1,10 @@
-"""Twice the resolution, through codes: 14 x 14 -> 28 x 28 (MNIST), 16 x 16 -> 32 x 32 (CIFAR-10).
+"""Super-resolution by a factor of 2: 14 x 14 to 28 x 28 (MNIST), 16 x 16 to 32 x 32 (CIFAR-10).
 
-Small images are means of 2 x 2 pixels; beside the models stand bicubic and Lanczos interpolation.
-The models make what Lanczos interpolation leaves out, and are added to it (Kim et al., "Accurate
-Image Super-Resolution Using Very Deep Convolutional Networks", 2016): what the small image tells
-already needs no codes. Figures are those of the first 2,000 test images. The CIFAR-10 images come
-from a JPEG copy where the data set does.
+Low-resolution images are means of 2 x 2 pixels. The baselines are bicubic and Lanczos
+interpolation. The models predict the residual of Lanczos interpolation (Kim et al., "Accurate Image
+Super-Resolution Using Very Deep Convolutional Networks", 2016), so that codes need not represent
+the low-resolution content. Figures are for the first 2,000 test images. The CIFAR-10 images come
+from a JPEG copy if the data set does.
 
 Run: python -m recipes.super_resolution [--epochs 1] [--limit N] [--datasets mnist]
 """
@@ -17,7 +17,7 @@ from recipes._restoration import Damaged, Images, Task
 
 
 def halved(images: Images, rng: np.random.Generator) -> Damaged:
-    """Means of 2 x 2 pixels."""
+    """Downsamples images by averaging 2 x 2 pixels."""
     del rng
     n, height, width, channels = images.shape
     blocks = images.reshape(n, height // 2, 2, width // 2, 2, channels)
@@ -25,7 +25,7 @@ def halved(images: Images, rng: np.random.Generator) -> Damaged:
 
 
 def interpolated(images: Images, how: Image.Resampling) -> Images:
-    """Images of twice the height and width, channel by channel in float32."""
+    """Upsamples images by a factor of 2, each channel in float32."""
     n, height, width, channels = images.shape
     made = np.empty((n, 2 * height, 2 * width, channels), "float32")
     for index in np.ndindex(n, channels):

@@ -1,7 +1,7 @@
-"""A variational autoencoder on MNIST: 16 Gaussian latents, and new digits drawn from them.
+"""Variational autoencoder (VAE) on MNIST with 16 Gaussian latents.
 
-The figure is the evidence lower bound on test images, whose grey pixels count as the probability
-of white (no binarisation).
+Reports the evidence lower bound (ELBO) on test images. Gray values are used as probabilities of
+white pixels, without binarization.
 
 Run: python -m recipes.vae_mnist [--epochs 10] [--limit N]
 """
@@ -19,7 +19,7 @@ SEED = 0
 LATENT_DIM = 16
 BATCH_SIZE = 128
 LEARNING_RATE = 1e-3
-# Samples of the posterior a test image: the bound's estimate then varies by hundredths of a nat.
+# Posterior samples per test image; the ELBO estimate then varies by hundredths of a nat.
 SAMPLES = 5
 
 

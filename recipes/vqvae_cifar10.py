@@ -1,16 +1,15 @@
-"""A VQ-VAE on CIFAR-10: 32 x 32 colour pixels become 8 x 8 codes of 9 bits.
+"""VQ-VAE on CIFAR-10: 32 x 32 RGB pixels to 8 x 8 codes of 9 bits.
 
-First the network and the settings of the notebook in Sonnet, DeepMind's own (codebook of moving
-averages, decay 0.99, Adam 3e-4, 10,000 steps of 32 images): its log ends at a
-variance-normalised error of 0.056 and a perplexity of 326 a batch. Then settings at the same
-number of bits and steps: dead codes restarted and codes compared by angle in 8 dimensions; with
-these a learning rate that falls; and with codes of the notebook's kind, restarts, that rate and
-residual blocks of 128 filters instead of 32. Our pixels come from a JPEG copy where the data set
-does.
+The first run reproduces the network and settings of the Sonnet notebook by DeepMind (EMA codebook,
+decay 0.99, Adam 3e-4, 10,000 steps of 32 images). Its log ends at a variance-normalized error of
+0.056 and a perplexity of 326 per batch. The other runs use the same number of bits and steps:
+dead-code restart with cosine codebook lookup in 8 dimensions; the same with learning rate decay;
+and the notebook's codebook with restarts, learning rate decay and residual blocks of 128 filters
+instead of 32. The pixels come from a JPEG copy if the data set does.
 
-Error and perplexity are also those of single batches, as in the notebook's log: of the last 100
-training batches, by the trained model. Trained models are kept in the cache folder, part by part:
-a run that was interrupted goes on.
+Error and perplexity are also reported per batch as in the notebook's log, over the last 100
+training batches with the trained model. Checkpoints are stored in the cache folder, so an
+interrupted run resumes.
 
 Run: python -m recipes.vqvae_cifar10 [--steps 10000] [--limit N]
 """
@@ -35,7 +34,7 @@ CODES = 512
 BATCH_SIZE = 32
 LEARNING_RATE = 3e-4
 FASTER = 1e-3
-# Steps between two files of a training that may be interrupted.
+# Steps between checkpoints.
 PART = 1000
 LAST = 100
 
@@ -45,7 +44,7 @@ def sonnet() -> Quantizer:
 
 
 def centred_networks(residual_filters: int) -> keras_vq.networks.EncoderDecoder:
-    """The notebook's networks, which see and make pixels in [-0.5, 0.5]."""
+    """Builds the networks of the notebook, with pixels in [-0.5, 0.5]."""
     encoder, decoder = keras_vq.networks.residual_convolutional(
         (32, 32, 3), residual_filters=residual_filters, output_activation=None
     )
@@ -61,11 +60,11 @@ def restarted() -> Quantizer:
 
 def by_angle() -> Quantizer:
     codebook = EMACodebook(CODES, decay=0.99, restart=DeadCodeRestart())
-    # The commitment of the preset `vqvae_cifar10`, four times the usual one.
+    # Commitment weight of the preset `vqvae_cifar10`, four times the default.
     return Projected(VectorQuantizer(codebook, commitment=2.0, metric="cosine"), 8)
 
 
-# Quantizer, filters inside a residual block, whether the learning rate falls.
+# Quantizer, filters of a residual block, whether the learning rate decays.
 SETTINGS = {
     "Sonnet's": (sonnet, 32, False),
     "restarts, cosine in 8 dimensions": (by_angle, 32, False),
@@ -124,7 +123,7 @@ def main() -> None:
 
 
 class Parts(keras.utils.PyDataset):
-    """Batches of which each epoch takes the next part."""
+    """Batches split into parts, one part per epoch."""
 
     def __init__(self, batches: RandomBatches, steps: int) -> None:
         super().__init__()
@@ -137,14 +136,14 @@ class Parts(keras.utils.PyDataset):
         return self.batches[(self.part * self.steps + step) % len(self.batches)]
 
     def callback(self) -> keras.callbacks.Callback:
-        """What tells which part comes, also where a training is taken up again."""
+        """Returns a callback that selects the part of an epoch, also after resuming."""
         return keras.callbacks.LambdaCallback(
             on_epoch_begin=lambda epoch, logs: setattr(self, "part", epoch)
         )
 
 
 def of_batches(model: keras_vq.VQVAE, batches: np.ndarray) -> dict[str, float]:
-    """Error over the data's variance, and perplexity, of batches `(n, batch, ...)`: their means."""
+    """Computes mean variance-normalized error and perplexity of batches `(n, batch, ...)`."""
     images = batches.reshape(-1, *batches.shape[2:])
     error = np.square(images - model.reconstruct(images), dtype="float64").mean()
     codes = model.encode_to_codes(images).reshape(len(batches), -1)

@@ -1,13 +1,13 @@
-"""Training steps of quantizers, ours and others': each file has one `make`.
+"""Training steps of quantizers in this and other packages: each file has one `make`.
 
-A step is what training does with a quantizer: the nearest codes, the quantized vectors with their
-straight-through gradient, the commitment loss, the gradient of both by the inputs, and the update
-of the codebook by moving averages (or its gradient, where the code learns so).
+A step consists of the nearest-code search, the quantized vectors with straight-through gradient, the
+commitment loss, the gradient of both with respect to the inputs, and the EMA update of the codebook
+(or its gradient, for codebooks trained by gradient).
 """
 
 import numpy as np
 
 
 def inputs(vectors: int, dim: int) -> np.ndarray:
-    """The vectors that every contender quantizes."""
+    """Returns the vectors that every contender quantizes."""
     return np.random.default_rng(0).normal(size=(vectors, dim)).astype("float32")

@@ -1,4 +1,4 @@
-"""The search alone, as PyTorch's users write it: all distances, and the least of each row."""
+"""Search with the full distance matrix and argmin, in PyTorch."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ from benchmarks.contenders.torch_device import DEVICE, wait
 
 
 def make(vectors: int, dim: int, codes: int, compiled: bool = False) -> Callable[[], object]:
-    """The nearest code of every vector, eager or through torch.compile; no training."""
+    """Builds the nearest-code search, eager or with torch.compile; no training."""
     x, codebook = (torch.from_numpy(inputs(count, dim)).to(DEVICE) for count in (vectors, codes))
     nearest = torch.compile(_nearest) if compiled else _nearest
 

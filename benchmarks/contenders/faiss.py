@@ -1,4 +1,4 @@
-"""The search alone, by faiss."""
+"""Search with faiss."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,7 @@ from benchmarks.contenders import inputs
 
 
 def make(vectors: int, dim: int, codes: int) -> Callable[[], object]:
-    """The nearest code of every vector; no training."""
+    """Builds the nearest-code search; no training."""
     import faiss
 
     index = faiss.IndexFlatL2(dim)

@@ -1,4 +1,4 @@
-"""The public `VectorQuantizer` in a compiled step, on the Keras backend that runs."""
+"""Public `VectorQuantizer` in a compiled step on the current Keras backend."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +10,7 @@ import keras_vq
 from benchmarks.contenders import inputs
 
 LEVELS = 8
-# About as many codes as a codebook, of each kind that has none, by its bits.
+# Quantizers without a codebook, with about as many codes as a codebook.
 KINDS: dict[str, Callable[[int], Any]] = {
     "vector": lambda codes: keras_vq.VectorQuantizer(keras_vq.EMACodebook(codes)),
     "residual": lambda codes: keras_vq.Residual(
@@ -24,18 +24,18 @@ KINDS: dict[str, Callable[[int], Any]] = {
 
 
 def _bits(codes: int, each: int) -> int:
-    """How many digits of so many bits each tell that many codes apart."""
+    """Returns the number of indices of `each` bits that `codes` codes need."""
     return -(-(codes - 1).bit_length() // each)
 
 
 def make(
     vectors: int, dim: int, codes: int, compiled: bool = False, kind: str = "vector"
 ) -> Callable[[], object]:
-    """A step; `compiled` by XLA on TensorFlow and torch.compile on PyTorch, JAX always compiles."""
+    """Builds a step; `compiled` uses XLA on TensorFlow and torch.compile on PyTorch."""
     layer = KINDS[kind](codes)
     x = inputs(vectors, dim)
     layer.build(x.shape)
-    layer(x[:2], training=True)  # what else is built at the first call
+    layer(x[:2], training=True)  # Builds all variables.
     step = {"tensorflow": _tensorflow, "jax": _jax, "torch": _torch}[keras.backend.backend()]
     return step(layer, x, compiled)
 

@@ -1,4 +1,4 @@
-"""The parts of a `VectorQuantizer`'s step one by one, on the Keras backend that runs."""
+"""Single parts of a `VectorQuantizer` step on the current Keras backend."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +13,7 @@ from benchmarks.contenders import inputs
 def make(
     vectors: int, dim: int, codes: int, part: str, compiled: bool = False
 ) -> Callable[[], object]:
-    """One part: the `search` (or by `blocks`, where there is another), `statistics`, `look-up`."""
+    """Builds one part: `search` (or search in `blocks`), `statistics` or `look-up`."""
     x = ops.convert_to_tensor(inputs(vectors, dim))
     table = ops.convert_to_tensor(inputs(codes, dim))
     indices = keras_vq.ops.nearest_code(x, table)

@@ -1,4 +1,4 @@
-"""The bare product of vectors and codes, into memory that is there already: what all must do."""
+"""Bare matrix product of vectors and code vectors into preallocated memory: the lower bound."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ from benchmarks.contenders.torch_device import DEVICE, wait
 
 
 def make(vectors: int, dim: int, codes: int) -> Callable[[], object]:
-    """The product, all at once where it fits into memory, else by blocks of rows."""
+    """Builds the product, in one piece if it fits into memory, otherwise in blocks of rows."""
     x = torch.from_numpy(inputs(vectors, dim)).to(DEVICE)
     codebook = torch.randn(codes, dim, device=DEVICE).T.contiguous()
     rows = max(1, min(vectors, 2**28 // codes))

@@ -1,8 +1,8 @@
-"""What examples write out: all distances, argmin, and one-hot matrices, in TensorFlow.
+"""Textbook implementations in TensorFlow with full distance matrix, argmin and one-hot matrices.
 
-- `keras.io`: codes learn by gradient, as in the VQ-VAE example of keras.io (S. Paul, 2021).
-- `sonnet`: codes are moving averages, as in Sonnet 2's `VectorQuantizerEMA` (van den Oord et al.,
-  2017, appendix A.1).
+- `keras.io`: codebook trained by gradient, as in the keras.io VQ-VAE example (S. Paul, 2021).
+- `sonnet`: EMA codebook, as in `VectorQuantizerEMA` of Sonnet 2 (van den Oord et al., 2017,
+  appendix A.1).
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from benchmarks.contenders import inputs
 def make(
     vectors: int, dim: int, codes: int, formulas: str, compiled: bool = False
 ) -> Callable[[], object]:
-    """A step of one of the two in a `tf.function`."""
+    """Builds a step of one of the two as a `tf.function`."""
     x = tf.constant(inputs(vectors, dim))
     codebook = tf.Variable(tf.random.normal((dim, codes)))
     by_gradient = formulas == "keras.io"

@@ -1,4 +1,4 @@
-"""Where PyTorch's contenders compute, and when a step of theirs is done."""
+"""Device and synchronization of the PyTorch contenders."""
 
 import torch
 
@@ -6,6 +6,6 @@ DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def wait() -> None:
-    """Returns when all that was begun is done."""
+    """Waits for all queued operations of the device."""
     if DEVICE.type == "cuda":
         torch.cuda.synchronize()

@@ -1,4 +1,4 @@
-"""The package vector-quantize-pytorch with its defaults: its rotation trick, moving averages."""
+"""vector-quantize-pytorch with its defaults: rotation trick and EMA."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ from benchmarks.contenders.torch_device import DEVICE, wait
 
 
 def make(vectors: int, dim: int, codes: int, compiled: bool = False) -> Callable[[], object]:
-    """A step, eager or through torch.compile."""
+    """Builds a step, eager or with torch.compile."""
     from vector_quantize_pytorch import VectorQuantize
 
     layer = VectorQuantize(dim=dim, codebook_size=codes).to(DEVICE).train()

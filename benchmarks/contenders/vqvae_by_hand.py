@@ -1,4 +1,4 @@
-"""A VQ-VAE in plain PyTorch around vector-quantize-pytorch, of the networks of `whole_step`."""
+"""VQ-VAE in plain PyTorch with vector-quantize-pytorch and the networks of `whole_step`."""
 
 from collections.abc import Callable
 
@@ -11,14 +11,14 @@ from benchmarks.contenders.torch_device import DEVICE, wait
 
 
 def make(network: str, batch: int, compiled: bool = False) -> Callable[[], object]:
-    """A training step on random pixels, eager or through torch.compile."""
+    """Builds a training step on random pixels, eager or with torch.compile."""
     model = (mnist() if network == "mnist" else cifar10()).to(DEVICE).train()
     called = torch.compile(model) if compiled else model
     optimizer = torch.optim.Adam(model.parameters(), 1e-3)
     pixels = np.random.default_rng(0).random((batch, *model.image_shape)).astype("float32")
 
     def step() -> None:
-        # From the host each time, and as `train_on_batch` the loss back to it.
+        # Copies the batch from the host and the loss back, like `train_on_batch`.
         images = torch.from_numpy(pixels).to(DEVICE)
         optimizer.zero_grad()
         reconstructions, loss = called(images)
@@ -32,7 +32,7 @@ def make(network: str, batch: int, compiled: bool = False) -> Callable[[], objec
 
 
 class Vqvae(nn.Module):
-    """Images to reconstructions and the quantizer's loss."""
+    """VQ-VAE that returns reconstructions and the loss of the quantizer."""
 
     def __init__(
         self,
@@ -48,13 +48,13 @@ class Vqvae(nn.Module):
         self.quantizer = VectorQuantize(dim, codes, decay=0.99, accept_image_fmap=True)
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Reconstructions, and the loss."""
+        """Returns reconstructions and the loss."""
         quantized, _, loss = self.quantizer(self.encoder(images))
         return self.decoder(quantized), loss
 
 
 class Residual(nn.Module):
-    """Two blocks x + conv1x1(relu(conv3x3(relu(x)))), then a ReLU."""
+    """Two residual blocks x + conv1x1(relu(conv3x3(relu(x)))) and a final ReLU."""
 
     def __init__(self, channels: int, hidden: int = 32) -> None:
         super().__init__()
@@ -69,14 +69,14 @@ class Residual(nn.Module):
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """The blocks one after the other."""
+        """Applies the blocks."""
         for block in self.blocks:
             x = x + block(x)
         return nn.functional.relu(x)
 
 
 def mnist() -> Vqvae:
-    """That of keras.io's example."""
+    """Builds the network of the keras.io example."""
     up = {"stride": 2, "padding": 1, "output_padding": 1}
     return Vqvae(
         (1, 28, 28),
@@ -100,7 +100,7 @@ def mnist() -> Vqvae:
 
 
 def cifar10() -> Vqvae:
-    """That of Sonnet's notebook."""
+    """Builds the network of the Sonnet notebook."""
     strided = {"kernel_size": 4, "stride": 2, "padding": 1}
     return Vqvae(
         (3, 32, 32),
