@@ -1,7 +1,7 @@
 """Interleaved measurement (A B A B) of contenders in separate processes.
 
-Disturbances of the machine then affect all contenders alike, and the thread pools of their libraries
-do not interfere. Waiting processes are idle.
+Disturbances of the machine then affect all contenders alike, and the thread pools of their
+libraries do not interfere. Waiting processes are idle.
 """
 
 import json

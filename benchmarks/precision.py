@@ -21,7 +21,8 @@ def share_of_other_codes(network: str, policy: str) -> float:
     """Computes the percentage of codes that differ from those of the float32 model.
 
     The model is trained for a few steps on scikit-learn's digits in float32. Its codebook is then
-    re-initialized by k-means on the latents, so that all codes are in use. Both models share weights.
+    re-initialized by k-means on the latents, so that all codes are in use. Both models share
+    weights.
     """
     import keras
     import numpy as np

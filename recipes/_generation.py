@@ -92,9 +92,9 @@ def measured(
     how = {"labels": asked, "guidance": GUIDANCE} if by_label else {}
     images = vqvae.generate(prior, n, seed=seed, **how)
     row = {
-        "validation nats a code": bits * np.log(2) / codes[0].size,
-        "bits an image": bits,
-        "bits a dimension, of the codes alone": bits / test.images[0].size,
+        "validation nats per code": bits * np.log(2) / codes[0].size,
+        "bits per image": bits,
+        "bits per dimension (codes only)": bits / test.images[0].size,
         "test MSE of the VQ-VAE": mean_squared_error(test.images, vqvae.reconstruct(test.images)),
         **scores(judge, test.name, test.images[:n], images, asked),
         **speed(prior, n, seed),
@@ -119,14 +119,14 @@ def scores(
     answers = judge.model.predict(images, batch_size=500, verbose=0)
     clear = 100 * float(np.mean(answers.max(axis=1) > CLEAR))
     row: dict[str, object] = {
-        f"Fréchet distance on our {name} classifier": found["frechet_distance"],
-        f"precision on our {name} classifier": found["precision"],
-        f"recall on our {name} classifier": found["recall"],
+        f"Fréchet distance ({name} classifier)": found["frechet_distance"],
+        f"precision ({name} classifier)": found["precision"],
+        f"recall ({name} classifier)": found["recall"],
         "clear images, %": clear,
     }
     if asked is not None:
         is_right = answers.argmax(axis=1) == asked[: len(images)]
-        row["labelled as asked, %"] = 100 * float(np.mean(is_right))
+        row["class accuracy, %"] = 100 * float(np.mean(is_right))
     return row
 
 
@@ -155,7 +155,7 @@ def speed(prior: Any, n: int, seed: int) -> dict[str, object]:
     seconds = float(np.median(times))
     row: dict[str, object] = {"images drawn": n, "seconds": seconds, "images/s": n / seconds}
     if has_loop:
-        row["times as fast as the naive loop"] = (np.median(naive_times) / few) / (seconds / n)
+        row["speed-up over the naive loop"] = (np.median(naive_times) / few) / (seconds / n)
         row["codes equal to the naive loop's, %"] = 100 * float(np.mean(naive == codes[:few]))
     return row
 

@@ -84,7 +84,7 @@ def over_the_best_classical(dataset: str) -> Callable[[Figures], float]:
 
 def slowest_lead(figures: Figures) -> float:
     """Returns the smallest sampling speed-up from caching over all priors."""
-    leads = (row.get("times as fast as the naive loop") for row in figures.values())
+    leads = (row.get("speed-up over the naive loop") for row in figures.values())
     return min(lead for lead in leads if lead is not None)
 
 
@@ -96,14 +96,14 @@ def better_than_sonnet(figures: Figures) -> float:
 
 def restorations() -> Iterator[Goal]:
     tasks = {
-        "denoise": "noise taken off",
-        "super_resolution": "twice the resolution",
-        "inpaint": "holes filled",
+        "denoise": "denoising",
+        "super_resolution": "super-resolution",
+        "inpaint": "inpainting",
     }
     for recipe, text in tasks.items():
         for dataset in DATASETS:
             yield Goal(
-                f"{text}, {dataset}: the VQ-VAE's PSNR over that of the best classical method, dB",
+                f"{text}, {dataset}: PSNR gain of the VQ-VAE over the best classical method, dB",
                 recipe,
                 over_the_best_classical(dataset),
                 0.0,
@@ -115,7 +115,7 @@ def restorations() -> Iterator[Goal]:
 LONG = "keras.io's setting, by gradient"
 GOALS = [
     Goal(
-        "VQ-VAE in keras.io's setting, 30 epochs: training error over variance",
+        "MNIST, VQ-VAE in the setting of keras.io, 30 epochs: training MSE / variance",
         "vqvae_mnist",
         cell(LONG, "training: error over variance"),
         0.0431,
@@ -123,22 +123,22 @@ GOALS = [
     ),
     Goal("the same: training loss", "vqvae_mnist", cell(LONG, "training: loss"), 0.2015, KERAS_IO),
     Goal(
-        "VQ-VAE in Sonnet's setting, CIFAR-10, 10,000 steps: error over variance",
+        "CIFAR-10, VQ-VAE in the setting of Sonnet, 10,000 steps: MSE / variance",
         "vqvae_cifar10",
         cell("Sonnet's", "error over variance"),
         0.056,
         SONNET,
     ),
     Goal(
-        "the same: perplexity of a batch",
+        "the same: perplexity per batch",
         "vqvae_cifar10",
-        cell("Sonnet's", "perplexity a batch"),
+        cell("Sonnet's", "perplexity per batch"),
         326,
         SONNET,
         is_least=True,
     ),
     Goal(
-        "a better setting at as many bits and steps: its test MSE over that of Sonnet's",
+        "best setting with equal bits and steps: test MSE relative to that of Sonnet",
         "vqvae_cifar10",
         better_than_sonnet,
         1.0,
@@ -154,43 +154,43 @@ GOALS = [
         is_least=True,
     ),
     Goal(
-        "PixelCNN of MNIST's codes, nats a code of test images",
+        "MNIST, PixelCNN prior: test nats per code",
         "generate_mnist",
-        cell("PixelCNN", "validation nats a code"),
+        cell("PixelCNN", "validation nats per code"),
         1.0427,
         PIXEL_CNN,
     ),
     Goal(
-        "transformer of the same codes, nats",
+        "Transformer prior on the same codes: test nats per code",
         "generate_mnist",
-        cell("transformer", "validation nats a code"),
+        cell("transformer", "validation nats per code"),
         1.0427,
-        "the PixelCNN's",
+        "PixelCNN of keras.io",
     ),
     Goal(
-        "PixelCNN, bits an image",
+        "PixelCNN prior: bits per image",
         "generate_mnist",
-        cell("PixelCNN", "bits an image"),
+        cell("PixelCNN", "bits per image"),
         73.6,
         "1.0427 nats, 49 codes",
     ),
     Goal(
-        "test MSE of the VQ-VAE whose codes these are",
+        "test MSE of the VQ-VAE of these priors",
         "generate_mnist",
         cell("PixelCNN", "test MSE of the VQ-VAE"),
         0.00409,
         "0.0431 of MNIST's variance",
     ),
     Goal(
-        "digits of a label that our classifier takes for it, %",
+        "class accuracy of class-conditional samples, %",
         "generate_mnist",
-        cell("transformer, by label", "labelled as asked, %"),
+        cell("transformer, by label", "class accuracy, %"),
         95,
         OURS,
         is_least=True,
     ),
     Goal(
-        "times as fast as the naive loop, slowest prior",
+        "sampling speed-up over the naive loop, slowest prior",
         "generate_mnist",
         slowest_lead,
         10,

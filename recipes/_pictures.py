@@ -79,7 +79,7 @@ def draw_rate_distortion(
     figure = Figure(figsize=(5.5 * len(datasets), 4.4), dpi=150, layout="constrained")
     for axes, dataset in zip(np.ravel(figure.subplots(1, len(datasets))), datasets, strict=True):
         rows = {
-            row.partition(": ")[2]: (figures["bits a pixel"], figures["PSNR, dB"])
+            row.partition(": ")[2]: (figures["bits per pixel"], figures["PSNR, dB"])
             for row, figures in table.items()
             if row.startswith(f"{dataset}: ")
         }
@@ -97,7 +97,7 @@ def draw_rate_distortion(
         axes.xaxis.set_major_formatter("{x:g}")
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_title(dataset)
-        axes.set_xlabel("bits a pixel")
+        axes.set_xlabel("bits per pixel")
         axes.set_ylabel("PSNR of test images, dB")
         axes.grid(alpha=0.3, which="both")
         axes.legend(fontsize=8)

@@ -98,7 +98,7 @@ def run(task: Task, description: str) -> None:
             details[name] = {"parameters": model.count_params(), "training, s": seconds}
             if isinstance(model, keras_vq.VQVAE):
                 codes = model.encode_to_codes(given_test[:1]).size
-                details[name]["bits an image"] = codes * math.log2(CODES)
+                details[name]["bits per image"] = codes * math.log2(CODES)
         for name, images in restored.items():
             table[f"{dataset}: {name}"] = {**likeness(test, images), **details.get(name, {})}
         rows = {"damaged": damaged_test.images[:SHOWN]}

@@ -82,7 +82,7 @@ def main() -> None:
         table[name] = {
             "training MSE": mean_squared_error(train, model.reconstruct(train)),
             **likeness(test, model.reconstruct(test)),
-            "images/s of the changes alone": speed(batches, len(train)),
+            "images/s of the pipeline alone": speed(batches, len(train)),
         }
     title = f"CIFAR-10, changed at random; 8 x 8 codes of {CODES} after {arguments.epochs} epochs"
     plot_rows(rows, results_folder() / "augment.png", title=title)

@@ -102,7 +102,7 @@ def row(
     model.fit(batches, shuffle=False, callbacks=[clock], verbose=2)
     logs = model.evaluate(test, batch_size=BATCH_SIZE, return_dict=True, verbose=0)
     return {
-        "bits an image": bits(size, grid),
+        "bits per image": bits(size, grid),
         "test MSE": mean_squared_error(test, model.reconstruct(test)),
         "perplexity": logs["perplexity"],
         "codes used, %": 100 * logs["codebook_usage"],
@@ -143,7 +143,7 @@ def draw(table: dict[str, dict[str, object]], path: object) -> None:
     for grid, colour in zip(GRIDS, ("tab:blue", "tab:orange"), strict=True):
         for dimension, marker in zip(DIMENSIONS, "os", strict=True):
             rows = [
-                (figures["bits an image"], figures["test MSE"])
+                (figures["bits per image"], figures["test MSE"])
                 for name, figures in table.items()
                 if name.startswith(f"{grid} x") and name.endswith(f" of {dimension}")
             ]
@@ -152,7 +152,7 @@ def draw(table: dict[str, dict[str, object]], path: object) -> None:
             axes.plot(*zip(*rows, strict=True), **style)
     (found,) = [figures for name, figures in table.items() if name.startswith("KerasTuner")]
     axes.plot(
-        found["bits an image"],
+        found["bits per image"],
         found["test MSE"],
         marker="*",
         markersize=14,
@@ -161,7 +161,7 @@ def draw(table: dict[str, dict[str, object]], path: object) -> None:
         label=f"KerasTuner, {MOST_BITS} bits at most",
     )
     in_powers_of_two(axes)
-    axes.set(yscale="log", xlabel="bits an image", ylabel="test MSE")
+    axes.set(yscale="log", xlabel="bits per image", ylabel="test MSE")
     axes.set_title("VQ-VAE on MNIST: more codes, finer grids", fontsize=10)
     axes.grid(alpha=0.3, which="both")
     axes.legend(fontsize=8)

@@ -69,10 +69,10 @@ def main() -> None:
             table[f"{dataset}: {name}"] = {
                 "parameters": model.count_params(),
                 "training, s": seconds,
-                "of its prior, s": more,
+                "prior training, s": more,
                 **reconstructions(model, test.images),
                 "Fréchet distance on our classifier": found["frechet_distance"],
-                "bits an image, 32 a latent": bits(model, test.images),
+                "bits per image (32 per latent)": bits(model, test.images),
                 "numbers probed": of_test.shape[1],
                 "probe, %": linear_probe(
                     features(model, train.images[:PROBED]),

@@ -76,12 +76,12 @@ QUANTIZERS: dict[str, Callable[[int], Quantizer]] = {
     "gradient, online clustering": lambda bits: VectorQuantizer(
         Codebook(2**bits, restart=OnlineClustering())
     ),
-    "moving averages": lambda bits: VectorQuantizer(EMACodebook(2**bits, decay=0.95)),
-    "moving averages, restarts": lambda bits: VectorQuantizer(ema(2**bits)),
-    "the same, rotation trick": lambda bits: VectorQuantizer(
+    "EMA": lambda bits: VectorQuantizer(EMACodebook(2**bits, decay=0.95)),
+    "EMA, restarts": lambda bits: VectorQuantizer(ema(2**bits)),
+    "EMA, restarts, rotation trick": lambda bits: VectorQuantizer(
         ema(2**bits), estimator="rotation_trick"
     ),
-    "the same, cosine in 8 dimensions": lambda bits: Projected(
+    "EMA, restarts, cosine in 8 dimensions": lambda bits: Projected(
         VectorQuantizer(ema(2**bits), metric="cosine"), 8
     ),
     "DiVeQ, restarts": lambda bits: VectorQuantizer(
@@ -137,7 +137,7 @@ def measure(
 
     logs = model.evaluate(test, batch_size=BATCH_SIZE, return_dict=True, verbose=0)
     return {
-        "bits a position": quantizer.bits_per_vector,
+        "bits per position": quantizer.bits_per_vector,
         **likeness(test, model.reconstruct(test)),
         "usage, %": 100 * logs["codebook_usage"],
         "perplexity": logs["perplexity"],

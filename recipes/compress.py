@@ -87,7 +87,7 @@ def ours(codec: ImageCodec, images: np.ndarray) -> dict[str, object]:
     return {
         **size(len(data), images),
         **likeness(images, made),
-        "codes that come back, %": 100 * float(np.mean(same)),
+        "codes recovered, %": 100 * float(np.mean(same)),
     }
 
 
@@ -154,8 +154,8 @@ def size(taken: int, images: np.ndarray) -> dict[str, object]:
     """Returns bytes per image and bits per pixel."""
     height, width = images.shape[1:3]
     return {
-        "bytes an image": taken / len(images),
-        "bits a pixel": 8 * taken / (len(images) * height * width),
+        "bytes per image": taken / len(images),
+        "bits per pixel": 8 * taken / (len(images) * height * width),
     }
 
 

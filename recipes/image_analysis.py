@@ -63,12 +63,12 @@ def main() -> None:
         for name, (of_train, of_test) in kinds.items():
             some = slice(0, QUERIES)
             table[f"{dataset}: {name}"] = {
-                "numbers an image": of_train.shape[1],
+                "features per image": of_train.shape[1],
                 "linear probe, %": linear_probe(of_train, few.labels, of_test, test.labels),
-                "of 10 nearest with the label, %": retrieval(
+                "label agreement of 10 neighbors, %": retrieval(
                     of_train, few.labels, of_test[some], test.labels[some]
                 ),
-                "mutual information of clusters": cluster_agreement(of_test, test.labels, SEED),
+                "NMI of clusters": cluster_agreement(of_test, test.labels, SEED),
             }
         draw_code_maps(vqvae, test, results_folder() / f"image_analysis_{dataset}_codes.png")
         draw_tsne(vqvae, test, results_folder() / f"image_analysis_{dataset}_tsne.png")

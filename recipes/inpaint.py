@@ -42,7 +42,7 @@ def biharmonic(damaged: Damaged) -> Images:
     return np.stack(made).astype("float32")
 
 
-def mean_colour(damaged: Damaged) -> Images:
+def mean_color(damaged: Damaged) -> Images:
     known = ~damaged.holes
     counts = known.sum(axis=(1, 2), keepdims=True)
     means = np.where(known, damaged.images, 0).sum(axis=(1, 2), keepdims=True) / counts
@@ -52,7 +52,7 @@ def mean_colour(damaged: Damaged) -> Images:
 TASK = Task(
     "inpaint",
     with_hole,
-    lambda *_: {"biharmonic interpolation": biharmonic, "mean colour": mean_colour},
+    lambda *_: {"biharmonic interpolation": biharmonic, "mean color": mean_color},
     f"holes of {SIDE} x {SIDE} pixels filled",
     first_guess=biharmonic,
 )

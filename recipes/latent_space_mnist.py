@@ -57,11 +57,11 @@ def main() -> None:
         )
         probabilities = judge.model.predict(images, batch_size=500, verbose=0)
         figures[name] = {
-            "Fréchet distance on our MNIST classifier": scores["frechet_distance"],
-            "kernel distance on our MNIST classifier": scores["kernel_distance"],
+            "Fréchet distance (MNIST classifier)": scores["frechet_distance"],
+            "kernel distance (MNIST classifier)": scores["kernel_distance"],
             "its deviation": scores["kernel_distance_deviation"],
-            "precision on our MNIST classifier": scores["precision"],
-            "recall on our MNIST classifier": scores["recall"],
+            "precision (MNIST classifier)": scores["precision"],
+            "recall (MNIST classifier)": scores["recall"],
             "clear digits, %": round(100 * float(np.mean(probabilities.max(axis=1) > CLEAR)), 2),
             "images": n,
             "the classifier's test accuracy": judge.test_accuracy,

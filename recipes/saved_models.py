@@ -73,7 +73,7 @@ def vqvae_cifar10() -> keras_vq.VQVAE:
 
 PLANS = {
     "vqvae_mnist": Plan(
-        "VQ-VAE: 28 x 28 grey pixels become 7 x 7 codes of 7 bits",
+        "VQ-VAE: 28 x 28 gray pixels to 7 x 7 codes of 7 bits",
         dataset="mnist",
         build=vqvae_mnist,
         epochs=6,
@@ -81,7 +81,7 @@ PLANS = {
         decays=False,
     ),
     "vae_mnist": Plan(
-        "VAE: 28 x 28 grey pixels become 16 Gaussian latents",
+        "VAE: 28 x 28 gray pixels to 16 Gaussian latents",
         dataset="mnist",
         build=vae_mnist,
         epochs=10,
@@ -89,7 +89,7 @@ PLANS = {
         decays=True,
     ),
     "vqvae_cifar10": Plan(
-        "VQ-VAE: 32 x 32 colour pixels become 8 x 8 codes of 9 bits",
+        "VQ-VAE: 32 x 32 RGB pixels to 8 x 8 codes of 9 bits",
         dataset="cifar10",
         build=vqvae_cifar10,
         epochs=8,
@@ -180,7 +180,7 @@ def measure(
         figures["codes"] = model.quantizer.codebook_sizes[0]
         figures["codes used"] = len(np.unique(codes))
         figures["perplexity"] = logs[0]["perplexity"]
-        figures["bits an image"] = codes[0].size * model.quantizer.bits_per_vector
+        figures["bits per image"] = codes[0].size * model.quantizer.bits_per_vector
     figures["parameters"] = model.count_params()
     return figures
 

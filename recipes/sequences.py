@@ -86,19 +86,19 @@ def main() -> None:
                 some = np.where(np.arange(levels) < decoded, codes, -1)
                 made = model.decode_codes(some)
                 table[f"{kind.kind}: {name}, {decoded} of {levels} levels"] = {
-                    "bits a step": bits * decoded / levels,
+                    "bits per step": bits * decoded / levels,
                     **kind.quality(made),
                     "training, s": seconds,
                 }
             if kind.kind != "text":
-                drawn[f"{kind.kind}, {name}, {bits:.2g} bits a step"] = kind.first(made)
+                drawn[f"{kind.kind}, {name}, {bits:.2g} bits per step"] = kind.first(made)
     table["text: each letter by its own code"] = {
-        "bits a step": math.log2(letters.shape[-1]),
-        "letters right, %": 100.0,
+        "bits per step": math.log2(letters.shape[-1]),
+        "character accuracy, %": 100.0,
     }
     row, made = vae_of_series(kinds[-1])
-    table["series: VAE of GRUs, one vector for all"] = row
-    drawn[f"series, VAE of GRUs, {row['bits a step']:.2g} bits a step"] = kinds[-1].first(made)
+    table["series: VAE of GRUs, one vector per sequence"] = row
+    drawn[f"series, VAE of GRUs, {row['bits per step']:.2g} bits per step"] = kinds[-1].first(made)
     draw(drawn, results_folder() / "sequences.png")
     draw_rates(table, results_folder() / "sequences_rates.png")
     save("sequences", table, SEED, stopwatch)
@@ -190,9 +190,9 @@ class Sequences:
         given, made = self.test[is_step].astype("float64"), made[is_step]
         if self.kind == "text":
             right = np.mean(made.argmax(axis=-1) == given.argmax(axis=-1))
-            return {"letters right, %": 100 * float(right)}
+            return {"character accuracy, %": 100 * float(right)}
         power, error = np.square(given).sum(), np.square(made - given).sum()
-        return {"signal to noise, dB": 10 * math.log10(power / error)}
+        return {"SNR, dB": 10 * math.log10(power / error)}
 
 
 def vae_of_series(series: Sequences) -> tuple[dict[str, object], np.ndarray]:
@@ -209,7 +209,7 @@ def vae_of_series(series: Sequences) -> tuple[dict[str, object], np.ndarray]:
     made = model.decode(model.sample_latents(series.test, seed=SEED))
     steps = float(series.test_weights.sum()) / len(series.test)
     row = {
-        "bits a step": logs["kl_loss"] / math.log(2) / steps,
+        "bits per step": logs["kl_loss"] / math.log(2) / steps,
         **series.quality(made),
         "training, s": seconds,
     }
@@ -253,21 +253,21 @@ def draw_rates(table: dict[str, dict[str, object]], path: object) -> None:
     figure = Figure(figsize=(11, 4.2), dpi=120, layout="constrained")
     panels = figure.subplots(1, 2)
     names = list(dict.fromkeys(row.rsplit(", ", 1)[0] for row in table if "levels" in row))
-    panel_of = {"letters right, %": panels[0], "signal to noise, dB": panels[1]}
+    panel_of = {"character accuracy, %": panels[0], "SNR, dB": panels[1]}
     for quality, axes in panel_of.items():
         for name in names:
             rows = [row for title, row in table.items() if title.startswith(f"{name}, ")]
             if quality in rows[0]:
-                points = [(row["bits a step"], row[quality]) for row in rows]
+                points = [(row["bits per step"], row[quality]) for row in rows]
                 axes.plot(*zip(*points, strict=True), marker="o", label=name)
         in_powers_of_two(axes)
-        axes.set(xlabel="bits a step", ylabel=quality)
+        axes.set(xlabel="bits per step", ylabel=quality)
         axes.grid(alpha=0.3, which="both")
-    panels[0].set_xlabel("bits a letter")
+    panels[0].set_xlabel("bits per character")
     (vae,) = [title for title in table if "VAE" in title]
     row = table[vae]
     style = {"marker": "*", "markersize": 12, "color": "black", "linestyle": ""}
-    panels[1].plot(row["bits a step"], row["signal to noise, dB"], label=vae, **style)
+    panels[1].plot(row["bits per step"], row["SNR, dB"], label=vae, **style)
     for axes in panels:
         axes.legend(fontsize=8)
     figure.suptitle("Sequences that were not trained on")

@@ -173,7 +173,7 @@ def main() -> None:
             figures[f"{CLIENTS} clients: right answers"] = count
             figures[f"{CLIENTS} clients: wrong answers"] = len(seen["wrong"])
             figures[f"{CLIENTS} clients: errors"] = len(seen["errors"])
-            figures[f"{CLIENTS} clients: answers a second"] = round(count / arguments.seconds)
+            figures[f"{CLIENTS} clients: responses per second"] = round(count / arguments.seconds)
             figures |= percentiles(f"{CLIENTS} clients, batch 1", seen["milliseconds"])
             figures["server's memory at the end, MiB"] = round(server.mebibytes())
     save("serve_load", figures, SEED, stopwatch)

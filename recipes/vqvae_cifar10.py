@@ -68,8 +68,8 @@ def by_angle() -> Quantizer:
 SETTINGS = {
     "Sonnet's": (sonnet, 32, False),
     "restarts, cosine in 8 dimensions": (by_angle, 32, False),
-    "the same, falling learning rate": (by_angle, 32, True),
-    "restarts, wider blocks, falling learning rate": (restarted, 128, True),
+    "restarts, cosine in 8 dimensions, learning rate decay": (by_angle, 32, True),
+    "restarts, wider blocks, learning rate decay": (restarted, 128, True),
 }
 
 
@@ -152,7 +152,7 @@ def of_batches(model: keras_vq.VQVAE, batches: np.ndarray) -> dict[str, float]:
     ]
     return {
         "error over variance": float(error / model.data_variance),
-        "perplexity a batch": float(np.mean(perplexities)),
+        "perplexity per batch": float(np.mean(perplexities)),
     }
 
 

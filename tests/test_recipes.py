@@ -65,7 +65,7 @@ def run(tmp_path, cache, monkeypatch):
 @pytest.mark.backend_free
 @pytest.mark.parametrize(("width", "tables"), [(200, 1), (60, 2), (30, 3)])
 def test_tables_fit_the_screen(width, tables):
-    columns = ["test MSE", "PSNR, dB", "of 10 nearest with the label, %", "training, s"]
+    columns = ["test MSE", "PSNR, dB", "label agreement of 10 neighbors, %", "training, s"]
     rows = {f"a model of the kind {kind}": dict.fromkeys(columns, 0.25) for kind in "ab"}
     console = Console(width=width, record=True, file=io.StringIO())
     found = _results.tables_that_fit(rows, columns, console)
@@ -155,9 +155,11 @@ def test_generation(recipe, epochs, run, tmp_path, monkeypatch):
     assert len(figures) == 2
     row = figures["transformer, by label"]
     codes = 49 if recipe == "generate_mnist" else 64
-    assert row["bits an image"] / codes * np.log(2) == pytest.approx(row["validation nats a code"])
+    assert row["bits per image"] / codes * np.log(2) == pytest.approx(
+        row["validation nats per code"]
+    )
     assert row["codes equal to the naive loop's, %"] > 99
-    assert 0 <= row["labelled as asked, %"] <= 100
+    assert 0 <= row["class accuracy, %"] <= 100
     assert (tmp_path / f"{recipe}.png").stat().st_size > 10_000
 
 
@@ -193,7 +195,7 @@ TABLES = {
         5,
     ),
     "augment": (("--epochs", "1", "--limit", "128"), ["augment"], 4),
-    "regularised_autoencoders": (ONE_EPOCH, ["regularised_autoencoders"], 4),
+    "regularized_autoencoders": (ONE_EPOCH, ["regularized_autoencoders"], 4),
     "optimizers": (("--steps", "3", "--limit", "256"), ["optimizers"], 15),
 }
 

@@ -1,8 +1,8 @@
 """Training steps of quantizers in this and other packages: each file has one `make`.
 
-A step consists of the nearest-code search, the quantized vectors with straight-through gradient, the
-commitment loss, the gradient of both with respect to the inputs, and the EMA update of the codebook
-(or its gradient, for codebooks trained by gradient).
+A step consists of the nearest-code search, the quantized vectors with straight-through gradient,
+the commitment loss, the gradient of both with respect to the inputs, and the EMA update of the
+codebook (or its gradient, for codebooks trained by gradient).
 """
 
 import numpy as np

@@ -323,7 +323,7 @@ def test_named_preset_is_what_its_record_says(name):
         assert figures["codes"] == size
         assert 0.9 * size < figures["codes used"] <= size
         assert 1 < figures["perplexity"] <= figures["codes used"]
-        assert figures["bits an image"] == positions * np.log2(size)
+        assert figures["bits per image"] == positions * np.log2(size)
     else:
         assert -110 < figures["ELBO, nats"] < -90
         assert 0 < figures["KL divergence, nats"] < -figures["ELBO, nats"]

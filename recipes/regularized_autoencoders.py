@@ -14,7 +14,7 @@ two papers. Each variant takes a few lines:
 The linear probe is a logistic regression on the hidden layer. In the picture of the weights, black
 is negative and white is positive.
 
-Run: python -m recipes.regularised_autoencoders [--epochs 10] [--limit N]
+Run: python -m recipes.regularized_autoencoders [--epochs 10] [--limit N]
 """
 
 import argparse
@@ -139,8 +139,8 @@ def main() -> None:
         }
         (kernel,) = [w for w in encoder.get_layer("hidden").weights if len(w.shape) == 2]
         pictures[f"{name}: weights of 100 units"] = as_pictures(ops.convert_to_numpy(kernel))
-    draw_side_by_side(pictures, results_folder() / "regularised_autoencoders.png", across=2)
-    save("regularised_autoencoders", table, SEED, stopwatch)
+    draw_side_by_side(pictures, results_folder() / "regularized_autoencoders.png", across=2)
+    save("regularized_autoencoders", table, SEED, stopwatch)
 
 
 def as_pictures(kernel: np.ndarray) -> np.ndarray:
