@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_vq import _validation
 from keras_vq import ops as vq_ops
+from keras_vq._building import build_part
 from keras_vq._types import Shape, Tensor
 from keras_vq.codebooks.base import BaseCodebook, Start
 
@@ -52,6 +53,12 @@ class ProjectedCodebook(BaseCodebook):
         initializer: Any = None,
         **kwargs: Any,
     ) -> None:
+        refused = sorted({"restart", "seed"} & set(kwargs))
+        if refused:
+            raise TypeError(
+                f"ProjectedCodebook has no argument `{refused[0]}`: its layer moves all codes, so "
+                f"none is restarted. Remove it. Received: {kwargs[refused[0]]!r}"
+            )
         if initializer is None:
             initializer = keras.initializers.VarianceScaling(
                 mode="fan_out", distribution="untruncated_normal"
@@ -70,11 +77,11 @@ class ProjectedCodebook(BaseCodebook):
         )
         linear = keras.layers.Dense(self.dim, use_bias=False, dtype="float32")
         self.layer = linear if self.projection is None else self.projection
-        self.layer.build(shape)
-        if tuple(self.layer.compute_output_shape(shape)) != shape:
+        output_shape = build_part(self.layer, shape)
+        if output_shape != shape:
             raise ValueError(
                 f"`projection` must keep the shape of the codes, {shape}. Received: a layer that "
-                f"gives {self.layer.compute_output_shape(shape)}"
+                f"returns shape {output_shape}"
             )
 
     def codes(self) -> Tensor:

@@ -11,9 +11,19 @@ from keras_vq._types import Shape, Tensor
 
 @keras.saving.register_keras_serializable("keras_vq")
 class ImplicitCodes(keras.layers.Layer):
-    """Code of a context: c' = c + f([s, c]), for a code c and the reconstruction s so far.
+    """Network of QINCo: the code vector of a base code c after a partial reconstruction s.
 
-    f is an affine projection to the code's dimension, then residual blocks v + W₂ relu(W₁ v).
+    v₀ = c + P [s, c] + b, then residual blocks vᵢ = vᵢ₋₁ + Wᵢ₂ relu(Wᵢ₁ vᵢ₋₁); the output is the
+    last v. This is the forward pass of the authors' published code (facebookresearch/Qinco,
+    QINCo1). The weights of its step `m` carry over, a `torch.nn.Linear` with its weight transposed:
+
+    | authors' step | here |
+    | --- | --- |
+    | `codebook.weight` | `ConditionedVectorQuantizer.embeddings` |
+    | `MLPconcat.weight`, which takes [c, s] | `projection.kernel`, halves of its rows exchanged |
+    | `MLPconcat.bias` | `projection.bias` |
+    | `residual_block{i}.0.weight` | `widen[i].kernel` |
+    | `residual_block{i}.2.weight` | `narrow[i].kernel` |
 
     Source: Huijben et al., "Residual Quantization with Implicit Neural Codebooks" (QINCo), 2024,
     section 3.
@@ -66,11 +76,11 @@ class ImplicitCodes(keras.layers.Layer):
             narrow.build((*input_shape[:-1], self.hidden_dim))
 
     def call(self, inputs: Tensor) -> Tensor:
-        """The codes of contexts."""
-        values = self.projection(inputs)
+        """Returns the code vectors of pairs of context and base code."""
+        values = ops.split(inputs, 2, axis=-1)[1] + self.projection(inputs)
         for widen, narrow in zip(self.widen, self.narrow, strict=True):
             values = values + narrow(widen(values))
-        return ops.split(inputs, 2, axis=-1)[1] + values
+        return values
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """Shape of the codes."""

@@ -9,6 +9,7 @@ import numpy as np
 from keras import ops
 
 from keras_vq import _backend, _validation
+from keras_vq._building import build_part
 from keras_vq._model import Model
 from keras_vq._types import Shape, Tensor
 from keras_vq.export import Signature, TensorSpec, export_model
@@ -604,13 +605,6 @@ def check_layer(name: str, part: Any) -> keras.Layer:
     if not isinstance(part, keras.Layer):
         raise ValueError(f"`{name}` must be a Keras layer or model. Received: {part!r}")
     return part
-
-
-def build_part(part: keras.Layer, input_shape: Shape) -> Shape:
-    """Builds a layer, and says what shape it makes of a shape."""
-    # A call on a tensor without values: a model whose class has neither `build` nor
-    # `compute_output_shape`, as most written by hand, is built and measured by no less.
-    return tuple(part(keras.KerasTensor(input_shape)).shape)
 
 
 def _target_of_weights(x: Any, y: Any, sample_weight: Any) -> Any:

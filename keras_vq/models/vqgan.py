@@ -7,10 +7,11 @@ import keras
 from keras import ops
 
 from keras_vq import _backend, _validation
+from keras_vq._building import build_part
 from keras_vq._types import Shape, Tensor
 from keras_vq.models._adversarial_optimizer import AdversarialOptimizer
 from keras_vq.models._frozen import frozen
-from keras_vq.models.base import build_part, check_layer
+from keras_vq.models.base import check_layer
 from keras_vq.models.vqvae import VQVAE
 from keras_vq.quantizers.base import Quantizer
 

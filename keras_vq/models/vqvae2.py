@@ -7,9 +7,10 @@ import numpy as np
 from keras import layers, ops
 
 from keras_vq import _validation
+from keras_vq._building import build_part
 from keras_vq._types import Shape, Tensor
 from keras_vq.codebooks.base import Start
-from keras_vq.models.base import build_part, check_layer
+from keras_vq.models.base import check_layer
 from keras_vq.models.code_model import CodeModel, check_quantizer
 from keras_vq.models.two_level_codes import TwoLevelCodes
 from keras_vq.quantizers.base import Quantizer

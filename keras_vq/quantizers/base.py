@@ -65,7 +65,8 @@ class Quantizer(keras.layers.Layer):
 
     Args:
         estimator: How gradients pass to the inputs: `"straight_through"`, `"rotation_trick"` or
-            a function of (inputs, codes, training); see `keras_vq.estimators`.
+            a function of (inputs, codes, training); see `keras_vq.estimators`. Defaults to
+            `"straight_through"`. Raises a TypeError in a quantizer with a gradient of its own.
         **kwargs: Arguments of `keras.layers.Layer`.
 
     Call arguments:
@@ -83,11 +84,19 @@ class Quantizer(keras.layers.Layer):
     indexes_each_vector = True
     # Whether codes depend on a vector (`context`) that `Residual` hands over.
     takes_context = False
+    # None, or in a class without an `estimator` argument the hint for a caller that gives one.
+    hint_without_estimator: str | None = None
 
-    def __init__(self, estimator: str | Estimator = "straight_through", **kwargs: Any) -> None:
+    def __init__(self, estimator: str | Estimator | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._losses = LossesOfReplica()
-        self.estimator = estimators.get(estimator)
+        if self.hint_without_estimator is None:
+            self.estimator = estimators.get("straight_through" if estimator is None else estimator)
+        elif estimator is not None:
+            raise TypeError(
+                f"{type(self).__name__} has no argument `estimator`. {self.hint_without_estimator} "
+                f"Received: {estimator!r}"
+            )
         self.supports_masking = True
 
     # --- what a subclass implements
@@ -351,11 +360,11 @@ class Quantizer(keras.layers.Layer):
         self.dim = int(input_shape[-1])
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        return {
-            **super().get_config(),
-            "estimator": keras.saving.serialize_keras_object(self.estimator),
-        }
+        """Returns the constructor's arguments."""
+        config = super().get_config()
+        if self.hint_without_estimator is None:
+            config["estimator"] = keras.saving.serialize_keras_object(self.estimator)
+        return config
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Quantizer":

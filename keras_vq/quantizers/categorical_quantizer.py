@@ -58,6 +58,10 @@ class CategoricalQuantizer(Quantizer):
         ((2, 7, 7, 16), (2, 7, 7))
     """
 
+    hint_without_estimator = (
+        "Its gradient is that of the Gumbel-softmax mixture: remove the argument."
+    )
+
     def __init__(
         self,
         codebook_size: int,
@@ -156,10 +160,8 @@ class CategoricalQuantizer(Quantizer):
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
-        config = super().get_config()
-        del config["estimator"]  # the gradient is that of the mixture
         return {
-            **config,
+            **super().get_config(),
             "codebook_size": self.logits.units,
             "temperature": keras.saving.serialize_keras_object(self.temperature),
             "kl": self.kl,

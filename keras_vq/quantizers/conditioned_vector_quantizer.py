@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_vq import _validation
 from keras_vq import ops as vq_ops
+from keras_vq._building import build_part
 from keras_vq._types import Shape, Tensor
 from keras_vq.estimators import Estimator
 from keras_vq.layers.implicit_codes import ImplicitCodes
@@ -73,13 +74,11 @@ class ConditionedVectorQuantizer(Quantizer):
             autocast=False,
         )
         self.code_network = ImplicitCodes(dtype="float32") if self.network is None else self.network
-        if not self.code_network.built:
-            self.code_network.build((None, 2 * self.dim))
-        shape = self.code_network.compute_output_shape((None, 2 * self.dim))
-        if tuple(shape) != (None, self.dim):
+        shape = build_part(self.code_network, (None, 2 * self.dim))
+        if shape != (None, self.dim):
             raise ValueError(
                 f"`network` must turn (..., {2 * self.dim}) into codes (..., {self.dim}). "
-                f"Received: a layer that gives {tuple(shape)}"
+                f"Received: a layer that returns shape {shape}"
             )
 
     @property
@@ -129,7 +128,12 @@ class ConditionedVectorQuantizer(Quantizer):
         }
 
     def _codes(self, context: Tensor, base: Tensor) -> Tensor:
-        return ops.cast(self.code_network(ops.concatenate([context, base], axis=-1)), "float32")
+        pairs = ops.concatenate([context, base], axis=-1)
+        if not isinstance(self.code_network, keras.Model):
+            return ops.cast(self.code_network(pairs), "float32")
+        # A Keras model takes inputs of the rank that it was built for.
+        codes = self.code_network(ops.reshape(pairs, (-1, pairs.shape[-1])))
+        return ops.reshape(ops.cast(codes, "float32"), ops.shape(base))
 
     def _nearest(self, latents: Tensor, count: int, context: Tensor | None) -> Tensor:
         """Indices of the nearest codes, `(..., dim)` -> `(..., count)`, without gradient."""

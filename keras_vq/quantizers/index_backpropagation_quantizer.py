@@ -54,6 +54,10 @@ class IndexBackpropagationQuantizer(Quantizer):
         ((2, 7, 7, 16), (2, 7, 7))
     """
 
+    hint_without_estimator = (
+        "Its gradient is that of the softmax over the codes: remove the argument."
+    )
+
     def __init__(
         self,
         codebook_size: int,
@@ -132,10 +136,8 @@ class IndexBackpropagationQuantizer(Quantizer):
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
-        config = super().get_config()
-        del config["estimator"]  # the gradient is that of the distribution
         return {
-            **config,
+            **super().get_config(),
             "codebook_size": self.size,
             "codebook_weight": self.codebook_weight,
             "entropy": keras.saving.serialize_keras_object(self.entropy),

@@ -12,6 +12,7 @@ from keras_vq import _validation
 from keras_vq import ops as vq_ops
 from keras_vq._types import Shape, Tensor
 from keras_vq.codebooks.base import Start
+from keras_vq.estimators import straight_through
 from keras_vq.quantizers.base import Found, Quantizer, Updates
 
 
@@ -69,6 +70,12 @@ class MultiScale(Quantizer):
         if not isinstance(quantizer, Quantizer) or quantizer.index_shape:
             raise ValueError(
                 f"`quantizer` must be a Quantizer with one index a vector. Received: {quantizer!r}"
+            )
+        if getattr(quantizer, "estimator", straight_through) is not straight_through:
+            raise ValueError(
+                "`quantizer` must have the default estimator, because MultiScale estimates the "
+                "gradient of the sum of all scales. Give `estimator` to MultiScale. "
+                f"Received: a quantizer with estimator {quantizer.estimator!r}"
             )
         self.quantizer = quantizer
         self.scales = _checked_scales(scales)

@@ -42,6 +42,8 @@ class Product(Quantizer):
         ((2, 10, 4), True)
     """
 
+    hint_without_estimator = "Give it to the quantizers inside."
+
     def __init__(self, quantizers: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.quantizers = checked_parts(quantizers)
@@ -143,9 +145,7 @@ class Product(Quantizer):
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
-        config = super().get_config()
-        del config["estimator"]  # the parts' own
-        return {**config, "quantizers": serialized(self.quantizers)}
+        return {**super().get_config(), "quantizers": serialized(self.quantizers)}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Product":

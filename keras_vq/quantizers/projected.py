@@ -5,6 +5,7 @@ from typing import Any
 import keras
 
 from keras_vq import _validation
+from keras_vq._building import build_part
 from keras_vq._types import Shape, Tensor
 from keras_vq.codebooks.base import Start
 from keras_vq.quantizers.base import Found, Quantizer, Updates
@@ -37,6 +38,8 @@ class Projected(Quantizer):
         ((2, 7, 7, 256), (2, 7, 7))
     """
 
+    hint_without_estimator = "Give it to the quantizer inside."
+
     def __init__(
         self, quantizer: Quantizer, project_in: Any, project_out: Any = None, **kwargs: Any
     ) -> None:
@@ -54,16 +57,15 @@ class Projected(Quantizer):
         super().build(input_shape)
         given = self.given_project_in
         into = given if isinstance(given, keras.Layer) else _dense(given, "project_in")
-        into.build(input_shape)
-        lower_shape = into.compute_output_shape(input_shape)
+        lower_shape = build_part(into, input_shape)
         if not self.quantizer.built:
             self.quantizer.build(lower_shape)
         out = self.given_project_out or _dense(self.dim, "project_out")
-        out.build(lower_shape)
-        if tuple(out.compute_output_shape(lower_shape)) != tuple(input_shape):
+        output_shape = build_part(out, self.quantizer.output_shape_of(lower_shape))
+        if output_shape != tuple(input_shape):
             raise ValueError(
                 f"`project_out` must give the inputs' shape, {tuple(input_shape)}. "
-                f"Received: a layer that gives {tuple(out.compute_output_shape(lower_shape))}"
+                f"Received: a layer that returns shape {output_shape}"
             )
         self.into, self.out = into, out
 
@@ -130,11 +132,9 @@ class Projected(Quantizer):
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
-        config = super().get_config()
-        del config["estimator"]  # the quantizer's own
         serialize = keras.saving.serialize_keras_object
         return {
-            **config,
+            **super().get_config(),
             "quantizer": serialize(self.quantizer),
             "project_in": serialize(self.given_project_in),
             "project_out": serialize(self.given_project_out),

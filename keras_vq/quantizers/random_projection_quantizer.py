@@ -52,6 +52,8 @@ class RandomProjectionQuantizer(Quantizer):
         ((2, 100, 16), (2, 100))
     """
 
+    hint_without_estimator = "It passes no gradient: remove the argument."
+
     def __init__(
         self,
         codebook_size: int,
@@ -132,10 +134,8 @@ class RandomProjectionQuantizer(Quantizer):
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
-        config = super().get_config()
-        del config["estimator"]  # there is no gradient
         return {
-            **config,
+            **super().get_config(),
             "codebook_size": self.size,
             "code_dim": self.code_dim,
             "codebooks": self.codebooks,
