@@ -1,4 +1,4 @@
-"""Figures for TensorBoard, without TensorFlow."""
+"""TensorBoard summaries without TensorFlow."""
 
 import time
 from importlib.util import find_spec
@@ -8,23 +8,23 @@ from keras_vq.plots import as_png
 
 
 def check_installed() -> None:
-    """Checks that tensorboard is there.
+    """Checks that tensorboard is installed.
 
     Raises:
-        ImportError: If it isn't.
+        ImportError: If it is not installed.
     """
     if find_spec("tensorboard") is None:
         raise ImportError('Pictures for TensorBoard need it: pip install "keras-vq[tensorboard]"')
 
 
 def write_figure(log_dir: str, tag: str, figure: Any, step: int) -> None:
-    """Adds a figure to the files in which TensorBoard looks.
+    """Writes a figure as an image summary.
 
     Args:
-        log_dir: Their folder, made if there is none.
-        tag: What to call the series of figures.
-        figure: A figure of matplotlib.
-        step: Its place in the series.
+        log_dir: String. Log directory, created if it does not exist.
+        tag: String. Tag of the summary.
+        figure: Matplotlib figure.
+        step: Integer. Step of the summary.
     """
     from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.compat.proto.summary_pb2 import Summary
@@ -35,7 +35,7 @@ def write_figure(log_dir: str, tag: str, figure: Any, step: int) -> None:
         height=height, width=width, colorspace=4, encoded_image_string=as_png(figure)
     )
     summary = Summary(value=[Summary.Value(tag=tag, image=image)])
-    # A file of its own for each figure: `fit` may be stopped at any time, and none is left open.
+    # One file per figure, so that no file stays open when `fit` is interrupted.
     writer = EventFileWriter(log_dir, filename_suffix=f".{tag}.{step}")
     writer.add_event(Event(wall_time=time.time(), step=step, summary=summary))
     writer.close()

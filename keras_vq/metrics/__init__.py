@@ -1,4 +1,4 @@
-"""Metrics of reconstructions, of generated images and of codebooks."""
+"""Metrics of reconstructions, generated images and codebook usage."""
 
 from keras_vq.metrics.code_usage import CodebookUsage, Perplexity
 from keras_vq.metrics.compare_images import compare_images

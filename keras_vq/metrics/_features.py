@@ -1,4 +1,4 @@
-"""Checks of features, as the measures of generated images take them."""
+"""Validation of feature arrays for the metrics of generated images."""
 
 from typing import Any
 
@@ -7,14 +7,14 @@ from keras import ops
 
 
 def check_features(name: str, features: Any) -> np.ndarray:
-    """The features of a set of images as an array.
+    """Converts features to an array and validates them.
 
     Args:
-        name: What to call the argument in messages.
+        name: String. Name of the argument in error messages.
         features: Array or tensor of shape `(n, dim)`.
 
     Raises:
-        ValueError: If it has another shape, or holds NaN or infinity.
+        ValueError: If the shape is different, or a value is NaN or infinite.
     """
     if ops.is_tensor(features):
         features = ops.convert_to_numpy(features)
@@ -36,10 +36,10 @@ def check_features(name: str, features: Any) -> np.ndarray:
 
 
 def check_both(real: Any, generated: Any) -> tuple[np.ndarray, np.ndarray]:
-    """The features of both sets, which must be those of one network.
+    """Validates the features of two sets of images from the same network.
 
     Raises:
-        ValueError: If either is not right, or they differ in dimension.
+        ValueError: If either array is invalid, or their dimensions differ.
     """
     real = check_features("real_features", real)
     generated = check_features("generated_features", generated)
@@ -52,10 +52,10 @@ def check_both(real: Any, generated: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 def check_count(features: tuple[np.ndarray, np.ndarray], at_least: int, why: str) -> None:
-    """Checks that both sets have enough images.
+    """Checks that both sets have at least `at_least` images.
 
     Raises:
-        ValueError: If either has too few; the message says why it needs them.
+        ValueError: If either set has fewer; the message gives the reason `why`.
     """
     if min(map(len, features)) < at_least:
         real, generated = map(len, features)

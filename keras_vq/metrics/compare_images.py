@@ -1,4 +1,4 @@
-"""All measures of generated images at once."""
+"""All metrics of generated images in one call."""
 
 from collections.abc import Callable
 from typing import Any
@@ -19,12 +19,12 @@ def compare_images(
     seed: int | None = 0,
     batch_size: int = 128,
 ) -> dict[str, float]:
-    """How far generated images are from real ones, by several measures on one network's features.
+    """Compares generated with real images by several metrics on features of one network.
 
-    Take test images as the real ones, and as many generated ones: 10,000 of each, or more. What
-    training images score against test images is the best that can be hoped for.
+    Use test images as `real` and the same number of generated images, 10,000 of each or more. The
+    scores of training images against test images are the best that a model can reach.
 
-    Papers measure on features of Inception, which is made for colour photographs:
+    Papers use features of Inception, which is trained on color photographs:
 
         inception = keras.applications.InceptionV3(include_top=False, pooling="avg")
 
@@ -34,28 +34,29 @@ def compare_images(
 
         compare_images(network, test_images, vae.generate(10_000))
 
-    Figures of that function compare with each other. They are near, and not equal to, published
-    FIDs and KIDs, whose network has weights and a resizing of its own (see Parmar et al., "On
-    Aliased Resizing and Surprising Subtleties in GAN Evaluation", 2022). Figures on any other
-    network, such as a classifier of one's own data, must not be called FID or KID without its
-    name.
+    Results of this function are comparable with each other. They are close to published FID and
+    KID values but not equal, because those use other weights and another resizing method (Parmar
+    et al., "On Aliased Resizing and Surprising Subtleties in GAN Evaluation", 2022). Do not report
+    results with another network, such as a classifier of your data, as FID or KID without naming
+    the network.
 
     Args:
-        network: Keras model or function, images -> features; see `image_features`.
+        network: Keras model or function from images to features. See `image_features`.
         real: Array of shape `(n, height, width, channels)`, pixels in [0, 1].
         generated: Array of shape `(m, height, width, channels)`, pixels in [0, 1].
-        subsets: Number of subsets of the kernel distance.
-        subset_size: Images of each set in such a subset.
-        k: Which neighbour decides for precision and recall.
-        seed: Seed of the subsets.
-        batch_size: Images that the network computes at a time.
+        subsets: Integer. Number of subsets for the kernel distance. Defaults to 100.
+        subset_size: Integer. Number of images per subset. Defaults to 1000.
+        k: Integer. Number of nearest neighbors for precision and recall. Defaults to 3.
+        seed: Integer. Seed of the subsets.
+        batch_size: Integer. Batch size of the network. Defaults to 128.
 
     Returns:
-        A dictionary: `frechet_distance` and `kernel_distance` (less is better),
-        `kernel_distance_deviation` (over the subsets), `precision` and `recall` (more is better).
+        Dictionary with `frechet_distance` and `kernel_distance` (lower is better),
+        `kernel_distance_deviation` (standard deviation over subsets), `precision` and `recall`
+        (higher is better).
 
     Raises:
-        ValueError: If images, features or their number are not as the measures need them.
+        ValueError: If images or features are invalid, or there are too few images.
 
     Example:
         >>> import numpy as np

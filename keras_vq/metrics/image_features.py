@@ -1,4 +1,4 @@
-"""Features of images, by a network that the user brings."""
+"""Image features from a user-supplied network."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,27 +10,27 @@ from keras import ops
 from keras_vq import _backend, _validation
 from keras_vq.metrics._features import check_features
 
-# Batches from which on a bar tells how long it takes.
+# Show a progress bar above this number of batches.
 _MANY = 200
 
 
 def image_features(network: Callable[[Any], Any], images: Any, batch_size: int = 128) -> np.ndarray:
-    """What a network makes of images, a batch at a time.
+    """Computes features of images in batches.
 
     Args:
-        network: Keras model, layer, or function: a float32 batch `(b, height, width, channels)` ->
-            features `(b, dim)`. A function is handed NumPy arrays, a model computes in inference
-            mode. It does all that the network needs beside: resizing, other ranges of pixels,
-            grey images as three channels.
+        network: Keras model, layer or function from a float32 batch
+            `(batch, height, width, channels)` to features `(batch, dim)`. A function receives NumPy
+            arrays; a model runs in inference mode. It includes any preprocessing of the network:
+            resizing, rescaling, conversion of gray images to RGB.
         images: Array of shape `(n, height, width, channels)`, pixels in [0, 1].
-        batch_size: Images computed at a time.
+        batch_size: Integer. Batch size. Defaults to 128.
 
     Returns:
         Array of shape `(n, dim)`.
 
     Raises:
-        ValueError: If there are no images in [0, 1], or the features are not finite and of that
-            shape.
+        ValueError: If there are no images, pixels are out of range, or the features have another
+            shape or are not finite.
 
     Example:
         >>> import numpy as np, keras_vq
@@ -59,10 +59,10 @@ def image_features(network: Callable[[Any], Any], images: Any, batch_size: int =
 
 
 def check_images(name: str, images: Any) -> np.ndarray:
-    """Images as an array.
+    """Converts images to an array and validates them.
 
     Raises:
-        ValueError: If they are none, or not of pixels about [0, 1].
+        ValueError: If there are no images, or pixels are outside [0, 1] by a wide margin.
     """
     images = ops.convert_to_numpy(images) if ops.is_tensor(images) else np.asarray(images)
     if images.ndim != 4 or len(images) == 0:

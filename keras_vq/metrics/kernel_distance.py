@@ -1,4 +1,4 @@
-"""Kernel distance of two sets of features; on Inception's, the KID."""
+"""Kernel distance between two sets of features (KID for Inception features)."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import numpy as np
 from keras_vq import _validation
 from keras_vq.metrics._features import check_both, check_count
 
-# Rows of a matrix of kernels at a time: bounds the memory.
+# Rows of the kernel matrix per block, to bound memory.
 _ROWS = 1024
 
 
@@ -18,31 +18,30 @@ def kernel_distance(
     subset_size: int = 1000,
     seed: int | None = 0,
 ) -> tuple[float, float]:
-    """Squared maximum mean discrepancy of two sets of features, with the kernel (x·y / dim + 1)³.
+    """Computes the squared maximum mean discrepancy with the kernel (x·y / dim + 1)³.
 
-    The unbiased estimate, of subsets drawn without replacement from each set: its expectation is
-    the same for any number of images, and 0 for two sets of one distribution, so that a figure
-    may fall a little below 0. No unit; less is better. Figures are often given times 1,000.
+    Averages the unbiased estimate over subsets sampled without replacement from each set. Its
+    expectation does not depend on the number of images and is 0 for equal distributions, so results
+    can be slightly negative. Lower is better. Papers often report the value times 1,000.
 
-    It is called KID when the features are those of Inception; on the features of another network
-    it is another figure, and should be given with the network's name.
+    The metric is called KID for Inception features. For another network, report the name of the
+    network.
 
     Source: Bińkowski et al., "Demystifying MMD GANs", 2018.
 
     Args:
         real_features: Array of shape `(n, dim)`, from `image_features`.
         generated_features: Array of shape `(m, dim)`, from the same network.
-        subsets: Number of subsets.
-        subset_size: Images of each set in a subset, at least 2 and at most those there are.
-        seed: Seed of the draw; None draws other subsets each time.
+        subsets: Integer. Number of subsets. Defaults to 100.
+        subset_size: Integer, at least 2. Number of images of each set per subset. Defaults to 1000.
+        seed: Integer. Seed of the subsets. Defaults to None, which selects new subsets each time.
 
     Returns:
-        Mean and standard deviation over the subsets. The deviation is that of one subset's
-        estimate; subsets share images, so it does not shrink with their number as a standard
-        error would.
+        Tuple of floats: mean and standard deviation over subsets. The standard deviation is that of
+        a single estimate. It does not decrease with the number of subsets, because they overlap.
 
     Raises:
-        ValueError: If the features are not finite and of those shapes, or either set has fewer
+        ValueError: If the features have other shapes or are not finite, or if a set has fewer
             images than a subset.
 
     Example:
@@ -70,19 +69,19 @@ def kernel_distance(
 
 
 def _squared_mmd(x: np.ndarray, y: np.ndarray) -> float:
-    """The unbiased estimate from two sets of as many vectors."""
+    """Computes the unbiased estimate for two sets of equal size."""
     n = len(x)
     within = sum(_sum_of_kernels(own, own) - _kernel(np.square(own).sum(1), own) for own in (x, y))
     return within / (n * (n - 1)) - 2.0 * _sum_of_kernels(x, y) / n**2
 
 
 def _sum_of_kernels(x: np.ndarray, y: np.ndarray) -> float:
-    """Sum over all pairs."""
+    """Sums the kernel over all pairs."""
     return sum(_kernel(x[start : start + _ROWS] @ y.T, x) for start in range(0, len(x), _ROWS))
 
 
 def _kernel(products: np.ndarray, vectors: np.ndarray) -> float:
-    """Sum of the kernels of pairs of which the scalar products are given."""
-    # A product of two, as powers of arrays are slow.
+    """Sums the kernel of pairs from their scalar products."""
+    # Multiplication, because powers of arrays are slow.
     kernels = products / vectors.shape[1] + 1.0
     return float((kernels * kernels * kernels).sum())

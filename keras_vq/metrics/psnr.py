@@ -11,14 +11,14 @@ from keras_vq._types import Tensor
 
 @keras.saving.register_keras_serializable("keras_vq")
 class PSNR(keras.metrics.Mean):
-    """Mean over images of their peak signal-to-noise ratio, 10 log₁₀(peak² / MSE), in decibels.
+    """Peak signal-to-noise ratio (PSNR), 10 log₁₀(peak² / MSE), in decibels.
 
-    The ratio is taken for each image, then averaged; the ratio of the mean error of a set is
-    another, lower number. An image without error counts as 100 dB.
+    The PSNR of each image is averaged. The PSNR of the mean error of a set is lower. An image
+    without error counts as 100 dB.
 
     Args:
-        max_value: The peak: the range of the pixels.
-        name: Name in the logs.
+        max_value: Float. Peak value, the range of the pixels. Defaults to 1.
+        name: String. Name of the metric.
         **kwargs: Arguments of `keras.metrics.Mean`.
 
     Example:
@@ -31,14 +31,14 @@ class PSNR(keras.metrics.Mean):
 
     def __init__(self, max_value: float = 1.0, name: str = "psnr", **kwargs: Any) -> None:
         super().__init__(name=name, **kwargs)
-        # By which callbacks know that more is better.
+        # Callbacks maximize this metric.
         self._direction = "up"
         self.max_value = _validation.check_positive("max_value", max_value)
 
     def update_state(
         self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None
     ) -> None:
-        """Adds images of shape `(batch, ...)`, each with its weight of shape `(batch,)`."""
+        """Accumulates images of shape `(batch, ...)` with weights of shape `(batch,)`."""
         y_true = ops.cast(y_true, "float32")
         error = ops.square(ops.cast(y_pred, "float32") - y_true)
         mse = ops.mean(ops.reshape(error, (ops.shape(error)[0], -1)), axis=1)
@@ -46,5 +46,5 @@ class PSNR(keras.metrics.Mean):
         super().update_state(10.0 * ops.log10(ratio), sample_weight=sample_weight)
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Returns the constructor arguments."""
         return {**super().get_config(), "max_value": self.max_value}

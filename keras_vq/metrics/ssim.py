@@ -1,4 +1,4 @@
-"""Structural similarity."""
+"""Structural similarity (SSIM)."""
 
 from typing import Any
 
@@ -15,17 +15,17 @@ _K1, _K2 = 0.01, 0.03
 
 @keras.saving.register_keras_serializable("keras_vq")
 class SSIM(keras.metrics.Mean):
-    """Mean over images of their structural similarity, in [-1, 1]; 1 for equal images.
+    """Structural similarity (SSIM), averaged over images; in [-1, 1], 1 for equal images.
 
-    Means, variances and covariance of pixels are taken under a Gaussian window of 11 x 11 with
-    deviation 1.5, where it lies within the image; channels are averaged.
+    Uses an 11 x 11 Gaussian window with a standard deviation of 1.5, at positions where the window
+    is inside the image, and averages over channels.
 
     Source: Wang et al., "Image Quality Assessment: From Error Visibility to Structural
     Similarity", 2004.
 
     Args:
-        max_value: The range of the pixels.
-        name: Name in the logs.
+        max_value: Float. Range of the pixels. Defaults to 1.
+        name: String. Name of the metric.
         **kwargs: Arguments of `keras.metrics.Mean`.
 
     Example:
@@ -39,14 +39,14 @@ class SSIM(keras.metrics.Mean):
 
     def __init__(self, max_value: float = 1.0, name: str = "ssim", **kwargs: Any) -> None:
         super().__init__(name=name, **kwargs)
-        # By which callbacks know that more is better.
+        # Callbacks maximize this metric.
         self._direction = "up"
         self.max_value = _validation.check_positive("max_value", max_value)
 
     def update_state(
         self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None
     ) -> None:
-        """Adds images `(batch, height, width, channels)` of at least 11 x 11 pixels."""
+        """Accumulates images `(batch, height, width, channels)` of at least 11 x 11 pixels."""
         x, y = ops.cast(y_true, "float32"), ops.cast(y_pred, "float32")
         if len(x.shape) != 4 or min(x.shape[1:3]) < _WINDOW:
             raise ValueError(
@@ -54,7 +54,7 @@ class SSIM(keras.metrics.Mean):
                 f"{_WINDOW} x {_WINDOW} pixels. Received: shape {tuple(x.shape)}"
             )
         mean_x, mean_y = _under_window(x), _under_window(y)
-        # Differences of means of squares: a tiny negative one is rounding.
+        # Clip variances that rounding makes negative.
         variance_x = ops.maximum(_under_window(x * x) - mean_x * mean_x, 0.0)
         variance_y = ops.maximum(_under_window(y * y) - mean_y * mean_y, 0.0)
         covariance = _under_window(x * y) - mean_x * mean_y
@@ -65,16 +65,16 @@ class SSIM(keras.metrics.Mean):
         super().update_state(of_images, sample_weight=sample_weight)
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Returns the constructor arguments."""
         return {**super().get_config(), "max_value": self.max_value}
 
 
 def _under_window(images: Tensor) -> Tensor:
-    """Weighted means under the window, `(batch, h, w, c)` -> `(batch, h - 10, w - 10, c)`."""
+    """Computes windowed means, `(batch, h, w, c)` to `(batch, h - 10, w - 10, c)`."""
     places = np.arange(_WINDOW) - _WINDOW // 2
     weights = np.exp(-(places**2) / (2 * _DEVIATION**2))
     weights = (weights / weights.sum()).astype("float32")
-    # Axis after axis, as sums of shifted images: a depthwise convolution differs by backend.
+    # Separable sums of shifted images, because depthwise convolutions differ between backends.
     for axis in (1, 2):
         size = images.shape[axis] - _WINDOW + 1
         before = (slice(None),) * axis

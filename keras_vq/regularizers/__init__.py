@@ -1,4 +1,4 @@
-"""Penalties on the codes of a codebook that learns by gradient."""
+"""Regularizers of codebooks that are trained by gradient."""
 
 from keras_vq.regularizers.orthogonality import Orthogonality
 

@@ -1,4 +1,4 @@
-"""The penalty that pushes codes apart in direction."""
+"""Orthogonality regularizer for codebooks."""
 
 from typing import Any
 
@@ -12,17 +12,17 @@ from keras_vq._types import Tensor
 
 @keras.saving.register_keras_serializable("keras_vq")
 class Orthogonality(keras.regularizers.Regularizer):
-    """Weight times |Ê Êᵀ - I|² / K², where Ê are the K codes scaled to unit norm.
+    """Orthogonality regularizer: weight · |Ê Êᵀ - I|² / K² for K code vectors Ê of unit norm.
 
-    The mean square of the cosines between different codes, in other words. It is computed from
-    the (dim, dim) matrix Êᵀ Ê, never from the (K, K) one. A code of zero counts as orthogonal
-    to all.
+    This is the mean squared cosine similarity between different code vectors. It is computed from
+    the (dim, dim) matrix Êᵀ Ê instead of the (K, K) matrix. A zero vector counts as orthogonal to
+    all others.
 
     Source: Shin et al., "Translation-equivariant Image Quantizer for Bi-directional Image-Text
     Generation", 2021, section 3.1.
 
     Args:
-        weight: At least 0.
+        weight: Float, at least 0. Weight of the penalty.
 
     Raises:
         ValueError: If the weight is negative.
@@ -37,14 +37,14 @@ class Orthogonality(keras.regularizers.Regularizer):
         self.weight = _validation.check_not_negative("weight", weight)
 
     def __call__(self, codes: Tensor) -> Tensor:
-        """The scalar penalty of codes of shape `(codebook_size, dim)`."""
+        """Computes the scalar penalty of code vectors of shape `(codebook_size, dim)`."""
         unit = vq_ops.unit_vectors(codes)
         gram = ops.matmul(ops.transpose(unit), unit)
-        # Of the K² cosines those of a code with itself are 1 (0 for a code of zero).
+        # Of the K² cosines, those of a vector with itself are 1 (0 for a zero vector).
         with_themselves = ops.sum(ops.sum(ops.square(unit), axis=-1) ** 2)
         count = unit.shape[0]
         return self.weight * (ops.sum(ops.square(gram)) - with_themselves) / count**2
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Returns the constructor arguments."""
         return {"weight": self.weight}
