@@ -1,4 +1,4 @@
-"""What every test gets. The backend is the one of KERAS_BACKEND; `nox` runs all three."""
+"""Fixtures of all tests. `KERAS_BACKEND` selects the backend; `nox` runs all three."""
 
 import os
 
@@ -40,7 +40,7 @@ def rng():
 
 @pytest.fixture(scope="session")
 def digits():
-    """The 1,797 digits that scikit-learn carries: float32 in [0, 1], shape (n, 8, 8, 1)."""
+    """Returns scikit-learn's 1,797 digits: float32 in [0, 1], shape (n, 8, 8, 1)."""
     from sklearn.datasets import load_digits
 
     return (load_digits().images[..., None] / 16).astype("float32")

@@ -15,7 +15,7 @@ class Operation(NamedTuple):
 
 
 def operations_of_training(layer: keras.Layer, inputs: np.ndarray) -> list[Operation]:
-    """Those of a layer's training step: its losses, and their gradient by the inputs."""
+    """Counts the operations of a training step: losses and their gradient."""
     trace = {"tensorflow": _tensorflow, "jax": _jax, "torch": _torch}[keras.backend.backend()]
     return trace(layer, inputs)
 

@@ -17,7 +17,7 @@ ALL = _backend_choice.BACKENDS
 
 @pytest.fixture
 def choice(monkeypatch, tmp_path):
-    """A function: the backend that is chosen, of those that are installed."""
+    """Returns a function that reports the backend chosen for a set of installed backends."""
     monkeypatch.delitem(sys.modules, "keras")
     monkeypatch.setenv("KERAS_BACKEND", "")
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))

@@ -19,7 +19,7 @@ PAGE = (ROOT / "docs" / "quantizers.md").read_text(encoding="utf-8")
 
 
 def rows(heading):
-    """The lines of the table under a heading, without its head."""
+    """Returns the rows of the table under a heading."""
     section = PAGE.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
     return [line for line in section.splitlines() if line.startswith("|")][2:]
 

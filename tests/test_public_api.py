@@ -1,4 +1,4 @@
-"""What is public is documented by an example that runs, and has a row in the tables of cases."""
+"""Public API: every object has a docstring example that runs and a row in the case tables."""
 
 import inspect
 

@@ -39,7 +39,7 @@ NEEDS_MNIST = pytest.mark.skipif(not has_mnist(), reason="no MNIST in TFDS_DATA_
 
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory):
-    """A cache of decoded images and kept models, which recipes that build on others share."""
+    """Returns a shared cache of decoded images and trained models."""
     return tmp_path_factory.mktemp("cache")
 
 

@@ -1,4 +1,4 @@
-"""How codebooks learn, start and restart, against NumPy and scikit-learn."""
+"""Updates, initialization and restarts of codebooks, against NumPy and scikit-learn."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Which codes a restart rule moves, how far and where to."""
+"""Restart rules: selection, step size and target of moved codes."""
 
 import keras
 import numpy as np
@@ -61,7 +61,7 @@ def test_averages_restart_with_their_code(bias_correction):
         keras_vq.EMACodebook(4, decay=0.9, bias_correction=bias_correction, restart=restart)
     )
     vector = np.arange(4.0)
-    # Counts start at one vector a code, far below the mean of 100: code 2 is dead at once.
+    # Counts start at one vector per code, far below the mean of 100: code 2 is dead at once.
     codebook.update(statistics([380, 210, 0, 210], [vector]))
     codebook.update(statistics([380, 210, 0, 210], [-vector]))
     np.testing.assert_allclose(numpy(codebook.codes())[2], vector, rtol=1e-4, atol=1e-6)
@@ -98,7 +98,7 @@ def test_online_clustering_follows_its_formula(anchor, rng):
     counts = np.array([0.0, 0.001, 0.01, 5.0], "float32")
     move = rule.move(*map(ops.convert_to_tensor, (codes, counts)), 2.0, [batch_of(vectors)], 0)
 
-    probabilities = counts / (2.0 * 4)  # of 4 codes and 2 vectors a code
+    probabilities = counts / (2.0 * 4)  # 4 codes, 2 vectors per code
     shares = np.exp(-probabilities * 4 * 10 / (1 - 0.99) - 1e-3)
     np.testing.assert_allclose(numpy(move.shares), shares, rtol=1e-4)
     np.testing.assert_array_equal(numpy(move.counts), counts)

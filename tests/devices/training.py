@@ -85,7 +85,7 @@ def run_torch_loop(case):
 
 
 def distributed():
-    """A context in which what is built is spread over the devices."""
+    """Returns a context in which models are distributed over the devices."""
     backend = keras.backend.backend()
     if DEVICES == 1:
         return contextlib.nullcontext()

@@ -94,7 +94,7 @@ def test_few_scores_are_not_worth_a_kernel(sets, monkeypatch):
 
 
 def test_a_program_for_processors_has_no_kernel_also_beside_a_gpu(sets, monkeypatch):
-    """As when a GPU is there, but the model was put elsewhere."""
+    """Simulates a GPU that exists while the model is on another device."""
     vectors, codes = sets
     expected = vq_ops.nearest_code(vectors, codes)
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")

@@ -1,4 +1,4 @@
-"""Which search is taken: the fastest of those that find the nearest codes."""
+"""Choice of the search: the fastest one that finds the nearest codes."""
 
 import logging
 import time

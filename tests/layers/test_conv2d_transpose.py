@@ -13,7 +13,7 @@ numpy = keras.ops.convert_to_numpy
 
 
 def scattered(inputs, kernel, strides):
-    """Every input adds its weighted kernel to the outputs around it; then the edges are cut."""
+    """Scatters the weighted kernel of every input, then crops the edges."""
     batch, height, width, _ = inputs.shape
     rows, columns, filters, _ = kernel.shape
     down, right = strides

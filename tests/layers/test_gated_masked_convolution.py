@@ -21,7 +21,7 @@ def built(rng, kernel_size=3):
 
 
 def masked_convolution(x, kernel, bias, reach):
-    """A convolution by a kernel that ends, in the rows and columns it has, at the position."""
+    """Convolves with a kernel whose last row and column are at the current position."""
     rows, columns = kernel.shape[:2]
     right = reach if columns == 2 * reach + 1 else 0
     left = columns - 1 - right

@@ -11,7 +11,7 @@ def relu(x):
 
 
 def convolution(x, kernel, bias):
-    """A convolution with same padding and stride 1, in double precision."""
+    """Convolves with same padding and stride 1, in double precision."""
     size = kernel.shape[0]
     margin = size // 2
     height, width = x.shape[1:3]

@@ -86,7 +86,7 @@ def test_frechet_distance_needs_more_images_than_features(rng):
 
 
 def squared_mmd(x, y):
-    """Lemma 6 of Gretton et al., 2012, pair by pair."""
+    """Computes lemma 6 of Gretton et al., 2012, pair by pair."""
 
     def kernel(a, b):
         return (float(a @ b) / len(a) + 1) ** 3
@@ -156,7 +156,7 @@ def test_precision_and_recall_of_modes(rng):
 
 
 def covered(vectors, by, k):
-    """The definition, pair by pair."""
+    """Computes the definition, pair by pair."""
     radii = [sorted(np.linalg.norm(by - b, axis=1))[k] for b in by]
     inside = [
         any(np.linalg.norm(v - b) <= r for b, r in zip(by, radii, strict=True)) for v in vectors

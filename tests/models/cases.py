@@ -133,7 +133,7 @@ def _vqgan_logs(model: Any, images: np.ndarray) -> dict[str, float]:
 
 
 class _Quantized(NamedTuple):
-    """What NumPy makes of latents with the codes of a quantizer."""
+    """Quantizes latents in NumPy with the embeddings of a quantizer."""
 
     vectors: np.ndarray
     distortion: float

@@ -11,7 +11,7 @@ from tests.models.checks import weights_of
 
 @keras.saving.register_keras_serializable("tests")
 class OwnEncoder(keras.Model):
-    """What tutorials do: layers in the constructor, and no `build`."""
+    """Encoder as in tutorials: layers in the constructor, and no `build`."""
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)

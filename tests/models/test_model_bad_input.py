@@ -1,4 +1,4 @@
-"""What is wrong is said at once, with what to do, and leaves the model as it was."""
+"""Invalid input raises an actionable error and leaves the model unchanged."""
 
 import keras
 import numpy as np
@@ -19,7 +19,7 @@ def model():
 
 @pytest.fixture
 def unspoilt(model):
-    """The model; after the test its weights must be those of before."""
+    """Yields the model and checks after the test that its weights are unchanged."""
     before = weights_of(model)
     yield model
     assert_same(weights_of(model), before)

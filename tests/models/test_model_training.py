@@ -1,4 +1,4 @@
-"""What `compile` and `fit` offer, on the models that it could matter to."""
+"""Options of `compile` and `fit` on the models that they can affect."""
 
 import csv
 import functools
@@ -252,7 +252,7 @@ def test_callbacks(small, held_out, tmp_path):
     seen = []
 
     class Pictures(keras.callbacks.Callback):
-        """What a grid of images does: asks for some in the middle of `fit`."""
+        """Calls the model in the middle of `fit`, as an image grid does."""
 
         def on_train_batch_end(self, batch, logs=None):
             seen.append(self.model.reconstruct(held_out[:8]))
@@ -392,7 +392,7 @@ def test_a_split_for_validation_is_the_last_rows(small):
 
 
 def tuned_pipelines(monkeypatch, run):
-    """Whether each `tf.data` pipeline tunes itself that is read while something runs."""
+    """Records whether autotuning is enabled for each `tf.data` pipeline that is read."""
     import tensorflow as tf
 
     read = []

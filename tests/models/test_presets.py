@@ -29,7 +29,7 @@ def build():
 
 @pytest.fixture
 def saved(tmp_path):
-    """A preset of an autoencoder."""
+    """Saves a preset of an autoencoder."""
     return build().save_to_preset(tmp_path / "saved", figures={"test MSE": 0.5})
 
 

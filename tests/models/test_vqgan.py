@@ -56,7 +56,7 @@ def inputs():
 
 
 def by_hand(model, images):
-    """(λ, gradients of the generator, gradients of the discriminator) as the paper has them."""
+    """Computes λ and the gradients of generator and discriminator by the paper's formulas."""
     quantizer, adversarial = model.quantizer, model.adversarial_loss
 
     def of_length_one(vectors):

@@ -111,7 +111,7 @@ def test_variance_of_the_data(data_variance, images, tmp_path):
     model.fit(images, targets, batch_size=64, verbose=0)
     expected = data_variance or targets.astype("float64").var()
     assert float(model.measured_variance) == pytest.approx(expected, rel=1e-5)
-    # Neither a second fit nor a loaded model measures anew: losses go on comparing.
+    # Neither a second fit nor a loaded model measures again: losses stay comparable.
     model.fit(images[:64], targets[:64] * 0.1, verbose=0)
     assert float(model.measured_variance) == pytest.approx(expected, rel=1e-5)
     model.save(tmp_path / "model.keras")

@@ -30,7 +30,7 @@ def inputs():
 
 @pytest.fixture(scope="module")
 def model(inputs):
-    """A model whose bottom has two codes a vector, and whose codes are in use."""
+    """Builds a model with two codes per vector at the bottom scale, with all codes in use."""
     keras.utils.set_random_seed(0)
     bottom = keras_vq.Residual([keras_vq.VectorQuantizer(16), keras_vq.VectorQuantizer(32)])
     model = build(bottom=bottom)

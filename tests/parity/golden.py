@@ -1,4 +1,4 @@
-"""What the parity tests share: stored arrays, and calls of quantizers on them.
+"""Helpers of the parity tests: stored arrays and quantizer calls.
 
 `goldens/README.md` says what the arrays are and how they were made.
 """
@@ -24,7 +24,7 @@ def golden(name):
 
 
 def with_prefix(file, prefix):
-    """The arrays whose names start with a prefix, named without it."""
+    """Returns the arrays whose names start with a prefix, without the prefix."""
     return {
         key.removeprefix(prefix): value for key, value in file.items() if key.startswith(prefix)
     }
@@ -39,7 +39,7 @@ def numpy(tensor):
 
 
 def built(codebook, codes, **options):
-    """A quantizer whose codebook starts with these codes."""
+    """Builds a quantizer with the given initial embeddings."""
     quantizer = keras_vq.VectorQuantizer(codebook, **options)
     quantizer.build((None, codes.shape[1]))
     return quantizer
@@ -50,7 +50,7 @@ def loss_of(quantizer):
 
 
 def compiled(function):
-    """The function, on JAX compiled as a whole: operation by operation long ones take seconds."""
+    """Compiles the function on JAX, where long functions take seconds in eager mode."""
     if keras.backend.backend() != "jax":
         return function
     import jax
@@ -74,7 +74,7 @@ def input_gradient(
 
 
 def check_answer(quantizer, file, inputs=None, training=False):
-    """What a call returns: `indices` and `quantized` of the file."""
+    """Compares a call with `indices` and `quantized` of the file."""
     inputs = file["inputs"] if inputs is None else inputs
     quantized, indices = quantizer(inputs, training=training)
     np.testing.assert_array_equal(numpy(indices), file["indices"])

@@ -74,7 +74,7 @@ def test_cvq_vae():
         32, decay=0.99, restart=keras_vq.OnlineClustering(), initializer=constant(codes)
     )
     quantizer = built(codebook, codes)
-    # The paper's usage average starts from zero, ours from one vector a code.
+    # The usage average of the paper starts at zero, ours at one vector per code.
     codebook.average_counts.assign(np.zeros(32))
     for step, inputs in enumerate(file["inputs"]):
         quantized, indices = quantizer(inputs, training=True)

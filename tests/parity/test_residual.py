@@ -80,7 +80,7 @@ def test_vqp_beam_search():
 
 
 def moved(inputs, codes, indices, decays):
-    """In float64: shared codes after the levels' vectors, with one decay for all or one each."""
+    """Computes in float64 the shared codes after the vectors of all stages."""
     counts, sums = np.ones(len(codes)), codes.astype("float64")
     left = inputs.astype("float64")
     all_counts, all_sums = [], []
@@ -185,7 +185,7 @@ class TheirNetwork(keras.layers.Layer):
 
 
 def their_code(weights, inputs):
-    """The same in NumPy and float64."""
+    """Computes the same in NumPy and float64."""
     values = inputs @ weights["input_kernel"] + weights["input_bias"]
     for block in range(2):
         hidden = values @ weights[f"block{block}_hidden_kernel"]

@@ -50,7 +50,7 @@ def test_vqp_finite_scalar(name, form):
 
 
 def lookup_free_gradient(inputs, codes, file, inverse, floor):
-    """In float64: by unit or plain inputs, of 0.1 (mean H(p) - H(mean p)) + 0.25 commitment."""
+    """Computes in float64 the gradient of 0.1 (mean H(p) - H(mean p)) + 0.25 commitment."""
 
     def by_probabilities(p):
         return -np.log(np.maximum(p, floor)) - (p > floor)

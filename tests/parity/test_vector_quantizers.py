@@ -29,7 +29,7 @@ def perplexity(indices, codebook_size):
 
 
 def check_steps(quantizer, file, mask=None):
-    """Ten training steps: what each returned, and the codebook after it."""
+    """Runs ten training steps; returns their outputs and the codebook after each."""
     for step, inputs in enumerate(file["inputs"]):
         step_mask = None if mask is None else mask[step]
         (gradient,) = input_gradient(quantizer, inputs, file["upstream"], mask=step_mask)
@@ -293,7 +293,7 @@ def test_vqp_orthogonality():
 
 
 def cross_entropy(inputs, codes, indices, squared):
-    """In float64: mean cross-entropy of softmax(-|x - e|ᵖ) with indices, and its gradient."""
+    """Computes in float64 the mean cross-entropy of softmax(-|x - e|ᵖ), and its gradient."""
     steps = inputs[..., None, :].astype("float64") - codes
     lengths = np.sqrt(np.sum(steps**2, axis=-1))
     logits = -(lengths**2) if squared else -lengths
@@ -341,7 +341,7 @@ def test_vqp_cross_entropy(prefix, name):
 
 
 def diversity(distances, temperature):
-    """In float64: minus the entropy of the mean of softmax(-d / T) over all vectors."""
+    """Computes in float64 minus the entropy of the mean of softmax(-d / T) over all vectors."""
     logits = -distances.reshape(-1, distances.shape[-1]) / temperature
     p = np.exp(logits - logits.max(axis=-1, keepdims=True))
     mean = np.mean(p / p.sum(axis=-1, keepdims=True), axis=0)

@@ -21,11 +21,11 @@ class PriorCase(NamedTuple):
     options: dict[str, Any]
 
     def prior(self, **options: Any) -> Any:
-        """The prior; options take the place of those of the case."""
+        """Builds the prior; options override those of the case."""
         return self.build(self.codebook_size, self.grid_shape, **{**self.options, **options})
 
     def all_grids(self) -> np.ndarray:
-        """Every grid of codes that there is, `(n, *code_shape)`."""
+        """Enumerates all grids of codes, `(n, *code_shape)`."""
         levels = self.codebook_size if isinstance(self.codebook_size, tuple) else ()
         sizes = levels or (self.codebook_size,)
         positions = int(np.prod(self.grid_shape))

@@ -1,4 +1,4 @@
-"""What must hold of every prior over codes."""
+"""Contract of all priors over codes."""
 
 import keras
 import numpy as np
@@ -12,7 +12,7 @@ GIVEN = {"num_classes": 3, "condition_size": (4, 2)}
 
 
 def varied(prior):
-    """The prior with weights far from their start, so that no two codes are alike."""
+    """Builds the prior with random weights, so that all codes have different probabilities."""
     rng = np.random.default_rng(0)
     for weight in prior.trainable_weights:
         weight.assign(0.5 * rng.normal(size=weight.shape))
@@ -25,7 +25,7 @@ def by_id(cases):
 
 @pytest.fixture(scope="module", params=PRIOR_CASES, ids=[case.id for case in PRIOR_CASES])
 def pair(request):
-    """A case and its prior, shared by the checks that change nothing."""
+    """Returns a case and its prior, shared by the checks that do not modify it."""
     keras.utils.set_random_seed(0)
     return request.param, varied(request.param.prior())
 
@@ -35,7 +35,7 @@ def logits_of(prior, inputs):
 
 
 def naive_samples(prior, n, seed, **given):
-    """What `generate` must give, by a whole pass for every code."""
+    """Samples like `generate`, with a full forward pass for every code."""
     codes = np.zeros((n, prior.positions, len(prior.codebook_sizes)), "int32")
     draws = keras_vq.priors.sampling.uniform_numbers(seed, (n, *prior.draws_shape()))
     for position, level in np.ndindex(codes.shape[1:]):
@@ -100,7 +100,7 @@ def test_a_code_changes_only_what_comes_after_it(case):
         after = logits_of(prior, changed.reshape(1, *prior.code_shape))
         for other, (at, of) in enumerate(order):
             difference = np.abs(after[of][0, at] - before[of][0, at]).max()
-            # There is no blind spot: on grids so small each code is told to all that follow.
+            # No blind spot: on such small grids all later positions depend on each code.
             assert (difference > 1e-4) == (other > place), (position, level, at, of)
 
 
@@ -167,7 +167,7 @@ def test_learns_what_codes_go_together(case):
     inputs = prior.as_inputs(codes, labels)
     prior.fit(inputs, batch_size=64, epochs=3, verbose=0)
     logs = prior.evaluate(inputs, verbose=0, return_dict=True)
-    assert logs["loss"] < 0.1  # nats a code, labels given; log 2 = 0.69 knows nothing
+    assert logs["loss"] < 0.1  # nats per code given labels; log 2 = 0.69 is the uniform distribution
     asked = rng.integers(0, 2, 200)
     samples = prior.generate(200, labels=asked, guidance=2.0, seed=0).reshape(200, -1)
     assert (samples == asked[:, None]).mean() > 0.95

@@ -25,7 +25,7 @@ def latents():
 
 
 def exact():
-    """A prior that is the mixture above, without a fit."""
+    """Builds a prior with the parameters of the mixture above."""
     prior = GaussianMixturePrior(2)
     prior.weights, prior.means, prior.covariances = WEIGHTS, MEANS, COVARIANCES
     prior.latent_shape = (3,)

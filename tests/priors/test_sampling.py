@@ -9,7 +9,7 @@ PROBABILITIES = np.array([0.1, 0.4, 0.05, 0.3, 0.15])
 
 
 def shares(**options):
-    """How often each code is drawn, over uniform numbers that are evenly spaced."""
+    """Counts how often each code is sampled for evenly spaced uniform numbers."""
     uniforms = (np.arange(1000, dtype="float32") + 0.5) / 1000
     logits = np.tile(np.log(PROBABILITIES), (1000, 1)).astype("float32")
     codes = ops.convert_to_numpy(sample_codes(logits, uniforms, **options))

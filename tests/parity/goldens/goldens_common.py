@@ -1,4 +1,4 @@
-"""What every case shares: how the data is drawn, and the replays in float64 NumPy."""
+"""Helpers of all cases: random data, and reference computations in float64 NumPy."""
 
 import numpy as np
 
@@ -59,7 +59,7 @@ class Source:
 
 
 def stack(steps):
-    """List of one dict a step -> one dict of arrays with a leading step axis."""
+    """Stacks dictionaries of steps into one dictionary of arrays with a leading step axis."""
     return {name: np.stack([step[name] for step in steps]) for name in steps[0]}
 
 
@@ -82,7 +82,7 @@ def prefixed(prefix, arrays):
 
 
 def distances(inputs, codes):
-    """Squared distances, (N, D) and (K, D) -> (N, K)."""
+    """Computes squared distances, (N, D) and (K, D) -> (N, K)."""
     return np.sum((inputs[:, None].astype("float64") - codes[None]) ** 2, axis=-1)
 
 
@@ -96,13 +96,13 @@ def counts_and_sums(inputs, indices, size):
 
 
 def is_clear(inputs, codes):
-    """Whether the nearest of (different) codes is clear, (N, D) and (K, D) -> (N,)."""
+    """Returns whether the nearest code is unambiguous, (N, D) and (K, D) -> (N,)."""
     nearest_two = np.sort(distances(inputs, codes))
     return nearest_two[:, 1] - nearest_two[:, 0] > GAP
 
 
 def unit_gradients(vectors, gradients):
-    """Gradients by the vectors from those by the normalised vectors."""
+    """Computes gradients of the vectors from gradients of the normalized vectors."""
     normal = unit(vectors)
     along = np.sum(gradients * normal, axis=-1, keepdims=True)
     return (gradients - along * normal) / np.linalg.norm(vectors, axis=-1, keepdims=True)
@@ -120,7 +120,7 @@ def softmax_gradients(probabilities, gradients):
 
 
 def entropy(probabilities, floor):
-    """Entropy in nats over the last axis; the floor is inside the logarithm only."""
+    """Computes the entropy in nats over the last axis; the floor is inside the logarithm only."""
     return -np.sum(probabilities * np.log(np.maximum(probabilities, floor)), axis=-1)
 
 
@@ -134,7 +134,7 @@ def perplexity(indices):
 
 
 def rotation_gradients(sources, targets, upstream):
-    """Gradient of sum(rotation_trick(sources, targets) * upstream) with respect to sources."""
+    """Computes the gradient of sum(rotation_trick(sources, targets) * upstream) by sources."""
 
     def normalised(rows):
         return rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-6)

@@ -45,7 +45,7 @@ def mse(one, other):
 
 
 def taming(source, beta):
-    """VQGAN in taming-transformers, whose first version had beta on the codebook's term."""
+    """Writes VQGAN of taming-transformers; its first version had beta on the codebook loss."""
     inputs, upstream = source.inputs(source.codes)[:ROWS], source.upstream(ROWS, D)
     codes = source.codes.astype("float64")
     indices = nearest(inputs, codes)
@@ -77,7 +77,7 @@ def taming(source, beta):
 
 
 def dac(source, width):
-    """Factorised codes: looked up by angle, used as they are; 4 sequences of 16 positions."""
+    """Writes factorized codes: cosine lookup, embeddings used unchanged; 4 sequences of 16."""
     rng = source.rng
     in_kernel = on_grid(rng.normal(scale=0.3, size=(16, width)))
     out_kernel = on_grid(rng.normal(scale=0.5, size=(width, 16)))
@@ -133,7 +133,7 @@ def dac(source, width):
 
 
 def ibq(source, beta):
-    """Index back-propagation: softmax gradients reach all codes."""
+    """Writes index backpropagation: softmax gradients reach all codes."""
     rng = source.rng
     codes = on_grid(rng.normal(scale=0.6, size=(K, D)))
 
@@ -181,7 +181,7 @@ def ibq(source, beta):
 
 
 def bsq(source, inv_temperature, group, beta, zeta):
-    """Binary spherical quantization: entropies of bits, and of groups of bits."""
+    """Writes binary spherical quantization: entropies of bits and of groups of bits."""
     inputs = source.draw(
         ROWS,
         lambda rows: on_grid(source.rng.normal(size=(rows, D))),
@@ -223,7 +223,7 @@ def bsq(source, inv_temperature, group, beta, zeta):
 
 
 def area_matrix(size, new):
-    """Mean over the bins of adaptive average pooling, (new, size)."""
+    """Computes the matrix of adaptive average pooling, (new, size)."""
     matrix = np.zeros((new, size))
     for row in range(new):
         start, stop = row * size // new, -((row + 1) * size // -new)
@@ -232,7 +232,7 @@ def area_matrix(size, new):
 
 
 def bicubic_matrix(size, new, a=-0.75):
-    """Cubic convolution of torch: half-pixel centres, borders repeated, no filter; (new, size)."""
+    """Computes torch's cubic resize matrix: half-pixel centers, edge padding, no antialiasing."""
 
     def weight(t):
         t = abs(t)
@@ -256,7 +256,7 @@ def resize(array, matrix, axes):
 
 
 def torch_resize(array, new, mode, axes):
-    """(B, L, C) or (B, H, W, C); one axis is resized as an image one high."""
+    """Resizes (B, L, C) or (B, H, W, C); a sequence is resized as an image of height 1."""
     image = torch.tensor(np.moveaxis(array, -1, 1))
     image = image[:, :, None] if axes == 1 else image
     size = (1, new) if axes == 1 else (new, new)
@@ -327,7 +327,7 @@ def var(source, axes, scales, beta):
 
 
 def resizing(source):
-    """Torch's answers where the sizes do not divide."""
+    """Writes torch's results for sizes that do not divide."""
     image = on_grid(source.rng.normal(size=(1, 8, 8, 2))).astype("float64")
     golden = {"inputs": image}
     for size in (1, 3, 5):
@@ -343,7 +343,7 @@ def resizing(source):
 
 
 def cvq(source, decay, beta):
-    """Online clustering: little used codes move to the row nearest to them, in three steps."""
+    """Writes three steps of online clustering: rarely used codes move to their nearest row."""
     codes = source.codes.astype("float64")
     probability = np.zeros(K)
     steps = []
@@ -383,13 +383,13 @@ def joined(parts):
 
 
 def paper_losses(source, **settings):
-    """Single quantizers, each with its own settings."""
+    """Writes single quantizers, each with its own settings."""
     functions = {"taming": taming, "dac": dac, "ibq": ibq, "bsq": bsq, "cvq": cvq}
     return joined({name: functions[name](source, **own) for name, own in settings.items()})
 
 
 def paper_multiscale(source, **settings):
-    """VAR's residuals at growing sizes, of sequences and of images."""
+    """Writes multi-scale residuals of VAR for sequences and images."""
     return joined(
         {
             "one_axis": var(source, 1, **settings),

@@ -21,7 +21,7 @@ def draw_codebooks(source, levels, dim=D, shrink=0.6):
 
 
 def replay(inputs, codebooks):
-    """Greedy search in (L, K, D): indices (N, L), codes and residuals (L, N, D), gaps (N,)."""
+    """Runs greedy search in (L, K, D): indices (N, L), codes, residuals (L, N, D), gaps (N,)."""
     residual = inputs.astype("float64")
     indices, codes, residuals, gaps = [], [], [], []
     for codebook in codebooks:
@@ -94,7 +94,7 @@ def smoothed(counts, sums):
 
 
 def train(source, layer, codebooks, decay, shared):
-    """Three steps and their replay."""
+    """Runs three steps and recomputes them in NumPy."""
     upstream = source.upstream(ROWS, D)
     steps, replayed = [], []
     counts, sums = np.ones((LEVELS, K)), codebooks.astype("float64")
@@ -140,7 +140,7 @@ def evaluate(layer, inputs, books):
 
 
 def beam(inputs, codebooks, width, summed):
-    """Beam search by the mean squared errors, summed over the levels (VQP) or of the last only."""
+    """Runs beam search by mean squared error, summed over stages (VQP) or of the last stage."""
     residual = inputs[:, None].astype("float64")  # (N, B, D)
     score = np.zeros(residual.shape[:2])  # (N, B)
     indices = np.zeros((*residual.shape[:2], 0), int)
@@ -163,7 +163,7 @@ def beam(inputs, codebooks, width, summed):
 
 
 def vqp_residual(source, eval_beam_size, **settings):
-    """Moving averages at each level, also with one shared codebook, and beam search."""
+    """Writes EMA codebooks at each stage, also shared, and beam search."""
     golden = {}
     decay = settings["decay"]
     for prefix, shared in ("", False), ("shared_", True):
@@ -243,7 +243,7 @@ def mlp_weights(source, hidden, depth):
 
 
 def mlp_parameters(mlp):
-    """VQP's parameters in the order of `mlp_weights`."""
+    """Returns the parameters of VQP in the order of `mlp_weights`."""
     parameters = [mlp.proj_in.weight, mlp.proj_in.bias]
     for block in mlp.layers:
         parameters += [block[0].weight, block[0].bias, block[2].weight, block[2].bias]
@@ -251,7 +251,7 @@ def mlp_parameters(mlp):
 
 
 def mlp_output(weights, codes, condition):
-    """(K, D) codes and (N, D) conditions -> (N, K, D), in torch for its gradients."""
+    """Computes (K, D) codes and (N, D) conditions -> (N, K, D), in torch for its gradients."""
     rows, size = len(condition), len(codes)
     both = [condition[:, None].expand(rows, size, D), codes[None].expand(rows, size, D)]
     x = torch.cat(both, dim=-1) @ weights["input_kernel"] + weights["input_bias"]
@@ -264,7 +264,7 @@ def mlp_output(weights, codes, condition):
 
 
 def implicit_replay(inputs, codebooks, mlps, straight=True):
-    """Float64 torch, since the gradients go through the networks."""
+    """Computes in float64 torch, because gradients pass through the networks."""
     residual, total = inputs, torch.zeros_like(inputs)
     indices, losses, gaps = [], [], []
     rows = torch.arange(len(inputs))
@@ -285,7 +285,7 @@ def implicit_replay(inputs, codebooks, mlps, straight=True):
 
 
 def vqp_residual_implicit(source, num_quantizers, mlp_kwargs, **settings):
-    """QINCo as VQP has it: from the second level on a network makes the codes."""
+    """Writes QINCo as in VQP: a network computes the codes from the second stage on."""
     codebooks = draw_codebooks(source, num_quantizers, shrink=0.8)
     weights = [
         mlp_weights(source, mlp_kwargs["dim_hidden"], mlp_kwargs["depth"])
@@ -391,7 +391,7 @@ def vqp_residual_implicit(source, num_quantizers, mlp_kwargs, **settings):
 
 
 def vqp_grouped(source, groups, num_quantizers, **settings):
-    """A residual quantizer for each slice of the vectors; three steps and one evaluation."""
+    """Writes one residual quantizer per slice of the vectors; three steps and one evaluation."""
     decay = settings["decay"]
     width = D // groups
     layer = GroupedResidualVQ(

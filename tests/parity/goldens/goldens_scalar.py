@@ -29,7 +29,7 @@ def indices_of(tensor):
 
 
 def bounded(inputs, levels, form):
-    """What is rounded, in units of one level, and its gradient by the inputs."""
+    """Computes the value to round, in units of one level, and its gradient."""
     levels = np.asarray(levels, "float64")
     z = inputs.astype("float64")
     if form == "symmetric":  # rounded half up, to 0 ... L - 1
@@ -56,7 +56,7 @@ def finite_scalar(inputs, levels, form):
 
 
 def vqp_fsq(source, level_lists, decoded_up_to):
-    """Both of VQP's forms, and the formula of the paper's own notebook."""
+    """Writes both forms of VQP and the formula of the paper's notebook."""
     golden = {}
     for levels in level_lists:
         name = "x".join(map(str, levels)) + "_"
@@ -206,7 +206,7 @@ def vqp_lfq(source, bits, inv_temperatures, **settings):
 
 
 def vqp_latent(source, levels, weights):
-    """A list of values for each number; `weights` are pairs (commitment, quantization)."""
+    """Writes a list of values per dimension; `weights` are pairs (commitment, quantization)."""
     dim = len(levels)
     layer = LatentQuantize(levels=list(levels), dim=dim)
     values = [value.detach().numpy().copy() for value in layer.values_per_latent]

@@ -47,7 +47,7 @@ def indices_of(tensor):
 
 
 def run(layer, inputs, upstream):
-    """One training call of a layer with a learnable codebook; inputs (N, D)."""
+    """Runs one training call of a layer with a trainable codebook; inputs (N, D)."""
     batch = torch.tensor(inputs[None], requires_grad=True)
     quantized, indices, loss, parts = layer(batch, return_loss_breakdown=True)
     objective = loss + (quantized * torch.tensor(upstream)).sum()
@@ -69,7 +69,7 @@ def sum_by_code(rows, indices):
 
 
 def vqp_directional(source, directional_reparam_variance, noisy_variance, **settings):
-    """DiVeQ with almost no noise, then with noise that is stored."""
+    """Writes DiVeQ with almost no noise, then with stored noise."""
     inputs = source.inputs(source.codes)[:ROWS]
     upstream = source.upstream(ROWS, D)
     golden = {"codebook": source.codes, "inputs": inputs, "upstream": upstream}
@@ -163,7 +163,7 @@ def loss_and_gradients(loss, inputs, layer):
 
 
 def orthogonal(codes):
-    """Mean of the squared cosines but for the diagonal's share, and its gradient."""
+    """Computes the mean squared off-diagonal cosine and its gradient."""
     normal, size = unit(codes), len(codes)
     cosines = normal @ normal.T
     gradients = unit_gradients(codes, 4.0 / size**2 * cosines @ normal)
@@ -179,7 +179,7 @@ def similarity_gradients(inputs, codes, gradients):
 
 
 def vqp_losses(source, temperatures, **settings):
-    """Each extra loss alone, not weighted, with its gradients. Inputs are 8 rows of 8 positions."""
+    """Writes each auxiliary loss, unweighted, with its gradients. Inputs are 8 rows of 8."""
     codes = source.codes
     flat = source.inputs(codes)[:ROWS]
     inputs = flat.reshape(8, 8, D)
@@ -247,7 +247,7 @@ def vqp_losses(source, temperatures, **settings):
 
 
 def vqp_simvq(source, **settings):
-    """Frozen codes and a trained linear map, with and without the rotation trick."""
+    """Writes frozen codes and a trained linear map, with and without the rotation trick."""
     rng = source.rng
     frozen = on_grid(rng.normal(scale=D**-0.5, size=(K, D)))
     kernel = on_grid(rng.normal(scale=0.5, size=(D, D)) + 1.5 * np.eye(D))
@@ -295,7 +295,7 @@ def vqp_simvq(source, **settings):
 
 
 def vqp_random_projection(source, dim, codebook_dim):
-    """Normalised inputs, a fixed projection, and the code at the smallest angle."""
+    """Writes normalized inputs, a fixed projection, and the code at the smallest angle."""
     rng = source.rng
     golden = {}
     for heads in (1, 2):

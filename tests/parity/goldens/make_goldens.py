@@ -60,7 +60,7 @@ EPSILON = 1e-5  # the Laplace term of both packages
 
 
 def run_sonnet(layer, inputs, upstream):
-    """One training call; codebooks and their gradients are transposed to (K, D)."""
+    """Runs one training call; codebooks and their gradients are transposed to (K, D)."""
     inputs = tf.constant(inputs)
     with tf.GradientTape(persistent=True) as tape:
         tape.watch(inputs)
@@ -80,7 +80,7 @@ def run_sonnet(layer, inputs, upstream):
 
 
 def sonnet_vq(source, learning_rate, commitment_cost):
-    """Gradient codebook: one call with every gradient, then SGD on the codebook alone."""
+    """Writes a gradient codebook: one call with all gradients, then SGD on the codebook."""
     layer = snt.nets.VectorQuantizer(D, K, commitment_cost)
     layer.embeddings.assign(source.codes.T)
     inputs, upstream = source.inputs(source.codes), source.upstream(N, D)
@@ -106,7 +106,7 @@ def sonnet_vq(source, learning_rate, commitment_cost):
 
 
 def sonnet_ema(source, decay, commitment_cost, epsilon):
-    """Codebook moved by bias-corrected moving averages."""
+    """Writes an EMA codebook with bias correction."""
     layer = snt.nets.VectorQuantizerEMA(D, K, commitment_cost, decay, epsilon)
     layer.embeddings.assign(source.codes.T)
     upstream = source.upstream(N, D)
@@ -148,7 +148,7 @@ def vqp_state(layer):
 
 
 def run_vqp(layer, inputs, upstream, mask=None):
-    """One training call. Plain inputs go in as one batch row, (1, N, D)."""
+    """Runs one training call. Inputs without a batch axis become (1, N, D)."""
     batch = torch.tensor(inputs if mask is not None else inputs[None], requires_grad=True)
     quantized, indices, loss = layer(batch, mask=None if mask is None else torch.tensor(mask))
     objective = loss + (quantized * torch.tensor(upstream)).sum()
@@ -166,7 +166,7 @@ def run_vqp(layer, inputs, upstream, mask=None):
 
 
 def vqp_steps(layer, source, upstream, cosine=False):
-    """Plain training steps, each with fresh inputs, and the state after each."""
+    """Runs training steps on new inputs and records the state after each."""
     steps = []
     for _ in range(STEPS):
         inputs = source.inputs(vqp_state(layer)["codebook"], cosine)
@@ -176,7 +176,7 @@ def vqp_steps(layer, source, upstream, cosine=False):
 
 
 def vqp_ema(source, **settings):
-    """Codebook moved by moving averages, then one evaluation call."""
+    """Writes an EMA codebook, then one evaluation call."""
     layer = build_vqp(source.codes, **settings)
     upstream = source.upstream(N, D)
     steps = vqp_steps(layer, source, upstream)
@@ -201,7 +201,7 @@ def vqp_ema(source, **settings):
 
 
 def vqp_learnable(source, learning_rate, **settings):
-    """Gradient codebook: one call with every gradient, then SGD on the codebook alone."""
+    """Writes a gradient codebook: one call with all gradients, then SGD on the codebook."""
     layer = build_vqp(source.codes, **settings)
     inputs, upstream = source.inputs(source.codes), source.upstream(N, D)
     golden = {"initial_codebook": source.codes, "inputs": inputs, "upstream": upstream}
@@ -228,7 +228,7 @@ def vqp_learnable(source, learning_rate, **settings):
 
 
 def vqp_rotation(source, **settings):
-    """Rotation trick: one training step, and the function alone on hard rows."""
+    """Writes the rotation trick: one training step, and the function on difficult rows."""
     layer = build_vqp(source.codes, **settings)
     inputs, upstream = source.inputs(source.codes), source.upstream(N, D)
     golden = {"initial_codebook": source.codes, "inputs": inputs, "upstream": upstream}
@@ -265,7 +265,7 @@ def vqp_rotation(source, **settings):
 
 
 def vqp_restart(source, **settings):
-    """Dead codes replaced by rows of the batch, right after the moving average."""
+    """Writes dead codes replaced by rows of the batch after the EMA update."""
     decay, threshold = settings["decay"], settings["threshold_ema_dead_code"]
     layer = build_vqp(source.codes, **settings)
     upstream = source.upstream(N, D)
@@ -292,7 +292,7 @@ def vqp_restart(source, **settings):
 
 
 def vqp_masked(source, **settings):
-    """Moving averages with sequences of different lengths: 8 of up to 32 positions."""
+    """Writes an EMA codebook with masked sequences: 8 of up to 32 positions."""
     layer = build_vqp(source.codes, **settings)
     upstream = source.upstream(8, N // 8, D)
     steps = []
@@ -308,7 +308,7 @@ def vqp_masked(source, **settings):
 
 
 def vqp_cosine(source, **settings):
-    """Moving averages of unit vectors, with codes kept on the unit sphere."""
+    """Writes an EMA codebook of unit vectors, with codes normalized to the unit sphere."""
     source.codes = unit(source.codes)
     layer = build_vqp(source.codes, **settings)
     upstream = source.upstream(N, D)
@@ -322,7 +322,7 @@ def vqp_cosine(source, **settings):
 
 
 def kmeans(source, **settings):
-    """Ten Lloyd iterations from given centres, no cluster ever empty."""
+    """Writes ten Lloyd iterations from given centers, without empty clusters."""
     data = source.inputs(source.codes)
     initial = source.codes[:8] + 0.0
     with threadpool_limits(limits=1):  # the order of a sum over threads changes the last bit
