@@ -167,7 +167,7 @@ def test_learns_what_codes_go_together(case):
     inputs = prior.as_inputs(codes, labels)
     prior.fit(inputs, batch_size=64, epochs=3, verbose=0)
     logs = prior.evaluate(inputs, verbose=0, return_dict=True)
-    assert logs["loss"] < 0.1  # nats per code given labels; log 2 = 0.69 is the uniform distribution
+    assert logs["loss"] < 0.1  # nats per code given labels; uniform: log 2 = 0.69
     asked = rng.integers(0, 2, 200)
     samples = prior.generate(200, labels=asked, guidance=2.0, seed=0).reshape(200, -1)
     assert (samples == asked[:, None]).mean() > 0.95
