@@ -74,20 +74,11 @@ def _first_that_exists(load: Any, splits: tuple[str, ...]) -> ImageDataset | Non
 
 
 def build_model(settings: Settings, image_shape: tuple[int, int, int]) -> keras.Model:
-    """The compiled model of completed settings, with new weights drawn by the seed.
-
-    Raises:
-        ValueError: If the network doesn't fit the images.
-    """
+    """Returns the compiled model of completed settings, with new weights drawn by the seed."""
     keras.utils.set_random_seed(settings.seed)
     policy = settings.mixed_precision
     keras.config.set_dtype_policy("float32" if policy is None else f"mixed_{policy}")
-    try:
-        model = _MODELS[settings.model](settings, image_shape)
-    except networks.IndivisibleSizeError as error:
-        raise ValueError(
-            f"{error}. Resize by --image-size H W, or take the dense network: --network dense"
-        ) from error
+    model = _MODELS[settings.model](settings, image_shape)
     model.compile(keras.optimizers.Adam(settings.learning_rate))
     return model
 
@@ -113,9 +104,7 @@ def _autoencoder(settings: Settings, image_shape: tuple[int, int, int]) -> keras
 
 def _vae(settings: Settings, image_shape: tuple[int, int, int]) -> keras.Model:
     if settings.network == "dense":
-        encoder, decoder = _dense(settings, image_shape, settings.latent_dim)
-        # Without the projection to latents: the VAE has its own two, of mean and variance.
-        encoder = keras.Sequential([keras.Input(image_shape), *encoder.layers[:-1]], name="encoder")
+        encoder, decoder = _dense(settings, image_shape, None)
     else:
         encoder, decoder = networks.flat_latent(_maps(settings, image_shape, None), None)
     return VAE(
@@ -136,7 +125,8 @@ def _vqvae(settings: Settings, image_shape: tuple[int, int, int]) -> keras.Model
             name="encoder",
         )
         decoder = keras.Sequential(
-            [keras.Input(vectors), keras.layers.Flatten(), *decoder.layers], name="decoder"
+            [keras.Input(vectors), keras.layers.Flatten("channels_last"), *decoder.layers],
+            name="decoder",
         )
     else:
         encoder, decoder = _maps(settings, image_shape, settings.latent_dim)
@@ -161,11 +151,12 @@ def _maps(
         filters=settings.filters,
         latent_dim=latent_dim,
         output_activation=_output_activation(settings),
+        pad=True,
     )
 
 
 def _dense(
-    settings: Settings, image_shape: tuple[int, int, int], latent_dim: int
+    settings: Settings, image_shape: tuple[int, int, int], latent_dim: int | None
 ) -> networks.EncoderDecoder:
     assert settings.filters is not None
     return networks.dense(

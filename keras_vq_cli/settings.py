@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from typing import Any
 
 MODELS = ("vqvae", "vae", "autoencoder")
@@ -30,8 +29,6 @@ _FILTERS = {
     "residual_convolutional": {1: (128,), 2: (64, 128), 3: (64, 128, 128), 4: (64, 128, 128, 128)},
 }
 _UNITS = (512, 256)
-# Numbers in an image above which a dense network would be larger than any use of it.
-_LARGEST_FOR_DENSE = 128 * 128
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -98,26 +95,19 @@ class Settings:
         return dataclasses.asdict(self)
 
     def completed(self, image_shape: tuple[int, int, int], images: int) -> Settings:
-        """These settings with the defaults that depend on the images filled in.
+        """Returns these settings with the defaults that depend on the images filled in.
 
         Args:
             image_shape: (height, width, channels).
-            images: How many there are to train on.
-
-        Raises:
-            ValueError: If no default network fits the images.
+            images: Number of training images.
         """
         height, width, _ = image_shape
-        halvings = default_halvings(height, width)
-        network = self.network or ("convolutional" if halvings else "dense")
-        if network == "dense" and self.network is None:
-            _check_dense_is_sensible(image_shape)
+        network = self.network or "convolutional"
         filters = self.filters
         if filters is None and network == "dense":
             filters = _UNITS
         elif filters is None:
-            # With an odd size one strided layer is the least, and the network says what is wrong.
-            filters = _FILTERS[network][max(halvings, 1)]
+            filters = _FILTERS[network][default_halvings(height, width)]
         epochs = self.epochs or (EPOCHS_OF_SMALL_SET if images < SMALL_SET else EPOCHS)
         return dataclasses.replace(self, network=network, filters=filters, epochs=epochs)
 
@@ -128,29 +118,14 @@ def option(name: str) -> str:
 
 
 def default_halvings(height: int, width: int) -> int:
-    """How often strided layers halve images of a size by default; 0 where they can't.
+    """Returns the default number of strided layers, each of which halves the images.
 
-    Once below 16 pixels, twice below 96, three times below 256, else four times, or fewer times
-    where the size can't be halved so often: latent maps of 4 x 4 to 32 x 32.
+    One below 16 pixels, two below 96, three below 256, else four: latent maps of 4 x 4 to
+    32 x 32.
     """
-    smaller = min(height, width)
-    wanted = 1 + sum(smaller >= bound for bound in (16, 96, 256))
-    while wanted and math.gcd(height, width) % 2**wanted:
-        wanted -= 1
-    return wanted
+    return 1 + sum(min(height, width) >= bound for bound in (16, 96, 256))
 
 
 def _with_tuples(values: dict[str, Any]) -> dict[str, Any]:
     """Values as they are but for lists, which come of JSON and of argparse."""
     return {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
-
-
-def _check_dense_is_sensible(image_shape: tuple[int, int, int]) -> None:
-    height, width, _ = image_shape
-    if math.prod(image_shape) > _LARGEST_FOR_DENSE:
-        even = [max(4, round(size / 4) * 4) for size in (height, width)]
-        raise ValueError(
-            f"Images of {height} x {width} can't be halved by strided layers, and are large for a "
-            f"dense network. Resize them: --image-size {even[0]} {even[1]}, or take the dense "
-            f"network all the same: --network dense. Received: image shape {image_shape}"
-        )

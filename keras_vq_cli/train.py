@@ -110,8 +110,8 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--network",
         choices=NETWORKS,
-        help="encoder and decoder (default: convolutional; dense where the images are small and "
-        "can't be halved)",
+        help="encoder and decoder (default: convolutional); images of any size: the convolutional "
+        "ones pad them inside where halving leaves a rest",
     )
     group.add_argument(
         "--filters",
@@ -314,11 +314,7 @@ def _train(run: Run, backend: str) -> None:
 
     run.settings = pipeline.with_whole_path(run.settings)
     train, test = pipeline.load_images(run.settings, progress=not run.quiet)
-    asked_network = run.settings.network
     run.settings = run.settings.completed(train.image_shape, len(train))
-    if run.settings.network == "dense" and asked_network is None:
-        height, width, _ = train.image_shape
-        run.say(f"Images of {height} x {width} can't be halved: taking the dense network.")
     _check_same_images(run, train)
 
     model_file = None if run.folder is None else run.folder / "model.keras"

@@ -200,7 +200,7 @@ def vae_of_series(series: Sequences) -> tuple[dict[str, object], np.ndarray]:
 
     def build() -> keras_vq.VAE:
         shape = series.train.shape[1:]
-        networks = recurrent_sequence(shape, units=64, latent_dim=32, whole=True)
+        networks = recurrent_sequence(shape, units=64, latent_dim=None, whole=True)
         return keras_vq.VAE(networks.encoder, networks.decoder, latent_dim=32, seed=SEED)
 
     model, seconds = series.fitted("vae", build, GaussianLikelihood())

@@ -2,6 +2,7 @@
 
 from keras_vq.layers.code_embedding import CodeEmbedding
 from keras_vq.layers.conv2d_transpose import Conv2DTranspose
+from keras_vq.layers.edge_padding import EdgePadding
 from keras_vq.layers.gated_masked_convolution import GatedMaskedConvolution
 from keras_vq.layers.gaussian_sampling import GaussianSampling
 from keras_vq.layers.grid_positions import GridPositions
@@ -14,6 +15,7 @@ from keras_vq.layers.transformer_block import TransformerBlock
 __all__ = [
     "CodeEmbedding",
     "Conv2DTranspose",
+    "EdgePadding",
     "EndMasking",
     "GatedMaskedConvolution",
     "GaussianSampling",

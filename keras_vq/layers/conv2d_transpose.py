@@ -25,7 +25,8 @@ class Conv2DTranspose(keras.layers.Conv2DTranspose):
     images at a time. On PyTorch Keras makes larger outputs and crops them, which costs memory and
     time, most of all for the gradients; here PyTorch makes them as large as they should be.
     Arguments, weights and results are those of `keras.layers.Conv2DTranspose`, so that weights go
-    from one to the other.
+    from one to the other. Only the default of `data_format` differs: it is "channels_last"
+    whatever `keras.config.image_data_format()` is.
 
     Source: Dumoulin and Visin, "A guide to convolution arithmetic for deep learning", 2016,
     chapter 4.
@@ -36,6 +37,21 @@ class Conv2DTranspose(keras.layers.Conv2DTranspose):
         >>> tuple(layer(np.zeros((1, 7, 7, 16), "float32")).shape)
         (1, 14, 14, 8)
     """
+
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: int | tuple[int, int],
+        strides: int | tuple[int, int] = (1, 1),
+        padding: str = "valid",
+        output_padding: Any = None,
+        data_format: str | None = "channels_last",
+        **kwargs: Any,
+    ) -> None:
+        data_format = data_format or "channels_last"
+        super().__init__(
+            filters, kernel_size, strides, padding, output_padding, data_format, **kwargs
+        )
 
     def call(self, inputs: Tensor) -> Tensor:
         """Applies the layer to a tensor of shape `(batch, height, width, channels)`."""
@@ -85,10 +101,12 @@ def transposed_convolution(inputs: Tensor, kernel: Tensor, strides: tuple[int, i
         def gradients(*args: Tensor, upstream: Tensor | None = None) -> tuple[Tensor, Tensor]:
             if upstream is None:
                 (upstream,) = args
-            by_inputs = ops.conv(upstream, kernel, strides, padding="same")
+            by_inputs = ops.conv(upstream, kernel, strides, "same", "channels_last")
             return by_inputs, _gradient_by_kernel(upstream, inputs, kernel.shape, strides)
 
-        return ops.conv_transpose(inputs, kernel, strides, padding="same"), gradients
+        return ops.conv_transpose(
+            inputs, kernel, strides, "same", data_format="channels_last"
+        ), gradients
 
     return convolved(inputs, ops.convert_to_tensor(kernel))
 

@@ -60,12 +60,13 @@ class GatedMaskedConvolution(keras.layers.Layer):
     def build(self, *input_shapes: Shape, **named_shapes: Shape) -> None:
         """Creates the convolutions."""
         del input_shapes, named_shapes
-        p, reach, policy = self.filters, self.reach, self.dtype_policy
+        p, reach = self.filters, self.reach
+        options: dict[str, Any] = {"dtype": self.dtype_policy, "data_format": "channels_last"}
         # Kernels that end at the position itself stand for masked ones of the full size.
-        self.up = layers.Conv2D(2 * p, (reach + 1, self.kernel_size), dtype=policy, name="up")
-        self.up_to_left = layers.Conv2D(2 * p, 1, dtype=policy, name="up_to_left")
-        self.left = layers.Conv2D(2 * p, (1, reach + 1), dtype=policy, name="left")
-        self.out = layers.Conv2D(p, 1, dtype=policy, name="out")
+        self.up = layers.Conv2D(2 * p, (reach + 1, self.kernel_size), **options, name="up")
+        self.up_to_left = layers.Conv2D(2 * p, 1, **options, name="up_to_left")
+        self.left = layers.Conv2D(2 * p, (1, reach + 1), **options, name="left")
+        self.out = layers.Conv2D(p, 1, **options, name="out")
         grid = (None, None, None, p)
         for part in (self.up, self.left, self.out):
             part.build(grid)

@@ -21,7 +21,7 @@ class GridPositions(keras.layers.Layer):
 
     Args:
         grid_shape: Shape of the grid, of any number of axes.
-        dim: Dimension of the vectors.
+        dim: Dimension of the vectors; None takes that of the inputs.
         **kwargs: Arguments of `keras.layers.Layer`.
 
     Call arguments:
@@ -37,20 +37,20 @@ class GridPositions(keras.layers.Layer):
         (1, 6, 4)
     """
 
-    def __init__(self, grid_shape: Sequence[int], dim: int, **kwargs: Any) -> None:
+    def __init__(self, grid_shape: Sequence[int], dim: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.grid_shape = tuple(
             _validation.check_positive_integer("grid_shape[...]", size) for size in grid_shape
         )
-        self.dim = _validation.check_positive_integer("dim", dim)
+        self.dim = None if dim is None else _validation.check_positive_integer("dim", dim)
         self.supports_masking = True
 
     def build(self, input_shape: Shape) -> None:
         """Creates the vectors of each axis."""
-        del input_shape
         start = keras.initializers.RandomNormal(stddev=0.02)
+        width = self.dim or input_shape[-1]
         self.axes = [
-            self.add_weight(name=f"axis_{axis}", shape=(size, self.dim), initializer=start)
+            self.add_weight(name=f"axis_{axis}", shape=(size, width), initializer=start)
             for axis, size in enumerate(self.grid_shape)
         ]
 
@@ -60,9 +60,9 @@ class GridPositions(keras.layers.Layer):
         for axis, of_axis in enumerate(self.axes):
             ones = [1] * len(self.grid_shape)
             ones[axis] = self.grid_shape[axis]
-            total = total + ops.reshape(ops.convert_to_tensor(of_axis), (*ones, self.dim))
-        total = ops.broadcast_to(total, (*self.grid_shape, self.dim))
-        return ops.reshape(total, (math.prod(self.grid_shape), self.dim))
+            total = total + ops.reshape(ops.convert_to_tensor(of_axis), (*ones, -1))
+        total = ops.broadcast_to(total, (*self.grid_shape, self.axes[0].shape[-1]))
+        return ops.reshape(total, (math.prod(self.grid_shape), -1))
 
     def call(self, inputs: Tensor) -> Tensor:
         """Adds the vectors."""

@@ -39,9 +39,10 @@ class ResidualStack(keras.layers.Layer):
         """Creates the convolutions."""
         channels, dtype = input_shape[-1], self.dtype_policy
         blocks = range(self.blocks)
-        wide = {"padding": "same", "activation": "relu", "dtype": dtype}
+        options: dict[str, Any] = {"dtype": dtype, "data_format": "channels_last"}
+        wide = {"padding": "same", "activation": "relu", **options}
         self.wide = [layers.Conv2D(self.filters, 3, **wide) for _ in blocks]
-        self.narrow = [layers.Conv2D(channels, 1, dtype=dtype) for _ in blocks]
+        self.narrow = [layers.Conv2D(channels, 1, **options) for _ in blocks]
         for wide, narrow in zip(self.wide, self.narrow, strict=True):
             wide.build(input_shape)
             narrow.build(wide.compute_output_shape(input_shape))

@@ -56,7 +56,9 @@ class SequencePatches(keras.layers.Layer):
     don't count are 0 in it.
 
     Args:
-        size: Steps of a patch; divides T.
+        size: Steps of a patch; divides T, unless `pad` is True.
+        pad: Boolean. Whether to fill the last patch with masked steps of zeros where `size` does
+            not divide T.
         **kwargs: Arguments of `keras.layers.Layer`.
 
     Raises:
@@ -69,9 +71,10 @@ class SequencePatches(keras.layers.Layer):
         (1, 3, 6)
     """
 
-    def __init__(self, size: int, **kwargs: Any) -> None:
+    def __init__(self, size: int, pad: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.size = _validation.check_positive_integer("size", size)
+        self.pad = bool(pad)
         self.supports_masking = True
 
     def call(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -79,28 +82,38 @@ class SequencePatches(keras.layers.Layer):
         if mask is not None:
             inputs = ops.where(ops.cast(mask, "bool")[..., None], inputs, 0.0)
         _, count, width = self.compute_output_shape(inputs.shape)
-        return ops.reshape(inputs, (-1, count, width))
+        return ops.reshape(self._padded(inputs), (-1, count, width))
+
+    def _padded(self, steps: Tensor) -> Tensor:
+        """Fills the last patch with zeros, which are False in a mask."""
+        missing = -steps.shape[1] % self.size
+        if not missing:
+            return steps
+        rest = [(0, 0)] * (len(steps.shape) - 2)
+        return ops.pad(steps, [(0, 0), (0, missing), *rest], constant_values=0)
 
     def compute_mask(self, inputs: Tensor, previous_mask: Tensor | None) -> Tensor | None:
         """The mask of the patches."""
         if previous_mask is None:
             return None
-        count = inputs.shape[1] // self.size
-        return ops.any(ops.reshape(previous_mask, (-1, count, self.size)), axis=-1)
+        del inputs
+        counts = self._padded(ops.cast(previous_mask, "int32"))
+        shape = (-1, counts.shape[1] // self.size, self.size)
+        return ops.any(ops.reshape(counts, shape) > 0, axis=-1)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """`(batch, T / size, size C)`."""
         batch, steps, channels = input_shape
-        if steps is None or channels is None or steps % self.size:
+        if steps is None or channels is None or (steps % self.size and not self.pad):
             raise ValueError(
                 "The steps of the sequences must be a known number that `size` divides. "
                 f"Received: size={self.size}, inputs of shape {tuple(input_shape)}"
             )
-        return batch, steps // self.size, self.size * channels
+        return batch, -(-steps // self.size), self.size * channels
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
-        return {**super().get_config(), "size": self.size}
+        return {**super().get_config(), "size": self.size, "pad": self.pad}
 
 
 @keras.saving.register_keras_serializable("keras_vq")
@@ -109,10 +122,12 @@ class PatchSteps(keras.layers.Layer):
 
     Args:
         size: Steps of a patch; divides the patches' width.
+        steps: Integer. Number of steps to keep, from the first; None keeps all N size.
         **kwargs: Arguments of `keras.layers.Layer`.
 
     Raises:
-        ValueError: If `size` is not a whole number of at least 1, or does not divide the width.
+        ValueError: If `size` or `steps` is not a whole number of at least 1, or does not fit the
+            patches.
 
     Example:
         >>> import numpy as np, keras_vq
@@ -121,20 +136,24 @@ class PatchSteps(keras.layers.Layer):
         (1, 6, 3)
     """
 
-    def __init__(self, size: int, **kwargs: Any) -> None:
+    def __init__(self, size: int, steps: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.size = _validation.check_positive_integer("size", size)
+        self.steps = None if steps is None else _validation.check_positive_integer("steps", steps)
         self.supports_masking = True
 
     def call(self, inputs: Tensor) -> Tensor:
         """Takes the patches apart."""
-        _, steps, channels = self.compute_output_shape(inputs.shape)
-        return ops.reshape(inputs, (-1, steps, channels))
+        _, _, channels = self.compute_output_shape(inputs.shape)
+        steps = ops.reshape(inputs, (-1, inputs.shape[1] * self.size, channels))
+        return steps if self.steps is None else steps[:, : self.steps]
 
     def compute_mask(self, inputs: Tensor, previous_mask: Tensor | None) -> Tensor | None:
         """The mask of the steps: all of a patch count, or none."""
         del inputs
-        return None if previous_mask is None else ops.repeat(previous_mask, self.size, axis=1)
+        if previous_mask is None:
+            return None
+        return ops.repeat(previous_mask, self.size, axis=1)[:, : self.steps]
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """`(batch, N size, C)`."""
@@ -144,8 +163,14 @@ class PatchSteps(keras.layers.Layer):
                 "The patches must be a known number, of a width that `size` divides. "
                 f"Received: size={self.size}, inputs of shape {tuple(input_shape)}"
             )
-        return batch, count * self.size, width // self.size
+        steps = count * self.size
+        if self.steps is not None and self.steps > steps:
+            raise ValueError(
+                f"`steps` must be at most {steps}, the steps of {count} patches. "
+                f"Received: steps={self.steps}"
+            )
+        return batch, self.steps or steps, width // self.size
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
-        return {**super().get_config(), "size": self.size}
+        return {**super().get_config(), "size": self.size, "steps": self.steps}

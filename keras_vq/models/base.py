@@ -295,7 +295,7 @@ class ReconstructionModel(Model):
         is_of_probabilities = loss is keras.losses.binary_crossentropy or (
             isinstance(loss, (BernoulliNegativeLogLikelihood, keras.losses.BinaryCrossentropy))
         )
-        if is_of_probabilities and isinstance(_last_layer(self.decoder), StraightThroughClip):
+        if is_of_probabilities and isinstance(last_layer(self.decoder), StraightThroughClip):
             raise ValueError(
                 f"The loss {getattr(loss, 'name', 'binary_crossentropy')!r} takes pixels as "
                 "probabilities and has no gradient where they are exactly 0 or 1, as clipped ones "
@@ -612,7 +612,7 @@ def _target_of_weights(x: Any, y: Any, sample_weight: Any) -> Any:
     return x if y is None and sample_weight is not None and is_array(x) else y
 
 
-def _last_layer(model: Any) -> Any:
+def last_layer(model: Any) -> Any:
     """The layer at the end of a model of models."""
     while getattr(model, "layers", None):
         model = model.layers[-1]

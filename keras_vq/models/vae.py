@@ -1,5 +1,6 @@
 """The variational autoencoder: a bottleneck of Gaussians, from which new images can be drawn."""
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from keras_vq._types import Shape, Tensor
 from keras_vq.layers.gaussian_sampling import GaussianSampling
 from keras_vq.losses.bernoulli import BernoulliNegativeLogLikelihood
 from keras_vq.models._draws import draw_latents
-from keras_vq.models.base import ReconstructionModel
+from keras_vq.models.base import ReconstructionModel, last_layer
 
 
 @keras.saving.register_keras_serializable("keras_vq")
@@ -34,7 +35,9 @@ class VAE(ReconstructionModel):
     changes at each forward pass.
 
     Args:
-        encoder: Layer or model: images -> features of shape `(batch, ..., channels)`.
+        encoder: Layer or model: images -> features of shape `(batch, ..., channels)`. The model
+            projects them to means and log-variances itself, so the encoder has no projection of
+            its own: the builders of `keras_vq.networks` leave it out with `latent_dim=None`.
         decoder: Layer or model: latents -> images; pixels in [0, 1] for the default loss.
         latent_dim: Number of latents (of each position, if the features are a map).
         beta: Weight β of the KL divergence, at least 0.
@@ -57,7 +60,7 @@ class VAE(ReconstructionModel):
         >>> import numpy as np, keras_vq
         >>> images = np.random.default_rng(0).random((64, 8, 8, 1), "float32")
         >>> encoder, decoder = keras_vq.networks.dense(
-        ...     (8, 8, 1), units=(32,), latent_dim=4, output_activation="sigmoid"
+        ...     (8, 8, 1), units=(32,), latent_dim=None, output_activation="sigmoid"
         ... )
         >>> model = keras_vq.VAE(encoder, decoder, latent_dim=4)
         >>> model.compile("adam")
@@ -125,6 +128,22 @@ class VAE(ReconstructionModel):
     def default_loss(self) -> keras.losses.Loss:
         """The Bernoulli log-likelihood, summed over pixels."""
         return BernoulliNegativeLogLikelihood()
+
+    def prepare_fit(self, x: Any, y: Any) -> None:
+        """Warns about an encoder that projects to the latents before the model does."""
+        super().prepare_fit(x, y)
+        last = last_layer(self.encoder)
+        width = getattr(last, "units", getattr(last, "filters", None))
+        is_linear = getattr(last, "activation", None) is keras.activations.linear
+        kernel_sizes = set(getattr(last, "kernel_size", (1,)))
+        if width == self.latent_dim and is_linear and kernel_sizes == {1}:
+            warnings.warn(
+                f"The encoder ends with a linear projection to {width} channels, and the VAE "
+                "projects those once more, to means and log-variances: what the log-variances "
+                "could use is lost. Build the networks with `latent_dim=None`, and pass "
+                "`latent_dim` to the VAE alone.",
+                stacklevel=3,
+            )
 
     def loss_terms(self, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """The KL divergence of the posterior from the prior, in nats an image."""

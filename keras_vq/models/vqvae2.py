@@ -133,7 +133,9 @@ class VQVAE2(CodeModel):
                 f"top's. Received: bottom {bottom[1:]} and top {top[1:]}"
             )
         self.factors = (bottom[1] // top[1], bottom[2] // top[2])
-        self.repeat = layers.UpSampling2D(self.factors, interpolation="nearest")
+        self.repeat = layers.UpSampling2D(
+            self.factors, data_format="channels_last", interpolation="nearest"
+        )
         self.top_dim = top[-1]
         for quantizer, shape in ((self.top_quantizer, top), (self.bottom_quantizer, bottom)):
             if not quantizer.built:

@@ -1,17 +1,25 @@
 """Checks of what the builders of networks are given."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
+
+from keras import layers
 
 from keras_vq import _validation
+from keras_vq.layers.edge_padding import EdgePadding
 
 
 class IndivisibleSizeError(ValueError):
     """The strides of a network do not divide the size of the images."""
 
 
-def check_image_shape(image_shape: Any, strides: int) -> tuple[int, int, int]:
-    """The shape as (height, width, channels) if the product of the strides divides it.
+def check_image_shape(image_shape: Any, strides: int, pad: bool = False) -> tuple[int, int, int]:
+    """Returns (height, width, channels) if the product of the strides divides height and width.
+
+    Args:
+        image_shape: The shape to check.
+        strides: Product of the strides.
+        pad: Whether the network pads images that the strides do not divide.
 
     Raises:
         IndivisibleSizeError: If it doesn't.
@@ -26,18 +34,24 @@ def check_image_shape(image_shape: Any, strides: int) -> tuple[int, int, int]:
             "`image_shape` must be (height, width, channels), all at least 1. "
             f"Received: {image_shape!r}"
         )
-    if height % strides or width % strides:
+    if not pad and (height % strides or width % strides):
         raise IndivisibleSizeError(
             f"Height and width must be divisible by {strides}, the product of the strides: "
-            f"resize or pad the images to {_next_multiple(height, strides)} x "
-            f"{_next_multiple(width, strides)}, or use fewer strided layers. "
+            f"let the network pad the images to {_next_multiple(height, strides)} x "
+            f"{_next_multiple(width, strides)} and crop its outputs with `pad=True`, resize the "
+            "images, or use fewer strided layers. "
             f"Received: image_shape={tuple(image_shape)}"
         )
     return height, width, channels
 
 
-def check_sequence_shape(sequence_shape: Any, divisor: int) -> tuple[int, int]:
-    """The shape as (steps, channels) if the divisor divides the steps.
+def check_sequence_shape(sequence_shape: Any, divisor: int, pad: bool = False) -> tuple[int, int]:
+    """Returns (steps, channels) if the divisor divides the steps.
+
+    Args:
+        sequence_shape: The shape to check.
+        divisor: Steps for each latent.
+        pad: Whether the network pads sequences that the divisor does not divide.
 
     Raises:
         IndivisibleSizeError: If it doesn't.
@@ -53,12 +67,40 @@ def check_sequence_shape(sequence_shape: Any, divisor: int) -> tuple[int, int]:
             "`sequence_shape` must be (steps, channels), both at least 1. "
             f"Received: {sequence_shape!r}"
         )
-    if steps % divisor:
+    if not pad and steps % divisor:
         raise IndivisibleSizeError(
-            f"The steps must be divisible by {divisor}: pad the sequences to "
-            f"{_next_multiple(steps, divisor)} steps. Received: {steps}"
+            f"The steps must be divisible by {divisor}: let the network pad the sequences to "
+            f"{_next_multiple(steps, divisor)} steps and crop its outputs with `pad=True`. "
+            f"Received: {steps}"
         )
     return steps, channels
+
+
+class Padding(NamedTuple):
+    """Layers that pad inputs to a multiple of the strides, and crop the outputs."""
+
+    sizes: tuple[int, ...]  # after padding
+    pad: list[Any]  # of the encoder: one layer, or none where the strides divide the sizes
+    crop: list[Any]  # of the decoder
+
+
+def padding_to_multiple(sizes: tuple[int, ...], divisor: int) -> Padding:
+    """Returns the layers that pad axes to a multiple of a divisor, and crop them.
+
+    Args:
+        sizes: Size of each padded axis: (steps,) or (height, width).
+        divisor: Product of the strides.
+    """
+    extra = [_next_multiple(size, divisor) - size for size in sizes]
+    if not any(extra):
+        return Padding(sizes, [], [])
+    amounts = tuple((more // 2, more - more // 2) for more in extra)
+    if len(sizes) == 1:
+        crop = layers.Cropping1D(amounts[0])
+    else:
+        crop = layers.Cropping2D(amounts, data_format="channels_last")
+    padded = tuple(size + more for size, more in zip(sizes, extra, strict=True))
+    return Padding(padded, [EdgePadding(amounts)], [crop])
 
 
 def check_widths(name: str, widths: Sequence[int]) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ from keras_vq.networks.pair import EncoderDecoder, output_bias, output_layer, se
 def dense(
     image_shape: tuple[int, int, int],
     units: Sequence[int] = (512, 256),
-    latent_dim: int = 16,
+    latent_dim: int | None = 16,
     activation: str = "relu",
     output_activation: str | None = "clip",
 ) -> EncoderDecoder:
@@ -21,7 +21,9 @@ def dense(
     Args:
         image_shape: (height, width, channels).
         units: Width of each hidden layer of the encoder; the decoder mirrors them.
-        latent_dim: Size of the latent vector.
+        latent_dim: Size of the latent vector; None leaves out the layer that projects to it: the
+            encoder then returns features, as a VAE takes them, and the decoder takes latents of
+            any size.
         activation: Activation of the hidden layers.
         output_activation: What bounds the pixels: "clip", a `StraightThroughClip` to [0, 1],
             suits squared and absolute errors; "sigmoid" a Bernoulli likelihood, the VAE's
@@ -41,13 +43,14 @@ def dense(
     """
     height, width, channels = check_image_shape(image_shape, 1)
     units = check_widths("units", units)
-    _validation.check_positive_integer("latent_dim", latent_dim)
 
     encoder = [
-        layers.Flatten(),
+        layers.Flatten(data_format="channels_last"),
         *(layers.Dense(width, activation=activation) for width in units),
-        layers.Dense(latent_dim),
     ]
+    if latent_dim is not None:
+        _validation.check_positive_integer("latent_dim", latent_dim)
+        encoder.append(layers.Dense(latent_dim))
     decoder = [
         *(layers.Dense(width, activation=activation) for width in reversed(units)),
         layers.Dense(height * width * channels, bias_initializer=output_bias(output_activation)),
@@ -56,5 +59,5 @@ def dense(
     ]
     return EncoderDecoder(
         sequential("encoder", (height, width, channels), encoder),
-        sequential("decoder", (latent_dim,), decoder),
+        sequential("decoder", None if latent_dim is None else (latent_dim,), decoder),
     )

@@ -45,11 +45,11 @@ def flat_latent(pair: EncoderDecoder, latent_dim: int | None) -> EncoderDecoder:
         >>> encoder.output_shape, decoder.output_shape
         ((None, 16), (None, 28, 28, 1))
     """
-    map_shape = pair.decoder.input_shape[1:]
+    map_shape = pair.encoder.output_shape[1:]
     units = 1
     for size in map_shape:
         units *= size
-    encoder_layers: list[Any] = [layers.Flatten()]
+    encoder_layers: list[Any] = [layers.Flatten(data_format="channels_last")]
     if latent_dim is not None:
         _validation.check_positive_integer("latent_dim", latent_dim)
         encoder_layers.append(layers.Dense(latent_dim))

@@ -61,6 +61,7 @@ def _convolution(filters: int, strides: int, use_bias: bool) -> Any:
         4,
         strides=strides,
         padding="same",
+        data_format="channels_last",
         use_bias=use_bias,
         kernel_initializer=keras.initializers.RandomNormal(stddev=0.02),
     )

@@ -9,7 +9,7 @@ from keras import layers
 from keras_vq import _validation
 from keras_vq.layers.conv2d_transpose import Conv2DTranspose
 from keras_vq.layers.residual_stack import ResidualStack
-from keras_vq.networks._shapes import check_image_shape, check_widths
+from keras_vq.networks._shapes import check_image_shape, check_widths, padding_to_multiple
 from keras_vq.networks.pair import EncoderDecoder, output_bias, output_layer, sequential
 
 
@@ -20,6 +20,7 @@ def residual_convolutional(
     residual_blocks: int = 2,
     residual_filters: int = 32,
     output_activation: str | None = "clip",
+    pad: bool = False,
 ) -> EncoderDecoder:
     """The VQ-VAE paper's network: strided 4x4 convolutions, then residual blocks, and its mirror.
 
@@ -30,15 +31,19 @@ def residual_convolutional(
 
     Args:
         image_shape: (height, width, channels); 2 to the power of the number of strided layers
-            must divide height and width.
+            must divide height and width, unless `pad` is True.
         filters: Filters of each strided convolution of the encoder; the decoder mirrors them.
-        latent_dim: Channels of the latent map, by a 1x1 convolution; None leaves the residual
-            stack's output as it is.
+        latent_dim: Channels of the latent map, by a 1x1 convolution; None leaves it out: the
+            encoder then returns features, as a VAE takes them, and the decoder takes latents of
+            any number of channels.
         residual_blocks: Blocks in each residual stack.
         residual_filters: Filters inside a block.
         output_activation: What bounds the pixels: "clip", a `StraightThroughClip` to [0, 1],
             suits squared and absolute errors; "sigmoid" a Bernoulli likelihood, the VAE's
             default; any other is Keras's; None leaves them as they are.
+        pad: Boolean. Whether to pad images whose height or width the strides do not divide: the
+            encoder repeats the pixels at the edge, the decoder crops its outputs to
+            `image_shape`. False raises an error for such sizes.
 
     Returns:
         The pair: images -> `(batch, height / 2ⁿ, width / 2ⁿ, latent_dim)` -> images.
@@ -53,26 +58,30 @@ def residual_convolutional(
         ((None, 8, 8, 64), 662723)
     """
     filters = check_widths("filters", filters)
-    height, width, channels = check_image_shape(image_shape, 2 ** len(filters))
-    encoder = downsampling(filters, residual_blocks, residual_filters)
+    scale = 2 ** len(filters)
+    height, width, channels = check_image_shape(image_shape, scale, pad)
+    padding = padding_to_multiple((height, width), scale)
+    encoder = [*padding.pad, *downsampling(filters, residual_blocks, residual_filters)]
     if latent_dim is not None:
         _validation.check_positive_integer("latent_dim", latent_dim)
-        encoder.append(layers.Conv2D(latent_dim, 1))
+        encoder.append(layers.Conv2D(latent_dim, 1, data_format="channels_last"))
     decoder = [
         *upsampling(
             filters, channels, residual_blocks, residual_filters, output_bias(output_activation)
         ),
+        *padding.crop,
         output_layer(output_activation),
     ]
-    scale = 2 ** len(filters)
-    latent_shape = (height // scale, width // scale, latent_dim or filters[-1])
+    map_shape = tuple(size // scale for size in padding.sizes)
+    latent_shape = None if latent_dim is None else (*map_shape, latent_dim)
     return EncoderDecoder(
         sequential("encoder", (height, width, channels), encoder),
         sequential("decoder", latent_shape, decoder),
     )
 
 
-_STRIDED: dict[str, Any] = {"kernel_size": 4, "strides": 2, "padding": "same"}
+_SAME: dict[str, Any] = {"padding": "same", "data_format": "channels_last"}
+_STRIDED: dict[str, Any] = {"kernel_size": 4, "strides": 2, **_SAME}
 
 
 def downsampling(
@@ -81,7 +90,7 @@ def downsampling(
     """Strided convolutions of the filters given, then the residual stack."""
     return [
         *(layers.Conv2D(width, activation="relu", **_STRIDED) for width in filters),
-        layers.Conv2D(filters[-1], 3, padding="same"),
+        layers.Conv2D(filters[-1], 3, **_SAME),
         ResidualStack(residual_blocks, residual_filters),
     ]
 
@@ -96,7 +105,7 @@ def upsampling(
     """The mirror of `downsampling`, up to as many channels; how the last bias starts."""
     widths = reversed(filters[:-1])
     return [
-        layers.Conv2D(filters[-1], 3, padding="same"),
+        layers.Conv2D(filters[-1], 3, **_SAME),
         ResidualStack(residual_blocks, residual_filters),
         *(Conv2DTranspose(width, activation="relu", **_STRIDED) for width in widths),
         Conv2DTranspose(channels, bias_initializer=last_bias, **_STRIDED),

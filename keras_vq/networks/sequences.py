@@ -10,10 +10,11 @@ from keras_vq import _validation
 from keras_vq.layers.grid_positions import GridPositions
 from keras_vq.layers.sequence_patches import EndMasking, PatchSteps, SequencePatches
 from keras_vq.layers.transformer_block import TransformerBlock
-from keras_vq.networks._shapes import check_sequence_shape, check_widths
+from keras_vq.networks._shapes import check_sequence_shape, check_widths, padding_to_multiple
 from keras_vq.networks.pair import EncoderDecoder, MaskedSequential, output_layer, sequential
 
-_STRIDED: dict[str, Any] = {"kernel_size": 4, "strides": 2, "padding": "same"}
+_SAME: dict[str, Any] = {"padding": "same", "data_format": "channels_last"}
+_STRIDED: dict[str, Any] = {"kernel_size": 4, "strides": 2, **_SAME}
 
 
 def convolutional_sequence(
@@ -21,6 +22,7 @@ def convolutional_sequence(
     filters: Sequence[int] = (32, 64),
     latent_dim: int | None = 16,
     output_activation: str | None = None,
+    pad: bool = False,
 ) -> EncoderDecoder:
     """Strided convolutions along the steps, and the transposed ones that mirror them.
 
@@ -28,10 +30,15 @@ def convolutional_sequence(
 
     Args:
         sequence_shape: (steps, channels); 2 to the power of the number of layers divides the
-            steps.
+            steps, unless `pad` is True.
         filters: Filters of each strided convolution of the encoder.
-        latent_dim: Channels of the latents, by a convolution of width 1; None leaves it out.
+        latent_dim: Channels of the latents, by a convolution of width 1; None leaves it out: the
+            encoder then returns features, as a VAE takes them, and the decoder takes latents of
+            any number of channels.
         output_activation: Activation of the outputs, or None.
+        pad: Boolean. Whether to pad sequences whose steps 2 to the power of the number
+            of layers does not divide, by repeating the first and the last step,
+            and to crop the outputs to `sequence_shape`. False raises an error for such lengths.
 
     Returns:
         The pair: `(batch, T, C)` -> `(batch, T / 2ⁿ, latent_dim)` -> `(batch, T, C)`.
@@ -46,22 +53,27 @@ def convolutional_sequence(
         ((None, 16, 8), (None, 64, 1))
     """
     filters = check_widths("filters", filters)
-    steps, channels = check_sequence_shape(sequence_shape, 2 ** len(filters))
-    encoder: list[Any] = [layers.Conv1D(width, activation="relu", **_STRIDED) for width in filters]
+    scale = 2 ** len(filters)
+    steps, channels = check_sequence_shape(sequence_shape, scale, pad)
+    padding = padding_to_multiple((steps,), scale)
+    encoder: list[Any] = [
+        *padding.pad,
+        *(layers.Conv1D(width, activation="relu", **_STRIDED) for width in filters),
+    ]
     if latent_dim is not None:
-        encoder.append(
-            layers.Conv1D(_validation.check_positive_integer("latent_dim", latent_dim), 1)
-        )
+        _validation.check_positive_integer("latent_dim", latent_dim)
+        encoder.append(layers.Conv1D(latent_dim, 1, data_format="channels_last"))
     decoder = [
-        layers.Conv1D(filters[-1], 3, padding="same", activation="relu"),
+        layers.Conv1D(filters[-1], 3, activation="relu", **_SAME),
         *(
             layers.Conv1DTranspose(width, activation="relu", **_STRIDED)
             for width in reversed(filters)
         ),
-        layers.Conv1D(channels, 3, padding="same"),
+        layers.Conv1D(channels, 3, **_SAME),
+        *padding.crop,
         output_layer(output_activation),
     ]
-    latent_shape = (steps // 2 ** len(filters), latent_dim or filters[-1])
+    latent_shape = None if latent_dim is None else (padding.sizes[0] // scale, latent_dim)
     return EncoderDecoder(
         sequential("encoder", (steps, channels), encoder),
         sequential("decoder", latent_shape, decoder),
@@ -71,10 +83,11 @@ def convolutional_sequence(
 def recurrent_sequence(
     sequence_shape: tuple[int, int],
     units: int = 64,
-    latent_dim: int = 16,
+    latent_dim: int | None = 16,
     patch: int = 1,
     whole: bool = False,
     output_activation: str | None = None,
+    pad: bool = False,
 ) -> EncoderDecoder:
     """GRUs over the steps: latents for each few steps, or one latent vector for all.
 
@@ -87,10 +100,15 @@ def recurrent_sequence(
     Args:
         sequence_shape: (steps, channels).
         units: Width of the GRUs.
-        latent_dim: Size of the latents.
-        patch: Steps that share a latent; divides the steps.
+        latent_dim: Size of the latents; None leaves out the layer that projects to them: the
+            encoder then returns features, as a VAE takes them, and the decoder takes latents of
+            any size.
+        patch: Steps that share a latent; divides the steps, unless `pad` is True.
         whole: Whether one latent vector stands for the whole sequence, as a VAE wants.
         output_activation: Activation of the outputs, or None.
+        pad: Boolean. Whether to pad sequences whose steps `patch` does not divide, by masked steps
+            at the end, and to crop the outputs to `sequence_shape`. False raises an error for
+            such lengths.
 
     Returns:
         The pair: `(batch, T, C)` -> `(batch, T / patch, latent_dim)`, or `(batch, latent_dim)`,
@@ -105,30 +123,32 @@ def recurrent_sequence(
         >>> encoder.output_shape, decoder.output_shape
         ((None, 6, 16), (None, 12, 3))
     """
-    steps, channels = check_sequence_shape(sequence_shape, patch)
+    steps, channels = check_sequence_shape(sequence_shape, patch, pad)
     _validation.check_positive_integer("units", units)
-    _validation.check_positive_integer("latent_dim", latent_dim)
-    count = steps // patch
+    count = -(-steps // patch)
 
     def both_ways(all_steps: bool) -> Any:
         return layers.Bidirectional(layers.GRU(units, return_sequences=all_steps))
 
     encoder = [
         EndMasking(),
-        SequencePatches(patch),
+        SequencePatches(patch, pad=pad),
         both_ways(not whole),
-        layers.Dense(latent_dim),
+        *_projection(latent_dim),
     ]
     decoder = [
-        *([layers.RepeatVector(count), GridPositions((count,), latent_dim)] if whole else []),
+        *([layers.RepeatVector(count), GridPositions((count,))] if whole else []),
         both_ways(True),
         layers.Dense(patch * channels),
-        PatchSteps(patch),
+        PatchSteps(patch, steps=steps if pad else None),
         output_layer(output_activation),
     ]
+    latent_shape = None
+    if latent_dim is not None:
+        latent_shape = (latent_dim,) if whole else (count, latent_dim)
     return EncoderDecoder(
         _masked("encoder", (steps, channels), encoder),
-        _masked("decoder", (latent_dim,) if whole else (count, latent_dim), decoder),
+        _masked("decoder", latent_shape, decoder),
     )
 
 
@@ -137,9 +157,10 @@ def transformer_sequence(
     dim: int = 64,
     depth: int = 2,
     heads: int = 4,
-    latent_dim: int = 16,
+    latent_dim: int | None = 16,
     patch: int = 1,
     output_activation: str | None = None,
+    pad: bool = False,
 ) -> EncoderDecoder:
     """Transformers over patches of steps, with learned positions; all see all.
 
@@ -150,9 +171,14 @@ def transformer_sequence(
         dim: Width of the transformers.
         depth: Blocks of each.
         heads: Attention heads of a block; divides `dim`.
-        latent_dim: Size of the latents.
-        patch: Steps that share a latent; divides the steps.
+        latent_dim: Size of the latents; None leaves out the layer that projects to them: the
+            encoder then returns features, as a VAE takes them, and the decoder takes latents of
+            any size.
+        patch: Steps that share a latent; divides the steps, unless `pad` is True.
         output_activation: Activation of the outputs, or None.
+        pad: Boolean. Whether to pad sequences whose steps `patch` does not divide, by masked steps
+            at the end, and to crop the outputs to `sequence_shape`. False raises an error for
+            such lengths.
 
     Returns:
         The pair: `(batch, T, C)` -> `(batch, T / patch, latent_dim)` -> `(batch, T, C)`.
@@ -166,10 +192,9 @@ def transformer_sequence(
         >>> encoder.output_shape, decoder.output_shape
         ((None, 3, 16), (None, 12, 3))
     """
-    steps, channels = check_sequence_shape(sequence_shape, patch)
+    steps, channels = check_sequence_shape(sequence_shape, patch, pad)
     _validation.check_positive_integer("dim", dim)
-    _validation.check_positive_integer("latent_dim", latent_dim)
-    count = steps // patch
+    count = -(-steps // patch)
 
     def transformer() -> list[Any]:
         blocks = [TransformerBlock(heads, causal=False) for _ in range(depth)]
@@ -178,21 +203,30 @@ def transformer_sequence(
 
     encoder = [
         EndMasking(),
-        SequencePatches(patch),
+        SequencePatches(patch, pad=pad),
         *transformer(),
-        layers.Dense(latent_dim),
+        *_projection(latent_dim),
     ]
     decoder = [
         *transformer(),
         layers.Dense(patch * channels),
-        PatchSteps(patch),
+        PatchSteps(patch, steps=steps if pad else None),
         output_layer(output_activation),
     ]
     return EncoderDecoder(
         _masked("encoder", (steps, channels), encoder),
-        _masked("decoder", (count, latent_dim), decoder),
+        _masked("decoder", None if latent_dim is None else (count, latent_dim), decoder),
     )
 
 
-def _masked(name: str, input_shape: tuple[int, ...], parts: list[Any]) -> MaskedSequential:
-    return MaskedSequential([keras.Input(input_shape), *parts], name=name)
+def _projection(latent_dim: int | None) -> list[Any]:
+    """Returns the layer that projects to the latents, if there is one, in a list."""
+    if latent_dim is None:
+        return []
+    return [layers.Dense(_validation.check_positive_integer("latent_dim", latent_dim))]
+
+
+def _masked(name: str, input_shape: Any, parts: list[Any]) -> MaskedSequential:
+    """Returns a model through which masks pass, built when its input shape is known."""
+    head = [] if input_shape is None else [keras.Input(input_shape)]
+    return MaskedSequential([*head, *parts], name=name)

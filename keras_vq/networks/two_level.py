@@ -7,7 +7,7 @@ import keras
 from keras import layers
 
 from keras_vq import _validation
-from keras_vq.networks._shapes import check_image_shape, check_widths
+from keras_vq.networks._shapes import check_image_shape, check_widths, padding_to_multiple
 from keras_vq.networks.pair import output_bias, output_layer, sequential
 from keras_vq.networks.residual_convolutional import downsampling, upsampling
 
@@ -36,6 +36,7 @@ def two_level(
     residual_blocks: int = 2,
     residual_filters: int = 32,
     output_activation: str | None = "clip",
+    pad: bool = False,
 ) -> TwoLevelNetworks:
     """The networks of VQ-VAE-2, with a top level of half the height and width of the bottom one.
 
@@ -46,7 +47,7 @@ def two_level(
 
     Args:
         image_shape: (height, width, channels); 2 to the power of the number of strided layers
-            and one more must divide height and width.
+            and one more must divide height and width, unless `pad` is True.
         filters: Filters of each strided convolution of the bottom encoder; the decoder mirrors
             them.
         latent_dim: Dimension of the vectors that each level quantizes.
@@ -55,6 +56,9 @@ def two_level(
         output_activation: What bounds the pixels: "clip", a `StraightThroughClip` to [0, 1],
             suits squared and absolute errors; "sigmoid" a Bernoulli likelihood, the VAE's
             default; any other is Keras's; None leaves them as they are.
+        pad: Boolean. Whether to pad images whose height or width the strides do not divide: the
+            encoder repeats the pixels at the edge, the decoder crops its outputs to
+            `image_shape`. False raises an error for such sizes.
 
     Returns:
         The networks. With n strided convolutions: images -> bottom features
@@ -74,25 +78,35 @@ def two_level(
     """
     filters = check_widths("filters", filters)
     scale = 2 ** len(filters)
-    height, width, channels = check_image_shape(image_shape, 2 * scale)
+    height, width, channels = check_image_shape(image_shape, 2 * scale, pad)
+    padding = padding_to_multiple((height, width), 2 * scale)
     _validation.check_positive_integer("latent_dim", latent_dim)
     hidden, stack = filters[-1], (residual_blocks, residual_filters)
 
-    bottom, top = (height // scale, width // scale), (height // scale // 2, width // scale // 2)
+    bottom, top = (tuple(size // by for size in padding.sizes) for by in (scale, 2 * scale))
+
+    def to_latents() -> keras.Layer:
+        return layers.Conv2D(latent_dim, 1, data_format="channels_last")
+
     return TwoLevelNetworks(
-        sequential("bottom_encoder", (height, width, channels), downsampling(filters, *stack)),
+        sequential(
+            "bottom_encoder",
+            (height, width, channels),
+            [*padding.pad, *downsampling(filters, *stack)],
+        ),
         sequential(
             "top_encoder",
             (*bottom, hidden),
-            [*downsampling((hidden,), *stack), layers.Conv2D(latent_dim, 1)],
+            [*downsampling((hidden,), *stack), to_latents()],
         ),
         sequential("top_decoder", (*top, latent_dim), upsampling((hidden,), latent_dim, *stack)),
-        sequential("bottom_head", (*bottom, hidden + latent_dim), [layers.Conv2D(latent_dim, 1)]),
+        sequential("bottom_head", (*bottom, hidden + latent_dim), [to_latents()]),
         sequential(
             "decoder",
             (*bottom, 2 * latent_dim),
             [
                 *upsampling(filters, channels, *stack, output_bias(output_activation)),
+                *padding.crop,
                 output_layer(output_activation),
             ],
         ),

@@ -48,9 +48,10 @@ class Conditioning(keras.layers.Layer):
         if self.condition_sizes:
             self.coarse = CodeEmbedding(self.condition_sizes, self.dim, dtype=policy)
             self.coarse.build((*grid[:-1], len(self.condition_sizes)))
-            same = {"padding": "same", "activation": "relu", "dtype": policy}
+            options: dict[str, Any] = {"dtype": policy, "data_format": "channels_last"}
+            same = {"padding": "same", "activation": "relu", **options}
             self.around = [layers.Conv2D(self.dim, 3, **same) for _ in range(2)]
-            self.mixed = [layers.Conv2D(self.dim, 1, dtype=policy) for _ in range(2)]
+            self.mixed = [layers.Conv2D(self.dim, 1, **options) for _ in range(2)]
             for part in (*self.around, *self.mixed):
                 part.build(grid)
 

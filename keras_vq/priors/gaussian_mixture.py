@@ -46,7 +46,7 @@ class GaussianMixturePrior:
         >>> import numpy as np, keras_vq
         >>> images = np.random.default_rng(0).random((64, 8, 8, 1), "float32")
         >>> encoder, decoder = keras_vq.networks.dense(
-        ...     (8, 8, 1), units=(32,), latent_dim=4, output_activation="sigmoid"
+        ...     (8, 8, 1), units=(32,), latent_dim=None, output_activation="sigmoid"
         ... )
         >>> vae = keras_vq.VAE(encoder, decoder, latent_dim=4)
         >>> prior = keras_vq.priors.GaussianMixturePrior(components=2, seed=0)

@@ -107,7 +107,14 @@ class MultiScale(Quantizer):
         convolution = (layers.Conv1D, layers.Conv2D, layers.Conv3D)[axes - 1]
         # Without bias, so that what was not quantized stays zero.
         self.convolutions = [
-            convolution(self.dim, 3, padding="same", use_bias=False, dtype="float32")
+            convolution(
+                self.dim,
+                3,
+                padding="same",
+                data_format="channels_last",
+                use_bias=False,
+                dtype="float32",
+            )
             for _ in range(self.mixers)
         ]
         for convolution in self.convolutions:

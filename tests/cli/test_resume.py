@@ -81,7 +81,7 @@ def test_resumed_equals_uninterrupted(run, tmp_path):
 
 def test_random_states_are_part_of_a_checkpoint(tmp_path):
     encoder, decoder = keras_vq.networks.dense(
-        (8, 8, 1), units=(8,), latent_dim=2, output_activation="sigmoid"
+        (8, 8, 1), units=(8,), latent_dim=None, output_activation="sigmoid"
     )
     model = keras_vq.VAE(encoder, decoder, latent_dim=2, seed=3)
     model.compile("adam")

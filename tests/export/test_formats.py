@@ -51,6 +51,17 @@ def test_a_program_without_keras_gives_the_same(model, tmp_path, name, format):
     assert abs(report.mean_squared_error - report.mean_squared_error_of_model) < 1e-7
 
 
+@pytest.mark.parametrize("format", ["onnx", "tf_saved_model"])
+def test_a_model_that_pads_its_images(tmp_path, format):
+    if format != "onnx" and not TENSORFLOW:
+        pytest.skip("SavedModels are written by TensorFlow, from a .keras file")
+    pair = keras_vq.networks.convolutional((11, 9, 1), filters=(4, 4), latent_dim=2, pad=True)
+    model = keras_vq.Autoencoder(*pair)
+    odd = images()[:, :11, :9]
+    report = export.verify(model, model.export(tmp_path / "model", format=format), odd)
+    assert report.largest_reconstruction_difference <= 1e-5
+
+
 @pytest.mark.backend_free
 def test_a_discriminator_stays_behind(model, tmp_path):
     import tensorflow as tf

@@ -25,9 +25,9 @@ class ModelCase(NamedTuple):
     reference: Callable[[Any, np.ndarray], dict[str, float]]
 
 
-def _dense(output_activation: str = "clip") -> Any:
+def _dense(output_activation: str = "clip", latent_dim: int | None = 4) -> Any:
     return keras_vq.networks.dense(
-        IMAGE_SHAPE, units=(32,), latent_dim=4, output_activation=output_activation
+        IMAGE_SHAPE, units=(32,), latent_dim=latent_dim, output_activation=output_activation
     )
 
 
@@ -175,7 +175,7 @@ MODEL_CASES = [
     ),
     ModelCase(
         "vae",
-        lambda: keras_vq.VAE(*_dense("sigmoid"), latent_dim=4, beta=0.5, seed=3),
+        lambda: keras_vq.VAE(*_dense("sigmoid", None), latent_dim=4, beta=0.5, seed=3),
         loss_weights={"reconstruction_loss": 1.0, "kl_loss": 0.5},
         other_logs=(),
         reference=_vae_logs,

@@ -481,7 +481,7 @@ def test_nothing_is_said_while_nothing_is_wrong(small, capsys, caplog):
 
 @pytest.mark.backend_free
 def test_losses_of_probabilities_refuse_clipped_pixels(small):
-    encoder, decoder = keras_vq.networks.dense((8, 8, 1), units=(8,), latent_dim=4)
+    encoder, decoder = keras_vq.networks.dense((8, 8, 1), units=(8,), latent_dim=None)
     vae = keras_vq.VAE(encoder, decoder, latent_dim=4)
     vae.compile("adam")
     text = 'Build the networks with `output_activation="sigmoid"`, or compile with another loss'

@@ -7,6 +7,8 @@ import pytest
 import keras_vq
 from keras_vq.networks import convolutional_sequence, recurrent_sequence, transformer_sequence
 
+as_numpy = keras.ops.convert_to_numpy
+
 LENGTHS = np.array([6, 9, 12, 1])
 NETWORKS = {
     "recurrent": lambda: recurrent_sequence((12, 3), units=8, latent_dim=4, patch=3),
@@ -43,6 +45,57 @@ def test_what_is_masked_counts_for_nothing(name, sequences):
     assert logs["reconstruction_loss"] == pytest.approx(expected, rel=1e-4)
 
 
+PADDED = {
+    "convolutional": lambda: convolutional_sequence(
+        (11, 3), filters=(8, 8), latent_dim=4, pad=True
+    ),
+    "recurrent": lambda: recurrent_sequence((11, 3), units=8, latent_dim=4, patch=4, pad=True),
+    "whole": lambda: recurrent_sequence((11, 3), units=8, patch=4, whole=True, pad=True),
+    "transformer": lambda: transformer_sequence(
+        (11, 3), dim=8, depth=1, heads=2, patch=4, pad=True
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PADDED)
+def test_any_number_of_steps_with_padding(name, sequences):
+    given = sequences[:, :11]
+    pair = PADDED[name]()
+    if name == "whole":
+        model = keras_vq.Autoencoder(*pair)
+    else:
+        model = vqvae(pair)
+        codes = model.encode_to_codes(given)
+        assert codes.shape == (4, 3)
+        if name != "convolutional":
+            assert np.array_equal(codes >= 0, np.arange(3) * 4 < LENGTHS[:, None])
+    assert model.reconstruct(given).shape == given.shape
+    model.compile("adam")
+    logs = model.fit(given, batch_size=4, verbose=0).history
+    assert np.isfinite(logs["loss"][0])
+    again = type(model).from_config(model.get_config())
+    assert again.image_shape == (11, 3)
+
+
+@pytest.mark.parametrize("name", ["recurrent", "transformer"])
+def test_padded_steps_count_for_nothing(name, sequences):
+    """The padded network is the network of the padded sequences, with the rest left out."""
+    options = {"latent_dim": 4, "patch": 4}
+    if name == "recurrent":
+        odd, even = (recurrent_sequence((n, 3), 8, pad=True, **options) for n in (11, 12))
+    else:
+        options |= {"dim": 8, "depth": 1, "heads": 2}
+        odd, even = (transformer_sequence((n, 3), pad=True, **options) for n in (11, 12))
+    for one, other in zip(even, odd, strict=True):
+        one.set_weights(other.get_weights())
+    given = sequences[:, :11]
+    padded = np.pad(given, [(0, 0), (0, 1), (0, 0)])
+    latents = odd.encoder(given)
+    np.testing.assert_allclose(as_numpy(latents), as_numpy(even.encoder(padded)), atol=1e-6)
+    made = as_numpy(odd.decoder(latents))
+    np.testing.assert_allclose(made, as_numpy(even.decoder(latents))[:, :11], atol=1e-6)
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_codes_say_all_that_the_decoder_needs(name, sequences):
     encoder, decoder = NETWORKS[name]()
@@ -75,7 +128,7 @@ def test_training_goes_down_and_files_come_back(name, sequences, tmp_path):
 
 
 def test_a_vae_of_one_vector_for_all_steps(sequences):
-    encoder, decoder = recurrent_sequence((12, 3), units=8, latent_dim=8, whole=True)
+    encoder, decoder = recurrent_sequence((12, 3), units=8, latent_dim=None, whole=True)
     model = keras_vq.VAE(encoder, decoder, latent_dim=8, seed=0)
     assert model.encode(sequences).shape == (4, 8)
     model.compile(keras.optimizers.Adam(1e-2), loss="mean_squared_error")
@@ -92,7 +145,10 @@ def test_a_vae_of_one_vector_for_all_steps(sequences):
     ("build", "message"),
     [
         (lambda: convolutional_sequence((10, 1)), "divisible by 4"),
-        (lambda: recurrent_sequence((10, 1), patch=3), "pad the sequences to 12 steps"),
+        (
+            lambda: recurrent_sequence((10, 1), patch=3),
+            "pad the sequences to 12 steps and crop its outputs with `pad=True`",
+        ),
         (lambda: transformer_sequence((10,)), "must be \\(steps, channels\\)"),
         (lambda: recurrent_sequence((10, 1), patch=0), "`patch` must be"),
         (lambda: keras_vq.layers.SequencePatches(3)(np.zeros((1, 4, 2))), "that `size` divides"),

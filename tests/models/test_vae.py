@@ -11,7 +11,7 @@ import keras_vq
 def build(**arguments):
     keras.utils.set_random_seed(3)
     encoder, decoder = keras_vq.networks.dense(
-        (8, 8, 1), units=(16,), latent_dim=3, output_activation="sigmoid"
+        (8, 8, 1), units=(16,), latent_dim=None, output_activation="sigmoid"
     )
     model = keras_vq.VAE(encoder, decoder, **{"latent_dim": 3, **arguments})
     model.compile(keras.optimizers.Adam(1e-3))
@@ -64,7 +64,7 @@ def test_kl_is_the_closed_form(images):
 
 
 def test_kl_of_a_map_of_latents_sums_over_positions(images):
-    encoder, decoder = keras_vq.networks.convolutional((8, 8, 1), filters=(8,), latent_dim=4)
+    encoder, decoder = keras_vq.networks.convolutional((8, 8, 1), filters=(8,), latent_dim=None)
     model = keras_vq.VAE(encoder, decoder, latent_dim=4)
     set_posterior(model, [1.0, 0, 0, 0], [1, 1, 1, 1])
     # Mean 1 costs half a nat, at each of 4 x 4 positions.
@@ -148,6 +148,47 @@ def test_decoder_of_another_dimension():
     encoder, decoder = keras_vq.networks.dense((8, 8, 1), units=(16,), latent_dim=4)
     with pytest.raises(ValueError, match=r"\(n, 4\) that the decoder takes.*Received.*3\)"):
         keras_vq.VAE(encoder, decoder, latent_dim=3)
+
+
+@pytest.mark.backend_free
+@pytest.mark.parametrize(
+    ("pair", "features", "positions"),
+    [
+        (lambda **o: keras_vq.networks.dense((8, 8, 1), units=(16,), **o), 16, 1),
+        (lambda **o: keras_vq.networks.convolutional((8, 8, 1), filters=(8,), **o), 8, 16),
+        (lambda **o: keras_vq.networks.residual_convolutional((8, 8, 1), (8,), **o), 8, 16),
+        (lambda **o: keras_vq.networks.convolutional_sequence((8, 1), filters=(8,), **o), 8, 4),
+        (lambda **o: keras_vq.networks.recurrent_sequence((8, 1), units=8, patch=2, **o), 16, 4),
+        (lambda **o: keras_vq.networks.recurrent_sequence((8, 1), 8, whole=True, **o), 16, 1),
+        (lambda **o: keras_vq.networks.transformer_sequence((8, 1), dim=8, depth=1, **o), 8, 8),
+    ],
+    ids=["dense", "conv", "residual", "sequence", "recurrent", "whole", "transformer"],
+)
+def test_latents_are_projected_once(pair, features, positions):
+    encoder, decoder = pair(latent_dim=None, output_activation="sigmoid")
+    model = keras_vq.VAE(encoder, decoder, latent_dim=3)
+    assert encoder.output_shape[-1] == features
+    assert np.prod(model.latent_shape) == 3 * positions
+    # The two heads are all that lies between features and latents.
+    given = pair(latent_dim=3, output_activation="sigmoid")
+    heads = 2 * (features * 3 + 3)
+    assert given.encoder.count_params() - encoder.count_params() == heads // 2
+    assert model.count_params() == (
+        encoder.count_params() + heads + given.decoder.count_params() + 1  # and `steps`
+    )
+    assert model.generate(2, seed=0).shape == (2, *encoder.input_shape[1:])
+
+
+@pytest.mark.backend_free
+@pytest.mark.parametrize(
+    "build_networks", [keras_vq.networks.dense, keras_vq.networks.convolutional]
+)
+def test_an_encoder_that_projects_to_the_latents_is_warned_of(build_networks, images):
+    networks = build_networks((8, 8, 1), latent_dim=4, output_activation="sigmoid")
+    model = keras_vq.VAE(*networks, latent_dim=4)
+    model.compile("adam")
+    with pytest.warns(UserWarning, match="Build the networks with `latent_dim=None`"):
+        model.fit(images[:8], verbose=0)
 
 
 def test_every_call_draws_anew_and_a_seed_draws_the_same(images):

@@ -24,7 +24,9 @@ def test_maps(build, latent_dim, shape):
     pair = build(shape, filters=(6, 7), latent_dim=latent_dim)
     latents, images = run(pair, shape)
     assert latents == (2, shape[0] // 4, shape[1] // 4, latent_dim or 7)
-    assert pair.encoder.output_shape[1:] == pair.decoder.input_shape[1:] == latents[1:]
+    assert pair.encoder.output_shape[1:] == latents[1:]
+    assert pair.decoder.built  # without a latent_dim by the first latents it decodes
+    assert pair.decoder.input_shape[1:] == latents[1:]
     assert images.shape == (2, *shape)
     assert images.dtype == "float32"
     assert images.min() >= 0
@@ -132,10 +134,49 @@ def test_kernel_size_and_activation():
 
 @pytest.mark.parametrize("build", [networks.convolutional, networks.residual_convolutional])
 def test_strides_that_do_not_divide(build):
-    text = r"divisible by 8.*pad the images to 32 x 24.*Received: image_shape=\(28, 20, 1\)"
+    text = r"divisible by 8.*images to 32 x 24.*`pad=True`.*Received: image_shape=\(28, 20, 1\)"
     with pytest.raises(ValueError, match=text):
         build((28, 20, 1), filters=(4, 4, 4))
     assert build((32, 24, 1), filters=(4, 4, 4)).encoder.output_shape[1:3] == (4, 3)
+
+
+@pytest.mark.parametrize("build", [networks.convolutional, networks.residual_convolutional])
+@pytest.mark.parametrize("shape", [(50, 37, 3), (7, 5, 1), (1, 1, 2), (8, 12, 1)], ids=str)
+@pytest.mark.parametrize("latent_dim", [5, None])
+def test_any_size_with_padding(build, shape, latent_dim):
+    pair = build(shape, filters=(6, 7), latent_dim=latent_dim, pad=True)
+    latents, images = run(pair, shape)
+    assert latents == (2, -(-shape[0] // 4), -(-shape[1] // 4), latent_dim or 7)
+    assert images.shape == (2, *shape)
+    assert isinstance(pair.decoder.layers[-1], keras_vq.layers.StraightThroughClip)
+    if shape == (8, 12, 1):  # nothing to pad, so no layer
+        assert len(pair.encoder.layers) == len(build(shape, (6, 7), latent_dim).encoder.layers)
+
+
+def test_padding_repeats_the_edge_and_crops_what_it_added(rng):
+    images = rng.random((2, 6, 9, 3), "float32")
+    options = {"filters": (4, 4), "latent_dim": 2}
+    odd = networks.convolutional((6, 9, 3), pad=True, **options)
+    even = networks.convolutional((8, 12, 3), **options)
+    for one, other in zip(even, odd, strict=True):
+        one.set_weights(other.get_weights())
+    padded = np.pad(images, [(0, 0), (1, 1), (1, 2), (0, 0)], mode="edge")
+    latents = odd.encoder(images)
+    wanted = ops.convert_to_numpy(even.encoder(padded))
+    np.testing.assert_allclose(ops.convert_to_numpy(latents), wanted, atol=1e-6)
+    made = ops.convert_to_numpy(even.decoder(latents))[:, 1:-1, 1:-2]
+    np.testing.assert_allclose(ops.convert_to_numpy(odd.decoder(latents)), made, atol=1e-6)
+
+
+def test_two_level_takes_any_size_with_padding(rng):
+    images = rng.random((4, 13, 10, 1), "float32")
+    parts = networks.two_level((13, 10, 1), (6,), 4, 1, 3, pad=True)
+    top, bottom = keras_vq.VectorQuantizer(8), keras_vq.VectorQuantizer(8)
+    model = keras_vq.VQVAE2(*parts, top_quantizer=top, bottom_quantizer=bottom)
+    assert model.code_shape == ((4, 3), (8, 6))
+    assert model.reconstruct(images).shape == images.shape
+    model.compile("adam")
+    assert np.isfinite(model.fit(images, verbose=0).history["loss"][0])
 
 
 @pytest.mark.parametrize(

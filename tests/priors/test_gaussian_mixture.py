@@ -141,7 +141,7 @@ def test_bad_arguments(latents, tmp_path):
 @pytest.fixture(scope="module")
 def vae():
     keras.utils.set_random_seed(3)
-    encoder, decoder = keras_vq.networks.dense((8, 8, 1), units=(16,), latent_dim=3)
+    encoder, decoder = keras_vq.networks.dense((8, 8, 1), units=(16,), latent_dim=None)
     return keras_vq.VAE(encoder, decoder, latent_dim=3)
 
 

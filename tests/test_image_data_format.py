@@ -1,0 +1,87 @@
+"""The package is channels-last, whatever `keras.config.image_data_format()` says."""
+
+import keras
+import numpy as np
+import pytest
+
+import keras_vq
+from keras_vq import networks
+from tests.models.cases import MODEL_CASES
+from tests.priors.cases import PRIOR_CASES
+from tests.quantizers.cases import QUANTIZER_CASES
+
+BUILDERS = {
+    "dense": lambda: networks.dense((7, 5, 2), units=(8,), latent_dim=2),
+    "convolutional": lambda: networks.convolutional((7, 5, 2), (4,), latent_dim=2, pad=True),
+    "flat_latent": lambda: networks.flat_latent(networks.convolutional((8, 4, 2), (4,)), 3),
+    "residual": lambda: networks.residual_convolutional((7, 5, 2), (4,), 2, 1, 4, pad=True),
+    "sequence": lambda: networks.convolutional_sequence((7, 2), (4,), latent_dim=2, pad=True),
+    "recurrent": lambda: networks.recurrent_sequence((7, 2), 4, latent_dim=2, patch=2, pad=True),
+    "transformer": lambda: networks.transformer_sequence((8, 2), 8, 1, 2, latent_dim=2),
+}
+
+
+@pytest.fixture
+def channels_first():
+    keras.config.set_image_data_format("channels_first")
+    yield
+    keras.config.set_image_data_format("channels_last")
+
+
+def data_formats(layer):
+    """Data formats of all layers within a layer."""
+    return {getattr(part, "data_format", None) for part in layer._flatten_layers()} - {None}
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_networks(name, channels_first, rng):
+    pair = BUILDERS[name]()
+    assert data_formats(pair.encoder) | data_formats(pair.decoder) <= {"channels_last"}
+    inputs = rng.random((4, *pair.encoder.input_shape[1:]), "float32")
+    model = keras_vq.Autoencoder(*pair)
+    model.compile("sgd")
+    assert np.isfinite(model.train_on_batch(inputs))
+    made = model.reconstruct(inputs)
+    keras.config.set_image_data_format("channels_last")
+    usual = keras_vq.Autoencoder(*BUILDERS[name]())
+    usual.set_weights(model.get_weights())
+    np.testing.assert_allclose(usual.reconstruct(inputs), made, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "case", [case for case in MODEL_CASES if case.id in ("vqvae2", "vqgan")], ids=lambda c: c.id
+)
+def test_models(case, channels_first, rng):
+    model = case.build()
+    assert data_formats(model) - {None} >= {"channels_last"}
+    if case.id == "vqvae2":  # the feature network of the VQGAN is the user's
+        assert data_formats(model) == {"channels_last"}
+        model.compile("sgd")
+        assert np.isfinite(model.train_on_batch(rng.random((4, 8, 8, 1), "float32"))).all()
+    else:
+        assert data_formats(model.discriminator) == {"channels_last"}
+
+
+@pytest.mark.backend_free
+@pytest.mark.parametrize("case", PRIOR_CASES, ids=lambda case: case.id)
+def test_priors(case, channels_first):
+    coarse = {"condition_size": 3, "condition_shape": (1,) * len(case.grid_shape)}
+    prior = case.prior(**coarse, num_classes=2)
+    assert data_formats(prior) == {"channels_last"}  # of the condition at least
+
+
+@pytest.mark.parametrize(
+    "case", [case for case in QUANTIZER_CASES if "scale" in case.id], ids=lambda case: case.id
+)
+def test_quantizers(case, channels_first, rng):
+    quantizer = case.build()
+    assert data_formats(quantizer) <= {"channels_last"}
+
+
+def test_transposed_convolution_is_channels_last_unless_told(channels_first):
+    layer = keras_vq.layers.Conv2DTranspose(3, 4, strides=2, padding="same")
+    assert tuple(layer(np.zeros((1, 5, 6, 2), "float32")).shape) == (1, 10, 12, 3)
+    again = keras_vq.layers.Conv2DTranspose.from_config(layer.get_config())
+    assert again.data_format == "channels_last"
+    told = keras_vq.layers.Conv2DTranspose(3, 4, data_format="channels_first")
+    assert told.data_format == "channels_first"
