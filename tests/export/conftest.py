@@ -2,12 +2,12 @@
 
 import pytest
 
+from tests.export.models import MODELS
+
 
 @pytest.fixture(scope="session")
 def model():
     """A function that gives the model of a name, made once."""
-    from tests.export.models import MODELS  # not above: it needs packages
-
     made = {}
 
     def of_name(name="vqvae"):

@@ -4,10 +4,9 @@ import keras
 import numpy as np
 
 import keras_vq
-from tests.needed import needed
 
 # All that some test of exports runs: no part of them is left out where one is missing.
-needed(
+NEEDED = (
     "tensorflow",
     "tensorflow_serving",
     "ai_edge_litert",

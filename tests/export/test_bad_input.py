@@ -7,7 +7,10 @@ import pytest
 import keras_vq
 from keras_vq import export
 from keras_vq.export import formats, tensorflow_process
-from tests.export.models import images, networks
+from tests.export.models import NEEDED, images, networks
+from tests.needed import needed
+
+needed(*NEEDED)
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 

@@ -11,8 +11,11 @@ import pytest
 import keras_vq
 from keras_vq import export
 from keras_vq.export import foreign
-from tests.export.models import identity, images, noise
+from tests.export.models import NEEDED, identity, images, noise
+from tests.needed import needed
 from tests.quantizers.cases import QUANTIZER_CASES
+
+needed(*NEEDED)
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::DeprecationWarning",
