@@ -1,10 +1,10 @@
-"""What the parsers of all commands have, and types of arguments: each says what it expected."""
+"""Options that all commands have, types of arguments, and suggestions for names that are wrong."""
 
 from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from keras_vq_cli.backend import BACKENDS
@@ -41,8 +41,13 @@ def add_backend(group: Any, default: str) -> None:
     )
 
 
-def add_max_pixels(group: Any) -> None:
-    """Adds the option --max-pixels."""
+def add_image_options(group: Any) -> None:
+    """Adds the options --skip-broken and --max-pixels."""
+    group.add_argument(
+        "--skip-broken",
+        action="store_true",
+        help="leave out files that can't be read instead of stopping (default: stop)",
+    )
     group.add_argument(
         "--max-pixels",
         type=positive_integer,
@@ -51,9 +56,9 @@ def add_max_pixels(group: Any) -> None:
     )
 
 
-def image_limit(given: dict[str, Any]) -> dict[str, Any]:
-    """Returns the limit on pixels as keyword arguments; empty for the default of keras_vq."""
-    return {name: given[name] for name in ("max_pixels",) if name in given}
+def image_options(given: dict[str, Any]) -> dict[str, Any]:
+    """Returns those two as keyword arguments, without those that were not given."""
+    return {name: given[name] for name in ("skip_broken", "max_pixels") if name in given}
 
 
 def add_debug(group: Any) -> None:
@@ -85,6 +90,20 @@ def not_negative_number(text: str) -> float:
     if not (math.isfinite(number) and number >= 0):
         raise argparse.ArgumentTypeError(f"expected a number of at least 0, received {text!r}")
     return number
+
+
+def did_you_mean(wrong: str, known: Iterable[str]) -> str:
+    """Returns a question that names the known name nearest to a wrong one, or an empty string."""
+    from difflib import get_close_matches  # here: `--help` does without
+
+    names = list(known)
+    by_initials = [name for name in names if _initials(name) == wrong.strip("-")]
+    found = by_initials or get_close_matches(wrong, names, 1)
+    return f" Did you mean {found[0]}?" if found else ""
+
+
+def _initials(option: str) -> str:
+    return "".join(word[0] for word in option.split("-") if word)
 
 
 def _integer(text: str, least: int) -> int:

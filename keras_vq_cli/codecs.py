@@ -17,8 +17,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         metavar="RUN",
-        help="run folder that keras-vq train wrote, a .keras file, or the name of a preset "
-        f"(default: the preset {PRESET}, for colour)",
+        help=f"{trained.MODEL_HELP} (default: the preset {PRESET}, for color)",
     )
     parser.add_argument(
         "--prior",
@@ -36,11 +35,7 @@ def of_options(given: dict[str, Any]) -> Any:
     Raises:
         ValueError: If model or prior are none.
     """
-    named = given.get("model", PRESET)
-    # A folder that happens to be called like the preset is none.
-    is_preset = "model" not in given or not Path(named).exists()
-    is_preset = is_preset or (Path(named) / "preset.json").is_file()
-    model = None if is_preset else trained.of_run_or_file(named)
+    model = trained.named(given.get("model", PRESET))
     prior_file = Path(given["prior"]) if "prior" in given else None
     if prior_file is not None and not (prior_file.suffix == ".keras" and prior_file.is_file()):
         raise ValueError(f"--prior must be the .keras file of a prior. Received: {prior_file}")
@@ -48,10 +43,7 @@ def of_options(given: dict[str, Any]) -> Any:
 
     import keras_vq
 
-    if model is None:
-        vqvae = keras_vq.VQVAE.from_preset(named)
-    else:
-        vqvae = keras_vq.load_model(model.model_file, compile=False)
+    vqvae = model.load()
     prior = None
     if prior_file is not None:
         prior = keras_vq.load_model(prior_file, compile=False)

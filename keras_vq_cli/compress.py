@@ -38,7 +38,7 @@ def add_parser(commands: Any) -> None:
         "-o", "--out", metavar="FILE", required=True, help="file to write, ending in .kvq"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace the file if it is there")
-    arguments.add_max_pixels(parser)
+    arguments.add_image_options(parser)
     codecs.add_options(parser)
 
 
@@ -58,10 +58,9 @@ def run(given: dict[str, Any], args: list[str]) -> None:
     codec = codecs.of_options(given)
 
     from keras_vq.codec import ImageCodec
-    from keras_vq.data import read_image
 
-    limit = arguments.image_limit(given)
-    images = [read_image(path, (None, None, codec.channels), **limit) for path in paths]
+    shape = (None, None, codec.channels)
+    paths, images = trained.read_images(paths, shape, **arguments.image_options(given))
     names = [path.name for path in paths]
     data = codec.compress(images, names)
     with whole_file(out) as beside:

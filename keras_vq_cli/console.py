@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import os
+import sys
+from collections.abc import Iterator
 from typing import Any
+
+_WIDEST = 10_000  # columns of a table
 
 # The library speaks of its arguments, a user of the command knows options.
 _OPTION_OF_ARGUMENT = {
@@ -37,16 +44,66 @@ def result(what: Any) -> None:
     """Prints text or a table that the user asked for."""
     if isinstance(what, str):
         _print(_console(), what, None)
-    else:
-        _console().print(what)
+        return
+    console = _console()
+    # As wide as its content, on narrow terminals too: a path that is broken can't be copied.
+    unlimited = console.options.update(max_width=_WIDEST)
+    console.width = max(console.width, console.measure(what, options=unlimited).maximum)
+    with _silenced_when_broken(console.file):
+        console.print(what)
+
+
+def prepare_streams() -> None:
+    """Makes the standard streams of this process take any text, and be open.
+
+    A closed one would be replaced by the next file that is opened, into which messages would go.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def flush() -> None:
+    """Writes what is left of the standard streams.
+
+    Raises:
+        OSError: If standard output can't be written, as on a full disk.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None and not stream.closed:
+            with _silenced_when_broken(stream):
+                stream.flush()
+
+
+@contextlib.contextmanager
+def _silenced_when_broken(stream: Any) -> Iterator[None]:
+    """Sends what follows nowhere once the reader of a stream is gone, as that of `| head` is."""
+    try:
+        yield
+    except BrokenPipeError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
 
 
 def _console(stderr: bool = False) -> Any:
     from rich.console import Console
 
-    return Console(stderr=stderr)
+    class Unbroken(Console):
+        """A console that does not end the process when its reader is gone."""
+
+        def on_broken_pipe(self) -> None:
+            raise  # the BrokenPipeError that is being handled
+
+    return Unbroken(stderr=stderr)
 
 
 def _print(console: Any, text: str, style: str | None) -> None:
     # Paths in messages are no markup, and are copied more easily when no line is broken.
-    console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+    with _silenced_when_broken(console.file):
+        console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)

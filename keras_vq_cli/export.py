@@ -35,6 +35,7 @@ examples:
   keras-vq export runs/vqvae-digits
   keras-vq export runs/vqvae-digits --format litert --precision int8_convolutions
   keras-vq export model.keras --format onnx --out codec
+  keras-vq export vqvae_mnist --format openvino
   keras-vq verify runs/vqvae-digits/exports/onnx
       checks an export in a process without Keras
 """
@@ -51,9 +52,7 @@ def add_parser(commands: Any) -> None:
         "trained model, for batches of any size, in a format that other programs run.",
         epilog=_EPILOG,
     )
-    parser.add_argument(
-        "model", metavar="RUN", help="run folder that keras-vq train wrote, or a .keras file"
-    )
+    parser.add_argument("model", metavar="MODEL", help=trained.MODEL_HELP)
     parser.add_argument("--format", choices=FORMATS, help=f"what to write (default: {FORMATS[0]})")
     parser.add_argument(
         "--precision",
@@ -64,8 +63,8 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--out",
         metavar="PATH",
-        help="file or folder to write (default: exports/FORMAT in the run folder or beside the "
-        "file; a .tflite file is named by its precision)",
+        help="file or folder to write (default: exports/FORMAT in the run folder, beside the file, "
+        "or in a new folder of the preset's name; a .tflite file is named by its precision)",
     )
     parser.add_argument(
         "--images",
@@ -74,7 +73,7 @@ def add_parser(commands: Any) -> None:
         help="image files or folders by which int8 activations are scaled (default: the first "
         f"{_CALIBRATION_IMAGES} images that the run trained on)",
     )
-    arguments.add_max_pixels(parser)
+    arguments.add_image_options(parser)
     parser.add_argument(
         "--overwrite",
         action="store_true",
@@ -98,7 +97,7 @@ def run(given: dict[str, Any], args: list[str]) -> None:
         ValueError: If the user made a mistake.
     """
     del args
-    model = trained.of_run_or_file(given["model"])
+    model = trained.named(given["model"])
     format = given.get("format", FORMATS[0])
     precision = given.get("precision", "float32")
     out = Path(given["out"]) if "out" in given else _default_path(model, format, precision)
@@ -106,9 +105,7 @@ def run(given: dict[str, Any], args: list[str]) -> None:
     backend = given.get("backend") or ("tensorflow" if writes else model.backend)
     import_keras(backend, given.get("debug", False))
 
-    from keras_vq import load_model
-
-    loaded = load_model(model.model_file, compile=False)
+    loaded = model.load()
     images = None
     if precision in _BY_ACTIVATIONS:
         images = trained.images_for(
@@ -117,7 +114,7 @@ def run(given: dict[str, Any], args: list[str]) -> None:
             given.get("images"),
             test=False,
             count=_CALIBRATION_IMAGES,
-            limit=arguments.image_limit(given),
+            **arguments.image_options(given),
         )
     console.message(f"Exporting {model.model_file} as {format}, {precision} ...")
     written = loaded.export(
@@ -132,7 +129,7 @@ def run(given: dict[str, Any], args: list[str]) -> None:
 
 
 def _default_path(model: trained.Trained, format: str, precision: str) -> Path:
-    folder = model.model_file.parent / "exports"
+    folder = model.folder / "exports"
     if format == "litert":
         return folder / f"{model.name}-{precision}.tflite"
     return folder / (format if precision == "float32" else f"{format}-{precision}")

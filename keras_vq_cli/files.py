@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+_MOST_BYTES_OF_JSON = 1_000_000
+
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
@@ -55,7 +57,14 @@ def read_json(path: Path) -> Any:
     Raises:
         ValueError: If it is not one.
     """
+    size = path.stat().st_size
+    if size > _MOST_BYTES_OF_JSON:
+        raise ValueError(
+            f"{path} is longer than any that keras-vq writes. Received: {size:,} bytes"
+        )
     try:
         return json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError:
+        raise ValueError(f"{path} is nested too deep") from None
     except ValueError as error:
         raise ValueError(f"{path} is not whole JSON ({error})") from error

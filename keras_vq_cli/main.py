@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import warnings
 from collections.abc import Sequence
 from typing import Any
 
 from keras_vq_cli import (
+    arguments,
     compress,
     console,
     decompress,
     export,
+    interrupts,
     reconstruct,
     serve,
     train,
@@ -32,8 +35,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0, 1 for a check that failed, 2 for a user's mistake, 130 after Ctrl-C.
     """
-    parser = _parser()
+    if argv is None:
+        console.prepare_streams()
     args = sys.argv[1:] if argv is None else list(argv)
+    debug = "--debug" in args
+    try:
+        with interrupts.noted():
+            try:
+                code = _run(args)
+                console.flush()
+                return code
+            except Exception:
+                interrupts.check()  # a Ctrl-C that came out of a library as another error
+                raise
+    except KeyboardInterrupt as interrupt:
+        # A command that has something to say about what is kept raises one with a text.
+        console.message(str(interrupt) or "Stopped.")
+        return INTERRUPTED
+    except (ValueError, OSError, ImportError, MemoryError) as error:
+        if debug:
+            raise
+        console.error(_text(error))
+        return MISTAKE
+
+
+def _run(args: list[str]) -> int:
+    parser = _parser()
     try:
         given = vars(parser.parse_args(args))
     except SystemExit as error:  # argparse's way out: --help, --version and mistakes
@@ -42,20 +69,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     if run is None:
         parser.print_help()
         return 0
-    debug = given.get("debug", False)
-    try:
-        with warnings.catch_warnings():
-            warnings.showwarning = _show_warning
-            return run(given, args) or 0
-    except KeyboardInterrupt as interrupt:
-        # A command that has something to say about what is kept raises one with a text.
-        console.message(str(interrupt) or "Stopped.")
-        return INTERRUPTED
-    except (ValueError, OSError, ImportError) as error:
-        if debug:
-            raise
-        console.error(str(error) or type(error).__name__)
-        return MISTAKE
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_warning
+        return run(given, args) or 0
+
+
+def _text(error: Exception) -> str:
+    if isinstance(error, MemoryError):
+        return f"Out of memory. {error}".strip()
+    return str(error) or type(error).__name__
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -80,11 +102,24 @@ def _parser() -> argparse.ArgumentParser:
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors look like all other errors of the command."""
+    """A parser whose errors look like all other errors of the command, and suggest names."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parses arguments; unknown ones are errors of the command that they were given to."""
+        parsed, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            known = [name for name in self._option_string_actions if name.startswith("--")]
+            hint = arguments.did_you_mean(unknown[0].partition("=")[0], known)
+            self.error(f"unrecognized arguments: {' '.join(unknown)}.{hint}")
+        return parsed, unknown
 
     def error(self, message: str) -> Any:
         """Says what is wrong and leaves."""
-        console.error(f"{message}\nAll options: {self.prog} --help")
+        choice = re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message)
+        if choice:
+            known = re.findall(r"[\w-]+", choice[2])
+            message += f".{arguments.did_you_mean(choice[1], known)}"
+        console.error(f"{message.removesuffix('.')}\nAll options: {self.prog} --help")
         raise SystemExit(MISTAKE)
 
 

@@ -17,6 +17,7 @@ _EPILOG = """\
 examples:
   keras-vq reconstruct runs/vqvae-digits seven.png
   keras-vq reconstruct runs/vqvae-photos holiday/ portrait.jpg --out seen.png
+  keras-vq reconstruct vqvae_mnist seven.png
 """
 
 
@@ -39,7 +40,7 @@ def add_parser(commands: Any) -> None:
         "with the originals above the reconstructions and prints the error of each.",
         epilog=_EPILOG,
     )
-    parser.add_argument("folder", metavar="RUN", help="run folder that keras-vq train wrote")
+    parser.add_argument("model", metavar="MODEL", help=trained.MODEL_HELP)
     parser.add_argument(
         "images", metavar="IMG", nargs="+", help="image file, or folder of image files"
     )
@@ -49,13 +50,8 @@ def add_parser(commands: Any) -> None:
         help="picture to write: png, pdf or svg (default: reconstructions-of-IMG.png in the "
         "current folder, numbered if there is one)",
     )
-    parser.add_argument(
-        "--skip-broken",
-        action="store_true",
-        help="leave out files that can't be read instead of stopping (default: stop)",
-    )
-    arguments.add_max_pixels(parser)
-    arguments.add_backend(parser, "the backend that the run was trained on")
+    arguments.add_image_options(parser)
+    arguments.add_backend(parser, "that on which the run was trained; else as Keras is configured")
     arguments.add_debug(parser)
 
 
@@ -70,20 +66,17 @@ def run(given: dict[str, Any], args: list[str]) -> None:
         ValueError: If the user made a mistake.
     """
     del args
-    folder = Path(given["folder"])
-    model_of_run = trained.of_run(folder)
+    of = trained.named(given["model"])
     # All that can be found wrong without Keras comes before the seconds that Keras takes.
     paths = trained.image_files(given["images"])
     out = _output_file(given.get("out"), given["images"])
-    import_keras(given.get("backend") or model_of_run.backend, given.get("debug", False))
+    import_keras(given.get("backend") or of.backend, given.get("debug", False))
 
-    from keras_vq import load_model, plots
+    from keras_vq import plots
     from keras_vq_cli import figures
 
-    image_shape = tuple(model_of_run.config["image_shape"])
-    limit = arguments.image_limit(given)
-    images = _read_images(paths, image_shape, given.get("skip_broken", False), limit)
-    model = load_model(model_of_run.model_file)
+    model = of.load()
+    images = _read_images(paths, model.image_shape, arguments.image_options(given))
     originals = _stack(images)
     made = model.reconstruct(originals)
     errors = figures.mean_squared_errors(originals, made)
@@ -99,7 +92,7 @@ def run(given: dict[str, Any], args: list[str]) -> None:
         )
     if len(images) > _PICTURED:
         console.message(f"The picture shows the first {_PICTURED} of {len(images)} images.")
-    title = f"{folder.resolve().name}: mean PSNR {_mean_psnr(figures, errors):.1f} dB"
+    title = f"{of.name}: mean PSNR {_mean_psnr(figures, errors):.1f} dB"
     plots.plot_reconstructions(originals[:_PICTURED], made[:_PICTURED], out, title=title)
     console.result(f"Look at: {out}")
 
@@ -124,24 +117,13 @@ def _output_file(asked: str | None, named: Sequence[str]) -> Path:
 def _read_images(
     paths: list[Path],
     image_shape: tuple[int, int, int],
-    skip_broken: bool,
-    limit: dict[str, Any],
+    options: dict[str, Any],
 ) -> list[OwnImage]:
-    from keras_vq.data import read_image
-
-    images = []
-    for path in paths:
-        try:
-            pixels = read_image(path, image_shape, **limit)
-        except ValueError as error:
-            if not skip_broken:
-                raise ValueError(f"{error}. With --skip-broken such files are left out") from error
-            console.warning(f"Left out: {error}")
-            continue
-        images.append(OwnImage(path, read_image(path, **limit).shape[:2], pixels))
-    if not images:
-        raise ValueError(f"None of the {len(paths)} images can be read")
-    return images
+    paths, images = trained.read_images(paths, image_shape, **options)
+    return [
+        OwnImage(path, trained.read_images([path], None, **options)[1][0].shape[:2], pixels)
+        for path, pixels in zip(paths, images, strict=True)
+    ]
 
 
 def _stack(images: list[OwnImage]) -> np.ndarray:

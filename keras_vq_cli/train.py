@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from keras_vq_cli import arguments, console, files, interrupts
-from keras_vq_cli.backend import import_keras
+from keras_vq_cli.backend import BACKENDS, import_keras
 from keras_vq_cli.settings import (
     EPOCHS,
     EPOCHS_OF_SMALL_SET,
@@ -89,12 +89,7 @@ def _add_data_options(parser: argparse.ArgumentParser) -> None:
         metavar=("H", "W"),
         help="resize all images to this height and width, in pixels (default: as they are)",
     )
-    group.add_argument(
-        "--skip-broken",
-        action="store_true",
-        help="leave out files that can't be read instead of stopping (default: stop)",
-    )
-    arguments.add_max_pixels(group)
+    arguments.add_image_options(group)
     group.add_argument(
         "--limit",
         type=arguments.positive_integer,
@@ -299,14 +294,75 @@ def _resumed_run(given: dict[str, Any], command: str) -> Run:
         raise ValueError(
             f"There is no run to resume: no config.json in the folder. Received: {folder}"
         )
-    config = files.read_json(folder / "config.json")
-    if not isinstance(config, dict):
-        raise ValueError(f"{folder / 'config.json'} is not the configuration of a run")
-    settings = Settings.from_json(config.get("settings"))
+    config = read_config(folder)
+    settings = settings_of(config)
     epochs = given.get("epochs", settings.epochs)
     data_dir = given.get("data_dir", settings.data_dir)
     settings = dataclasses.replace(settings, epochs=epochs, data_dir=data_dir)
     return Run(settings, folder, config, command, given.get("quiet", False))
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Reads the configuration of a run folder.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    path = folder / "config.json"
+    config = files.read_json(path)
+    shape = config.get("image_shape") if isinstance(config, dict) else None
+    if (
+        not isinstance(shape, list)
+        or [type(size) for size in shape] != [int] * 3
+        or config.get("backend") not in BACKENDS
+        or not isinstance(config.get("settings"), dict)
+        or not isinstance(config.get("command"), str)
+        or not isinstance(config.get("resumed_by"), list)
+    ):
+        raise ValueError(
+            f"{path} is not the configuration of a run that keras-vq train wrote: take it from a "
+            "copy of the run, or start a new run"
+        )
+    return config
+
+
+def settings_of(config: dict[str, Any]) -> Settings:
+    """Returns the settings of a run, checked as those of the command line are.
+
+    Raises:
+        ValueError: If they are no settings.
+    """
+    settings = Settings.from_json(config["settings"])
+    parser = _Checker(argument_default=argparse.SUPPRESS, allow_abbrev=False)
+    for add in (_add_data_options, _add_model_options, _add_training_options):
+        add(parser)
+    typed: list[str] = []
+    for name, value in settings.to_json().items():
+        if isinstance(value, tuple):
+            typed += [option(name), *map(str, value)]
+        elif value is True:
+            typed.append(option(name))
+        elif value not in (None, False):
+            typed.append(f"{option(name)}={value}")
+    try:
+        checked = Settings.from_options(vars(parser.parse_args(typed)))
+    except ValueError as error:
+        raise ValueError(f"The settings in config.json are no settings of a run: {error}") from None
+    if checked != settings:
+        wrong = {
+            name: value
+            for name, value in settings.to_json().items()
+            if value != getattr(checked, name)
+        }
+        raise ValueError(f"The settings in config.json are no settings of a run. Received: {wrong}")
+    return settings
+
+
+class _Checker(argparse.ArgumentParser):
+    """A parser that raises ValueError."""
+
+    def error(self, message: str) -> Any:
+        raise ValueError(message)
 
 
 def _train(run: Run, backend: str) -> None:

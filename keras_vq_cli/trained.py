@@ -1,18 +1,28 @@
-"""A trained model as it is named on the command line, and images to try it on."""
+"""Trained models as they are named on the command line, and images to try them on."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import shlex
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from keras_vq_cli import files
+from keras_vq_cli import console
+from keras_vq_cli.arguments import did_you_mean
+from keras_vq_cli.train import read_config, settings_of
 
 if TYPE_CHECKING:
+    import keras
     import numpy as np
 
-_IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
+MODEL_HELP = "run folder that keras-vq train wrote, .keras file, or name or folder of a preset"
+
+# Those of keras_vq.data, which can't be imported before the backend is chosen.
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
+SYSTEM_FOLDERS = ("__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information")
+_PRESET_RECORD = "preset.json"
 
 
 class Trained(NamedTuple):
@@ -27,47 +37,114 @@ class Trained(NamedTuple):
         """The backend it was trained on, if that is known."""
         return self.config.get("backend")
 
+    @property
+    def is_preset(self) -> bool:
+        """True for a preset, that of the package and of `save_to_preset`."""
+        return self.model_file.with_name(_PRESET_RECORD).is_file()
+
+    @property
+    def folder(self) -> Path:
+        """The folder for what is made of the model: not that of a preset of the package."""
+        if self.is_preset and self.model_file.parent in presets().values():
+            return Path(self.name)
+        return self.model_file.parent
+
+    def load(self) -> keras.Model:
+        """Loads the model, uncompiled; imports Keras.
+
+        Raises:
+            ValueError: If the file is damaged, or is not that of the preset's record.
+        """
+        import keras_vq
+
+        kind = keras_vq.models.ReconstructionModel
+        if self.is_preset:
+            return kind.from_preset(self.model_file.parent)
+        model = keras_vq.load_model(self.model_file, compile=False)
+        if not isinstance(model, kind) or model.image_shape is None:
+            raise ValueError(
+                f"{self.model_file} must hold a model of keras_vq that takes images, such as a "
+                f"VQVAE. Received: {type(model).__name__}"
+            )
+        return model
+
+
+def presets() -> dict[str, Path]:
+    """Returns the folders of the presets that come with the package, by name."""
+    package = find_spec("keras_vq")
+    if package is None or package.origin is None:
+        return {}
+    parent = Path(package.origin).parent
+    roots = (parent / "saved_models", parent.parent / "saved_models")
+    root = next((root for root in roots if root.is_dir()), None)
+    folders = [] if root is None else sorted(root.iterdir())
+    return {folder.name: folder for folder in folders if (folder / _PRESET_RECORD).is_file()}
+
+
+def named(name: str) -> Trained:
+    """Returns the model that a user named: of a run folder, a `.keras` file or a preset.
+
+    A folder that happens to be called like a preset and holds no model is none.
+
+    Raises:
+        ValueError: If it is none of them, or a run that has no model yet.
+    """
+    path = Path(name)
+    if path.suffix == ".keras" and path.is_file():
+        return Trained(path.stem, path, {})
+    if (path / "config.json").is_file():
+        return of_run(path)
+    if (path / _PRESET_RECORD).is_file() and (path / "model.keras").is_file():
+        return Trained(path.resolve().name, path / "model.keras", {})
+    known = presets()
+    if name in known:
+        return Trained(name, known[name] / "model.keras", {})
+    hint = did_you_mean(name, known) or near_path(path, _may_be_a_model)
+    reason = "there is no config.json in the folder" if path.is_dir() else "there is no such thing"
+    if path.is_file():
+        reason = "this is another file"
+    raise ValueError(
+        "The model must be a run folder that keras-vq train wrote, a .keras file, or a preset "
+        f"({', '.join(known) or 'none is installed'}).{hint} Received: {name} ({reason})"
+    )
+
 
 def of_run(folder: Path) -> Trained:
-    """The model of a run folder.
+    """Returns the model of a run folder.
 
     Raises:
         ValueError: If it is none, or has no model yet.
     """
-    if not (folder / "config.json").is_file():
-        raise ValueError(
-            "RUN must be a folder that keras-vq train wrote; there is no config.json. "
-            f"Received: {folder}"
-        )
-    config = files.read_json(folder / "config.json")
-    if not isinstance(config, dict) or not {"backend", "image_shape"} <= set(config):
-        raise ValueError(f"{folder / 'config.json'} is not the configuration of a run")
+    config = read_config(folder)
     if not (folder / "model.keras").is_file():
         raise ValueError(
             "The run has no model yet: its first epoch is not finished. Go on with it: "
-            f"keras-vq train --resume --out {folder}"
+            f"keras-vq train --resume --out {shlex.quote(str(folder))}"
         )
     return Trained(folder.resolve().name, folder / "model.keras", config)
 
 
-def of_run_or_file(named: str) -> Trained:
-    """The model of a run folder, or of a `.keras` file.
+def _may_be_a_model(path: Path) -> bool:
+    return path.is_dir() or path.suffix == ".keras"
 
-    Raises:
-        ValueError: If it is neither.
-    """
-    path = Path(named)
-    if path.suffix == ".keras" and path.is_file():
-        return Trained(path.stem, path, {})
-    if not path.is_dir():
-        raise ValueError(
-            f"RUN must be a folder that keras-vq train wrote, or a .keras file. Received: {named}"
-        )
-    return of_run(path)
+
+def near_path(path: Path, wanted: Callable[[Path], bool] = Path.exists) -> str:
+    """Returns a question that names the path nearest to one that does not exist, or nothing."""
+    parent = path.parent
+    if not path.name or path.exists() or not parent.is_dir():
+        return ""
+    try:
+        names = [entry.name for entry in os.scandir(parent) if wanted(Path(entry.path))]
+    except OSError:  # not ours to read
+        return ""
+    return did_you_mean(str(path), (str(parent / name) for name in names))
 
 
 def image_files(named: Sequence[str]) -> list[Path]:
-    """The image files among names of files and folders.
+    """Returns the image files among names of files and folders.
+
+    Of folders hidden files and those of the system are left out, as by `keras_vq.data.load`, such
+    as the `._photo.jpg` that macOS writes beside photo.jpg.
 
     Raises:
         ValueError: If there is no such file, or no image in a folder.
@@ -75,19 +152,16 @@ def image_files(named: Sequence[str]) -> list[Path]:
     # `os.path.exists` takes folders that may not be entered for missing; Path.exists raises.
     missing = [name for name in named if not os.path.exists(name)]
     if missing:
-        raise ValueError(f"There is no such file or folder. Received: {missing[0]}")
+        hint = near_path(Path(missing[0]))
+        raise ValueError(f"There is no such file or folder.{hint} Received: {missing[0]}")
     paths: list[Path] = []
     for name in named:
         path = Path(name)
         if path.is_dir():
-            found = [
-                file
-                for file in sorted(path.rglob("*"))
-                if file.suffix.lower() in _IMAGE_SUFFIXES and not os.path.isdir(file)
-            ]
+            found = _images_below(path)
             if not found:
                 raise ValueError(
-                    f"There is no image ({', '.join(_IMAGE_SUFFIXES)}) in the folder. "
+                    f"There is no image ({', '.join(IMAGE_SUFFIXES)}) in the folder. "
                     f"Received: {path}"
                 )
             paths += found
@@ -96,23 +170,73 @@ def image_files(named: Sequence[str]) -> list[Path]:
     return paths
 
 
+def _images_below(folder: Path) -> list[Path]:
+    found = []
+    for parent, folders, names in os.walk(folder, onerror=_raise):
+        folders[:] = [n for n in folders if not n.startswith(".") and n not in SYSTEM_FOLDERS]
+        found += [
+            Path(parent, name)
+            for name in names
+            if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
+        ]
+    return sorted(found)
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def read_images(
+    paths: Sequence[Path], image_shape: Any, skip_broken: bool = False, **limit: Any
+) -> tuple[list[Path], list[np.ndarray]]:
+    """Reads image files; imports Keras.
+
+    Args:
+        paths: The files.
+        image_shape: Height, width and channels, as `keras_vq.data.read_image` takes them.
+        skip_broken: True to leave out files that can't be read, with a warning.
+        **limit: `max_pixels` of `keras_vq.data.read_image`.
+
+    Returns:
+        The files that were read, and their pixels.
+
+    Raises:
+        ValueError: If one can't be read and is not left out, or none can.
+    """
+    from keras_vq.data import read_image
+
+    read, images = [], []
+    for path in paths:
+        try:
+            images.append(read_image(path, image_shape, **limit))
+        except ValueError as error:
+            if not skip_broken:
+                raise ValueError(f"{error}. With --skip-broken such files are left out") from error
+            console.warning(f"Left out: {error}")
+        else:
+            read.append(path)
+    if not read:
+        raise ValueError(f"None of the {len(paths)} images can be read")
+    return read, images
+
+
 def images_for(
     trained: Trained,
     image_shape: tuple[int, int, int],
     named: Sequence[str] | None,
     test: bool,
     count: int,
-    limit: dict[str, Any],
+    **options: Any,
 ) -> np.ndarray:
-    """Images for a model: the user's files, else those of the data set of its run.
+    """Returns images for a model: the user's files, else those of the data set of its run.
 
     Args:
         trained: The model.
         image_shape: Height, width and channels that it takes.
         named: Names of files and folders, or None.
-        test: Whether the run's test images are wanted, not those that it trained on.
-        count: How many at most.
-        limit: Limit on pixels as keyword arguments of `read_image`.
+        test: True for the run's test images, false for those that it trained on.
+        count: Number of images at most.
+        **options: Options of `read_images`.
 
     Returns:
         Float32 array of shape `(n, height, width, channels)`, in [0, 1].
@@ -122,17 +246,14 @@ def images_for(
     """
     import numpy as np
 
-    from keras_vq.data import read_image
     from keras_vq_cli.pipeline import load_images
-    from keras_vq_cli.settings import Settings
 
     if named:
-        paths = image_files(named)[:count]
-        return np.stack([read_image(path, image_shape, **limit) for path in paths])
+        return np.stack(read_images(image_files(named)[:count], image_shape, **options)[1])
     if "settings" not in trained.config:
         raise ValueError(
-            "A .keras file does not say what images it was trained on: name some by "
-            f"--images IMG.... Received: {trained.model_file}"
+            "Only a run says what images it was trained on: name some by --images IMG.... "
+            f"Received: {trained.model_file}"
         )
-    sets = load_images(Settings.from_json(trained.config["settings"]), progress=True)
+    sets = load_images(settings_of(trained.config), progress=True)
     return sets[1 if test else 0].take(count).images

@@ -39,7 +39,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--model",
         metavar="RUN",
-        help="the trained model: run folder or .keras file (default: the run in which PATH lies)",
+        help=f"the trained model: {trained.MODEL_HELP} (default: the run in which PATH lies)",
     )
     parser.add_argument(
         "--images",
@@ -47,7 +47,7 @@ def add_parser(commands: Any) -> None:
         nargs="+",
         help="image files or folders (default: test images of the run's data set)",
     )
-    arguments.add_max_pixels(parser)
+    arguments.add_image_options(parser)
     parser.add_argument(
         "--count",
         type=arguments.positive_integer,
@@ -89,16 +89,16 @@ def run(given: dict[str, Any], args: list[str]) -> int:
     model = _model(given.get("model"), path)
     import_keras(given.get("backend") or model.backend, given.get("debug", False))
 
-    from keras_vq import export, load_model
+    from keras_vq import export
 
-    loaded = load_model(model.model_file, compile=False)
+    loaded = model.load()
     images = trained.images_for(
         model,
         loaded.image_shape,
         given.get("images"),
         test=True,
         count=given.get("count", 512),
-        limit=arguments.image_limit(given),
+        **arguments.image_options(given),
     )
     console.message(f"Running {path} on {len(images)} images ...")
     report = export.verify(loaded, path, images)
@@ -121,14 +121,15 @@ def _percentage(text: str) -> float:
 def _newest_version(path: Path) -> Path:
     """The folder of the newest version, of a folder of versions of a SavedModel."""
     if not path.exists():
-        raise ValueError(f"There is no such file or folder. Received: {path}")
+        hint = trained.near_path(path)
+        raise ValueError(f"There is no such file or folder.{hint} Received: {path}")
     versions = [p for p in path.iterdir() if p.name.isdigit()] if path.is_dir() else []
     return max(versions, key=lambda version: int(version.name)) if versions else path
 
 
 def _model(named: str | None, path: Path) -> trained.Trained:
     if named is not None:
-        return trained.of_run_or_file(named)
+        return trained.named(named)
     for folder in path.resolve().parents:
         if (folder / "config.json").is_file() and (folder / "model.keras").is_file():
             return trained.of_run(folder)

@@ -26,6 +26,8 @@ from keras_vq.data.splits import check_split, split_name
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 SPLIT_FOLDERS = ("train", "test", "validation", "val")
+# Of macOS's archives, of network storage and of Windows: previews and metadata, not pictures.
+SYSTEM_FOLDERS = ("__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information")
 ALIASES = {"validation": "val", "val": "validation"}
 
 
@@ -93,7 +95,8 @@ def list_images(folder: Path, skip_broken: bool = False) -> tuple[list[ImageFile
 
     Sub-folders named train, test, validation or val are the splits. Where there are none, each
     file belongs to "test" or "train" by a hash of its name, one in ten to "test", so that a file
-    stays where it is when others come. Names that begin with a dot are passed over.
+    stays where it is when others come. Names that begin with a dot, and folders of
+    the system, are passed over.
 
     Raises:
         ValueError: if there is no image, or a sub-folder can't be read (unless `skip_broken`).
@@ -146,7 +149,7 @@ def _walk(folder: Path, skip_broken: bool) -> list[Path]:
 
     paths = []
     for parent, folders, names in os.walk(folder, onerror=note):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        folders[:] = [n for n in folders if not n.startswith(".") and n not in SYSTEM_FOLDERS]
         paths += [
             Path(parent, name)
             for name in names

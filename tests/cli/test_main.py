@@ -54,8 +54,15 @@ def test_help_names_every_option_with_its_default(run):
         (["train", "--resume"], "--resume needs the run folder"),
         (["train", "--resume", "--out", "nowhere"], "no config.json"),
         (["train", "--resume", "--out", "nowhere", "--seed", "3"], "leave out --seed"),
-        (["reconstruct", "nowhere", "a.png"], "no config.json"),
+        (["reconstruct", "nowhere", "a.png"], "must be a run folder"),
         (["nonsense"], "invalid choice"),
+        (["trian"], "Did you mean train?\nAll options: keras-vq --help"),
+        (["train", "--lr", "3"], "Did you mean --learning-rate?\nAll options: keras-vq train --"),
+        (["train", "--bs=3"], "Did you mean --batch-size?"),
+        (["compress", "a", "-o", "b", "--skip-brocken"], "Did you mean --skip-broken?"),
+        (["serve", "a", "--prot", "80"], "Did you mean --port?\nAll options: keras-vq serve --"),
+        (["export", "a", "--format", "onx"], "Did you mean onnx?"),
+        (["train", "--model", "vea"], "Did you mean vae?"),
     ],
 )
 def test_a_mistake_is_one_message_and_code_2(run, args, message):

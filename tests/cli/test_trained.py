@@ -1,0 +1,172 @@
+"""Models and images as they are named on the command line, the same in every command."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+import keras_vq
+from keras_vq.data import image_folder
+from keras_vq.models import presets
+from keras_vq_cli import trained
+from keras_vq_cli.train import read_config, settings_of
+
+pytestmark = pytest.mark.backend_free
+
+
+def write_image(path, size=(8, 8)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(0).integers(0, 256, size, "uint8")
+    Image.fromarray(pixels).save(path)
+
+
+def test_presets_are_those_of_the_library():
+    assert trained.presets() == presets.named_presets()
+    assert "vqvae_mnist" in trained.presets()
+
+
+def test_a_model_is_a_run_a_file_or_a_preset(finished_run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert trained.named(str(finished_run)).backend == keras.config.backend()
+    file = trained.named(str(finished_run / "model.keras"))
+    assert (file.name, file.backend, file.is_preset) == ("model", None, False)
+    assert isinstance(file.load(), keras_vq.VQVAE)
+
+    (tmp_path / "vqvae_mnist").mkdir()  # which holds nothing
+    preset = trained.named("vqvae_mnist")
+    assert (preset.name, preset.is_preset, str(preset.folder)) == (
+        "vqvae_mnist",
+        True,
+        "vqvae_mnist",
+    )
+    model = preset.load()
+    assert model.image_shape == (28, 28, 1)
+    own = model.save_to_preset(tmp_path / "own")
+    assert trained.named("own").folder == own.relative_to(tmp_path)
+    (own / "preset.json").write_text(json.dumps({"sha256": "0"}))
+    with pytest.raises(ValueError, match="was changed or cut"):
+        trained.named("own").load()
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("vqvae_mnst", "Did you mean vqvae_mnist?"),
+        ("vae-mnist", "Did you mean vae_mnist?"),
+        ("runs/digts", "Did you mean runs/digits?"),
+        ("modl.keras", "Did you mean model.keras?"),
+        ("nothing like it", ""),
+    ],
+)
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("reconstruct", "{}", "a.png"),
+        ("compress", "a.png", "-o", "a.kvq", "--model", "{}"),
+        ("export", "{}"),
+        ("verify", "a.png", "--model", "{}"),
+    ],
+    ids=lambda command: command[0],
+)
+def test_a_wrong_name_gets_a_suggestion_in_every_command(run, tmp_path, command, name, hint):
+    (tmp_path / "runs" / "digits").mkdir(parents=True)
+    (tmp_path / "model.keras").touch()
+    write_image(tmp_path / "a.png")
+    result = run(*(part.format(name) for part in command))
+    assert result.code == 2
+    assert "vae_mnist, vqvae_cifar10, vqvae_mnist" in result.err
+    assert f"Received: {name} (" in result.err
+    assert ("Did you mean" in result.err) == bool(hint)
+    assert hint in result.err
+
+
+def test_a_model_of_another_kind_is_refused(finished_run, tmp_path):
+    keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]).save(tmp_path / "m.keras")
+    with pytest.raises(ValueError, match=r"model of keras_vq.*Received: Sequential"):
+        trained.named(str(tmp_path / "m.keras")).load()
+
+
+def test_hidden_and_system_files_are_left_out_as_by_the_library(tmp_path):
+    wanted = ("a.png", "b/c.JPG", "b/d.e/f.webp")
+    others = ("._a.png", ".b/c.png", "b/._c.jpg", "__MACOSX/a.png", "b/@eaDir/a.jpg", "b/n.txt")
+    for name in (*wanted, *others):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    found = trained.image_files([str(tmp_path)])
+    assert [path.relative_to(tmp_path).as_posix() for path in found] == list(wanted)
+    assert found == sorted(image_folder._walk(tmp_path, skip_broken=False))
+    assert trained.IMAGE_SUFFIXES == image_folder.SUFFIXES
+    assert trained.SYSTEM_FOLDERS == image_folder.SYSTEM_FOLDERS
+
+
+CRAFTED = {
+    "no object": "[]",
+    "no JSON": "{",
+    "nested deep": "[" * 100_000,
+    "long": " " * 1_000_001,
+    "a number of 5,000 digits": "1" * 5000,
+    "backend": {"backend": "os"},
+    "backend of another type": {"backend": ["jax"]},
+    "image_shape": {"image_shape": [8, 8]},
+    "image_shape of text": {"image_shape": "8 8 1"},
+    "image_shape of truths": {"image_shape": [8, 8, True]},
+    "settings": {"settings": None},
+    "command": {"command": 5},
+    "resumed_by": {"resumed_by": "often"},
+}
+
+
+@pytest.mark.parametrize("kind", CRAFTED)
+def test_a_crafted_configuration_is_refused(run, finished_run, tmp_path, kind):
+    change = CRAFTED[kind]
+    if isinstance(change, dict):
+        change = json.dumps({**read_config(finished_run), **change})
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text(change)
+    (tmp_path / "run" / "model.keras").touch()
+    write_image(tmp_path / "a.png")
+    commands = [("train", "--resume", "--out", "run"), ("reconstruct", "run", "a.png")]
+    for command in commands:
+        result = run(*command)
+        assert result.code == 2
+        assert "config.json" in result.err
+        assert len(result.err) < 500
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"model": "gan"},
+        {"model": ["vae"]},
+        {"dataset": {"a": 1}},
+        {"dataset": None},
+        {"data_dir": 5},
+        {"epochs": -1},
+        {"epochs": "5"},
+        {"epochs": 1.5},
+        {"batch_size": 0},
+        {"batch_size": None},
+        {"batch_size": True},
+        {"learning_rate": float("nan")},
+        {"learning_rate": 1e999},
+        {"filters": [0]},
+        {"filters": ["--resume"]},
+        {"filters": [[8]]},
+        {"filters": 8},
+        {"image_size": [8]},
+        {"seed": -1},
+        {"skip_broken": "yes"},
+        {"beta": 2.0},
+        {"mixed_precision": "float64"},
+        {"nonsense": 1},
+    ],
+    ids=str,
+)
+def test_crafted_settings_are_refused(finished_run, change):
+    config = read_config(finished_run)
+    assert settings_of(config).to_json() == settings_of(json.loads(json.dumps(config))).to_json()
+    config["settings"] = {**config["settings"], **change}
+    with pytest.raises(ValueError, match=r"settings in config\.json"):
+        settings_of(config)
