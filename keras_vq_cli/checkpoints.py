@@ -24,6 +24,7 @@ from keras_vq_cli.files import whole_file, write_text
 
 History = list[dict[str, float]]
 _MEMBER = "training.json"
+_MOST_BYTES = 16 * 2**20
 
 
 def save(model: keras.Model, history: History, path: Path) -> None:
@@ -101,10 +102,26 @@ def loss_first(logs: dict[str, Any]) -> dict[str, float]:
 
 
 def _read_history(path: Path) -> History:
-    with zipfile.ZipFile(path) as archive:
-        if _MEMBER not in archive.namelist():
-            raise ValueError(
-                f"{path} was not written by keras-vq train: it holds no {_MEMBER}, which says how "
-                "far training has come"
-            )
-        return json.loads(archive.read(_MEMBER))["history"]
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if archive.getinfo(_MEMBER).file_size > _MOST_BYTES:
+                raise ValueError
+            history = json.loads(archive.read(_MEMBER))["history"]
+        for row in history:
+            if set(row) != {"epoch", "seconds", *history[0]}:
+                raise ValueError
+            sum(row.values())  # numbers
+        return history
+    # No such member or entry, no numbers, damage.
+    except (
+        ValueError,
+        TypeError,
+        AttributeError,
+        LookupError,
+        RecursionError,
+        zipfile.BadZipFile,
+    ) as error:
+        raise ValueError(
+            f"{path} was not written by keras-vq train: it holds no {_MEMBER}, which says how "
+            "far training has come"
+        ) from error

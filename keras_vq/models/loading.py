@@ -1,14 +1,46 @@
-"""Models from files."""
+"""Loading of models from `.keras` files, with limits checked before anything is unpacked."""
 
+import contextlib
+import io
+import math
 import os
+import threading
 import zipfile
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
+import h5py
 import keras
+
+from keras_vq import _archives
+
+_CONFIG = "config.json"
+_METADATA = "metadata.json"
+_WEIGHTS = "model.weights.h5"
+_MOST_WORDS = 600
+# A configuration may declare twice the weights that the file holds, and so many more.
+_MORE_VALUES = 4_000_000
+_MORE_WEIGHTS = 100
+_CHANGES_KERAS = threading.RLock()
+
+
+class ModelFileError(ValueError):
+    """A `.keras` file that can't be loaded: damaged, too large, or of unknown classes."""
+
+
+class _Weights(NamedTuple):
+    """Numbers of weights and of their values."""
+
+    weights: int
+    values: int
 
 
 def load_model(path: str | os.PathLike[str], **kwargs: Any) -> keras.Model:
     """Loads a model from a `.keras` file, whichever backend saved it.
+
+    The file may come from a stranger: sizes are checked before anything is unpacked, weights that
+    the configuration declares and the file does not hold are refused before they are allocated,
+    and `safe_mode` stays on unless it is turned off.
 
     Args:
         path: The file.
@@ -18,23 +50,123 @@ def load_model(path: str | os.PathLike[str], **kwargs: Any) -> keras.Model:
         The model, compiled as it was.
 
     Raises:
-        ValueError: If there is no such file, or it is no whole `.keras` file.
+        ModelFileError: If there is no such file, or it can't be loaded. It is a `ValueError`.
     """
     path = os.fspath(path)
     if not os.path.isfile(path):
-        raise ValueError(f"Expected the path of a `.keras` file. Received: no file at {path}")
+        raise ModelFileError(f"Expected the path of a `.keras` file. Received: no file at {path}")
+    held = _checked(path)
+    try:
+        with _limited_weights(held) as problems:
+            return keras.saving.load_model(path, **kwargs)
+    except Exception as error:  # Keras, and the classes in the file, raise many kinds
+        # Keras hides what a class raised behind pages of configuration.
+        reason = problems[0] if problems else f"{type(error).__name__}: {_first_words(error)}"
+        raise ModelFileError(
+            f"{path} can't be loaded: {reason}. Import the module of its classes first, and use "
+            "the version of Keras that saved it. "
+            f"Received: a file of {os.path.getsize(path)} bytes"
+        ) from error
+
+
+def _checked(path: str) -> _Weights:
+    """Checks a file against the limits, and counts the weights that it holds."""
     try:
         with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-            missing = {"config.json", "model.weights.h5"} - set(archive.namelist())
-            damaged = damaged or ", ".join(sorted(missing)) or None
+            _archives.check_table(archive)
+            missing = {_CONFIG, _WEIGHTS} - set(archive.namelist())
+            damaged = ", ".join(sorted(missing)) or archive.testzip()
+            if damaged is None:
+                for name in {_CONFIG, _METADATA} & set(archive.namelist()):
+                    if not isinstance(_archives.read_json(archive, name), dict):
+                        raise _archives.ArchiveError(f"{name} is not a JSON object")
+                return _weights_held(archive)
+    except _archives.ArchiveError as error:
+        raise ModelFileError(
+            f"{path} can't be loaded: {error}. Take a file that Keras saved. "
+            f"Received: a file of {os.path.getsize(path)} bytes"
+        ) from error
     except zipfile.BadZipFile:
         damaged = "its table of contents"
-    if damaged is not None:
-        raise ValueError(
-            f"{path} is not a whole `.keras` file ({damaged} is damaged or missing): it may have "
-            "been cut short while it was copied or written. Copy it again, or take another "
-            "checkpoint. "
-            f"Received: a file of {os.path.getsize(path)} bytes"
-        )
-    return keras.saving.load_model(path, **kwargs)
+    except Exception as error:  # zipfile, zlib and h5py raise many kinds on a damaged file
+        damaged = f"{type(error).__name__}: {_first_words(error)}"
+    raise ModelFileError(
+        f"{path} is not a whole `.keras` file ({damaged} is damaged or missing): it may have "
+        "been cut short while it was copied or written. Copy it again, or take another "
+        "checkpoint. "
+        f"Received: a file of {os.path.getsize(path)} bytes"
+    )
+
+
+def _weights_held(archive: zipfile.ZipFile) -> _Weights:
+    """Counts the weights in an archive, which store every value that they declare."""
+    member = archive.getinfo(_WEIGHTS)
+    # Of a compressed member each step back would unpack it again.
+    packed = member.compress_type != zipfile.ZIP_STORED
+    count = values = size = 0
+
+    def visit(name: str, item: Any) -> None:
+        nonlocal count, values, size
+        if not isinstance(item, h5py.Dataset):
+            return
+        if item.external or item.is_virtual or item.dtype.hasobject:
+            raise _archives.ArchiveError(f"its weight {name} is not stored in the file")
+        length = math.prod(int(n) for n in item.shape or ())
+        count, values, size = count + 1, values + length, size + length * item.dtype.itemsize
+        if size > member.file_size:
+            raise _archives.ArchiveError(
+                f"its weight {name} declares shape {item.shape}, for which {_WEIGHTS} of "
+                f"{member.file_size:,} bytes is too small"
+            )
+
+    with (
+        io.BytesIO(archive.read(_WEIGHTS)) if packed else archive.open(_WEIGHTS) as file,
+        h5py.File(file, "r") as weights,
+    ):
+        weights.visititems(visit)
+    return _Weights(count, values)
+
+
+@contextlib.contextmanager
+def _limited_weights(held: _Weights) -> Iterator[list[str]]:
+    """Limits the weights that layers of this thread add; yields a list for the reason."""
+    problems: list[str] = []
+    most = _Weights(
+        2 * held.weights + _MORE_WEIGHTS,
+        2 * held.values + _MORE_VALUES,
+    )
+    added = _Weights(0, 0)
+    thread = threading.get_ident()
+
+    def limited(layer: keras.Layer, shape: Any = None, *args: Any, **kwargs: Any) -> Any:
+        nonlocal added
+        if threading.get_ident() == thread:
+            values = _number_of_values(shape)
+            added = _Weights(added.weights + 1, added.values + values)
+            if added.weights > most.weights or added.values > most.values:
+                problems.append(
+                    f"config.json declares more weights than the file holds ({added.values:,} "
+                    f"values instead of {held.values:,}, at the layer {layer.name})"
+                )
+                raise _archives.ArchiveError(problems[0])
+        return add_weight(layer, shape, *args, **kwargs)
+
+    # One load at a time, so that the last one puts back Keras's own method.
+    with _CHANGES_KERAS:
+        add_weight = keras.Layer.add_weight
+        keras.Layer.add_weight = limited
+        try:
+            yield problems
+        finally:
+            keras.Layer.add_weight = add_weight
+
+
+def _number_of_values(shape: Any) -> int:
+    shape = (shape,) if isinstance(shape, int) else shape
+    if not isinstance(shape, (tuple, list)):
+        return 1
+    return math.prod(n for n in shape if isinstance(n, int))
+
+
+def _first_words(error: Exception) -> str:
+    return " ".join(str(error).split())[:_MOST_WORDS]

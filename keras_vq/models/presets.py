@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import keras
 import numpy as np
 
+from keras_vq import _archives
 from keras_vq.export.staging import is_unfinished, staged
 from keras_vq.models.loading import load_model
 
@@ -130,10 +131,11 @@ def read_record(folder: Path) -> dict[str, Any]:
             f"it (a .keras file alone is loaded by keras_vq.load_model). Received: {folder}, "
             f"without {' and '.join(missing)}; it holds {held}"
         )
-    text = (folder / RECORD_FILE).read_bytes()
+    with (folder / RECORD_FILE).open("rb") as file:
+        text = file.read(_archives.MAX_JSON_BYTES)
     try:
-        record = json.loads(text)
-    except ValueError:  # no JSON, or no UTF-8
+        record = _archives.parse_json(RECORD_FILE, text)
+    except _archives.ArchiveError:
         record = None
     if not isinstance(record, dict):
         raise ValueError(

@@ -3,14 +3,13 @@
 import json
 import os
 import uuid
-import zipfile
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from keras import ops
 
-from keras_vq import _validation
+from keras_vq import _archives, _validation
 
 _ARRAYS = ("weights", "means", "covariances")
 
@@ -163,14 +162,14 @@ class GaussianMixturePrior:
             ValueError: If it is no such file.
         """
         try:
-            # Opened here: NumPy leaves a damaged file open.
-            with open(path, "rb") as file, np.load(file, allow_pickle=False) as content:
-                config = json.loads(content["config"].item())
-                arrays = [content[name] for name in _ARRAYS]
+            with open(path, "rb") as file:
+                content = _archives.read_arrays(file, (*_ARRAYS, "config"))
+            config = json.loads(content["config"].item())
+            arrays = [content[name] for name in _ARRAYS]
             prior = cls(config["components"], config["seed"])
             prior.weights, prior.means, prior.covariances = arrays
             prior.latent_shape = tuple(config["latent_shape"])
-        except (OSError, EOFError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
             raise ValueError(
                 "`path` must be a file that `GaussianMixturePrior.save` wrote, whole. "
                 f"Received: {os.fspath(path)!r} ({error})"

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 
 import numpy as np
 import pytest
@@ -204,3 +205,17 @@ def test_what_can_not_be_resumed(run, finished_run, tmp_path):
     assert "not whole JSON" in refused(damaged_config)
     assert "not written by keras-vq train" in refused(foreign_model)
     assert "images are not those" in refused(other_images)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"[" * 100_000, b"{}", b"null", b'{"history": [1]}', b'{"history": [{"epoch": 1}]}', None],
+)
+def test_histories_of_strangers(tmp_path, content):
+    path = tmp_path / "model.keras"
+    path.write_bytes(b"no archive")
+    if content is not None:
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("training.json", content)
+    with pytest.raises(ValueError, match=r"holds no training\.json"):
+        checkpoints.finished_epochs(path)

@@ -9,6 +9,7 @@ from tests.fuzz.targets.base import Target
 TARGETS = {
     "kvq": "kvq:KvqTarget",
     "images": "images:ImageTarget",
+    "keras": "model_files:ModelFileTarget",
 }
 
 

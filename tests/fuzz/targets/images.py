@@ -62,7 +62,7 @@ class ImageTarget(Target):
 
 
 def _originals() -> dict[str, list[bytes]]:
-    """Small files of each format, in several modes."""
+    """Returns small files of each format, in several modes."""
     noise = np.random.default_rng(0).integers(0, 256, (9, 12, 4), "uint8")
     rgba = PIL.Image.fromarray(noise)
     gray = PIL.Image.fromarray(noise[..., 0])
@@ -110,7 +110,7 @@ def _originals() -> dict[str, list[bytes]]:
 
 
 def _repaired(data: bytes) -> bytes:
-    """The file with right checksums of its chunks, as far as their lengths allow."""
+    """Returns the file with right checksums of its chunks, as far as their lengths allow."""
     made, place = bytearray(_PNG_START + data[len(_PNG_START) :]), len(_PNG_START)
     while place + 12 <= len(made):
         (length,) = struct.unpack_from(">I", made, place)

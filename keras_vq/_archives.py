@@ -1,0 +1,154 @@
+"""Zip archives from strangers: `.keras` and `.npz` files, checked before they are unpacked."""
+
+import json
+import os
+import zipfile
+from collections.abc import Iterable
+from typing import Any, BinaryIO
+
+import numpy as np
+
+MAX_MEMBERS = 1000
+# A member may declare this many bytes, or this many times its compressed size.
+MAX_MEMBER_BYTES = 64 * 2**20
+MAX_RATIO = 20
+MAX_JSON_BYTES = 4 * 2**20
+MAX_JSON_DEPTH = 100
+
+# Python's zlib is bounded by the declared size; a dictionary of LZMA is not.
+_COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_ENCRYPTED = 0x1
+
+
+class ArchiveError(ValueError):
+    """An archive that is not read: too large, damaged, or not of the expected kind."""
+
+
+def check_table(archive: zipfile.ZipFile) -> None:
+    """Checks the table of contents, without unpacking anything.
+
+    Args:
+        archive: The open archive.
+
+    Raises:
+        ArchiveError: If names occur twice or lead out of the archive, or sizes exceed the limits.
+    """
+    members = archive.infolist()
+    if len(members) > MAX_MEMBERS:
+        raise ArchiveError(f"it has {len(members):,} members, more than {MAX_MEMBERS:,}")
+    if len({member.filename for member in members}) < len(members):
+        raise ArchiveError("a name occurs twice in its table of contents")
+    for member in members:
+        name = member.filename
+        if os.path.isabs(name) or ".." in name.replace("\\", "/").split("/"):
+            raise ArchiveError(f"its member {name!r} lies outside the archive")
+        if member.compress_type not in _COMPRESSIONS or member.flag_bits & _ENCRYPTED:
+            raise ArchiveError(f"its member {name!r} is encrypted, or compressed in another way")
+        _check_size(name, member.file_size, max(MAX_MEMBER_BYTES, MAX_RATIO * member.compress_size))
+    # Members can share their compressed bytes.
+    total, stored = sum(member.file_size for member in members), _size(archive)
+    _check_size("all members", total, max(MAX_MEMBER_BYTES, MAX_RATIO * stored))
+
+
+def read_json(archive: zipfile.ZipFile, name: str, max_bytes: int = MAX_JSON_BYTES) -> Any:
+    """Reads a JSON member, with limits on size and depth.
+
+    Args:
+        archive: The open archive.
+        name: Name of the member.
+        max_bytes: Largest size.
+
+    Raises:
+        ArchiveError: If the member is too large, too deep or not JSON.
+    """
+    _check_size(name, archive.getinfo(name).file_size, max_bytes)
+    return parse_json(name, archive.read(name))
+
+
+def parse_json(name: str, text: bytes) -> Any:
+    """Parses JSON with a limit on depth.
+
+    Args:
+        name: Name for messages.
+        text: UTF-8 text.
+
+    Raises:
+        ArchiveError: If it is too deep or not JSON.
+    """
+    try:
+        value = json.loads(text)
+    except RecursionError:
+        raise ArchiveError(f"{name} is nested too deeply") from None
+    except ValueError as error:
+        raise ArchiveError(f"{name} is not JSON ({error})") from error
+    level = [value]
+    for _ in range(MAX_JSON_DEPTH):
+        level = [inner for outer in level for inner in _inner(outer)]
+        if not level:
+            return value
+    raise ArchiveError(f"{name} is nested more than {MAX_JSON_DEPTH} levels deep")
+
+
+def read_arrays(file: BinaryIO, names: Iterable[str]) -> dict[str, np.ndarray]:
+    """Reads arrays of a `.npz` file, which hold no Python objects.
+
+    Args:
+        file: The open file.
+        names: Names of the arrays.
+
+    Returns:
+        The arrays by name.
+
+    Raises:
+        ArchiveError: If the file is damaged, too large, or lacks an array.
+    """
+    try:
+        with zipfile.ZipFile(file) as archive:
+            check_table(archive)
+            return {name: _read_array(archive, f"{name}.npy") for name in names}
+    except ArchiveError:
+        raise
+    except Exception as error:  # zipfile and NumPy raise many kinds on a damaged file
+        raise ArchiveError(f"it is damaged ({str(error) or type(error).__name__})") from error
+
+
+def _read_array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
+    if name not in archive.namelist():
+        raise ArchiveError(f"it has no {name}")
+    with archive.open(name) as file:
+        version = np.lib.format.read_magic(file)
+        read = {
+            (1, 0): np.lib.format.read_array_header_1_0,
+            (2, 0): np.lib.format.read_array_header_2_0,
+        }.get(version)
+        if read is None:
+            raise ArchiveError(f"{name} is of an unknown version of the format")
+        shape, _, dtype = read(file)
+        if dtype.hasobject:
+            raise ArchiveError(f"{name} holds Python objects")
+        # In Python's integers, which do not overflow.
+        size = dtype.itemsize
+        for length in shape:
+            size *= length
+        _check_size(name, size, archive.getinfo(name).file_size)
+    with archive.open(name) as file:
+        return np.lib.format.read_array(file, allow_pickle=False)
+
+
+def _inner(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
+
+
+def _check_size(name: str, size: int, limit: int) -> None:
+    if size > limit:
+        raise ArchiveError(f"{name} would take {size:,} bytes, more than {limit:,}")
+
+
+def _size(archive: zipfile.ZipFile) -> int:
+    assert archive.fp is not None
+    place = archive.fp.tell()
+    size = archive.fp.seek(0, os.SEEK_END)
+    archive.fp.seek(place)
+    return size

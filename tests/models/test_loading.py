@@ -1,0 +1,213 @@
+"""Files from strangers: one error for what can't be loaded, and limits before unpacking."""
+
+import io
+import json
+import os
+import re
+import threading
+import tracemalloc
+import zipfile
+
+import h5py
+import keras
+import numpy as np
+import pytest
+
+import keras_vq
+from keras_vq.models import ModelFileError
+
+
+@pytest.fixture(scope="module")
+def members(tmp_path_factory):
+    """Returns the members of a valid file, by name."""
+    encoder, decoder = keras_vq.networks.dense((4, 4, 1), units=(5,), latent_dim=4)
+    model = keras_vq.Autoencoder(encoder, decoder)
+    model.compile("adam")
+    model.fit(np.zeros((4, 4, 4, 1), "float32"), verbose=0)
+    path = tmp_path_factory.mktemp("file") / "model.keras"
+    model.save(path)
+    with zipfile.ZipFile(path) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def written(path, members, compression=zipfile.ZIP_DEFLATED):
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return path
+
+
+def changed_config(members, change):
+    """Returns the configuration after `change` of each dictionary in it."""
+
+    def walk(value):
+        if isinstance(value, dict):
+            change(value)
+        for inner in value.values() if isinstance(value, dict) else value:
+            if isinstance(inner, (dict, list)):
+                walk(inner)
+
+    config = json.loads(members["config.json"])
+    walk(config)
+    return json.dumps(config)
+
+
+def refused(path, message):
+    """Loads a file that must be refused, within 50 MB of Python's memory."""
+    tracemalloc.start()
+    with pytest.raises(ModelFileError, match=message) as error:
+        keras_vq.load_model(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert str(path) in str(error.value)
+    assert f"Received: a file of {os.path.getsize(path)} bytes" in str(error.value)
+    assert len(str(error.value)) < 1500
+    assert peak < 50e6
+
+
+def test_a_compressed_file_is_loaded(members, tmp_path):
+    model = keras_vq.load_model(written(tmp_path / "model.keras", members))
+    assert model.decode(np.zeros((1, 4), "float32")).shape == (1, 4, 4, 1)
+    assert model.compiled
+
+
+CONFIGS = {
+    "large": (b" " * (5 << 20) + b"{}", r"config.json would take 5,242,882 bytes, more than"),
+    "deep": (b"[" * 100_000, "config.json is nested too deeply"),
+    "deeper than allowed": (b'{"a":' + b"[" * 150 + b"]" * 150 + b"}", "more than 100 levels deep"),
+    "no JSON": (b"{", r"config.json is not JSON \("),
+    "a number": (b"9" * 5000, r"config.json is not JSON \(Exceeds the limit"),
+    "no text": (b"\xff\xfe{}", "config.json is not JSON"),
+    "no object": (b"null", "config.json is not a JSON object"),
+    "empty": (b"{}", "can't be loaded: .*Error: "),
+    "no class": (b'{"class_name": 3, "config": [], "module": {}}', "can't be loaded: .*Error: "),
+    "unknown class": (
+        b'{"class_name": "Unknown", "config": {}, "module": "unknown", "registered_name": "Own"}',
+        "TypeError: Could not locate class 'Unknown'.*Import the module of its classes first",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_configurations(members, tmp_path, kind):
+    config, message = CONFIGS[kind]
+    refused(written(tmp_path / "model.keras", members | {"config.json": config}), message)
+
+
+def test_a_metadata_file_that_is_too_deep(members, tmp_path):
+    deep = members | {"metadata.json": b"[" * 100_000}
+    refused(written(tmp_path / "model.keras", deep), "metadata.json is nested too deeply")
+
+
+def test_members_that_unpack_to_much(members, tmp_path):
+    large = members | {"model.weights.h5": bytes(100 << 20)}
+    refused(
+        written(tmp_path / "weights.keras", large),
+        r"model.weights.h5 would take 104,857,600 bytes, more than 67,108,864",
+    )
+    many = members | {f"assets/{number}": bytes(40 << 20) for number in range(2)}
+    refused(written(tmp_path / "sum.keras", many), r"all members would take 83,\d\d\d,\d\d\d bytes")
+    names = members | {f"assets/{number}": b"" for number in range(1000)}
+    refused(written(tmp_path / "names.keras", names), "it has 1,003 members, more than 1,000")
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name:UserWarning")
+def test_tables_of_contents(members, tmp_path):
+    path = written(tmp_path / "twice.keras", members)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("config.json", b"{}")
+    refused(path, "a name occurs twice")
+    path = written(tmp_path / "lzma.keras", members, zipfile.ZIP_LZMA)
+    refused(path, "is encrypted, or compressed in another way")
+    path = written(tmp_path / "out.keras", members | {"assets/../../x": b""})
+    refused(path, "lies outside the archive")
+
+
+def weights(change):
+    """Returns a weights file of one dataset."""
+    file = io.BytesIO()
+    with h5py.File(file, "w") as made:
+        change(made.create_group("layers/dense/vars"))
+    return file.getvalue()
+
+
+WEIGHTS = {
+    "a shape without values": (
+        lambda group: group.create_dataset("0", (10**6, 10**7), "float32", chunks=(1000, 1000)),
+        r"declares shape \(1000000, 10000000\), for which .* is too small",
+    ),
+    "values of other files": (
+        lambda group: group.create_dataset("0", (4,), "u1", external=[("/etc/passwd", 0, 4)]),
+        "is not stored in the file",
+    ),
+    "texts": (
+        lambda group: group.create_dataset("0", (4,), h5py.string_dtype()),
+        "is not stored in the file",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", WEIGHTS)
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_weights(members, tmp_path, kind, compression):
+    change, message = WEIGHTS[kind]
+    changed = members | {"model.weights.h5": weights(change)}
+    refused(written(tmp_path / "model.keras", changed, compression), message)
+
+
+def test_no_weights_file_at_all(members, tmp_path):
+    path = written(tmp_path / "model.keras", members | {"model.weights.h5": b"not HDF5"})
+    refused(path, "not a whole `.keras` file")
+
+
+def test_weights_of_a_configuration_are_not_allocated_beyond_the_file(members, tmp_path):
+    def widen(value):
+        if "units" in value:
+            value["units"] = 10**9
+
+    config = changed_config(members, widen)
+    path = written(tmp_path / "model.keras", members | {"config.json": config})
+    refused(path, "config.json declares more weights than the file holds")
+    # Keras's method is put back.
+    assert keras.Layer.add_weight.__module__.startswith("keras.")
+    assert keras.layers.Dense(10)(np.zeros((1, 3), "float32")).shape == (1, 10)
+
+
+def test_loading_in_threads(members, tmp_path):
+    path = written(tmp_path / "model.keras", members)
+    loaded = []
+    threads = [
+        threading.Thread(target=lambda: loaded.append(keras_vq.load_model(path))) for _ in range(4)
+    ]
+    original = keras.Layer.add_weight
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(loaded) == 4
+    assert keras.Layer.add_weight is original
+
+
+def test_code_does_not_run(tmp_path):
+    inputs = keras.Input((2,))
+    model = keras.Model(inputs, keras.layers.Lambda(lambda x: x + 1)(inputs))
+    path = tmp_path / "model.keras"
+    model.save(path)
+    refused(path, "Lambda.*safe_mode=False")
+
+
+def test_what_is_no_file(tmp_path):
+    os.mkfifo(tmp_path / "fifo.keras")
+    (tmp_path / "gone.keras").symlink_to("nowhere")
+    for name in ("fifo.keras", "gone.keras"):
+        with pytest.raises(ModelFileError, match=re.escape(f"no file at {tmp_path / name}")):
+            keras_vq.load_model(tmp_path / name)
+
+
+@pytest.mark.backend_free
+@pytest.mark.parametrize("record", [b"[" * 100_000, b" " * (5 << 20), b"9" * 5000, b"null"])
+def test_records_of_presets(members, tmp_path, record):
+    written(tmp_path / "model.keras", members)
+    (tmp_path / "preset.json").write_bytes(record)
+    with pytest.raises(ValueError, match=r"preset.json is damaged: copy the whole folder"):
+        keras_vq.Autoencoder.from_preset(tmp_path)
