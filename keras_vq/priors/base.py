@@ -439,9 +439,9 @@ class CodePrior(Model):
                 anything.
             condition: Coarser codes of shape `(n, ...)`, for a prior that takes them.
             temperature: Above 0; below 1 for likelier and less varied codes.
-            top_k: How many of the likeliest codes may be drawn; None for all.
-            top_p: Draws from the likeliest codes that have this share of the probability, in
-                (0, 1]; None for all.
+            top_k: Number of likeliest codes that may be drawn; None for all.
+            top_p: Draws from the smallest set of likeliest codes that has this share of the
+                probability, in (0, 1]; None for all.
             guidance: How much to follow the labels: 1 as learnt, more for more typical images;
                 None is 1 and takes half the time.
             seed: The same seed draws the same codes, whatever the batch size.

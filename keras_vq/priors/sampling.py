@@ -43,9 +43,11 @@ def sample_codes(
         uniforms: Float tensor of shape `(...)`, in [0, 1).
         temperature: Above 0; below 1 for likelier codes. A number, or a tensor that broadcasts
             to `(...)`.
-        top_k: How many of the likeliest codes to keep; None for all.
-        top_p: Keeps the fewest codes whose probabilities sum to at least this share, in (0, 1]:
-            a number, or a tensor that broadcasts to `(...)`; None for all.
+        top_k: Number of likeliest codes to keep; None for all. Of equally likely codes those of
+            the lowest index are kept, so that exactly `top_k` remain.
+        top_p: Keeps the smallest set of likeliest codes whose probabilities sum to at least this
+            share, in (0, 1], to within 1e-6 of it: a number, or a tensor that broadcasts to
+            `(...)`; ties are resolved as for `top_k`. 1 or None keeps all.
 
     Returns:
         Int32 tensor of shape `(...)`.
@@ -59,11 +61,14 @@ def sample_codes(
     """
     uniforms = ops.convert_to_tensor(uniforms, dtype="float32")
     temperature = ops.convert_to_tensor(temperature, dtype="float32")
-    logits = ops.cast(logits, "float32") / temperature[..., None]
+    logits = ops.cast(logits, "float32")
     if top_k is not None and top_k < logits.shape[-1]:
+        # Before the division by the temperature, which may round different logits to equal ones.
         least = ops.top_k(logits, top_k)[0][..., -1:]
-        logits = ops.where(logits >= least, logits, -np.inf)
-    probabilities = ops.softmax(logits)
+        logits = ops.where(_likeliest(logits, least, float(top_k)), logits, -np.inf)
+    # Moved below 0 first, so that no temperature makes them infinite.
+    logits = logits - ops.amax(logits, axis=-1, keepdims=True)
+    probabilities = ops.softmax(logits / temperature[..., None])
     if top_p is not None:
         probabilities = _nucleus(probabilities, ops.convert_to_tensor(top_p, dtype="float32"))
     cumulative = ops.cumsum(probabilities, axis=-1)
@@ -74,11 +79,30 @@ def sample_codes(
 
 
 def _nucleus(probabilities: Tensor, top_p: Tensor) -> Tensor:
-    """The probabilities of the likeliest codes that sum to a share; 0 for the others."""
+    """Sets the probabilities outside the smallest set that reaches a share to 0."""
     descending = ops.flip(ops.sort(probabilities, axis=-1), axis=-1)
     sum_before = ops.cumsum(descending, axis=-1) - descending
-    kept = ops.where(sum_before < top_p[..., None], descending, 1.0)
-    return ops.where(probabilities >= ops.amin(kept, axis=-1, keepdims=True), probabilities, 0.0)
+    # Sums are rounded: a set that lacks a millionth of the share has reached it.
+    share = top_p[..., None] * (1.0 - 1e-6)
+    in_set = ops.logical_or(sum_before < share, top_p[..., None] >= 1.0)
+    least = ops.amin(ops.where(in_set, descending, 1.0), axis=-1, keepdims=True)
+    count = ops.sum(ops.cast(in_set, "float32"), axis=-1, keepdims=True)
+    return ops.where(_likeliest(probabilities, least, count), probabilities, 0.0)
+
+
+def _likeliest(values: Tensor, least: Tensor, count: Tensor | float) -> Tensor:
+    """Returns a mask of the `count` greatest values; of equal ones the first are taken.
+
+    Args:
+        values: Float tensor of shape `(..., K)`.
+        least: The smallest of the `count` greatest values, shape `(..., 1)`.
+        count: A number, or float tensor of shape `(..., 1)`.
+    """
+    is_greater = values > least
+    is_tied = ops.equal(values, least)
+    ties_left = count - ops.sum(ops.cast(is_greater, "float32"), axis=-1, keepdims=True)
+    rank_of_tie = ops.cumsum(ops.cast(is_tied, "float32"), axis=-1)
+    return ops.logical_or(is_greater, ops.logical_and(is_tied, rank_of_tie <= ties_left))
 
 
 def checked_options(

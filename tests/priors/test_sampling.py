@@ -3,7 +3,7 @@ import pytest
 from keras import ops
 
 from keras_vq.priors import sample_codes
-from keras_vq.priors.sampling import guided
+from keras_vq.priors.sampling import _nucleus, guided
 
 PROBABILITIES = np.array([0.1, 0.4, 0.05, 0.3, 0.15])
 
@@ -62,3 +62,65 @@ def test_guidance_goes_from_without_labels_past_with_labels():
     moved = guided(logits, np.array([0.0, 1.0, 3.0], "float32"))
     expected = [[0.0, 5.0], [1.0, 2.0], [3.0, -4.0]]
     np.testing.assert_allclose(ops.convert_to_numpy(moved), expected, atol=1e-6)
+
+
+def kept_by_numpy(logits, top_k=None, top_p=None, temperature=1.0):
+    """The probabilities that the options leave of one row of logits, in float64."""
+    logits = logits.astype("float64")
+    # A stable sort: of equal logits the lowest index comes first.
+    order = np.argsort(-logits, kind="stable")
+    kept = order[:top_k]
+    shares = np.exp((logits[kept] - logits.max()) / temperature)
+    shares /= shares.sum()
+    if top_p is not None and top_p < 1:
+        # As many codes as have a sum below the share before them, up to rounding.
+        before = np.cumsum(shares) - shares
+        kept = kept[before < top_p * (1 - 1e-6)]
+    probabilities = np.zeros(len(logits))
+    probabilities[kept] = np.exp((logits[kept] - logits.max()) / temperature)
+    return probabilities / probabilities.sum()
+
+
+TIED = np.array(
+    [
+        [0.0] * 10,
+        [1.0, 2.0, 2.0, 0.0, 2.0, 1.0, 1.0, -1.0, 0.0, 2.0],
+        [3.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0],
+        [-np.inf, 1.0, 1.0, -np.inf, -np.inf, 0.5, -np.inf, -np.inf, 0.5, 0.5],
+    ],
+    "float32",
+)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.5])
+@pytest.mark.parametrize(
+    "options",
+    [
+        *({"top_k": k} for k in (1, 2, 3, 9, 10, 11)),
+        *({"top_p": p} for p in (1e-6, 0.1, 0.3, 0.35, 0.7, 0.999, 1.0)),
+        {"top_k": 5, "top_p": 0.5},
+    ],
+    ids=str,
+)
+def test_exactly_the_likeliest_codes_are_kept_with_ties(options, temperature):
+    uniforms = np.tile((np.arange(500, dtype="float32") + 0.5) / 500, (len(TIED), 1))
+    logits = np.repeat(TIED[:, None], 500, axis=1)
+    codes = ops.convert_to_numpy(sample_codes(logits, uniforms, temperature, **options))
+    for row, drawn in zip(TIED, codes, strict=True):
+        expected = kept_by_numpy(row, temperature=temperature, **options)
+        found = np.bincount(drawn, minlength=10) / 500
+        assert set(np.flatnonzero(found)) <= set(np.flatnonzero(expected))
+        np.testing.assert_allclose(found, expected, atol=0.003)
+
+
+def test_a_share_of_one_keeps_codes_beyond_the_rounding_of_sums():
+    # In float32 the sum reaches 1 before the last code.
+    probabilities = np.array([[0.7, 0.3, 1e-9]], "float32")
+    kept = _nucleus(ops.convert_to_tensor(probabilities), ops.convert_to_tensor([1.0]))
+    np.testing.assert_array_equal(ops.convert_to_numpy(kept), probabilities)
+
+
+def test_a_temperature_near_zero_takes_the_likeliest_code():
+    logits = np.array([[10.0, 200.0, 150.0]], "float32")
+    codes = sample_codes(logits, np.array([0.999], "float32"), 1e-37)
+    assert ops.convert_to_numpy(codes).tolist() == [1]
