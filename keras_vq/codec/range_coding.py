@@ -80,7 +80,10 @@ class RangeCoder:
                 told = {"position": np.full(1, position, "int32"), "before": before}
                 step = prior.apply_to_batch("step_batch", {**told, "state": state})
                 state, before = step["state"], np.zeros_like(before)
-                for level in range(len(sizes)):
+                for level, size in enumerate(sizes):
+                    # The only code of a codebook takes no bits: `codes` holds it already.
+                    if size == 1:
+                        continue
                     told = {"contexts": step["contexts"], "codes_before": before[:, :level]}
                     logits = prior.apply_to_batch("level_logits_batch", told, level=level)
                     kept = logits[: rows.stop - rows.start]

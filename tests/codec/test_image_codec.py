@@ -5,6 +5,7 @@ import pytest
 
 import keras_vq
 from keras_vq.codec import ImageCodec, read_header
+from keras_vq.codec.range_coding import RangeCoder
 from keras_vq.priors import MaskedPrior, PixelCNNPrior, TransformerPrior
 
 
@@ -63,6 +64,39 @@ def test_codes_come_back_in_as_many_bits_as_the_prior_says(prior_class, levels):
     header_bits = 8 * len(data) - _payload_bits(data)
     assert header_bits < 8 * 60
     assert _payload_bits(data) == pytest.approx(bits, rel=0.02, abs=64)
+
+
+@pytest.mark.parametrize("sizes", [(1, 8), (8, 1), (1,), (1, 1)])
+def test_codebooks_of_one_code_take_no_bits(sizes):
+    quantizers = [keras_vq.VectorQuantizer(size) for size in sizes]
+    vqvae = new_vqvae(keras_vq.Residual(quantizers) if len(sizes) > 1 else quantizers[0])
+    images = np.random.default_rng(1).random((20, 8, 8, 3), "float32")
+    codes = vqvae.encode_to_codes(images)
+    assert codes.max() > 0 or max(sizes) == 1
+    prior = TransformerPrior.for_codes_of(vqvae, dim=8, depth=1, heads=2, seed=0)
+    for codec in (ImageCodec(vqvae), ImageCodec(vqvae, prior, batch_size=8)):
+        data = codec.compress(images)
+        np.testing.assert_array_equal(codec.decompress_codes(data), codes)
+        # 2 x 2 codes an image, of 3 bits or of none.
+        most = 20 * 4 * 3 if max(sizes) > 1 else 0
+        assert _payload_bits(data) <= most * 1.2
+
+
+def test_certain_codes_take_no_bits_and_impossible_ones_can_be_coded():
+    """Probabilities that are 1 and 0 in float32."""
+    prior = TransformerPrior(5, (4, 4), dim=8, depth=1, heads=2, seed=0)
+    head = prior.code_heads.logits[0]
+    head.kernel.assign(np.zeros(head.kernel.shape))
+    head.bias.assign([0.0, 300.0, 0.0, -300.0, 0.0])
+    coder = RangeCoder(prior, batch_size=16)
+    certain = np.ones((64, 4, 4), "int32")
+    assert len(coder.encode(certain)) <= 4  # 1,024 codes
+    surprising = certain.copy()
+    surprising[3, 1, 2], surprising[60, 0, 0] = 3, 4
+    for codes in (certain, surprising):
+        np.testing.assert_array_equal(coder.decode(coder.encode(codes), 64), codes)
+    # The coder has 24 bits for a probability.
+    assert len(coder.encode(surprising)) <= 2 * 3 + 4
 
 
 def _payload_bits(data):
