@@ -116,8 +116,9 @@ class CodePrior(Model):
             training: Whether for a training step.
 
         Returns:
-            `logits` (see the class), and where not every code counts `counted`, a float tensor
-            `(batch, N, L)` of weights.
+            `logits` (see the class); where not every code counts `counted`, a float tensor
+            `(batch, N, L)` of weights; where the cross-entropy of codes is not that of the
+            logits `nats`, of the same shape.
         """
         raise NotImplementedError
 
@@ -354,10 +355,10 @@ class CodePrior(Model):
         sample_weight: Tensor | None = None,
         training: bool = True,
     ) -> Tensor:
-        """The cross-entropy in nats a code, averaged over the codes that count."""
+        """Computes the cross-entropy in nats per code, averaged over the codes that count."""
         del y, training
         codes, _ = self._unpacked(x)
-        nats = nats_of(y_pred["logits"], codes)
+        nats = y_pred["nats"] if "nats" in y_pred else nats_of(y_pred["logits"], codes)
         counted = y_pred.get("counted", ops.ones_like(nats))
         if sample_weight is not None:
             counted = counted * ops.reshape(sample_weight, (-1, 1, 1))

@@ -1,5 +1,7 @@
 """Contract of all priors over codes."""
 
+import itertools
+
 import keras
 import numpy as np
 import pytest
@@ -46,7 +48,7 @@ def naive_samples(prior, n, seed, **given):
     return codes.reshape(n, *prior.code_shape)
 
 
-@by_id(AUTOREGRESSIVE_CASES)
+@by_id(PRIOR_CASES)
 def test_probabilities_of_all_grids_sum_to_one(case):
     nats = varied(case.prior()).log_likelihood(case.all_grids()).astype("float64")
     assert np.exp(nats).sum() == pytest.approx(1.0, abs=1e-4)
@@ -105,8 +107,9 @@ def test_a_code_changes_only_what_comes_after_it(case):
 
 
 @by_id(MASKED_CASES)
-def test_bound_is_the_mean_over_all_masks(case):
-    prior = varied(case.prior(likelihood_steps=4))
+def test_all_orders_give_the_mean_over_all_masks(case, monkeypatch):
+    """The bound of Hoogeboom et al. is a mean over masks, as it is one over orders."""
+    prior = varied(case.prior(likelihood_steps=99))
     codes = case.all_grids()[[5, -2]]
     flat = codes.reshape(2, prior.positions, -1)
     total = flat[0].size
@@ -119,9 +122,59 @@ def test_bound_is_the_mean_over_all_masks(case):
         count = mask.sum()
         alike = sum(other.sum() == count for other in masks)
         expected -= (nats * mask).sum(axis=(1, 2)) / count / alike
-    # Each row of a batch is masked in its own way.
-    many = prior.log_likelihood(np.repeat(codes, 1500, axis=0), batch_size=3000)
-    np.testing.assert_allclose(many.reshape(2, 1500).mean(axis=1), expected, rtol=0.05)
+    orders = np.array(list(itertools.permutations(range(total))), "int32")
+    orders = orders.reshape(-1, *flat.shape[1:])
+    monkeypatch.setattr(prior, "_likelihood_order", lambda: orders)
+    np.testing.assert_allclose(prior.log_likelihood(codes), expected, rtol=1e-4)
+
+
+@by_id(MASKED_CASES)
+def test_likelihood_is_that_of_a_few_steps_in_an_order_of_a_fixed_seed(case):
+    prior = varied(case.prior(likelihood_steps=3, likelihood_orders=2))
+    codes = case.all_grids()[3:9]
+    flat = codes.reshape(6, -1)
+    sizes = np.tile(prior.codebook_sizes, prior.positions)
+    rng = np.random.default_rng(0)
+    orders = rng.permuted(np.tile(np.arange(4), (2, 1)), axis=1)
+    expected = np.zeros(6)
+    for ranks in orders:
+        # 4 codes in 3 steps: 2, 1 and 1.
+        for first, last in ((0, 2), (2, 3), (3, 4)):
+            seen = np.where(ranks >= first, sizes, flat).reshape(6, prior.positions, -1)
+            logits = prior.logits_of(seen.astype("int32"), None)
+            true = flat.reshape(seen.shape).astype("int32")
+            nats = ops.convert_to_numpy(keras_vq.priors.base.nats_of(logits, true)).reshape(6, -1)
+            expected -= (nats * ((ranks >= first) & (ranks < last))).sum(axis=1) / 2
+    np.testing.assert_allclose(prior.log_likelihood(codes), expected, rtol=1e-4)
+
+
+def test_likelihood_is_a_function_of_the_grid_alone(pair):
+    case, prior = pair
+    grids = case.all_grids()
+    alone = prior.log_likelihood(grids[4:5])
+    rng = np.random.default_rng(0)
+    for batch_size in (3, 7):
+        codes = grids[rng.integers(0, len(grids), 10)]
+        codes[[0, 5, 9]] = grids[4]
+        nats = prior.log_likelihood(codes, batch_size=batch_size)
+        np.testing.assert_allclose(nats[[0, 5, 9]], np.repeat(alone, 3), atol=1e-5)
+    bits = prior.bits_per_image(codes)
+    assert bits == pytest.approx(-nats.mean() / np.log(2), rel=1e-5)
+    prior.compile()
+    for batch_size in (3, 7):
+        logs = prior.evaluate(codes, batch_size=batch_size, verbose=0, return_dict=True)
+        assert logs["bits_per_grid"] == pytest.approx(bits, rel=1e-5)
+        assert logs["loss"] == pytest.approx(-nats.mean() / codes[0].size, rel=1e-5)
+
+
+@by_id(PRIOR_CASES)
+def test_likelihood_of_a_network_of_zeros_is_that_of_uniform_codes(case):
+    prior = case.prior()
+    for weight in prior.trainable_weights:
+        weight.assign(np.zeros(weight.shape))
+    grids = case.all_grids()[:5]
+    expected = -prior.positions * np.log(prior.codebook_sizes).sum()
+    np.testing.assert_allclose(prior.log_likelihood(grids), np.full(5, expected), rtol=1e-5)
 
 
 def test_sampling_is_a_function_of_the_seed(pair):
