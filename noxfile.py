@@ -55,7 +55,7 @@ def coverage(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def fuzz(session: nox.Session) -> None:
-    """Mutated files and requests, read as a user would; `nox -s fuzz -- --cases 100000`."""
+    """Reads mutated files and requests; `nox -s fuzz -- --target kvq --cases 100000`."""
     session.install(*REQUIREMENTS)
     session.run("python", "-m", "tests.fuzz", *session.posargs, env={"KERAS_BACKEND": "tensorflow"})
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 import functools
 import io
 import os
-import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from keras_vq._files import whole_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -573,16 +574,12 @@ def _write(figure: Figure, path: str | os.PathLike[str] | None) -> None:
     """Writes beside and renames, so that nobody ever finds half a picture."""
     if path is None:
         return
-    path = Path(path)
+    suffix = Path(path).suffix
     known = figure.canvas.get_supported_filetypes()
-    if path.suffix[1:].lower() not in known:
+    if suffix[1:].lower() not in known:
         raise ValueError(
             "`path` must end in the name of a picture format, such as .png, .pdf or .svg. "
             f"Received: {str(path)!r}"
         )
-    beside = path.with_name(f".{path.stem}.{uuid.uuid4().hex}.tmp{path.suffix}")
-    try:
+    with whole_file(path) as beside:
         figure.savefig(beside, facecolor="white")
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)

@@ -9,6 +9,8 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from keras_vq_cli.files import printable
+
 _WIDEST = 10_000  # columns of a table
 
 # The library speaks of its arguments, a user of the command knows options.
@@ -100,10 +102,13 @@ def _console(stderr: bool = False) -> Any:
         def on_broken_pipe(self) -> None:
             raise  # the BrokenPipeError that is being handled
 
-    return Unbroken(stderr=stderr)
+    # Names of files in tables are no markup and no emoji, as in messages.
+    return Unbroken(stderr=stderr, markup=False, emoji=False)
 
 
 def _print(console: Any, text: str, style: str | None) -> None:
-    # Paths in messages are no markup, and are copied more easily when no line is broken.
+    # Paths are copied more easily when no line is broken. Texts of other packages have names of
+    # files in them too, with whatever characters these have.
+    text = printable(text, kept="\n\t")
     with _silenced_when_broken(console.file):
-        console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+        console.print(text, style=style, highlight=False, soft_wrap=True)

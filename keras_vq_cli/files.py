@@ -1,53 +1,64 @@
-"""Files that are there whole or not at all."""
+"""Atomic writes of the command, and paths as they are shown to people."""
 
 from __future__ import annotations
 
 import json
 import os
-import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 _MOST_BYTES_OF_JSON = 1_000_000
 
 
-@contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """A path beside `path` to write to, renamed to `path` at the end of a `with` that succeeds."""
-    beside = path.with_name(f".{path.stem}.{uuid.uuid4().hex}.tmp{path.suffix}")
-    try:
-        yield beside
-        # The content reaches the disk before the name does, or a power cut could leave the name
-        # with nothing behind it.
-        with open(beside, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+def shown(path: str | os.PathLike[str]) -> str:
+    """Returns a path as text for people, characters that are not printable escaped.
+
+    Control, escape and bidirectional characters would change what a terminal shows, and bytes that
+    are no UTF-8 can't be printed.
+    """
+    return printable(os.fspath(path))
+
+
+def printable(text: str, kept: str = "") -> str:
+    """Returns text with every character that is not printable as an escape sequence of Python.
+
+    Args:
+        text: Any text, from a file or a person.
+        kept: Characters that stay as they are.
+    """
+    return "".join(c if c.isprintable() or c in kept else ascii(c)[1:-1] for c in text)
+
+
+def whole_file(path: Path) -> AbstractContextManager[Path]:
+    """Returns a context manager that writes a file atomically; see `keras_vq._files`."""
+    # Imported here: the backend is chosen before keras_vq imports Keras.
+    from keras_vq import _files
+
+    return _files.whole_file(path)
 
 
 def is_left_over(path: Path) -> bool:
-    """Whether this is what a process that was killed while writing left behind."""
-    return path.name.startswith(".") and ".tmp" in path.name
+    """Returns true for a file that a process left which was killed while writing."""
+    # `keras_vq._files.UNFINISHED_PREFIX`, asked for before Keras is imported.
+    return path.name.startswith(".keras_vq_unfinished_")
 
 
 def remove_left_overs(folder: Path) -> None:
-    """Removes what killed processes left in a folder."""
+    """Removes what killed processes left in a folder of which this process is the only writer."""
     for path in folder.iterdir():
         if is_left_over(path):
             path.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a text file."""
+    """Writes a text file atomically."""
     with whole_file(path) as beside:
         beside.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes a JSON file."""
+    """Writes a JSON file atomically."""
     write_text(path, json.dumps(value, indent=2) + "\n")
 
 
@@ -67,4 +78,4 @@ def read_json(path: Path) -> Any:
     except RecursionError:
         raise ValueError(f"{path} is nested too deep") from None
     except ValueError as error:
-        raise ValueError(f"{path} is not whole JSON ({error})") from error
+        raise ValueError(f"{shown(path)} is not whole JSON ({error})") from error

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from keras_vq_cli import arguments, console, trained
 from keras_vq_cli.backend import import_keras
+from keras_vq_cli.files import shown
 
 if TYPE_CHECKING:
     import numpy as np
@@ -151,7 +152,7 @@ def _table(
         table.add_column("file, bytes", justify="right")
     for image, error, ratio in zip(images, errors, ratios, strict=True):
         size = f"{image.size[0]} x {image.size[1]}"
-        row = [str(image.path), size, f"{error:.5f}", f"{ratio:.2f}"]
+        row = [shown(image.path), size, f"{error:.5f}", f"{ratio:.2f}"]
         if bits is not None:
             row += [f"{bits:,.0f}", f"{image.path.stat().st_size:,}"]
         table.add_row(*row)

@@ -14,13 +14,14 @@ import re
 import shutil
 import sys
 import time
-import uuid
 import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from keras_vq._files import UNFINISHED_PREFIX, unfinished_path
 
 # Part of every key: raise it when the same input would be decoded differently.
 FORMAT = 2
@@ -155,7 +156,7 @@ def fetch(
 
 
 def _build(final: Path, key: dict[str, Any], build: Callable[[EntryWriter], None]) -> None:
-    beside = final.with_name(f"{final.name}.{uuid.uuid4().hex}.tmp")
+    beside = unfinished_path(final)
     try:
         beside.mkdir(parents=True)
     except OSError as error:
@@ -184,7 +185,7 @@ def _put_in_place(beside: Path, final: Path) -> None:
         if there is not None and not there.skipped:
             return
         with contextlib.suppress(FileNotFoundError):
-            old = final.with_name(f"{final.name}.{uuid.uuid4().hex}.tmp")
+            old = unfinished_path(final)
             os.rename(final, old)
             shutil.rmtree(old, ignore_errors=True)
         with contextlib.suppress(OSError):
@@ -194,7 +195,7 @@ def _put_in_place(beside: Path, final: Path) -> None:
 
 def _remove_abandoned(folder: Path) -> None:
     """Removes what writers that were killed left behind long ago."""
-    for path in folder.glob("*.tmp"):
+    for path in folder.glob(f"{UNFINISHED_PREFIX}*"):
         with contextlib.suppress(OSError):
             if time.time() - path.stat().st_mtime > ABANDONED_AFTER_SECONDS:
                 shutil.rmtree(path, ignore_errors=True)

@@ -10,10 +10,11 @@ import keras
 import numpy as np
 
 from keras_vq import _backend, _validation
+from keras_vq._files import is_unfinished
 from keras_vq.export import litert, onnx, openvino, saved_model, tensorflow_process
 from keras_vq.export.errors import ExportError, is_missing, require
 from keras_vq.export.signatures import Signature
-from keras_vq.export.staging import is_unfinished, next_version, staged
+from keras_vq.export.staging import next_version, staged
 
 PRECISIONS: dict[str, tuple[str, ...]] = {
     "tf_saved_model": ("float32",),

@@ -1,18 +1,11 @@
 """Artefacts that are there whole or not at all: written beside, then renamed."""
 
 import shutil
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-# A server that watches a folder for versions takes names of digits only.
-_PREFIX = ".keras_vq_unfinished_"
-
-
-def is_unfinished(path: Path) -> bool:
-    """Whether this is what an export left that was killed outright."""
-    return path.name.startswith(_PREFIX)
+from keras_vq._files import unfinished_path
 
 
 @contextmanager
@@ -27,7 +20,7 @@ def staged(target: Path) -> Iterator[Path]:
     """
     made = [folder for folder in target.parents if not folder.exists()]
     target.parent.mkdir(parents=True, exist_ok=True)
-    beside = target.with_name(f"{_PREFIX}{uuid.uuid4().hex}{target.suffix}")
+    beside = unfinished_path(target)
     replaced = beside.with_name(f"{beside.name}_replaced")
     try:
         yield beside

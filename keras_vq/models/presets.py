@@ -18,7 +18,8 @@ import keras
 import numpy as np
 
 from keras_vq import _archives
-from keras_vq.export.staging import is_unfinished, staged
+from keras_vq._files import is_unfinished
+from keras_vq.export.staging import staged
 from keras_vq.models.loading import load_model
 
 MODEL_FILE = "model.keras"

@@ -2,14 +2,13 @@
 
 import json
 import os
-import uuid
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from keras import ops
 
 from keras_vq import _archives, _validation
+from keras_vq._files import whole_file
 
 _ARRAYS = ("weights", "means", "covariances")
 
@@ -136,20 +135,14 @@ class GaussianMixturePrior:
         """
         weights, means, covariances, latent_shape = self._fitted()
         config = {"components": self.components, "seed": self.seed, "latent_shape": latent_shape}
-        path = Path(path)
-        beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-        try:
-            with open(beside, "wb") as file:
-                np.savez(
-                    file,
-                    weights=weights,
-                    means=means,
-                    covariances=covariances,
-                    config=np.array(json.dumps(config)),
-                )
-            os.replace(beside, path)
-        finally:
-            beside.unlink(missing_ok=True)
+        with whole_file(path) as beside, open(beside, "wb") as file:
+            np.savez(
+                file,
+                weights=weights,
+                means=means,
+                covariances=covariances,
+                config=np.array(json.dumps(config)),
+            )
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:

@@ -107,7 +107,7 @@ def test_killed_then_resumed(run, tmp_path):
     done = checkpoints.finished_epochs(killed / "model.keras")
     assert done >= 2
     # What a kill in the middle of a write, and between two writes, leaves behind.
-    (killed / ".model.0.tmp.keras").write_bytes(b"half")
+    (killed / ".keras_vq_unfinished_0.keras").write_bytes(b"half")
     table = (killed / "history.csv").read_text().splitlines()[: done - 1]
     (killed / "history.csv").write_text("\n".join(table) + "\n")
 

@@ -8,6 +8,7 @@ import time
 import numpy as np
 import pytest
 
+from keras_vq._files import is_unfinished, unfinished_path
 from keras_vq.data import load
 from keras_vq.data.cache import cache_folder, fetch
 
@@ -101,10 +102,10 @@ def test_an_interrupted_build_leaves_nothing(tmp_path, error):
 def test_nothing_is_seen_under_its_name_before_it_is_whole(tmp_path):
     def build(writer):
         writer.append(PIXELS)
-        assert [path.suffix for path in tmp_path.iterdir()] == [".tmp"]
+        assert [is_unfinished(path) for path in tmp_path.iterdir()] == [True]
 
     fetch(tmp_path, KEY, build)
-    assert [path.suffix for path in tmp_path.iterdir()] == [""]
+    assert [is_unfinished(path) for path in tmp_path.iterdir()] == [False]
 
 
 @pytest.mark.parametrize("damaged", [False, True], ids=["absent", "damaged"])
@@ -129,7 +130,7 @@ def test_concurrent_builds_do_not_disturb_each_other(tmp_path, damaged):
 
 
 def test_what_killed_writers_left_is_removed_after_a_day(tmp_path):
-    old, new = tmp_path / "a.tmp", tmp_path / "b.tmp"
+    old, new = unfinished_path(tmp_path / "a"), unfinished_path(tmp_path / "b")
     for path in (old, new):
         path.mkdir()
     os.utime(old, (time.time() - 90_000,) * 2)

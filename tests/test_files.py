@@ -1,0 +1,56 @@
+import errno
+import os
+
+import pytest
+
+from keras_vq._files import is_unfinished, unfinished_path, whole_file
+
+pytestmark = pytest.mark.backend_free
+
+
+def test_a_file_of_the_longest_name_is_written(tmp_path):
+    path = tmp_path / ("x" * 251 + ".txt")
+    with whole_file(path) as beside:
+        assert beside.parent == tmp_path
+        assert beside.suffix == ".txt"
+        beside.write_text("whole")
+        assert not path.exists()
+    assert path.read_text() == "whole"
+    assert os.listdir(tmp_path) == [path.name]
+
+
+def test_temporary_names_are_short_and_differ(tmp_path):
+    paths = [unfinished_path(tmp_path / f"a.{'b' * 200}") for _ in range(20)]
+    assert len(set(paths)) == 20
+    assert all(len(path.name) < 64 and is_unfinished(path) for path in paths)
+    assert not is_unfinished(tmp_path / ".hidden.tmp")
+
+
+@pytest.mark.parametrize("old", [None, "old"])
+def test_an_error_leaves_what_was_there(tmp_path, old):
+    path = tmp_path / "a.txt"
+    if old:
+        path.write_text(old)
+
+    def fail_halfway():
+        with whole_file(path) as beside:
+            beside.write_text("half")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail_halfway()
+    assert [p.read_text() for p in tmp_path.iterdir()] == ([old] if old else [])
+
+
+def test_errors_of_the_file_system_name_the_file_and_not_the_temporary_one(tmp_path):
+    path = tmp_path / "none" / "a.txt"
+    with pytest.raises(OSError, match="No such file") as caught, whole_file(path) as beside:
+        beside.write_text("x")
+    assert caught.value.filename == str(path)
+    assert caught.value.errno == errno.ENOENT
+    target = tmp_path / "folder"
+    (target / "inner").mkdir(parents=True)
+    with pytest.raises(OSError, match="irectory") as caught, whole_file(target) as beside:
+        beside.write_text("x")
+    assert caught.value.filename == str(target)
+    assert str(caught.value).count(str(tmp_path)) == 1
