@@ -1,7 +1,5 @@
-"""Images to bytes and back, by a trained VQ-VAE."""
+"""Image compression by a trained VQ-VAE."""
 
-import math
-import zlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,10 +7,12 @@ import numpy as np
 
 from keras_vq import _backend, _validation
 from keras_vq.codec import container, tiles
-from keras_vq.codec.bit_packing import pack_codes, unpack_codes
+from keras_vq.codec.bit_packing import pack_codes
 from keras_vq.codec.container import CorruptFileError, Header
 from keras_vq.codec.fingerprint import fingerprint
 from keras_vq.codec.range_coding import RangeCoder, check_prior
+
+DEFAULT_MAX_PIXELS = 2**28
 
 
 class ImageCodec:
@@ -32,7 +32,14 @@ class ImageCodec:
     Args:
         vqvae: A trained `VQVAE` of images of one size.
         prior: A fitted `PixelCNNPrior` or `TransformerPrior` of its codes; None to pack.
-        batch_size: Tiles computed at a time.
+        batch_size: Tiles computed at a time. With a prior its probabilities are computed in batches
+            of the next lower power of two from 16 to 1024, which the file stores.
+        max_pixels: Integer. Largest number of pixels of one file, all its images filled up to whole
+            tiles. A file with more is refused before it is decoded, and is not written. A pixel of
+            three channels takes about 24 bytes of memory. Defaults to 2**28.
+        model_origin: Where the model came from, for the reader of a file who lacks the model: a
+            text of at most 64 bytes of UTF-8, stored in each file.
+        prior_origin: Where the prior came from.
 
     Raises:
         ValueError: If the model's shapes are not known, or the prior is not of its codes.
@@ -47,7 +54,15 @@ class ImageCodec:
         [(20, 11, 1)]
     """
 
-    def __init__(self, vqvae: Any, prior: Any = None, batch_size: int = 128) -> None:
+    def __init__(
+        self,
+        vqvae: Any,
+        prior: Any = None,
+        batch_size: int = 128,
+        max_pixels: int = DEFAULT_MAX_PIXELS,
+        model_origin: str = "",
+        prior_origin: str = "",
+    ) -> None:
         shape: Any = tuple(getattr(vqvae, "image_shape", None) or ())
         grid: Any = tuple(getattr(vqvae, "code_shape", None) or ())
         if len(shape) != 3 or not grid or not all(isinstance(n, int) for n in (*shape, *grid)):
@@ -57,6 +72,9 @@ class ImageCodec:
             )
         self.vqvae, self.prior = vqvae, prior
         self.batch_size = _validation.check_positive_integer("batch_size", batch_size)
+        self.max_pixels = _validation.check_positive_integer("max_pixels", max_pixels)
+        self.model_origin = _checked_text("model_origin", model_origin, container.MAX_ORIGIN_BYTES)
+        self.prior_origin = _checked_text("prior_origin", prior_origin, container.MAX_ORIGIN_BYTES)
         self.tile_shape, self.channels = shape[:2], shape[2]
         self.grid_shape, self.codebook_sizes = grid, tuple(vqvae.codebook_sizes)
         if prior is not None:
@@ -70,10 +88,11 @@ class ImageCodec:
         Args:
             images: Array of shape `(n, height, width, channels)`, or a list of arrays of shape
                 `(height, width, channels)`; pixels in [0, 1].
-            names: A name for each, which `read_header` gives back.
+            names: A name for each, which `read_header` gives back; at most 1023 bytes of UTF-8.
 
         Raises:
-            ValueError: If an image has other channels or values, or names are missing.
+            ValueError: If an image has other channels or values, names are missing or too long, or
+                there are more images or pixels than a file holds.
         """
         checked = [self._checked(index, image) for index, image in enumerate(images)]
         if not checked:
@@ -82,23 +101,24 @@ class ImageCodec:
             raise ValueError(
                 f"`names` must have one for each of {len(checked)} images. Received: {len(names)}"
             )
+        if len(checked) > container.MAX_IMAGES:
+            raise ValueError(
+                f"`images` must be at most {container.MAX_IMAGES:,} images: write several files. "
+                f"Received: {len(checked):,}"
+            )
+        header = self._header(checked, names)
+        self._check_pixels(header)
         codes = self.vqvae.encode_to_codes(tiles.cut(checked, self.tile_shape), self.batch_size)
-        header = Header(
-            container.PACKED if self.prior is None else container.RANGE_CODED,
-            fingerprint(self.vqvae),
-            b"" if self.prior is None else fingerprint(self.prior),
-            "" if self.prior is None else _backend.BACKEND,
-            0 if self.prior is None else self.batch_size,
-            _crc(codes),
-            self.codebook_sizes,
-            self.grid_shape,
-            tuple((image.shape[0], image.shape[1]) for image in checked),
-            tuple(names or ()),
+        header = header.with_crc_of(codes)
+        payload = self._coded(codes, header.batch_size).ljust(
+            container.shortest_payload(header), b"\0"
         )
-        payload = self._coded(codes)
+        data = container.write_file(header, payload)
+        # What is written can be read: the header here, the codes of a prior by decoding them.
+        container.read_file(data)
         if self.prior is not None:
             self._codes_of(header, payload)
-        return container.write_file(header, payload)
+        return data
 
     def decompress(self, data: bytes) -> list[np.ndarray]:
         """The images of the bytes of a file.
@@ -111,8 +131,8 @@ class ImageCodec:
 
         Raises:
             CorruptFileError: If the bytes were changed or cut short.
-            ValueError: If they were made with another model or prior, or the prior gives other
-                probabilities here.
+            ValueError: If they were made with another model or prior, the prior gives other
+                probabilities here, or the images have more than `max_pixels` pixels.
         """
         header, payload = self._read(data)
         made = self.vqvae.decode_codes(self._codes_of(header, payload), self.batch_size)
@@ -137,32 +157,77 @@ class ImageCodec:
         """Header and payload of a file, if this codec can decode it."""
         header, payload = container.read_file(data)
         self._check_made_with(header)
-        if (header.grid_shape, header.codebook_sizes) != (self.grid_shape, self.codebook_sizes):
-            raise CorruptFileError(
-                "The file has other codes than the model that it names. Received: shape "
-                f"{header.grid_shape} below {header.codebook_sizes}, expected {self.grid_shape} "
-                f"below {self.codebook_sizes}"
-            )
+        for what, received, expected in (
+            ("codes of shape", header.grid_shape, self.grid_shape),
+            ("codebook sizes", header.codebook_sizes, self.codebook_sizes),
+            ("tiles", header.tile_shape, self.tile_shape),
+            ("channels", header.channels, self.channels),
+        ):
+            if received != expected:
+                raise CorruptFileError(
+                    f"The file has other {what} than the model that it names. "
+                    f"Received: {received}, expected {expected}"
+                )
+        self._check_pixels(header)
         return header, payload
 
+    def _header(self, images: list[np.ndarray], names: Sequence[str] | None) -> Header:
+        """Returns the header of a file with these images, without the checksum of its codes."""
+        coded = self.prior is not None
+        most = container.MAX_NAME_BYTES
+        checked = tuple(_checked_text("names[...]", name, most) for name in names or ())
+        if sum(len(name.encode()) for name in checked) > container.MAX_NAMES_BYTES:
+            raise ValueError(
+                f"`names` must have at most {container.MAX_NAMES_BYTES:,} bytes together: write "
+                "several files"
+            )
+        sizes = [size for size in container.BATCH_SIZES if size <= self.batch_size]
+        return Header(
+            container.RANGE_CODED if coded else container.PACKED,
+            fingerprint(self.vqvae),
+            fingerprint(self.prior) if coded else b"",
+            _backend.BACKEND if coded else "",
+            max(sizes, default=container.BATCH_SIZES[0]) if coded else 0,
+            0,
+            self.codebook_sizes,
+            self.grid_shape,
+            tuple((image.shape[0], image.shape[1]) for image in images),
+            checked,
+            self.tile_shape,
+            self.channels,
+            self.model_origin,
+            self.prior_origin if coded else "",
+        )
+
+    def _check_pixels(self, header: Header) -> None:
+        if header.pixels > self.max_pixels:
+            raise ValueError(
+                f"The {len(header.image_shapes)} images have more pixels than max_pixels allows "
+                f"for one file: pass a larger max_pixels= if that is right. "
+                f"Received: {header.pixels:,} pixels in whole tiles, at most {self.max_pixels:,}"
+            )
+
     def _codes_of(self, header: Header, payload: bytes) -> np.ndarray:
-        """The codes of a payload, if they are those that the header has the CRC of."""
-        n = sum(math.prod(tiles.tiles_across(s, self.tile_shape)) for s in header.image_shapes)
+        """Returns the codes of a payload if they have the checksum that the header has."""
+        n = header.tiles
         codes: np.ndarray | None
         if header.coder == container.PACKED:
-            count = n * math.prod(header.grid_shape)
-            codes = unpack_codes(payload, count, header.codebook_sizes)
-            codes = codes.reshape(n, *header.grid_shape)
+            codes = container.unpacked(header, payload)
         else:
             codes = RangeCoder(self.prior, header.batch_size).decode(payload, n)
-        if codes is None or _crc(codes) != header.codes_crc:
-            raise ValueError(
-                "The prior gives other probabilities here than where the file was written, so that "
-                "its codes are lost on the way: read it on that kind of machine, with those "
-                f"versions. Received: a file written on {header.backend}, read on "
-                f"{_backend.BACKEND}"
+        if codes is not None and header.with_crc_of(codes) == header:
+            return codes
+        if header.coder == container.PACKED:
+            raise CorruptFileError(
+                "The file's codes have another checksum than its header says: the file was changed "
+                f"after it was written. Received: {len(payload)} bytes of packed codes"
             )
-        return codes
+        raise ValueError(
+            "The file's codes have another checksum than its header says. The prior gives other "
+            "probabilities here than where the file was written (read it on that kind of machine, "
+            "with those versions), or the file was changed. Received: a file written on "
+            f"{header.backend}, read on {_backend.BACKEND}"
+        )
 
     def _checked(self, index: int, image: Any) -> np.ndarray:
         image = np.asarray(image)
@@ -180,21 +245,21 @@ class ImageCodec:
             )
         return image.astype("float32")
 
-    def _coded(self, codes: np.ndarray) -> bytes:
+    def _coded(self, codes: np.ndarray, batch_size: int) -> bytes:
         if self.prior is None:
             return pack_codes(codes, self.codebook_sizes)
-        return RangeCoder(self.prior, self.batch_size).encode(codes)
+        return RangeCoder(self.prior, batch_size).encode(codes)
 
     def _check_made_with(self, header: Header) -> None:
-        _check_weights("model", fingerprint(self.vqvae), "made", header.model)
+        _check_weights("model", fingerprint(self.vqvae), "made", header.model, header.model_origin)
         if header.coder == container.PACKED:
             return
         if self.prior is None:
             raise ValueError(
                 "The file was coded with a prior, which is needed to read it. Received: "
-                f"prior=None, expected one of weights {header.prior.hex()}"
+                f"prior=None, expected {_origin(header.prior, header.prior_origin)}"
             )
-        _check_weights("prior", fingerprint(self.prior), "coded", header.prior)
+        _check_weights("prior", fingerprint(self.prior), "coded", header.prior, header.prior_origin)
         if header.backend != _backend.BACKEND:
             raise ValueError(
                 "A file that was coded with a prior is read on the backend that wrote it: start "
@@ -203,13 +268,26 @@ class ImageCodec:
             )
 
 
-def _check_weights(of: str, received: bytes, how: str, expected: bytes) -> None:
+def _check_weights(of: str, received: bytes, how: str, expected: bytes, origin: str) -> None:
     if received != expected:
         raise ValueError(
             f"The file was {how} with another {of}. Received: weights {received.hex()}, "
-            f"expected {expected.hex()}"
+            f"expected {_origin(expected, origin)}"
         )
 
 
-def _crc(codes: np.ndarray) -> int:
-    return zlib.crc32(codes.astype("<i4").tobytes())
+def _origin(weights: bytes, origin: str) -> str:
+    """Returns the fingerprint of weights, and where they came from as the file says."""
+    return f"weights {weights.hex()}" + (f" (according to the file: {origin!r})" if origin else "")
+
+
+def _checked_text(name: str, text: Any, most: int) -> str:
+    try:
+        size = len(text.encode())
+    except (AttributeError, UnicodeEncodeError):
+        size = most + 1
+    if size > most:
+        raise ValueError(
+            f"`{name}` must be a text of at most {most} bytes of UTF-8. Received: {text!r}"
+        )
+    return str(text)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import keras_vq
-from keras_vq.codec import ImageCodec, read_header
+from keras_vq.codec import CorruptFileError, ImageCodec, container, read_header
 from keras_vq.codec.range_coding import RangeCoder
 from keras_vq.priors import MaskedPrior, PixelCNNPrior, TransformerPrior
 
@@ -135,6 +135,84 @@ def test_other_probabilities_than_in_encoding_are_noticed(vqvae, images, monkeyp
         codec.decompress_codes(data)
 
 
+def test_changed_codes_of_a_packed_file_do_not_blame_a_prior(vqvae, images):
+    header, payload = container.read_file(ImageCodec(vqvae).compress(images))
+    data = container.write_file(header, bytes([payload[0] ^ 1]) + payload[1:])
+    with pytest.raises(CorruptFileError, match="was changed") as caught:
+        ImageCodec(vqvae).decompress(data)
+    assert "prior" not in str(caught.value)
+
+
+def test_a_changed_header_is_noticed_where_its_codes_are_decoded(vqvae, images):
+    """With the outer checksum right, as of somebody who changes a size of an image alone."""
+    header, payload = container.read_file(ImageCodec(vqvae).compress(images, ["a", "b", "c"]))
+    for changed in (
+        header._replace(image_shapes=((8, 8), (13, 22), (3, 30))),
+        header._replace(names=("a", "b", "d")),
+        header._replace(model_origin="elsewhere"),
+    ):
+        with pytest.raises(CorruptFileError, match="another checksum"):
+            ImageCodec(vqvae).decompress(container.write_file(changed, payload))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("grid_shape", (1, 2), "other codes of shape"),
+        ("codebook_sizes", (15,), "other codebook sizes"),
+        ("tile_shape", (8, 16), "other tiles"),
+        ("channels", 1, "other channels"),
+    ],
+)
+def test_a_file_of_another_kind_than_its_model(vqvae, images, field, value, message):
+    header, _ = container.read_file(ImageCodec(vqvae).compress(images))
+    header = header._replace(**{field: value})
+    data = container.write_file(header, bytes(container.shortest_payload(header)))
+    with pytest.raises(CorruptFileError, match=message):
+        ImageCodec(vqvae).decompress(data)
+
+
+def test_the_limit_of_pixels_holds_for_writing_and_for_reading(vqvae, images):
+    # 1 + 6 + 4 tiles of 64 pixels.
+    data = ImageCodec(vqvae, max_pixels=704).compress(images)
+    assert len(ImageCodec(vqvae, max_pixels=704).decompress(data)) == 3
+    codec = ImageCodec(vqvae, max_pixels=703)
+    for call in (lambda: codec.decompress(data), lambda: codec.compress(images)):
+        with pytest.raises(ValueError, match=r"max_pixels=.*704 pixels.*703"):
+            call()
+
+
+def test_fingerprints_are_compared_before_anything_is_decoded(vqvae, monkeypatch):
+    """A file of many images of another model costs nothing but its header."""
+    codec = ImageCodec(vqvae)
+    header, _ = container.read_file(codec.compress(np.zeros((1, 8, 8, 3), "float32")))
+    header = header._replace(model=bytes(8), image_shapes=((8, 8),) * 2**20)
+    data = container.write_file(header, bytes(container.shortest_payload(header)))
+    monkeypatch.setattr(container, "unpacked", None)
+    monkeypatch.setattr(vqvae, "decode_codes", None)
+    with pytest.raises(ValueError, match="another model"):
+        codec.decompress(data)
+
+
+def test_a_file_names_where_its_model_and_prior_came_from(vqvae, images):
+    prior = TransformerPrior.for_codes_of(vqvae, dim=8, depth=1, heads=2)
+    codec = ImageCodec(vqvae, prior, model_origin="run a\x1b", prior_origin="prior.keras")
+    data = codec.compress(images[:1])
+    with pytest.raises(ValueError, match=r"\(according to the file: 'run a\\x1b'\)"):
+        ImageCodec(new_vqvae()).decompress(data)
+    with pytest.raises(ValueError, match=r"coded with a prior.*'prior.keras'"):
+        ImageCodec(vqvae).decompress(data)
+    with pytest.raises(ValueError, match="at most 64 bytes"):
+        ImageCodec(vqvae, model_origin="é" * 33)
+
+
+@pytest.mark.parametrize(("batch_size", "stored"), [(1, 16), (100, 64), (5000, 1024)])
+def test_the_batch_size_of_a_prior_is_a_power_of_two(vqvae, images, batch_size, stored):
+    prior = TransformerPrior.for_codes_of(vqvae, dim=8, depth=1, heads=2)
+    header = ImageCodec(vqvae, prior, batch_size)._header(images[:1], None)
+    assert header.batch_size == stored
+
+
 def test_a_spoilt_prior_is_noticed(vqvae, images):
     prior = PixelCNNPrior.for_codes_of(vqvae, dim=8, depth=1)
     prior.code_heads.logits[0].bias.assign(np.full(16, np.nan))
@@ -151,6 +229,9 @@ def test_a_spoilt_prior_is_noticed(vqvae, images):
         ([np.full((8, 8, 3), 2.0)], None, r"in \[0, 1\]"),
         ([np.full((8, 8, 3), np.nan)], None, r"in \[0, 1\]"),
         ([np.zeros((8, 8, 3))], ["a", "b"], "one for each of 1 images"),
+        ([np.zeros((8, 8, 3))], ["a" * 1024], "at most 1023 bytes"),
+        ([np.zeros((8, 8, 3))], ["\udcff.png"], "bytes of UTF-8"),
+        ([np.zeros((8, 8, 3))], [7], "must be a text"),
     ],
 )
 def test_images_that_cannot_be_compressed(vqvae, images, names, message):

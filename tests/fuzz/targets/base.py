@@ -21,7 +21,7 @@ class Target:
     cases: ClassVar[int] = 1_000
     # Types of the documented errors. A subclass that is not listed is a finding.
     documented: ClassVar[tuple[type[Exception], ...]] = (ValueError,)
-    # Limits per case.
+    # Limits per case: processor time, and growth of the resident memory.
     seconds: ClassVar[float] = 2.0
     megabytes: ClassVar[float] = 500.0
 

@@ -10,7 +10,11 @@ import numpy as np
 from tests.fuzz import mutations
 from tests.fuzz.targets.base import SilentlyWrong, Target
 
-_START = struct.Struct("<3sBI")
+_START = 8
+_SIZES = ((8, 8, 1), (13, 21, 1), (8, 8, 1), (3, 30, 1))
+_NUMBERS = (0, 1, 2, 3, 4, 7, 8, 9, 15, 16, 17, 64, 127, 128, 255, 256, 1000)
+_HUGE = (2**14, 2**16 - 1, 2**16, 2**20, 2**20 + 1, 2**24, 2**31 - 1, 2**31, 2**35 - 1)
+_TEXTS = ("", "a", "../../x", "\0", "\x1b[31m", "a[/x]", "é" * 40, "x" * 64, "x" * 65, "x" * 1100)
 
 
 class Case(NamedTuple):
@@ -18,55 +22,145 @@ class Case(NamedTuple):
 
     data: bytes
     original: int
-    repaired: bool
+    way: str  # raw, repaired, fields, or forged: with the checksum of the codes repaired as well
 
 
 class KvqTarget(Target):
     """Files of a small model, decoded by `ImageCodec`."""
 
-    cases = 2_000
+    cases = 4_000
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         import keras
 
         import keras_vq
-        from keras_vq.codec import CorruptFileError, ImageCodec
+        from keras_vq.codec import CorruptFileError, ImageCodec, container
 
         keras.utils.set_random_seed(0)
+        self.container = container
+        self.documented = (CorruptFileError, ValueError)
         encoder, decoder = keras_vq.networks.convolutional((8, 8, 1), filters=(4, 4), latent_dim=2)
         model = keras_vq.VQVAE(encoder, keras_vq.VectorQuantizer(16), decoder)
         prior = keras_vq.priors.PixelCNNPrior.for_codes_of(model, dim=4, depth=1, seed=0)
-        self.codec = ImageCodec(model, prior, batch_size=16)
-        self.documented = (CorruptFileError, ValueError)
+        # Time and memory are proportional to the pixels, whose limit a reader of files from
+        # strangers sets.
+        options = {"batch_size": 16, "max_pixels": 2**16}
+        self.codec = ImageCodec(model, prior, **options, model_origin="run", prior_origin="p")
         rng = np.random.default_rng(0)
-        images = [rng.random(size, "float32") for size in ((8, 8, 1), (13, 21, 1), (8, 8, 1))]
-        names = ["a.png", "b.png", "ä.png"]
+        images = [rng.random(size, "float32") for size in _SIZES]
+        names = ["a-1.png", "a-2.png", "ä.png", ""]
         self.originals: list[bytes] = []
+        self.codes: list[np.ndarray] = []
+        self.images: list[list[np.ndarray]] = []
+        # As many packed as coded ones: the first half and the second.
         for codec in (ImageCodec(model), self.codec):
-            self.originals += [codec.compress(images, names), codec.compress(images[:2])]
-        self.images = [self.codec.decompress(data) for data in self.originals]
+            for count, given in ((4, names), (2, None), (1, names[:1])):
+                data = codec.compress(images[:count], given)
+                self.originals.append(data)
+                self.codes.append(self.codec.decompress_codes(data))
+                self.images.append(self.codec.decompress(data))
+        # Each batch size is compiled once, not in a case.
+        for size in container.BATCH_SIZES:
+            header, payload = container.read_file(self.originals[-1])
+            header = header._replace(batch_size=size).with_crc_of(self.codes[-1])
+            try:
+                self.codec.decompress(container.write_file(header, payload))
+            except ValueError:
+                continue  # another batch size can round another way
 
     def make(self, rng: np.random.Generator) -> Case:
         """Returns a mutated file; the checksum of half of them is repaired."""
         original = int(rng.integers(len(self.originals)))
-        data = mutations.mutate(self.originals[original], rng, self.originals)
-        repaired = bool(rng.random() < 0.5) and len(data) > _START.size
-        if repaired:
-            data = self.originals[0][:4] + struct.pack("<I", zlib.crc32(data[8:])) + data[8:]
-        return Case(data, original, repaired)
+        data = self.originals[original]
+        way = ("raw", "raw", "raw", "repaired", "fields", "forged")[int(rng.integers(6))]
+        if way == "raw":
+            return Case(mutations.mutate(data, rng, self.originals), original, way)
+        if way == "repaired":
+            rests = [other[_START:] for other in self.originals]
+            rest = mutations.mutate(data[_START:], rng, rests)
+            return Case(_sealed(data, rest), original, way)
+        return Case(self._edited(original, way == "forged", rng), original, way)
 
     def kind(self, case: Case) -> str:
-        """Returns the coder of the original, and the checksum's state."""
+        """Returns the coder of the original, and the way of the mutation."""
         coder = "packed" if case.original < len(self.originals) // 2 else "coded"
-        return f"{coder}, {'repaired' if case.repaired else 'raw'}"
+        return f"{coder}, {case.way}"
 
     def run(self, case: Case) -> str:
-        """Decodes the file; what it holds must be the images of the original or of another one."""
+        """Decodes the file; what it holds must be the images of an original.
+
+        A file whose checksum of codes was forged is a valid file of other images.
+        """
         made = self.codec.decompress(case.data)
-        if not any(_equal(made, images) for images in self.images):
-            raise SilentlyWrong(f"{len(made)} images that no original has")
-        return "equal"
+        if any(_equal(made, images) for images in self.images):
+            return "equal"
+        if case.way == "forged":
+            return "another valid file"
+        raise SilentlyWrong(f"{len(made)} images that no original has")
+
+    def _edited(self, original: int, forged: bool, rng: np.random.Generator) -> bytes:
+        """Returns a file with one to three fields of its header replaced."""
+        data, codes = self.originals[original], self.codes[original]
+        header, payload = self.container.read_file(data)
+        for _ in range(int(rng.integers(1, 4))):
+            header = header._replace(**_field(header, rng))
+        try:
+            if forged:
+                header = header.with_crc_of(codes)
+            if rng.random() < 0.5:
+                # As long as the header says, where that is not much.
+                length = self.container.shortest_payload(header)
+                payload = payload.ljust(length, b"\0")[:length] if length < 4096 else payload
+            rest = header.to_bytes() + payload
+        except (ValueError, ZeroDivisionError, struct.error):
+            # What can't be written at all.
+            rest = mutations.mutate(data[_START:], rng)
+        if rng.random() < 0.2:
+            rest = mutations.mutate(rest, rng, most=1)
+        return _sealed(data, rest)
+
+
+def _field(header: Any, rng: np.random.Generator) -> dict[str, Any]:
+    """A field of the header with a hostile value."""
+
+    def number() -> int:
+        numbers = _HUGE if rng.random() < 0.3 else _NUMBERS
+        return int(numbers[int(rng.integers(len(numbers)))])
+
+    def text() -> str:
+        return _TEXTS[int(rng.integers(len(_TEXTS)))]
+
+    def numbers(most: int) -> tuple[int, ...]:
+        return tuple(number() for _ in range(int(rng.integers(0, most))))
+
+    shapes = header.image_shapes
+    few = tuple((number(), number()) for _ in range(int(rng.integers(0, 4))))
+    values: dict[str, Any] = {
+        "coder": int(rng.integers(0, 4)),
+        "model": rng.bytes(8),
+        "prior": rng.bytes(8),
+        "backend": ("tensorflow", "jax", "torch")[int(rng.integers(3))],
+        "batch_size": 1 << int(rng.integers(0, 13)),
+        "codes_crc": int(rng.integers(2**32)),
+        "codebook_sizes": numbers(4),
+        "grid_shape": numbers(6),
+        "image_shapes": (few, shapes * min(number(), 1000), shapes[:-1], few + shapes)[
+            int(rng.integers(4))
+        ],
+        "names": tuple(text() for _ in range(int(rng.integers(0, 2)) * len(shapes))),
+        "tile_shape": (number(), number()),
+        "channels": number(),
+        "model_origin": text(),
+        "prior_origin": text(),
+    }
+    # Sizes of images are where a small file asks for most.
+    name = ("image_shapes", *values)[int(rng.integers(len(values) + 1))]
+    return {name: values[name]}
+
+
+def _sealed(data: bytes, rest: bytes) -> bytes:
+    return data[:4] + struct.pack("<I", zlib.crc32(rest)) + rest
 
 
 def _equal(made: list[Any], images: list[Any]) -> bool:
