@@ -182,7 +182,7 @@ def read_header(data: bytes) -> Header:
         data: The bytes of the file.
 
     Returns:
-        The header. Texts in it come from whoever wrote the file.
+        The header. Texts in it are not trusted.
 
     Raises:
         CorruptFileError: If it is no file of this format, damaged, or cut short.

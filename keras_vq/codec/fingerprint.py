@@ -1,4 +1,4 @@
-"""Which weights a file was made with."""
+"""Fingerprints of models, by which a file names what it was made with."""
 
 import hashlib
 from typing import Any
@@ -9,7 +9,7 @@ from keras_vq.codec.container import FINGERPRINT_BYTES
 
 
 def fingerprint(model: Any) -> bytes:
-    """The first bytes of the SHA-256 of all weights, with their shapes and types.
+    """Returns the first bytes of the SHA-256 of all weights, with their shapes and types.
 
     Names don't count: Keras numbers layers as a process makes them.
     """

@@ -81,7 +81,7 @@ class ImageCodec:
             check_prior(prior, self.codebook_sizes, self.grid_shape)
 
     def compress(self, images: Any, names: Sequence[str] | None = None) -> bytes:
-        """The bytes of a file with these images.
+        """Compresses images to the bytes of a file.
 
         With a prior the bytes are decoded again, in this process, before they are returned.
 
@@ -121,7 +121,7 @@ class ImageCodec:
         return data
 
     def decompress(self, data: bytes) -> list[np.ndarray]:
-        """The images of the bytes of a file.
+        """Decompresses the images of a file.
 
         Args:
             data: What `compress` made with the same model and prior.
@@ -139,7 +139,7 @@ class ImageCodec:
         return tiles.join(made, header.image_shapes)
 
     def decompress_codes(self, data: bytes) -> np.ndarray:
-        """The codes of the tiles of a file, as `encode_to_codes` gave them.
+        """Returns the codes of the tiles of a file, as `encode_to_codes` gave them.
 
         Args:
             data: See `decompress`.
@@ -154,7 +154,7 @@ class ImageCodec:
         return self._codes_of(*self._read(data))
 
     def _read(self, data: bytes) -> tuple[Header, bytes]:
-        """Header and payload of a file, if this codec can decode it."""
+        """Returns header and payload of a file that this codec can decode."""
         header, payload = container.read_file(data)
         self._check_made_with(header)
         for what, received, expected in (
@@ -277,7 +277,7 @@ def _check_weights(of: str, received: bytes, how: str, expected: bytes, origin: 
 
 
 def _origin(weights: bytes, origin: str) -> str:
-    """Returns the fingerprint of weights, and where they came from as the file says."""
+    """Returns the fingerprint of weights, with the origin that the file gives."""
     return f"weights {weights.hex()}" + (f" (according to the file: {origin!r})" if origin else "")
 
 

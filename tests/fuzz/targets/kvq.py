@@ -122,7 +122,7 @@ class KvqTarget(Target):
 
 
 def _field(header: Any, rng: np.random.Generator) -> dict[str, Any]:
-    """A field of the header with a hostile value."""
+    """Returns a field of the header with a hostile value."""
 
     def number() -> int:
         numbers = _HUGE if rng.random() < 0.3 else _NUMBERS
@@ -154,7 +154,7 @@ def _field(header: Any, rng: np.random.Generator) -> dict[str, Any]:
         "model_origin": text(),
         "prior_origin": text(),
     }
-    # Sizes of images are where a small file asks for most.
+    # Image sizes have the largest effect on time and memory.
     name = ("image_shapes", *values)[int(rng.integers(len(values) + 1))]
     return {name: values[name]}
 
