@@ -202,8 +202,8 @@ class ImageCodec:
     def _check_pixels(self, header: Header) -> None:
         if header.pixels > self.max_pixels:
             raise ValueError(
-                f"The {len(header.image_shapes)} images have more pixels than max_pixels allows "
-                f"for one file: pass a larger max_pixels= if that is right. "
+                f"The {len(header.image_shapes)} images of the file have more pixels than is "
+                "allowed: raise max_pixels if they are wanted. "
                 f"Received: {header.pixels:,} pixels in whole tiles, at most {self.max_pixels:,}"
             )
 
