@@ -10,6 +10,7 @@ from keras_vq import (
     codebooks,
     codec,
     data,
+    estimators,
     layers,
     losses,
     metrics,
@@ -29,6 +30,7 @@ ROOMS = (
     codebooks,
     codec,
     data,
+    estimators,
     layers,
     losses,
     metrics,
@@ -41,7 +43,9 @@ ROOMS = (
 ABSTRACT = (
     codebooks.BaseCodebook,
     codebooks.RestartRule,
+    estimators.Estimator,
     quantizers.Quantizer,
+    models.CodeModel,
     models.ReconstructionModel,
     priors.CodePrior,
 )
@@ -66,6 +70,24 @@ def test_top_level_names_are_those_of_the_rooms():
         thing = getattr(keras_vq, name)
         if not inspect.ismodule(thing):
             assert thing in PUBLIC.values(), name
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "callbacks.CollapseWarning",
+        "data.ImageBatches",
+        "estimators.Estimator",
+        "models.CodeModel",
+        "models.ReconstructionModel",
+        "priors.CodePrior",
+        "priors.TwoLevelPrior",
+    ],
+)
+def test_names_that_users_catch_pass_on_or_subclass_are_public(name):
+    room, thing = name.split(".")
+    assert thing in getattr(keras_vq, room).__all__
+    assert hasattr(getattr(keras_vq, room), thing)
 
 
 def test_every_model_has_a_case():

@@ -1,6 +1,6 @@
 """Callbacks for `fit`."""
 
-from keras_vq.callbacks.codebook_monitor import CodebookMonitor
+from keras_vq.callbacks.codebook_monitor import CodebookMonitor, CollapseWarning
 from keras_vq.callbacks.image_grids import ReconstructionGrid, SampleGrid
 
-__all__ = ["CodebookMonitor", "ReconstructionGrid", "SampleGrid"]
+__all__ = ["CodebookMonitor", "CollapseWarning", "ReconstructionGrid", "SampleGrid"]

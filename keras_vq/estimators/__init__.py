@@ -10,7 +10,7 @@ from keras_vq.estimators.rotation_trick import rotation_trick
 from keras_vq.estimators.straight_through import straight_through
 from keras_vq.estimators.synchronized import Synchronized
 
-__all__ = ["Directional", "Synchronized", "get", "rotation_trick", "straight_through"]
+__all__ = ["Directional", "Estimator", "Synchronized", "get", "rotation_trick", "straight_through"]
 
 _BY_NAME: dict[str, Estimator] = {
     "straight_through": straight_through,
@@ -23,6 +23,11 @@ def get(identifier: str | Estimator) -> Estimator:
 
     Raises:
         ValueError: If the name is unknown or the object can't be called.
+
+    Example:
+        >>> import keras_vq
+        >>> keras_vq.estimators.get("straight_through").__name__
+        'straight_through'
     """
     if callable(identifier):
         return identifier

@@ -26,6 +26,13 @@ def rotation_trick(inputs: Tensor, codes: Tensor, training: bool = False) -> Ten
     Returns:
         Tensor equal to `codes`. Where an input is zero it has no direction to rotate, and the
         gradient passes unchanged; where a code is zero the gradient is.
+
+    Example:
+        >>> import numpy as np, keras_vq
+        >>> inputs, codes = np.array([[0.9, 0.2]], "float32"), np.array([[1.0, 0.0]], "float32")
+        >>> outputs = keras_vq.estimators.rotation_trick(inputs, codes)
+        >>> [float(value) for value in outputs[0]]
+        [1.0, 0.0]
     """
     del training
     inputs, codes = ops.convert_to_tensor(inputs), ops.convert_to_tensor(codes)

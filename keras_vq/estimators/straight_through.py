@@ -20,6 +20,13 @@ def straight_through(inputs: Tensor, codes: Tensor, training: bool = False) -> T
 
     Returns:
         Tensor equal to `codes` whose derivative with respect to `inputs` is the identity.
+
+    Example:
+        >>> import numpy as np, keras_vq
+        >>> inputs, codes = np.array([[0.9, 0.2]], "float32"), np.array([[1.0, 0.0]], "float32")
+        >>> outputs = keras_vq.estimators.straight_through(inputs, codes)
+        >>> [float(value) for value in outputs[0]]
+        [1.0, 0.0]
     """
     del training
     inputs, codes = ops.convert_to_tensor(inputs), ops.convert_to_tensor(codes)

@@ -3,6 +3,7 @@
 from keras_vq._finite_loss import NonFiniteLossError
 from keras_vq.models.autoencoder import Autoencoder
 from keras_vq.models.base import ReconstructionModel
+from keras_vq.models.code_model import CodeModel
 from keras_vq.models.loading import ModelFileError, load_model
 from keras_vq.models.two_level_codes import TwoLevelCodes
 from keras_vq.models.vae import VAE
@@ -16,6 +17,7 @@ __all__ = [
     "VQVAE",
     "VQVAE2",
     "Autoencoder",
+    "CodeModel",
     "ModelFileError",
     "NonFiniteLossError",
     "ReconstructionModel",

@@ -6,18 +6,30 @@ from typing import Any, Self
 import keras
 import numpy as np
 
+from keras_vq._model import Model
 from keras_vq.priors.base import CodePrior, codes_of
 
 
-class TwoLevelPrior:
-    """p(top codes) · p(bottom codes | top codes): two priors, one after the other.
+@keras.saving.register_keras_serializable("keras_vq")
+class TwoLevelPrior(Model):
+    """Prior p(top codes) · p(bottom codes | top codes), a product of two priors.
 
     It has the interface of one prior: `VQVAE2.generate` takes it as `VQVAE.generate` takes one.
+    It is a `keras.Model`, saved to one `.keras` file; `fit_codes` trains its two priors one after
+    the other.
+
     Source: Razavi et al., "Generating Diverse High-Fidelity Images with VQ-VAE-2", 2019.
 
     Args:
         top: A `CodePrior` of the top codes.
         bottom: A `CodePrior` of the bottom codes, with the top codes as its condition.
+        **kwargs: Arguments of `keras.Model`.
+
+    Call arguments:
+        inputs: A dictionary: `top` and `bottom`, each what `as_inputs` of the prior returns.
+
+    Returns:
+        A dictionary: `top` and `bottom`, each what the prior returns.
 
     Raises:
         ValueError: If they are not such priors.
@@ -33,7 +45,7 @@ class TwoLevelPrior:
         ((3, 2, 2), (3, 4, 4))
     """
 
-    def __init__(self, top: CodePrior, bottom: CodePrior) -> None:
+    def __init__(self, top: CodePrior, bottom: CodePrior, **kwargs: Any) -> None:
         for name, prior in (("top", top), ("bottom", bottom)):
             if not isinstance(prior, CodePrior):
                 raise ValueError(f"`{name}` must be a CodePrior. Received: {prior!r}")
@@ -43,7 +55,9 @@ class TwoLevelPrior:
                 f"codes on {top.grid_shape}. Received: one that takes {bottom.condition_size} on "
                 f"{bottom.condition_shape}"
             )
+        super().__init__(**kwargs)
         self.top, self.bottom = top, bottom
+        self.built = True
 
     @classmethod
     def for_codes_of(
@@ -101,6 +115,17 @@ class TwoLevelPrior:
             for name, prior in (("top", self.top), ("bottom", self.bottom))
         }
 
+    def call(self, inputs: dict[str, Any], training: bool | None = None) -> dict[str, Any]:
+        """Applies both priors to a batch."""
+        return {
+            name: prior(inputs[name], training=training)
+            for name, prior in (("top", self.top), ("bottom", self.bottom))
+        }
+
+    def build(self, input_shape: Any = None) -> None:
+        """Does nothing: both priors are built when they are made."""
+        del input_shape
+
     def _inputs(self, codes: Any, labels: Any = None) -> dict[str, Any]:
         top, bottom = codes
         return {
@@ -153,3 +178,11 @@ class TwoLevelPrior:
         top, bottom = codes
         of_top = self.top.bits_per_image(top, labels)
         return of_top + self.bottom.bits_per_image(bottom, labels, top)
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments."""
+        parts = {"top": self.top, "bottom": self.bottom}
+        return {
+            **super().get_config(),
+            **{name: keras.saving.serialize_keras_object(part) for name, part in parts.items()},
+        }

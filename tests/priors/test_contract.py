@@ -288,7 +288,28 @@ def test_two_levels_are_one_prior():
             keras_vq.priors.TwoLevelPrior(*arguments)
 
 
-def test_fits_the_codes_of_two_levels(digits):
+def test_file_holds_a_prior_of_two_levels(tmp_path):
+    given = {"condition_size": 3, "condition_shape": (1, 1), "num_classes": 2}
+    top = varied(keras_vq.priors.TransformerPrior(3, (1, 1), 2, dim=8, depth=1, heads=2))
+    bottom = varied(keras_vq.priors.PixelCNNPrior(2, (1, 2), dim=8, depth=1, **given))
+    prior = keras_vq.priors.TwoLevelPrior(top, bottom, name="both")
+    prior.save(tmp_path / "prior.keras")
+    for load in (keras.saving.load_model, keras_vq.load_model):
+        again = load(tmp_path / "prior.keras")
+        assert again.get_config() == prior.get_config()
+        drawn = prior.generate(5, labels=1, seed=1)
+        for expected, found in zip(drawn, again.generate(5, labels=1, seed=1), strict=True):
+            np.testing.assert_array_equal(found, expected)
+        labels = [0, 1, 1, 0, 1]
+        np.testing.assert_allclose(
+            again.log_likelihood(drawn, labels), prior.log_likelihood(drawn, labels), atol=1e-5
+        )
+        outputs = again({"top": again.top.as_inputs(drawn[0], labels),
+                         "bottom": again.bottom.as_inputs(drawn[1], labels, drawn[0])})  # fmt: skip
+        assert set(outputs) == {"top", "bottom"}
+
+
+def test_fits_the_codes_of_two_levels(digits, tmp_path):
     networks = keras_vq.networks.two_level((8, 8, 1), (4,), 2, 1, 2)
     quantizers = [keras_vq.VectorQuantizer(8), keras_vq.VectorQuantizer(16)]
     vqvae = keras_vq.VQVAE2(*networks, top_quantizer=quantizers[0], bottom_quantizer=quantizers[1])
@@ -300,6 +321,11 @@ def test_fits_the_codes_of_two_levels(digits):
     logged = sum(histories[level].history["val_bits_per_grid"][0] for level in ("top", "bottom"))
     assert prior.bits_per_image(codes) == pytest.approx(logged, rel=1e-5)
     assert vqvae.generate(prior, 3, seed=0).shape == (3, 8, 8, 1)
+    # Its parts are compiled: they go on after loading.
+    prior.save(tmp_path / "prior.keras")
+    again = keras.saving.load_model(tmp_path / "prior.keras")
+    histories = again.fit_codes(vqvae, images, verbose=0)
+    assert np.isfinite(histories["bottom"].history["loss"]).all()
 
 
 @pytest.mark.backend_free
