@@ -98,5 +98,31 @@ def check_codes(name: str, codes: Any, sizes: Sequence[int], least: int = 0) -> 
     return codes.astype("int32")
 
 
+def check_embeddings(
+    embeddings: Any, codebook_size: int, dim: int | None = None, name: str = "embeddings"
+) -> np.ndarray:
+    """Returns code vectors as a float32 array of shape `(codebook_size, dim)`.
+
+    Args:
+        embeddings: Array.
+        codebook_size: Number of code vectors.
+        dim: Their dimension, or None while any will do.
+        name: Name of the argument in messages.
+
+    Raises:
+        ValueError: If the array has another shape, or is not finite.
+    """
+    embeddings = np.asarray(embeddings, dtype="float32")
+    fits = embeddings.ndim == 2 and embeddings.shape[0] == codebook_size
+    if not fits or dim not in (None, embeddings.shape[1]) or not np.isfinite(embeddings).all():
+        raise ValueError(
+            f"`{name}` must be a finite array of shape ({codebook_size}, "
+            f"{'dim' if dim is None else dim}), one row for each code. "
+            f"Received: shape {embeddings.shape}, all finite: "
+            f"{bool(np.isfinite(embeddings).all())}"
+        )
+    return embeddings
+
+
 def _is_number(value: Any) -> bool:
     return not isinstance(value, bool) and hasattr(value, "__float__")

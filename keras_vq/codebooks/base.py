@@ -15,6 +15,9 @@ from keras_vq.codebooks.statistics import Batch, CodeStatistics
 
 Start = Literal["kmeans", "first"]
 
+# Count of a code that was placed before training: the mean count of the first batch, once known.
+OF_MEAN_COUNT = -1.0
+
 
 class BaseCodebook(keras.layers.Layer):
     """Abstract codebook: `codebook_size` codes of the dimension of the vectors it is built for.
@@ -25,14 +28,16 @@ class BaseCodebook(keras.layers.Layer):
     (`move_codes`).
 
     State that changes in training: `average_counts`, the moving average of how many vectors of a
-    batch choose each code.
+    batch choose each code. After `set_embeddings` or `adapt` it is -1 until the first training
+    batch: a negative count is in units of that batch's mean count, vectors / codebook_size.
 
     Args:
         codebook_size: Number of codes, K.
         decay: Decay of the moving averages, in [0, 1).
         restart: A `RestartRule` such as `DeadCodeRestart`, or None to leave unused codes where
             they are.
-        initializer: Keras initializer of the (K, dim) codes.
+        initializer: Keras initializer of the (K, dim) codes; uniform of variance 1 / dim when
+            None. With a restart rule, the codes of an explicit initializer count as used.
         seed: Seed of the restarts.
         **kwargs: Arguments of `keras.layers.Layer`.
 
@@ -67,10 +72,11 @@ class BaseCodebook(keras.layers.Layer):
                 f"Received: {restart!r}"
             )
         self.restart = restart
-        # Variance 1/dim, so that codes have a norm near 1 whatever the dimension.
-        self.initializer = keras.initializers.get(
-            initializer
-            or keras.initializers.VarianceScaling(mode="fan_out", distribution="uniform")
+        self.has_own_initializer = initializer is not None
+        self.initializer = (
+            keras.initializers.get(initializer)
+            if self.has_own_initializer
+            else self.default_initializer()
         )
         self.seed = seed
         if restart is not None:
@@ -85,8 +91,22 @@ class BaseCodebook(keras.layers.Layer):
                 f"Received: shape {tuple(input_shape)}"
             )
         self.dim = int(dim)
-        initial = "zeros" if self.starts_unused else "ones"
-        self.average_counts = self.add_state("average_counts", (self.codebook_size,), initial)
+        initial = 0.0 if self.starts_unused else 1.0
+        if self.starts_placed:
+            initial = OF_MEAN_COUNT
+        self.average_counts = self.add_state(
+            "average_counts", (self.codebook_size,), keras.initializers.Constant(initial)
+        )
+
+    def default_initializer(self) -> keras.initializers.Initializer:
+        """Returns the initializer of the codes when none is given."""
+        # Variance 1/dim, so that codes have a norm near 1 whatever the dimension.
+        return keras.initializers.VarianceScaling(mode="fan_out", distribution="uniform")
+
+    @property
+    def starts_placed(self) -> bool:
+        """Whether the initial codes count as used, so that restarts leave them."""
+        return self.has_own_initializer and self.restart is not None
 
     @property
     def starts_unused(self) -> bool:
@@ -161,9 +181,12 @@ class BaseCodebook(keras.layers.Layer):
         if not self.trainable:
             return
         counts, sums = _backend.sum_over_replicas([statistics.counts, statistics.sums])
+        mean_count = ops.sum(counts) / self.codebook_size
+        is_relative = ops.convert_to_tensor(self.average_counts) < 0
+        unit = ops.where(mean_count > 0, mean_count, 1.0)
+        self.scale_averages(ops.where(is_relative, -unit, 1.0))
         self.update_codes(counts, sums)
         if self.restart is not None:
-            mean_count = ops.sum(counts) / self.codebook_size
             move = self.restart.move(
                 ops.stop_gradient(self.codes()),
                 self.recent_counts(),
@@ -178,9 +201,13 @@ class BaseCodebook(keras.layers.Layer):
         del sums
         self.average_counts.assign(move_average(self.average_counts, counts, self.decay))
 
+    def scale_averages(self, factors: Tensor) -> None:
+        """Multiplies the moving averages of each code by its factor."""
+        self.average_counts.assign(self.average_counts * factors)
+
     def recent_counts(self) -> Tensor:
         """How many vectors of a batch lately chose each code, float32 `(codebook_size,)`."""
-        return ops.convert_to_tensor(self.average_counts)
+        return ops.abs(self.average_counts)
 
     def move_codes(self, shares: Tensor, targets: Tensor, counts: Tensor) -> None:
         """Moves each code its share of the way to its target, its averages with it.
@@ -195,8 +222,47 @@ class BaseCodebook(keras.layers.Layer):
 
     def scale_to_unit_norm(self) -> None:
         """Scales the initial codes to unit norm, for a quantizer that compares directions."""
+        codes = vq_ops.unit_vectors(self.codes())
+        if self.starts_placed:
+            self.place_codes(codes)
+        else:
+            self.move_codes(ops.ones((self.codebook_size,)), codes, self.recent_counts())
+
+    def place_codes(self, codes: Tensor) -> None:
+        """Replaces all codes, and sets their averages as if all had been used alike.
+
+        Args:
+            codes: Float32 tensor of shape `(codebook_size, dim)`.
+        """
         each = ops.ones((self.codebook_size,))
-        self.move_codes(each, vq_ops.unit_vectors(self.codes()), self.recent_counts())
+        self.move_codes(each, codes, OF_MEAN_COUNT * each)
+
+    def set_embeddings(self, embeddings: Any) -> None:
+        """Sets all codes, such as those of a pretrained codebook, before training.
+
+        The moving averages are set with them: in the first training step each code weighs as much
+        as the vectors that choose a code on average, so that training goes on from the codes, and
+        a restart rule counts them as used.
+
+        Args:
+            embeddings: Array of shape `(codebook_size, dim)`, finite.
+
+        Raises:
+            ValueError: If the array has another shape, or is not finite.
+
+        Example:
+            >>> import numpy as np, keras_vq
+            >>> codebook = keras_vq.EMACodebook(16)
+            >>> codebook.set_embeddings(np.eye(16, 8, dtype="float32"))
+            >>> tuple(codebook.codes().shape)
+            (16, 8)
+        """
+        embeddings = _validation.check_embeddings(
+            ops.convert_to_numpy(embeddings), self.codebook_size, getattr(self, "dim", None)
+        )
+        if not self.built:
+            self.build(embeddings.shape)
+        self.place_codes(ops.convert_to_tensor(embeddings))
 
     def adapt(self, vectors: Any, start: Start = "kmeans") -> None:
         """Places all codes by data, before training.
@@ -231,8 +297,7 @@ class BaseCodebook(keras.layers.Layer):
             codes = kmeans_centres(vectors, self.codebook_size, self.seed)
         # Each process of PyTorch may have been given other vectors.
         codes = _backend.from_first_replica(ops.convert_to_tensor(codes))
-        each = ops.ones((self.codebook_size,))
-        self.move_codes(each, codes, each)
+        self.place_codes(codes)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
@@ -241,7 +306,9 @@ class BaseCodebook(keras.layers.Layer):
             "codebook_size": self.codebook_size,
             "decay": self.decay,
             "restart": keras.saving.serialize_keras_object(self.restart),
-            "initializer": keras.initializers.serialize(self.initializer),
+            "initializer": (
+                keras.initializers.serialize(self.initializer) if self.has_own_initializer else None
+            ),
             "seed": self.seed,
         }
 

@@ -27,7 +27,7 @@ class Codebook(BaseCodebook):
         codebook_size: Number of codes, K.
         decay: Decay of the usage average, by which dead codes are told, in [0, 1).
         restart: A `RestartRule`, or None to leave unused codes where they are.
-        initializer: Keras initializer of the (K, dim) codes.
+        initializer: Keras initializer of the (K, dim) codes; see `BaseCodebook`.
         regularizer: Keras regularizer of the codes, such as `regularizers.Orthogonality`.
         weight: Weight of the codebook loss, at least 0.
         seed: Seed of the restarts.
@@ -87,6 +87,14 @@ class Codebook(BaseCodebook):
             offset = ops.convert_to_tensor(self.restart_offset)
             target_offset = targets - ops.convert_to_tensor(self.embeddings)
             self.restart_offset.assign(part_of_the_way(rows, offset, target_offset))
+
+    def place_codes(self, codes: Tensor) -> None:
+        """Replaces all codes, and sets their averages as if all had been used alike."""
+        super().place_codes(codes)
+        # Exactly: the sum of embeddings and an offset would be rounded.
+        self.embeddings.assign(codes)
+        if self.restart is not None:
+            self.restart_offset.assign(ops.zeros_like(self.restart_offset))
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

@@ -10,6 +10,9 @@ from keras_vq._types import Shape, Tensor
 from keras_vq.codebooks.base import BaseCodebook, move_average, part_of_the_way
 from keras_vq.codebooks.restart import RestartRule
 
+# Above it float32 counts no further; the bias of averages that started empty is long gone.
+_STEPS_WITHOUT_BIAS = 2.0**24
+
 
 @keras.saving.register_keras_serializable("keras_vq")
 class EMACodebook(BaseCodebook):
@@ -31,7 +34,7 @@ class EMACodebook(BaseCodebook):
             1 - decayᵗ, as Sonnet does: the initial codes have no weight, and a code not chosen
             in the first step becomes zero.
         restart: A `RestartRule`, or None to leave unused codes where they are.
-        initializer: Keras initializer of the (K, dim) codes.
+        initializer: Keras initializer of the (K, dim) codes; see `BaseCodebook`.
         seed: Seed of the restarts.
         **kwargs: Arguments of `keras.layers.Layer`.
 
@@ -67,7 +70,9 @@ class EMACodebook(BaseCodebook):
         if self.bias_correction:
             self.steps = self.add_state("steps", (), "zeros")
             self.average_counts.assign(ops.zeros((self.codebook_size,)))
-        else:
+        if self.starts_placed:
+            self.place_codes(self.codes())
+        elif not self.bias_correction:
             # A copy: two weights on one buffer can not both be donated to a JAX step.
             self.average_sums.assign(ops.copy(self.embeddings))
 
@@ -96,7 +101,7 @@ class EMACodebook(BaseCodebook):
 
     def recent_counts(self) -> Tensor:
         """How many vectors of a batch lately chose each code, float32 `(codebook_size,)`."""
-        return self.average_counts / self._averaged_weight()
+        return ops.abs(self.average_counts) / self._averaged_weight()
 
     def move_codes(self, shares: Tensor, targets: Tensor, counts: Tensor) -> None:
         """Moves each code its share of the way to its target, its averages with it."""
@@ -107,6 +112,18 @@ class EMACodebook(BaseCodebook):
         self.average_counts.assign(average_counts)
         self.average_sums.assign(average_sums)
         self.embeddings.assign(part_of_the_way(rows, self.codes(), targets))
+
+    def place_codes(self, codes: Tensor) -> None:
+        """Replaces all codes, and sets their averages as if all had been used alike."""
+        if self.bias_correction:
+            # The averages do not start empty: nothing is left to correct.
+            self.steps.assign(ops.full((), _STEPS_WITHOUT_BIAS))
+        super().place_codes(codes)
+
+    def scale_averages(self, factors: Tensor) -> None:
+        """Multiplies the moving averages of each code by its factor."""
+        super().scale_averages(factors)
+        self.average_sums.assign(self.average_sums * factors[:, None])
 
     def _averaged_weight(self) -> Tensor:
         """The weight that the batches seen so far have in the averages, which it normalises."""

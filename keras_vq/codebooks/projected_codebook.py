@@ -9,7 +9,7 @@ from keras_vq import _validation
 from keras_vq import ops as vq_ops
 from keras_vq._building import build_part
 from keras_vq._types import Shape, Tensor
-from keras_vq.codebooks.base import BaseCodebook, Start
+from keras_vq.codebooks.base import OF_MEAN_COUNT, BaseCodebook
 
 
 @keras.saving.register_keras_serializable("keras_vq")
@@ -59,10 +59,6 @@ class ProjectedCodebook(BaseCodebook):
                 f"ProjectedCodebook has no argument `{refused[0]}`: its layer moves all codes, so "
                 f"none is restarted. Remove it. Received: {kwargs[refused[0]]!r}"
             )
-        if initializer is None:
-            initializer = keras.initializers.VarianceScaling(
-                mode="fan_out", distribution="untruncated_normal"
-            )
         super().__init__(codebook_size, decay, initializer=initializer, **kwargs)
         self.projection = projection
         self.weight = _validation.check_not_negative("weight", weight)
@@ -84,6 +80,12 @@ class ProjectedCodebook(BaseCodebook):
                 f"returns shape {output_shape}"
             )
 
+    def default_initializer(self) -> keras.initializers.Initializer:
+        """Returns the initializer of C₀ when none is given."""
+        return keras.initializers.VarianceScaling(
+            mode="fan_out", distribution="untruncated_normal"
+        )
+
     def codes(self) -> Tensor:
         """All codes, a float32 tensor of shape `(codebook_size, dim)`."""
         return ops.cast(self.layer(ops.convert_to_tensor(self.embeddings)), "float32")
@@ -95,13 +97,22 @@ class ProjectedCodebook(BaseCodebook):
     def scale_to_unit_norm(self) -> None:
         """Nothing: what the layer gives is scaled where it is used."""
 
-    def adapt(self, vectors: Any, start: Start = "kmeans") -> None:
-        """Not possible: the codes are what the layer makes of them."""
-        del vectors, start
-        raise ValueError(
-            "A ProjectedCodebook has no start by data, because its codes are what its layer "
-            "makes of them: train it from its random start. Received: a call of `adapt`"
-        )
+    def place_codes(self, codes: Tensor) -> None:
+        """Replaces C₀ by the codes, and W by the identity.
+
+        Raises:
+            ValueError: If W is a layer that was given, of which the identity is not known.
+        """
+        if self.projection is not None:
+            raise ValueError(
+                "The codes of a ProjectedCodebook with a `projection` of its own can not be set, "
+                "because they are what that layer makes of its embeddings. Assign to `embeddings` "
+                "and to the layer's weights instead, or leave `projection` out. "
+                f"Received: projection={self.projection!r}"
+            )
+        self.average_counts.assign(OF_MEAN_COUNT * ops.ones((self.codebook_size,)))
+        self.embeddings.assign(codes)
+        self.layer.kernel.assign(ops.eye(self.dim))
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

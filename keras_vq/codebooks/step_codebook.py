@@ -31,7 +31,7 @@ class StepCodebook(BaseCodebook):
             mean at once; with evenly used codes that is K D / 2.
         decay: Decay of the usage average, by which dead codes are told, in [0, 1).
         restart: A `RestartRule`, or None to leave unused codes where they are.
-        initializer: Keras initializer of the (K, dim) codes.
+        initializer: Keras initializer of the (K, dim) codes; see `BaseCodebook`.
         seed: Seed of the restarts.
         **kwargs: Arguments of `keras.layers.Layer`.
 

@@ -46,6 +46,27 @@ def distinct(parts: Sequence[Quantizer]) -> list[Quantizer]:
     return list({id(part): part for part in parts}.values())
 
 
+def set_embeddings_of_parts(parts: Sequence[Quantizer], embeddings: Any) -> None:
+    """Sets the code vectors of each part, a shared one once.
+
+    Args:
+        parts: Quantizers, some of which may be the same.
+        embeddings: List with one entry for each different part, in their order.
+
+    Raises:
+        ValueError: If there are more or fewer entries than parts, or an entry does not fit.
+    """
+    different = distinct(parts)
+    if not hasattr(embeddings, "__len__") or len(embeddings) != len(different):
+        received = f"{len(embeddings)}" if hasattr(embeddings, "__len__") else repr(embeddings)
+        raise ValueError(
+            f"`embeddings` must be a list of {len(different)} entries, one for each different "
+            f"quantizer; a shared one has one entry. Received: {received}"
+        )
+    for part, own in zip(different, embeddings, strict=True):
+        part.set_embeddings(own)
+
+
 def serialized(parts: Sequence[Quantizer]) -> dict[str, Any]:
     """Configuration from which `deserialized` gives parts, shared where they were shared."""
     different = distinct(parts)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
-from keras_vq import estimators
+from keras_vq import _validation, estimators
 from keras_vq._backend import LossesOfReplica
 from keras_vq._types import Shape, Tensor
 from keras_vq.codebooks.base import Start
@@ -303,6 +303,34 @@ class Quantizer(keras.layers.Layer):
             f"{type(self).__name__} has no codes that could be placed by data: train it as it is. "
             "Received: a call of `adapt`"
         )
+
+    def set_embeddings(self, embeddings: Any) -> None:
+        """Sets the code vectors, such as those of a pretrained codebook, before training.
+
+        Args:
+            embeddings: Array of shape `(codebook_size, dim)`, finite. Combinators of several
+                quantizers take a list of what each of them takes; a shared quantizer has one
+                entry.
+
+        Raises:
+            ValueError: If this quantizer has no code vectors to set, or `embeddings` does not
+                fit them.
+        """
+        del embeddings
+        raise ValueError(
+            f"{type(self).__name__} has no code vectors that could be set: load its weights "
+            "instead. Received: a call of `set_embeddings`"
+        )
+
+    def _set_own_embeddings(self, embeddings: Any) -> None:
+        """Sets the code vectors of a quantizer that has them in its own weight `embeddings`."""
+        dim = self.dim if self.built else None
+        checked = _validation.check_embeddings(
+            ops.convert_to_numpy(embeddings), self.codebook_size, dim
+        )
+        if not self.built:
+            self.build((None, checked.shape[1]))
+        self.embeddings.assign(checked)
 
     @property
     def codebook_size(self) -> int:

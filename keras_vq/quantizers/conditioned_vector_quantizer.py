@@ -118,6 +118,10 @@ class ConditionedVectorQuantizer(Quantizer):
         commitment = self.commitment * vq_ops.error_to_fixed(latents, codes, mask)
         return commitment + vq_ops.error_to_fixed(codes, latents, mask)
 
+    def set_embeddings(self, embeddings: Any) -> None:
+        """Sets the base codes, which the network refines; see `Quantizer.set_embeddings`."""
+        self._set_own_embeddings(embeddings)
+
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         return {

@@ -134,6 +134,10 @@ class IndexBackpropagationQuantizer(Quantizer):
         del latents, training
         return self.project_out(codes)
 
+    def set_embeddings(self, embeddings: Any) -> None:
+        """Sets the code vectors; see `Quantizer.set_embeddings`."""
+        self._set_own_embeddings(embeddings)
+
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         return {

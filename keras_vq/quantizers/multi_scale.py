@@ -238,6 +238,10 @@ class MultiScale(Quantizer):
         del inputs
         return None if previous_mask is None else (previous_mask, None)
 
+    def set_embeddings(self, embeddings: Any) -> None:
+        """Sets the code vectors of the quantizer of all scales."""
+        self.quantizer.set_embeddings(embeddings)
+
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         return {

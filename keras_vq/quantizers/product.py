@@ -7,7 +7,13 @@ from keras import ops
 
 from keras_vq._types import Shape, Tensor
 from keras_vq.codebooks.base import Start
-from keras_vq.quantizers._parts import checked_parts, deserialized, distinct, serialized
+from keras_vq.quantizers._parts import (
+    checked_parts,
+    deserialized,
+    distinct,
+    serialized,
+    set_embeddings_of_parts,
+)
 from keras_vq.quantizers.base import Found, Quantizer, Updates
 
 
@@ -142,6 +148,15 @@ class Product(Quantizer):
                 if other is part
             ]
             part.adapt(ops.concatenate(own, axis=0), start)
+
+    def set_embeddings(self, embeddings: Any) -> None:
+        """Sets the code vectors of each part; see `Quantizer.set_embeddings`.
+
+        Args:
+            embeddings: List of what each part takes, a `(codebook_size, dim)` array for a
+                `VectorQuantizer`. A shared quantizer has one entry.
+        """
+        set_embeddings_of_parts(self.quantizers, embeddings)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

@@ -130,6 +130,10 @@ class Projected(Quantizer):
             self.build(vectors.shape)
         self.quantizer.adapt(self._projected(vectors, False), start)
 
+    def set_embeddings(self, embeddings: Any) -> None:
+        """Sets the code vectors of the quantizer, in its lower dimension."""
+        self.quantizer.set_embeddings(embeddings)
+
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         serialize = keras.saving.serialize_keras_object

@@ -9,7 +9,13 @@ from keras_vq import _validation
 from keras_vq._types import Shape, Tensor
 from keras_vq.codebooks.base import Start
 from keras_vq.estimators import Estimator
-from keras_vq.quantizers._parts import checked_parts, deserialized, distinct, serialized
+from keras_vq.quantizers._parts import (
+    checked_parts,
+    deserialized,
+    distinct,
+    serialized,
+    set_embeddings_of_parts,
+)
 from keras_vq.quantizers.base import Found, Quantizer, Updates
 from keras_vq.quantizers.beam_search import beam_search
 
@@ -205,6 +211,15 @@ class Residual(Quantizer):
                 part.adapt(vectors, start)
                 placed.add(id(part))
             vectors = vectors - part(vectors, training=False)[0]
+
+    def set_embeddings(self, embeddings: Any) -> None:
+        """Sets the code vectors of each level; see `Quantizer.set_embeddings`.
+
+        Args:
+            embeddings: List of what each level takes, a `(codebook_size, dim)` array for a
+                `VectorQuantizer`. A shared quantizer has one entry.
+        """
+        set_embeddings_of_parts(self.quantizers, embeddings)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

@@ -204,6 +204,28 @@ class VectorQuantizer(Quantizer):
             self.build(vectors.shape)
         self.codebook.adapt(self.project_in(ops.convert_to_tensor(vectors, "float32")), start)
 
+    def set_embeddings(self, embeddings: Any) -> None:
+        """Sets the code vectors, before training; see `BaseCodebook.set_embeddings`.
+
+        Args:
+            embeddings: Array of shape `(codebook_size, dim)`, finite. With the cosine metric it
+                is scaled to unit norm.
+
+        Raises:
+            ValueError: If the array has another shape, or is not finite; or if the codes of a
+                `ProjectedCodebook` are made by a layer that was given.
+        """
+        embeddings = _validation.check_embeddings(
+            ops.convert_to_numpy(embeddings),
+            self.codebook.codebook_size,
+            self.dim if self.built else None,
+        )
+        if not self.built:
+            self.build((None, embeddings.shape[1]))
+        if self.metric == "cosine":
+            embeddings = vq_ops.unit_vectors(embeddings)
+        self.codebook.set_embeddings(embeddings)
+
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         return {
