@@ -132,7 +132,10 @@ def _vqvae(settings: Settings, image_shape: tuple[int, int, int]) -> keras.Model
         encoder, decoder = _maps(settings, image_shape, settings.latent_dim)
     own = _own_options(settings)
     codebook_class = EMACodebook if own["codebook"] == "ema" else Codebook
-    codebook = codebook_class(own["codebook_size"], restart=DeadCodeRestart(), seed=settings.seed)
+    # Codes that the latents of the new encoder leave behind are restarted after 45 steps, not 229.
+    codebook = codebook_class(
+        own["codebook_size"], decay=0.95, restart=DeadCodeRestart(), seed=settings.seed
+    )
     quantizer = keras_vq.VectorQuantizer(codebook, own["commitment"], own["estimator"])
     return VQVAE(encoder, quantizer, decoder)
 

@@ -105,7 +105,7 @@ class BaseCodebook(keras.layers.Layer):
 
     @property
     def starts_placed(self) -> bool:
-        """Whether the initial codes count as used, so that restarts leave them."""
+        """Returns whether the initial codes count as used, so that restarts leave them."""
         return self.has_own_initializer and self.restart is not None
 
     @property

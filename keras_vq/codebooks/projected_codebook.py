@@ -82,9 +82,7 @@ class ProjectedCodebook(BaseCodebook):
 
     def default_initializer(self) -> keras.initializers.Initializer:
         """Returns the initializer of C₀ when none is given."""
-        return keras.initializers.VarianceScaling(
-            mode="fan_out", distribution="untruncated_normal"
-        )
+        return keras.initializers.VarianceScaling(mode="fan_out", distribution="untruncated_normal")
 
     def codes(self) -> Tensor:
         """All codes, a float32 tensor of shape `(codebook_size, dim)`."""
@@ -105,7 +103,7 @@ class ProjectedCodebook(BaseCodebook):
         """
         if self.projection is not None:
             raise ValueError(
-                "The codes of a ProjectedCodebook with a `projection` of its own can not be set, "
+                "The codes of a ProjectedCodebook with a `projection` of its own cannot be set, "
                 "because they are what that layer makes of its embeddings. Assign to `embeddings` "
                 "and to the layer's weights instead, or leave `projection` out. "
                 f"Received: projection={self.projection!r}"

@@ -201,10 +201,11 @@ def test_merged_statistics_are_those_of_both_batches(rng):
 def test_restarts_put_a_collapsed_codebook_to_use_in_fit(kind, rule, at_least, rng):
     """All codes start far from the data, in one point: without restarts one serves for all."""
     vectors = rng.normal(size=(512, 4)).astype("float32")
-    far = keras.initializers.Constant(50.0)
     used = {}
     for restart in (None, rule):
-        codebook = kind(32, decay=0.9, restart=restart, initializer=far)
+        codebook = built(kind(32, decay=0.9, restart=restart))
+        # Moved there, and not by an explicit initializer, whose codes would count as used.
+        codebook.move_codes(ops.ones(32), ops.full((32, 4), 50.0), codebook.recent_counts())
         inputs = keras.Input((4,))
         quantizer = keras_vq.VectorQuantizer(codebook)
         # The layer after it gives the optimizer something to train in both cases.

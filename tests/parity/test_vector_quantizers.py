@@ -163,9 +163,9 @@ def test_vqp_restart():
             32, decay=0.8, restart=restart, initializer=constant(codes), seed=step
         )
         quantizer = built(codebook, codes, commitment=1.0)
-        if step:
-            codebook.average_counts.assign(file["cluster_size"][step - 1])
-            codebook.average_sums.assign(file["embed_avg"][step - 1])
+        # Their codes start with a count of one; codes of an initializer here with the mean count.
+        codebook.average_counts.assign(file["cluster_size"][step - 1] if step else np.ones(32))
+        codebook.average_sums.assign(file["embed_avg"][step - 1] if step else codes)
         quantizer(inputs, training=True)
 
         restarted = file["restarted"][step]
