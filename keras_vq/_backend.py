@@ -256,6 +256,58 @@ def _not_tuned(data: Any) -> Any:
     return data.with_options(options)
 
 
+def restore(variables: Sequence[Any], values: Sequence[Tensor], condition: Tensor) -> None:
+    """Assigns former values to variables if a boolean scalar is true.
+
+    On PyTorch the assignment is hidden from automatic differentiation, which refuses the gradient
+    of a step that writes to a tensor it needs, even if the values stay the same.
+    """
+    for variable, value in zip(variables, values, strict=True):
+        chosen = ops.where(condition, value, ops.convert_to_tensor(variable))
+        if BACKEND == "torch":
+            variable._value.data.copy_(chosen)
+        else:
+            variable.assign(chosen)
+
+
+def train_step_without_skipped(
+    step: Callable[..., Any], state_and_data: Sequence[Any], model: keras.Model, kept: list[Any]
+) -> Any:
+    """Runs a training step, and undoes its changes to some variables if loss scaling skips it.
+
+    A `LossScaleOptimizer` skips a step whose gradients are not finite, and halves its scale.
+
+    Args:
+        step: Keras's training step of the model.
+        state_and_data: Its arguments: `(data,)`, or `(state, data)` on JAX.
+        model: A model that is compiled with a `LossScaleOptimizer`.
+        kept: Non-trainable variables that a skipped step must not change.
+
+    Returns:
+        The result of the step.
+    """
+    optimizer: Any = model.optimizer
+    if BACKEND == "jax":
+        state, _ = state_and_data
+        logs, (trainable, others, of_optimizer, metrics) = step(*state_and_data)
+        place = next(
+            place for place, own in enumerate(optimizer.variables) if own is optimizer.dynamic_scale
+        )
+        is_skipped = of_optimizer[place] < state[2][place]
+        kept_ids = {id(variable) for variable in kept}
+        triples = zip(model.non_trainable_variables, state[1], others, strict=True)
+        others = [
+            ops.where(is_skipped, before, after) if id(variable) in kept_ids else after
+            for variable, before, after in triples
+        ]
+        return logs, (trainable, others, of_optimizer, metrics)
+    scale = ops.copy(optimizer.dynamic_scale) if optimizer.built else optimizer.initial_scale
+    before = [ops.copy(variable) for variable in kept]
+    logs = step(*state_and_data)
+    restore(kept, before, ops.less(optimizer.dynamic_scale, scale))
+    return logs
+
+
 def segment_sum(values: Tensor, segments: Tensor, count: int) -> Tensor:
     """Sums of the values of each segment, as Keras's function of the name gives them.
 

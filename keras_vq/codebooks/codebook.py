@@ -94,7 +94,7 @@ class Codebook(BaseCodebook):
         # Exactly: the sum of embeddings and an offset would be rounded.
         self.embeddings.assign(codes)
         if self.restart is not None:
-            self.restart_offset.assign(ops.zeros_like(self.restart_offset))
+            self.restart_offset.assign(ops.zeros_like(codes))
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

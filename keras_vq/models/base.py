@@ -18,6 +18,7 @@ from keras_vq.losses.bernoulli import BernoulliNegativeLogLikelihood
 from keras_vq.models._batches import first_targets, is_array
 from keras_vq.models._images import check_image_shape, check_images, check_values
 from keras_vq.models.presets import load_preset, save_preset
+from keras_vq.quantizers.base import Quantizer
 
 
 class ReconstructionModel(Model):
@@ -115,7 +116,19 @@ class ReconstructionModel(Model):
             Logs; on JAX a pair of logs and the new state.
         """
         *state, data = state_and_data
-        return super().train_step(*state, self._with_target(data))
+        data = self._with_target(data)
+        if not isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
+            return super().train_step(*state, data)
+        # Quantizers learn in the forward pass, also of a step that loss scaling then skips.
+        return _backend.train_step_without_skipped(
+            super().train_step, (*state, data), self, self._quantizer_state()
+        )
+
+    def _quantizer_state(self) -> list[Any]:
+        """Returns the weights of quantizers that do not learn by gradient."""
+        layers = [layer for layer in self._flatten_layers() if isinstance(layer, Quantizer)]
+        weights = [weight for layer in layers for weight in layer.non_trainable_weights]
+        return list({id(weight): weight for weight in weights}.values())
 
     def test_step(self, *state_and_data: Any) -> Any:
         """One step of evaluation on a batch; see `train_step`."""

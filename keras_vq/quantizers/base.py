@@ -6,8 +6,7 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
-from keras_vq import _validation, estimators
-from keras_vq._backend import LossesOfReplica
+from keras_vq import _backend, _validation, estimators
 from keras_vq._types import Shape, Tensor
 from keras_vq.codebooks.base import Start
 from keras_vq.estimators import Estimator
@@ -55,6 +54,8 @@ class Quantizer(keras.layers.Layer):
 
     `call` is the same for all and not overridden: cast to float32, find codes, add the loss,
     learn (in training, unless frozen by `trainable = False`), estimate the gradient, cast back.
+    A training batch without vectors, or with one that is NaN or infinite, leaves the state that
+    does not learn by gradient as it was, on all replicas.
     The losses are in `layer.losses`, for any enclosing model to add.
 
     A subclass implements `codebook_sizes`, `find_indices` and `lookup`, and where it needs them
@@ -89,7 +90,7 @@ class Quantizer(keras.layers.Layer):
 
     def __init__(self, estimator: str | Estimator | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self._losses = LossesOfReplica()
+        self._losses = _backend.LossesOfReplica()
         if self.hint_without_estimator is None:
             self.estimator = estimators.get("straight_through" if estimator is None else estimator)
         elif estimator is not None:
@@ -180,12 +181,16 @@ class Quantizer(keras.layers.Layer):
 
         training = bool(training)
         updates = Updates() if training and self.trainable else None
+        # Weights that the optimizer does not change: the state that learns from batches.
+        state = self.non_trainable_weights if updates is not None else []
+        before = [ops.copy(weight) for weight in state]
         found = self.find(vectors, mask, training, updates)
         loss = self.loss(found)
         if not isinstance(loss, float):
             self.add_loss(loss)
         if updates is not None:
             updates.apply()
+            _backend.restore(state, before, ops.logical_not(_is_sound(vectors, mask, state)))
         quantized = self.estimate(found.latents, found.codes, training)
 
         indices = found.indices
@@ -415,3 +420,23 @@ class Quantizer(keras.layers.Layer):
                 f"{tuple(input_shape[:-1])}. Received: shape {tuple(mask.shape)}"
             )
         return mask
+
+
+def _is_sound(vectors: Tensor, mask: Tensor | None, state: list[Any]) -> Tensor:
+    """Returns whether a training batch of all replicas may change the state.
+
+    Args:
+        vectors: Float32 tensor of shape `(..., dim)`, zero where masked.
+        mask: Boolean tensor of shape `(...)`, or None.
+        state: The weights after the batch.
+
+    Returns:
+        Boolean scalar: true if there are vectors, and they and the weights are finite.
+    """
+    kept = ops.ones_like(vectors[..., 0]) if mask is None else ops.cast(mask, "float32")
+    is_bad = ops.logical_not(ops.isfinite(vectors))
+    count, bad = _backend.sum_over_replicas([ops.sum(kept), ops.sum(ops.cast(is_bad, "float32"))])
+    # Finite vectors may have infinite sums. These are of all replicas already.
+    weights = [weight for weight in state if keras.backend.is_float_dtype(weight.dtype)]
+    checks = [count > 0, ops.equal(bad, 0), *(ops.all(ops.isfinite(w)) for w in weights)]
+    return ops.all(ops.stack(checks))

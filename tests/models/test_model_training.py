@@ -57,6 +57,29 @@ def test_modes_of_compilation_train_alike(id, mode, small, default_logs):
     assert logs == pytest.approx(default_logs[id], rel=0.2 if draws_differ else 1e-4)
 
 
+@pytest.mark.parametrize("id", ["vqvae_ema", "vqvae2"])
+def test_steps_that_loss_scaling_skips_do_not_reach_the_codebook(id, small):
+    keras.config.set_dtype_policy("mixed_float16")
+    scale = 2.0**40  # beyond float16: gradients are infinite
+    optimizer = keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(1e-3), scale)
+    model = build(id, optimizer=optimizer)
+
+    def state():
+        quantizers = model.levels().values()
+        weights = [weight for quantizer in quantizers for weight in quantizer.weights]
+        return [ops.convert_to_numpy(weight).copy() for weight in weights]
+
+    before = state()
+    fit(model, small[:64])
+    assert float(model.optimizer.dynamic_scale) == scale / 4
+    for ours, unchanged in zip(state(), before, strict=True):
+        np.testing.assert_array_equal(ours, unchanged)
+    model.optimizer.dynamic_scale.assign(1.0)
+    fit(model, small[:64])
+    assert float(model.optimizer.dynamic_scale) == 1
+    assert any((ours != start).any() for ours, start in zip(state(), before, strict=True))
+
+
 @pytest.mark.skipif(BACKEND == "torch", reason="Keras refuses it on torch")
 @pytest.mark.parametrize("id", ["vae", "vqvae_ema"])
 def test_steps_per_execution_change_no_losses(id, small, default_logs):

@@ -194,6 +194,20 @@ def test_a_mask_of_nothing_gives_no_loss_and_leaves_codes(case, vectors):
         np.testing.assert_allclose(numpy(quantizer(vectors)[0]), before, rtol=1e-3, atol=1e-6)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_batch_that_is_not_finite_leaves_the_state(case, vectors, value):
+    quantizer = built(case)
+    quantizer(vectors, training=True)
+    before = weights_of(quantizer)
+    spoiled = vectors.copy()
+    spoiled[1, 2, 3, 0] = value
+    quantizer(spoiled, training=True)
+    assert_same_weights(before, weights_of(quantizer))
+    quantizer(vectors[::-1], training=True)
+    assert learnt((before, weights_of(quantizer))) == case.learns_by_statistics
+    assert all(np.isfinite(weight).all() for weight in weights_of(quantizer))
+
+
 def test_wrong_rank_of_mask(case, vectors):
     with pytest.raises(ValueError, match=r"shape of the inputs without their last axis"):
         built(case)(vectors, mask=np.ones((3,), bool))
