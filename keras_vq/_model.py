@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from keras_vq import _backend, _validation
+from keras_vq._fingerprint import store_fingerprint
 from keras_vq._finite_loss import FiniteLoss
 from keras_vq._prompt_model import PromptModel
 from keras_vq._types import Tensor
@@ -115,6 +116,17 @@ class Model(PromptModel):
         if key not in functions:
             functions[key] = _BatchFunction(self, method, options)
         return functions[key]
+
+    def save(
+        self, filepath: Any, overwrite: bool = True, zipped: bool | None = None, **kwargs: Any
+    ) -> None:
+        """Saves the model; takes what `keras.Model.save` takes.
+
+        A `.keras` file also gets the fingerprint of the weights, by which a `.keras` file is found
+        that a compressed file was made with.
+        """
+        super().save(filepath, overwrite, zipped, **kwargs)
+        store_fingerprint(self, filepath)
 
     def save_own_variables(self, store: Any) -> None:
         """Saves, with what Keras does, the states of all random generators.

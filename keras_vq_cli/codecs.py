@@ -1,4 +1,4 @@
-"""What compress and decompress share: which model, which prior."""
+"""Model and prior of compress and decompress."""
 
 from __future__ import annotations
 
@@ -6,45 +6,126 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from keras_vq_cli import arguments, trained
+from keras_vq_cli import arguments, console, fingerprints, trained
 from keras_vq_cli.backend import import_keras
+from keras_vq_cli.files import shown
 
 PRESET = "vqvae_cifar10"
+_LONGEST_ORIGIN = 64  # bytes of UTF-8, in the format
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Adds the options of both commands."""
+def add_options(parser: argparse.ArgumentParser, default: str | None = None) -> None:
+    """Adds the options of both commands.
+
+    Args:
+        parser: Parser of the command.
+        default: What happens without --model and --prior, for the help.
+    """
     parser.add_argument(
         "--model",
         metavar="RUN",
-        help=f"{trained.MODEL_HELP} (default: the preset {PRESET}, for color)",
+        help=f"{trained.MODEL_HELP} (default: {default or f'the preset {PRESET}, for color'})",
     )
     parser.add_argument(
         "--prior",
         metavar="FILE",
         help=".keras file of a PixelCNNPrior or TransformerPrior of the model's codes: smaller "
-        "files, read on this kind of machine alone (default: none, codes are packed)",
+        "files, read on this kind of machine alone "
+        f"(default: {default or 'none, codes are packed'})",
     )
     arguments.add_backend(parser, "as Keras is configured; the choice matters with a prior")
     arguments.add_debug(parser)
 
 
 def of_options(given: dict[str, Any]) -> Any:
-    """The `ImageCodec` of the options; imports Keras.
+    """Returns the `ImageCodec` of the options; imports Keras.
+
+    Args:
+        given: The options that were given, by name. The limit of pixels of one image does not lower
+            that of a file of many.
 
     Raises:
         ValueError: If model or prior are none.
     """
     model = trained.named(given.get("model", PRESET))
-    prior_file = Path(given["prior"]) if "prior" in given else None
-    if prior_file is not None and not (prior_file.suffix == ".keras" and prior_file.is_file()):
-        raise ValueError(f"--prior must be the .keras file of a prior. Received: {prior_file}")
+    prior_file = _prior_file(given)
     import_keras(given.get("backend"), given.get("debug", False))
 
+    from keras_vq.codec import DEFAULT_MAX_PIXELS
+
+    limit = max(given.get("max_pixels", 0), DEFAULT_MAX_PIXELS)
+    return _codec(model, prior_file, max_pixels=limit)
+
+
+def of_file(data: bytes, file: Path, given: dict[str, Any]) -> tuple[Any, Any]:
+    """Returns header and `ImageCodec` of a `.kvq` file; imports Keras.
+
+    What the options don't name is looked for by its fingerprint. What the file says of where they
+    came from is for messages only.
+
+    Args:
+        data: Content of the file.
+        file: Path of the file.
+        given: The options that were given, by name.
+
+    Raises:
+        ValueError: If the file is damaged, or model or prior are not found.
+    """
+    model = trained.named(given["model"]) if "model" in given else None
+    prior_file = _prior_file(given)
+    import_keras(given.get("backend"), given.get("debug", False))
+
+    from keras_vq.codec import read_header
+
+    header = read_header(data)
+    if model is None:
+        model = fingerprints.find_model(header.model, file.parent)
+        if model is None:
+            raise ValueError(_not_found("model", header.model, header.model_origin))
+        console.message(f"Model: {shown(model.name)}")
+    if header.prior and prior_file is None:
+        folders = (file.parent, Path(), model.model_file.parent)
+        prior_file = fingerprints.find_file(header.prior, folders)
+        if prior_file is None:
+            raise ValueError(_not_found("prior", header.prior, header.prior_origin))
+        console.message(f"Prior: {shown(prior_file)}")
+    limit = {"max_pixels": given["max_pixels"]} if "max_pixels" in given else {}
+    return header, _codec(model, prior_file, **limit)
+
+
+def _codec(model: trained.Trained, prior_file: Path | None, **options: Any) -> Any:
     import keras_vq
 
-    vqvae = model.load()
     prior = None
     if prior_file is not None:
         prior = keras_vq.load_model(prior_file, compile=False)
-    return keras_vq.codec.ImageCodec(vqvae, prior)
+    return keras_vq.codec.ImageCodec(
+        model.load(),
+        prior,
+        model_origin=_origin(f"preset {model.name}" if model.is_preset else model.name),
+        prior_origin="" if prior_file is None else _origin(prior_file.name),
+        **options,
+    )
+
+
+def _prior_file(given: dict[str, Any]) -> Path | None:
+    if "prior" not in given:
+        return None
+    path = Path(given["prior"])
+    if not (path.suffix == ".keras" and path.is_file()):
+        raise ValueError(f"--prior must be the .keras file of a prior. Received: {shown(path)}")
+    return path
+
+
+def _origin(name: str) -> str:
+    """Returns a name for people as it is stored in a file."""
+    return shown(name).encode()[:_LONGEST_ORIGIN].decode("utf-8", "ignore")
+
+
+def _not_found(what: str, wanted: bytes, origin: str) -> str:
+    places = "in the presets, in ./runs and" if what == "model" else "in the model's folder and"
+    said = f" The file says that it came from {shown(origin)!r}." if origin else ""
+    return (
+        f"The {what} that the file was made with is not {places} beside the file: name it by "
+        f"--{what}.{said} Received: a file of a {what} of weights {wanted.hex()}"
+    )

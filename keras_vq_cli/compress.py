@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from keras_vq_cli import arguments, codecs, console, trained
-from keras_vq_cli.files import whole_file
+from keras_vq_cli.files import shown, whole_file
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,6 +19,8 @@ examples:
   keras-vq compress photo.jpg -o photo.kvq --model runs/vqvae-photos --prior prior.keras
   keras-vq decompress holiday.kvq -o seen
 """
+
+_LONGEST_NAME = 1023  # bytes of UTF-8, in the format
 
 
 def add_parser(commands: Any) -> None:
@@ -61,28 +64,34 @@ def run(given: dict[str, Any], args: list[str]) -> None:
 
     shape = (None, None, codec.channels)
     paths, images = trained.read_images(paths, shape, **arguments.image_options(given))
-    names = [path.name for path in paths]
+    names = [_name(path) for path in paths]
     data = codec.compress(images, names)
     with whole_file(out) as beside:
         beside.write_bytes(data)
     # Codes come back exactly, so packed ones tell what is lost as well, and faster.
-    packed = ImageCodec(codec.vqvae)
+    packed = ImageCodec(codec.vqvae, max_pixels=codec.max_pixels)
     made = packed.decompress(packed.compress(images))
     console.result(_table(paths, images, made))
     pixels = sum(image.shape[0] * image.shape[1] for image in images)
     console.result(
-        f"Written: {out}, {len(data):,} bytes, {8 * len(data) / pixels:.3f} bits a pixel "
+        f"Written: {shown(out)}, {len(data):,} bytes, {8 * len(data) / pixels:.3f} bits a pixel "
         f"(the {len(paths)} files: {sum(path.stat().st_size for path in paths):,} bytes)"
     )
 
 
+def _name(path: Path) -> str:
+    """Returns the name of an image as it is stored: UTF-8, whatever the bytes of the file name."""
+    name = os.fsencode(path.name).decode("utf-8", "replace")
+    return name.encode()[:_LONGEST_NAME].decode("utf-8", "ignore")
+
+
 def _output_file(out: Path, overwrite: bool) -> Path:
     if out.suffix != ".kvq":
-        raise ValueError(f"--out must end in .kvq. Received: {out}")
+        raise ValueError(f"--out must end in .kvq. Received: {shown(out)}")
     if not out.parent.is_dir():
-        raise ValueError(f"There is no folder {out.parent} to write --out to")
+        raise ValueError(f"There is no folder {shown(out.parent)} to write --out to")
     if out.exists() and not overwrite:
-        raise ValueError(f"{out} is there already: --overwrite replaces it")
+        raise ValueError(f"{shown(out)} is there already: --overwrite replaces it")
     return out
 
 
@@ -99,5 +108,5 @@ def _table(paths: list[Path], images: list[np.ndarray], made: list[np.ndarray]) 
         errors = figures.mean_squared_errors(image[None], one[None])
         ratio = figures.peak_signal_to_noise_ratios(errors)[0]
         size = f"{image.shape[0]} x {image.shape[1]}"
-        table.add_row(str(path), size, f"{path.stat().st_size:,}", f"{ratio:.2f}")
+        table.add_row(shown(path), size, f"{path.stat().st_size:,}", f"{ratio:.2f}")
     return table

@@ -1,18 +1,29 @@
-"""`keras-vq decompress`: the images of a file that `keras-vq compress` wrote."""
+"""`keras-vq decompress`: writes the images of a file that `keras-vq compress` wrote."""
 
 from __future__ import annotations
 
+import os
+import unicodedata
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from keras_vq_cli import arguments, codecs, console
-from keras_vq_cli.files import whole_file
+from keras_vq_cli.files import shown, whole_file
 
 _EPILOG = """\
 examples:
   keras-vq decompress holiday.kvq -o seen
   keras-vq decompress photo.kvq --model runs/vqvae-photos --prior prior.keras
+
+Without --model and --prior they are looked for by the fingerprint of their weights: among the
+presets, the runs in ./runs and beside FILE, and the .keras files beside FILE; a prior also in the
+current folder and in the folder of the model.
 """
+
+_LONGEST_NAME = 255  # bytes, on most file systems
+_RESERVED = {"CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"} | {
+    f"{device}{number}" for device in ("COM", "LPT") for number in "0123456789¹²³"
+}
 
 
 def add_parser(commands: Any) -> None:
@@ -34,7 +45,13 @@ def add_parser(commands: Any) -> None:
         help="folder to write to, made if there is none (default: NAME-decompressed beside FILE)",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace images that are there")
-    codecs.add_options(parser)
+    parser.add_argument(
+        "--max-pixels",
+        type=arguments.positive_integer,
+        metavar="N",
+        help="refuse files of more pixels, filled up to whole tiles (default: 268435456)",
+    )
+    codecs.add_options(parser, default="looked for")
 
 
 def run(given: dict[str, Any], args: list[str]) -> None:
@@ -50,41 +67,69 @@ def run(given: dict[str, Any], args: list[str]) -> None:
     del args
     file = Path(given["file"])
     if not file.is_file():
-        raise ValueError(f"There is no such file. Received: {file}")
+        raise ValueError(f"There is no such file. Received: {shown(file)}")
     data = file.read_bytes()
-    codec = codecs.of_options(given)
-
-    from keras_vq.codec import read_header
-
-    header = read_header(data)
-    out = Path(given["out"]) if "out" in given else file.with_name(f"{file.stem}-decompressed")
-    paths = [out / name for name in _file_names(header.names, len(header.image_shapes))]
+    header, codec = codecs.of_file(data, file, given)
+    stem = _cut(file.stem, "-decompressed")
+    out = Path(given["out"]) if "out" in given else file.with_name(f"{stem}-decompressed")
+    paths = [out / name for name in file_names(header.names, len(header.image_shapes))]
     there = [path for path in paths if path.exists()]
     if there and not given.get("overwrite", False):
-        raise ValueError(f"{there[0]} is there already: --overwrite replaces it")
+        raise ValueError(f"{shown(there[0])} is there already: --overwrite replaces it")
     images = codec.decompress(data)
     out.mkdir(parents=True, exist_ok=True)
     for path, image in zip(paths, images, strict=True):
         with whole_file(path) as beside:
             _write_png(image, beside)
-    console.result(f"Written: {len(images)} images in {out}")
+    console.result(f"Written: {len(images)} images in {shown(out)}")
 
 
-def _file_names(names: tuple[str, ...], count: int) -> list[str]:
-    """Names of the files to write: no two alike, and none that leads out of the folder."""
+def file_names(names: tuple[str, ...], count: int) -> list[str]:
+    """Returns names of files to write that are safe on every system.
+
+    The names in a file come from anybody. No two of the result are alike, whatever a disk takes for
+    one name; none has a folder, is reserved or hidden, has characters that a system refuses or a
+    terminal interprets, or is too long.
+
+    Args:
+        names: Names of the images, or none.
+        count: Number of images.
+    """
     wanted = list(names) or [f"{number:0{len(str(count))}}" for number in range(1, count + 1)]
     found: list[str] = []
-    # Some disks take A and a for one.
     taken: set[str] = set()
     next_number: dict[str, int] = {}
     for name in wanted:
-        stem = unique = PurePosixPath(PureWindowsPath(name).name).stem.lstrip(".") or "image"
-        while unique.casefold() in taken:
+        stem = _safe_stem(name)
+        unique = _cut(stem, ".png")
+        while _as_one(unique) in taken:
             next_number[stem] = next_number.get(stem, 1) + 1
-            unique = f"{stem}-{next_number[stem]}"
-        taken.add(unique.casefold())
+            end = f"-{next_number[stem]}"
+            unique = _cut(stem, f"{end}.png") + end
+        taken.add(_as_one(unique))
         found.append(f"{unique}.png")
     return found
+
+
+def _safe_stem(name: str) -> str:
+    """Returns the name of an image without folders and suffix, as every system takes it."""
+    last = PurePosixPath(PureWindowsPath(name).name).stem
+    kept = (c if c.isprintable() and c not in '<>:"|?*/\\' else "_" for c in last)
+    stem = unicodedata.normalize("NFC", "".join(kept)).lstrip(". ").rstrip(". ")
+    is_reserved = stem.partition(".")[0].rstrip().upper() in _RESERVED
+    return f"_{stem}" if is_reserved else stem or "image"
+
+
+def _as_one(stem: str) -> str:
+    """Returns the same text for all names that some disk takes for one."""
+    return unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", stem).casefold())
+
+
+def _cut(stem: str, end: str) -> str:
+    """Returns a stem that with this end is no longer than a file system takes."""
+    while len(os.fsencode(stem + end)) > _LONGEST_NAME:
+        stem = stem[:-1]
+    return stem
 
 
 def _write_png(image: Any, path: Path) -> None:

@@ -2,9 +2,10 @@
 
 from keras_vq.codec.bit_packing import pack_codes, unpack_codes
 from keras_vq.codec.container import CorruptFileError, Header, read_header
-from keras_vq.codec.image_codec import ImageCodec
+from keras_vq.codec.image_codec import DEFAULT_MAX_PIXELS, ImageCodec
 
 __all__ = [
+    "DEFAULT_MAX_PIXELS",
     "CorruptFileError",
     "Header",
     "ImageCodec",

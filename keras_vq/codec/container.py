@@ -14,13 +14,13 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
+from keras_vq._fingerprint import FINGERPRINT_BYTES
 from keras_vq.codec import tiles
 from keras_vq.codec.bit_packing import bits_of_codes, pack_codes, unpack_codes
 
 MAGIC = b"KVQ"
 VERSION = 2
 PACKED, RANGE_CODED = 0, 1
-FINGERPRINT_BYTES = 8
 BACKENDS = ("tensorflow", "jax", "torch")
 # A power of two, so that few sizes of a compiled step are asked for.
 BATCH_SIZES = tuple(2**exponent for exponent in range(4, 11))

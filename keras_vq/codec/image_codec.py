@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 
 from keras_vq import _backend, _validation
+from keras_vq._fingerprint import fingerprint
 from keras_vq.codec import container, tiles
 from keras_vq.codec.bit_packing import pack_codes
 from keras_vq.codec.container import CorruptFileError, Header
-from keras_vq.codec.fingerprint import fingerprint
 from keras_vq.codec.range_coding import RangeCoder, check_prior
 
 DEFAULT_MAX_PIXELS = 2**28

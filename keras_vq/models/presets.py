@@ -19,6 +19,7 @@ import numpy as np
 
 from keras_vq import _archives
 from keras_vq._files import is_unfinished
+from keras_vq._fingerprint import fingerprint
 from keras_vq.export.staging import staged
 from keras_vq.models.loading import load_model
 
@@ -112,6 +113,7 @@ def save_preset(
             beside.mkdir()
         _write_model(model, beside / MODEL_FILE)
         record["sha256"] = _sha256(beside / MODEL_FILE)
+        record["fingerprint"] = fingerprint(model).hex()
         (beside / RECORD_FILE).write_text(
             json.dumps(record, indent=2, allow_nan=False) + "\n", encoding="utf-8"
         )

@@ -1,0 +1,79 @@
+"""Search for the model that a file was made with, by the fingerprint of its weights.
+
+Fingerprints are read from `preset.json` and from a member of `.keras` files, without loading a
+model. `ImageCodec` compares that of the model that was loaded.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+
+from keras_vq_cli import trained
+
+_MEMBER = "fingerprint.txt"
+_MOST_BYTES = 2**20
+# Folders with more files are not of people who look for a model in them.
+_MOST_FILES = 1000
+
+
+def find_model(wanted: bytes, beside: Path) -> trained.Trained | None:
+    """Returns the preset or run with this fingerprint, or None.
+
+    Args:
+        wanted: The fingerprint.
+        beside: Folder whose runs, presets and `.keras` files are looked at after the presets of the
+            package and the runs in ./runs.
+    """
+    for name, folder in trained.presets().items():
+        if stored(folder / "model.keras") == wanted:
+            return trained.Trained(name, folder / "model.keras", {})
+    for place in (Path("runs"), beside):
+        for folder in (place, *_entries(place)):
+            if stored(folder / "model.keras") == wanted:
+                is_run = (folder / "config.json").is_file()
+                if is_run:
+                    return trained.of_run(folder)
+                return trained.Trained(folder.resolve().name, folder / "model.keras", {})
+    file = find_file(wanted, (beside,))
+    return None if file is None else trained.named(str(file))
+
+
+def find_file(wanted: bytes, folders: Iterable[Path]) -> Path | None:
+    """Returns the `.keras` file with this fingerprint in one of these folders, or None."""
+    for folder in folders:
+        for path in _entries(folder):
+            if path.suffix == ".keras" and stored(path) == wanted:
+                return path
+    return None
+
+
+def stored(path: Path) -> bytes | None:
+    """Returns the fingerprint that is stored with a `.keras` file, or None."""
+    record = path.with_name("preset.json")
+    try:
+        if not path.is_file():
+            return None
+        if path.name == "model.keras" and record.is_file():
+            if record.stat().st_size > _MOST_BYTES:
+                return None
+            content = json.loads(record.read_bytes())
+            return bytes.fromhex(content["fingerprint"])
+        with zipfile.ZipFile(path) as archive:
+            if archive.getinfo(_MEMBER).file_size > _MOST_BYTES:
+                return None
+            return bytes.fromhex(archive.read(_MEMBER).decode("ascii"))
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, zipfile.BadZipFile):
+        return None
+    except (NotImplementedError, RuntimeError, zlib.error):  # compression, encryption
+        return None
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())[:_MOST_FILES]
+    except OSError:
+        return []
