@@ -70,14 +70,16 @@ def check_image_shape(
     expected: Shape | None,
     name: str,
     because: str = "the model was built for",
+    is_image: bool = True,
 ) -> None:
-    """Checks the static shape of a batch of images.
+    """Checks the static shape of a batch of images, or of their latents or codes.
 
     Args:
         shape: The shape.
         expected: Shape of one image, None where any size will do; or None.
         name: What to call the argument in messages.
         because: Whose demand it is.
+        is_image: False leaves out hints on channels.
 
     Raises:
         ValueError: If its images have another shape than the expected one.
@@ -91,7 +93,7 @@ def check_image_shape(
     if not fits:
         raise ValueError(
             f"`{name}` must have the shape (n, {_readable(expected)}) that {because}"
-            f"{_hint(shape, expected)}. Received: shape {tuple(shape)}"
+            f"{_hint(shape, expected) if is_image else ''}. Received: shape {tuple(shape)}"
         )
 
 

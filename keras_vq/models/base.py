@@ -348,6 +348,10 @@ class ReconstructionModel(Model):
         Returns:
             Float32 array of shape `(n, height, width, channels)`.
         """
+        latents = latents if is_array(latents) else np.asarray(latents)
+        if self.built:
+            expected = self._latents_taken()
+            check_image_shape(tuple(latents.shape), expected, "latents", _TAKES, is_image=False)
         return self.in_batches("decode_batch", latents, batch_size)
 
     def reconstruct(self, images: Any, batch_size: int = 128) -> np.ndarray:
@@ -589,8 +593,16 @@ class ReconstructionModel(Model):
         """
         takes = getattr(self.decoder, "input_shape", None) if self.decoder.built else None
         if isinstance(takes, tuple):
-            check_image_shape(latent_shape, takes[1:], "latents", "the decoder takes")
+            check_image_shape(latent_shape, takes[1:], "latents", _TAKES)
         build_part(self.decoder, latent_shape)
+        self._latents_built = tuple(latent_shape[1:])
+
+    def _latents_taken(self) -> Shape:
+        """Returns the shape of latents of one image, None for sizes that may differ."""
+        takes = getattr(self.decoder, "input_shape", None)
+        if isinstance(takes, tuple):
+            return tuple(takes[1:])
+        return (None,) * (len(self._latents_built) - 1) + self._latents_built[-1:]
 
     def build_if_known(self) -> None:
         """Builds the model at once when the encoder already knows its images."""
@@ -607,6 +619,7 @@ class ReconstructionModel(Model):
 
 
 _MADE = "the decoder makes"
+_TAKES = "the decoder takes"
 
 
 def check_layer(name: str, part: Any) -> keras.Layer:

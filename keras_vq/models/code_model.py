@@ -11,7 +11,7 @@ from keras_vq._types import Shape, Tensor
 from keras_vq.export import TensorSpec
 from keras_vq.metrics.code_usage import CodebookUsage, Perplexity
 from keras_vq.models._batches import first_targets
-from keras_vq.models._images import variance
+from keras_vq.models._images import check_image_shape, variance
 from keras_vq.models.base import ReconstructionModel
 from keras_vq.quantizers.base import Quantizer
 
@@ -120,6 +120,33 @@ class CodeModel(ReconstructionModel):
     def decode_codes_batch(self, codes: Tensor) -> Tensor:
         """Images of a batch of codes."""
         return self.decode_batch(self.codes_to_latents(codes))
+
+    def _checked_codes(
+        self, name: str, codes: Any, quantizer: Quantizer, shape: Shape | None
+    ) -> np.ndarray:
+        """Checks the shape and range of codes of one quantizer, -1 included.
+
+        Args:
+            name: Name of the argument in messages.
+            codes: Integer array of shape `(n, *shape)`.
+            quantizer: The quantizer.
+            shape: Shape of the codes of one image; None where it is unknown.
+
+        Returns:
+            Int32 array.
+
+        Raises:
+            ValueError: If the codes have another shape, or are not integers in range.
+        """
+        codes = ops.convert_to_numpy(codes) if ops.is_tensor(codes) else np.asarray(codes)
+        if shape is not None:
+            if None in self._latents_taken():
+                # A decoder that takes any size takes any grid.
+                axes = len(quantizer.index_shape)
+                open_axes = len(shape) - axes
+                shape = (None,) * open_axes + tuple(shape[open_axes:])
+            check_image_shape(codes.shape, shape, name, "the model's codes have", is_image=False)
+        return _validation.check_codes(name, codes, quantizer.codebook_sizes, least=-1)
 
     def generate(self, prior: Any, n: int, batch_size: int = 128, **options: Any) -> np.ndarray:
         """New images: decodes codes that a prior draws.

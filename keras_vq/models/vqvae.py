@@ -6,7 +6,6 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_vq import _validation
 from keras_vq._types import Shape, Tensor
 from keras_vq.codebooks.base import Start
 from keras_vq.models.code_model import CodeModel, check_quantizer
@@ -173,11 +172,10 @@ class VQVAE(CodeModel):
             Float32 array of shape `(n, height, width, channels)`.
 
         Raises:
-            ValueError: If a code is not a whole number, or out of range.
+            ValueError: If the codes have another shape than `code_shape`, or one is not a whole
+                number, or out of range.
         """
-        codes = _validation.check_codes(
-            "codes", ops.convert_to_numpy(codes), self.codebook_sizes, least=-1
-        )
+        codes = self._checked_codes("codes", codes, self.quantizer, self._code_shape)
         return self.in_batches("decode_codes_batch", codes, batch_size)
 
 

@@ -6,7 +6,6 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from keras_vq import _validation
 from keras_vq._building import build_part
 from keras_vq._types import Shape, Tensor
 from keras_vq.codebooks.base import Start
@@ -292,16 +291,9 @@ class VQVAE2(CodeModel):
             )
         vectors = []
         for name, part in TwoLevelCodes(*codes)._asdict().items():
-            sizes = getattr(self.codebook_sizes, name)
-            part = _validation.check_codes(
-                f"codes.{name}", ops.convert_to_numpy(part), sizes, least=-1
-            )
             shape = getattr(self._code_shape, name, None)
-            if shape is not None and part.shape[1:] != shape:
-                raise ValueError(
-                    f"`codes.{name}` must have the shape (n, {', '.join(map(str, shape))}). "
-                    f"Received: shape {part.shape}"
-                )
+            quantizer = getattr(self, f"{name}_quantizer")
+            part = self._checked_codes(f"codes.{name}", part, quantizer, shape)
             vectors.append(part.reshape(len(part), -1))
         if len(vectors[0]) != len(vectors[1]):
             raise ValueError(

@@ -127,7 +127,7 @@ class TwoLevelPrior(Model):
         del input_shape
 
     def _inputs(self, codes: Any, labels: Any = None) -> dict[str, Any]:
-        top, bottom = codes
+        top, bottom = _checked_pair(codes)
         return {
             "top": self.top.as_inputs(top, labels),
             "bottom": self.bottom.as_inputs(bottom, labels, condition=top),
@@ -164,7 +164,7 @@ class TwoLevelPrior(Model):
         Returns:
             Float32 array of shape `(n,)`.
         """
-        top, bottom = codes
+        top, bottom = _checked_pair(codes)
         of_top = self.top.log_likelihood(top, labels, batch_size=batch_size)
         return of_top + self.bottom.log_likelihood(bottom, labels, top, batch_size)
 
@@ -175,7 +175,7 @@ class TwoLevelPrior(Model):
             codes: The pair (top codes, bottom codes).
             labels: See `CodePrior.log_likelihood`.
         """
-        top, bottom = codes
+        top, bottom = _checked_pair(codes)
         of_top = self.top.bits_per_image(top, labels)
         return of_top + self.bottom.bits_per_image(bottom, labels, top)
 
@@ -186,3 +186,13 @@ class TwoLevelPrior(Model):
             **super().get_config(),
             **{name: keras.saving.serialize_keras_object(part) for name, part in parts.items()},
         }
+
+
+def _checked_pair(codes: Any) -> tuple[Any, Any]:
+    """Checks that codes are a pair."""
+    if not isinstance(codes, tuple | list) or len(codes) != 2:
+        raise ValueError(
+            "`codes` must be a pair of arrays, top and bottom, as `encode_to_codes` of a VQVAE2 "
+            f"returns them. Received: {type(codes).__name__}"
+        )
+    return codes[0], codes[1]

@@ -6,6 +6,7 @@ import pytest
 from keras import layers
 
 import keras_vq
+from tests.models.cases import MODEL_CASES
 from tests.models.checks import assert_same, weights_of
 
 
@@ -107,7 +108,7 @@ def test_methods_given_images_of_another_shape(method, unspoilt, images):
 
 
 def test_decoding_of_another_shape(unspoilt):
-    with pytest.raises(ValueError, match="incompatible"):
+    with pytest.raises(ValueError, match=r"`latents` must have the shape \(n, 4, 4, 4\)"):
         unspoilt.decode(np.zeros((3, 4, 4, 9), "float32"))
 
 
@@ -261,3 +262,40 @@ def test_nan_latents_do_not_pass_unnoticed():
 def test_large_latents_are_no_images_of_8_bits():
     model = keras_vq.Autoencoder(*keras_vq.networks.dense((8, 8, 1), units=(4,), latent_dim=2))
     assert model.decode(np.full((3, 2), 100.0, "float32")).shape == (3, 8, 8, 1)
+
+
+@pytest.mark.backend_free
+@pytest.mark.parametrize("case", MODEL_CASES, ids=[case.id for case in MODEL_CASES])
+def test_latents_and_codes_of_another_shape(case):
+    model = case.build()
+    latents = model.encode(np.zeros((2, 8, 8, 1), "float32"))
+    shape = r"\(n, " + ", ".join(str(size) for size in latents.shape[1:]) + r"\)"
+    for wrong in (latents[0], latents[..., None], latents[..., :1]):
+        with pytest.raises(ValueError, match=rf"`latents` must have the shape {shape} that the de"):
+            model.decode(wrong)
+    if not hasattr(model, "decode_codes"):
+        return
+    codes = model.encode_to_codes(np.zeros((2, 8, 8, 1), "float32"))
+    parts = codes._asdict() if isinstance(codes, tuple) else {None: codes}
+    for name, part in parts.items():
+        shape = r"\(n, " + ", ".join(str(size) for size in part.shape[1:]) + r"\)"
+        called = "codes" if name is None else f"codes.{name}"
+        for wrong in (part[0], part[..., None], part[:, :1], np.float32(part), None):
+            given = wrong if name is None else codes._replace(**{name: wrong})
+            text = "be integers from 0" if getattr(wrong, "dtype", 0) == "float32" else "have the"
+            text = f"have the shape {shape}" if text == "have the" else text
+            with pytest.raises(ValueError, match=rf"`{called}` must {text}.*Received"):
+                model.decode_codes(given)
+
+
+@pytest.mark.backend_free
+def test_a_decoder_of_any_size_takes_codes_of_any_grid():
+    encoder, _ = keras_vq.networks.convolutional((8, 8, 1), filters=(8,), latent_dim=4)
+    decoder = keras.Sequential(
+        [keras.Input((None, None, 4)), layers.UpSampling2D(), layers.Conv2D(1, 3, padding="same")]
+    )
+    model = keras_vq.VQVAE(encoder, keras_vq.VectorQuantizer(16), decoder)
+    assert model.decode_codes(np.zeros((2, 3, 5), int)).shape == (2, 6, 10, 1)
+    assert model.decode(np.zeros((2, 3, 5, 4), "float32")).shape == (2, 6, 10, 1)
+    with pytest.raises(ValueError, match=r"`codes` must have the shape \(n, any, any\)"):
+        model.decode_codes(np.zeros((2, 3), int))
