@@ -2,6 +2,7 @@
 
 import copy
 import functools
+from collections.abc import Callable
 from typing import Any, Self
 
 import keras
@@ -94,6 +95,8 @@ class Model(PromptModel):
         rows = len(next(iter(inputs.values()))) if isinstance(inputs, dict) else inputs.shape[0]
         verbose = 1 if rows > batches_without_bar * batch_size else 0
         function = self._batch_function(method, options)
+        if rows == 0:
+            return of_no_rows(function.predict, inputs, verbose=0)
         with _backend.kept_weights(function):
             return function.predict(inputs, batch_size=batch_size, verbose=verbose)
 
@@ -180,6 +183,21 @@ class _BatchFunction(PromptModel):
     def call(self, inputs: Tensor) -> Tensor:
         """Applies the method."""
         return self.function(inputs)
+
+
+def of_no_rows(function: Callable[..., Any], inputs: Any, **options: Any) -> Any:
+    """Returns empty results of a function of arrays, with the shapes and types of others.
+
+    Args:
+        function: Takes nested arrays, and returns nested arrays of as many rows.
+        inputs: Nested arrays without rows.
+        **options: Further arguments of the function.
+    """
+    one_row = keras.tree.map_structure(
+        lambda array: np.zeros((1, *array.shape[1:]), keras.backend.standardize_dtype(array.dtype)),
+        inputs,
+    )
+    return keras.tree.map_structure(lambda rows: rows[:0], function(one_row, **options))
 
 
 def _as_list(value: Any) -> list[Any]:

@@ -204,7 +204,10 @@ def map_rows(
     rows = ops.reshape(rows, (-1, width))
     count = ops.shape(rows)[0]
     block = max(1, (scores_per_block or SCORES_PER_BLOCK) // scores_per_row)
-    if isinstance(count, int) and count <= block:
+    if isinstance(count, int) and count == 0:
+        # Of one row: JAX cannot reshape an empty array to a size that it has to find.
+        results = function(ops.zeros((1, width), rows.dtype))[:0]
+    elif isinstance(count, int) and count <= block:
         results = function(rows)
     else:
         rows = _padded(rows, (block - count % block) % block)
@@ -377,8 +380,15 @@ def first_maximum(values: Tensor) -> Tensor:
         return ops.cast(ops.top_k(values, 1)[1][..., 0], "int32")
     # An argmax of floats or booleans costs extra bit operations on two backends, and export
     # formats refuse them; an argmax of integers does not.
-    is_largest = values >= ops.amax(values, axis=-1, keepdims=True)
+    is_largest = values >= _largest(values)
     return ops.cast(ops.argmax(ops.cast(is_largest, "int32"), axis=-1), "int32")
+
+
+def _largest(values: Tensor) -> Tensor:
+    """Returns the maximum along the last axis, which is kept."""
+    if 0 in values.shape:  # Keras refuses empty tensors in eager execution on TensorFlow
+        return values[..., :1]
+    return ops.amax(values, axis=-1, keepdims=True)
 
 
 def unit_vectors(vectors: Tensor) -> Tensor:
@@ -398,7 +408,7 @@ def unit_vectors(vectors: Tensor) -> Tensor:
     """
     vectors = ops.convert_to_tensor(vectors)
     # Scaled first, so that squares of very small or large numbers stay within range.
-    largest = ops.stop_gradient(ops.amax(ops.abs(vectors), axis=-1, keepdims=True))
+    largest = ops.stop_gradient(_largest(ops.abs(vectors)))
     vectors = vectors / ops.where(largest > 0, largest, 1.0)
     squares = ops.sum(ops.square(vectors), axis=-1, keepdims=True)
     return vectors * ops.rsqrt(ops.where(squares > 0, squares, 1.0))
@@ -488,10 +498,24 @@ def masked_mean(values: Tensor, mask: Tensor | None) -> Tensor:
         mask: Boolean tensor of the same shape, or None.
 
     Returns:
-        Scalar float32 tensor; 0 when the mask is false everywhere.
+        Scalar float32 tensor; 0 when the mask is false everywhere, or there are no values.
     """
     values = ops.convert_to_tensor(values)
     if mask is None:
-        return ops.mean(values)
+        return mean_or_zero(values)
     kept = ops.sum(ops.where(mask, values, 0.0))
     return kept / ops.maximum(ops.sum(ops.cast(mask, "float32")), 1.0)
+
+
+def mean_or_zero(values: Tensor, axis: int | None = None) -> Tensor:
+    """Returns the mean of values, 0 where there are none.
+
+    Args:
+        values: Float32 tensor.
+        axis: Axis of the mean; None takes all values together.
+    """
+    shape = values.shape if axis is None else values.shape[axis : axis + 1]
+    if None not in shape and 0 not in shape:
+        return ops.mean(values, axis=axis)
+    count = ops.sum(ops.ones_like(values), axis=axis)
+    return ops.sum(values, axis=axis) / ops.maximum(count, 1.0)

@@ -171,7 +171,7 @@ class BaseCodebook(keras.layers.Layer):
             return CodeStatistics(counts, sums, [])
         distances = ops.sum(ops.square(flat - ops.reshape(codes, (-1, self.dim))), axis=-1)
         weights = ops.ones_like(distances) if weights is None else weights
-        return CodeStatistics(counts, sums, [Batch(flat, distances, weights)])
+        return CodeStatistics(counts, sums, [Batch.not_empty(flat, distances, weights)])
 
     def update(self, statistics: CodeStatistics) -> None:
         """Takes in a training batch: averages, codes that learn by statistics, restarts.

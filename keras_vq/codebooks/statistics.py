@@ -19,6 +19,18 @@ class Batch(NamedTuple):
     distances: Tensor  # (n,): squared, of each to its code
     weights: Tensor  # (n,): 1, or 0 where masked
 
+    @classmethod
+    def not_empty(cls, vectors: Tensor, distances: Tensor, weights: Tensor) -> "Batch":
+        """Returns a batch, with one masked vector more if there might be none."""
+        if vectors.shape[0] not in (0, None):
+            return cls(vectors, distances, weights)
+        padding = [[1, 0]]  # in front: a position past the end falls back to the last vector
+        return cls(
+            ops.pad(vectors, [*padding, [0, 0]]),
+            ops.pad(distances, padding),
+            ops.pad(weights, padding),
+        )
+
 
 class CodeStatistics(NamedTuple):
     """What a batch tells a codebook. It adds up over batches, levels and replicas."""

@@ -65,7 +65,7 @@ class CodeEntropy:
         mask = None if mask is None else ops.reshape(mask, (-1,))
         of_each = vq_ops.masked_mean(-ops.sum(p * log_p, axis=-1), mask)
         if mask is None:
-            mean = ops.mean(p, axis=0)
+            mean = vq_ops.mean_or_zero(p, axis=0)
         else:
             kept = ops.cast(mask, "float32")
             mean = ops.sum(p * kept[:, None], axis=0) / ops.maximum(ops.sum(kept), 1.0)

@@ -21,7 +21,7 @@ def check_images(images: Any, expected: Shape | None, name: str) -> None:
         name: What to call the argument in messages.
 
     Raises:
-        ValueError: If it is empty, holds NaN or infinity, or images of another shape.
+        ValueError: If it holds NaN or infinity, or images of another shape.
     """
     check_image_shape(tuple(images.shape), expected, name)
     largest = check_values(images, name)
@@ -34,24 +34,21 @@ def check_images(images: Any, expected: Shape | None, name: str) -> None:
 
 
 def check_values(array: Any, name: str) -> float:
-    """Checks that there are values, and no NaN among them, in bounded memory.
+    """Checks that an array has rows of finite values, in bounded memory; it may have no rows.
 
     Args:
         array: NumPy array or tensor of shape `(n, ...)`.
         name: What to call the argument in messages.
 
     Returns:
-        The largest magnitude of a value.
+        The largest magnitude of a value; 0 if there is none.
 
     Raises:
-        ValueError: If it is empty, or holds NaN or infinity.
+        ValueError: If it is a scalar, or holds NaN or infinity.
     """
     shape = tuple(array.shape)
-    if not shape or shape[0] == 0:
-        raise ValueError(
-            f"`{name}` is empty: expected an array of shape (n, ...) with n >= 1. "
-            f"Received: shape {shape}"
-        )
+    if not shape:
+        raise ValueError(f"`{name}` must be an array of shape (n, ...). Received: shape {shape}")
     largest = 0.0
     for start in range(0, shape[0], _ROWS):
         rows = np.asarray(ops.convert_to_numpy(array[start : start + _ROWS]))
@@ -63,6 +60,20 @@ def check_values(array: Any, name: str) -> float:
             )
         largest = max(largest, float(np.abs(rows).max()))
     return largest
+
+
+def check_not_empty(array: Any, name: str) -> None:
+    """Checks that an array has rows.
+
+    Raises:
+        ValueError: If it has none.
+    """
+    shape = tuple(array.shape)
+    if not shape or shape[0] == 0:
+        raise ValueError(
+            f"`{name}` is empty: expected an array of shape (n, ...) with n >= 1. "
+            f"Received: shape {shape}"
+        )
 
 
 def check_image_shape(

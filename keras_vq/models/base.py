@@ -10,13 +10,13 @@ from keras import ops
 
 from keras_vq import _backend, _validation
 from keras_vq._building import build_part
-from keras_vq._model import Model
+from keras_vq._model import Model, of_no_rows
 from keras_vq._types import Shape, Tensor
 from keras_vq.export import Signature, TensorSpec, export_model
 from keras_vq.layers.straight_through_clip import StraightThroughClip
 from keras_vq.losses.bernoulli import BernoulliNegativeLogLikelihood
 from keras_vq.models._batches import first_targets, is_array
-from keras_vq.models._images import check_image_shape, check_images, check_values
+from keras_vq.models._images import check_image_shape, check_images, check_not_empty, check_values
 from keras_vq.models.presets import load_preset, save_preset
 from keras_vq.quantizers.base import Quantizer
 
@@ -264,6 +264,7 @@ class ReconstructionModel(Model):
                 for, or if pixels are NaN or infinite.
         """
         if is_array(x):
+            check_not_empty(x, "x")
             check_images(x, self.image_shape, "x")
         y = _target_of_weights(x, y, kwargs.get("sample_weight"))
         return super().evaluate(x, y, **kwargs)
@@ -276,23 +277,27 @@ class ReconstructionModel(Model):
             **kwargs: `batch_size`, `verbose` and so on.
 
         Returns:
-            A dictionary of arrays.
+            A dictionary of arrays; of no images arrays of no rows.
 
         Raises:
-            ValueError: If there are no images, if they have a shape that the model was not built
-                for, or if pixels are NaN or infinite.
+            ValueError: If images have a shape that the model was not built for, or if pixels are
+                NaN or infinite.
         """
         if is_array(x):
             check_images(x, self.image_shape, "x")
+            if x.shape[0] == 0:
+                return of_no_rows(super().predict, x, **kwargs)
         return super().predict(x, **kwargs)
 
     def _check_fit_data(self, x: Any, y: Any) -> None:
         if is_array(x):
+            check_not_empty(x, "x")
             check_images(x, self.image_shape, "x")
         if is_array(y):
             made = getattr(self.decoder, "output_shape", None) if self.built else None
             if self._compile_loss is None and isinstance(made, tuple):
                 check_image_shape(tuple(y.shape), tuple(made[1:]), "y", _MADE)
+            check_not_empty(y, "y")
             check_images(y, None, "y")
             if is_array(x) and len(x) != len(y):
                 raise ValueError(

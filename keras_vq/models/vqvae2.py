@@ -1,5 +1,6 @@
 """The VQ-VAE of two levels: a coarse grid of codes, and a fine one that adds what it lacks."""
 
+import math
 from typing import Any, NamedTuple
 
 import keras
@@ -294,7 +295,7 @@ class VQVAE2(CodeModel):
             shape = getattr(self._code_shape, name, None)
             quantizer = getattr(self, f"{name}_quantizer")
             part = self._checked_codes(f"codes.{name}", part, quantizer, shape)
-            vectors.append(part.reshape(len(part), -1))
+            vectors.append(part.reshape(len(part), math.prod(part.shape[1:])))
         if len(vectors[0]) != len(vectors[1]):
             raise ValueError(
                 "`codes` must hold as many images in its top as in its bottom. "

@@ -121,6 +121,35 @@ def check_tensors_and_lists_serve_as_arrays(fitted: Fitted) -> None:
         np.testing.assert_allclose(latents, expected, atol=1e-6)
 
 
+def check_no_images_give_empty_results(fitted: Fitted) -> None:
+    model, some, none = fitted.model, fitted.held_out[:2], fitted.held_out[:0]
+
+    def check(method: Any, *arguments: Any) -> None:
+        """Compares the empty result with the one of two images, in shape and type."""
+        of_some, of_none = (
+            keras.tree.flatten(method(*(part[:count] for part in arguments))) for count in (2, 0)
+        )
+        for expected, empty in zip(of_some, of_none, strict=True):
+            assert empty.shape == (0, *expected.shape[1:])
+            assert empty.dtype == expected.dtype
+
+    check(lambda x: model.predict(x, verbose=0), some)
+    check(model.encode, some)
+    check(model.decode, model.encode(some))
+    check(model.reconstruct, some)
+    check(model.interpolate, some, some)
+    if hasattr(model, "encode_to_codes"):
+        check(model.encode_to_codes, some)
+        codes = model.encode_to_codes(some)
+        if isinstance(codes, tuple):
+            check(lambda top, bottom: model.decode_codes((top, bottom)), *codes)
+        else:
+            check(model.decode_codes, codes)
+    for method in (model.fit, model.evaluate):
+        with pytest.raises(ValueError, match="`x` is empty"):
+            method(none, verbose=0)
+
+
 def check_interpolate(fitted: Fitted) -> None:
     start, end = fitted.held_out[:16], fitted.held_out[16:32]
     lines = fitted.model.interpolate(start, end, steps=5)
@@ -220,6 +249,7 @@ MODEL_CHECKS = [
     check_reconstruct_decodes_what_encode_gives,
     check_batch_size_changes_nothing,
     check_tensors_and_lists_serve_as_arrays,
+    check_no_images_give_empty_results,
     check_interpolate,
     check_inference_changes_no_weights,
     check_config_round_trip,

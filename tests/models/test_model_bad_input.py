@@ -113,9 +113,7 @@ def test_decoding_of_another_shape(unspoilt):
 
 
 @pytest.mark.parametrize("method", ["encode", "reconstruct", "encode_to_codes"])
-def test_methods_given_no_images(method, unspoilt, images):
-    with pytest.raises(ValueError, match=r"is empty: .* Received: shape \(0, 8, 8, 1\)"):
-        getattr(unspoilt, method)(images[:0])
+def test_methods_given_no_batch(method, unspoilt, images):
     with pytest.raises(ValueError, match="`batch_size` must be a whole number of at least 1"):
         getattr(unspoilt, method)(images, batch_size=0)
 

@@ -208,6 +208,33 @@ def test_a_batch_that_is_not_finite_leaves_the_state(case, vectors, value):
     assert all(np.isfinite(weight).all() for weight in weights_of(quantizer))
 
 
+@pytest.mark.parametrize("shape", [(0, DIM), (0, 5, 5, DIM)])
+def test_empty_batches(case, shape):
+    quantizer = case.build()
+    if not quantizer.indexes_each_vector and len(shape) == 2:
+        pytest.skip("takes one grid")
+    quantizer.build((None, *shape[1:]))
+    before = weights_of(quantizer)
+    inputs = np.zeros(shape, "float32")
+    output_shape, indices_shape = quantizer.compute_output_shape(shape)
+    for arguments in (
+        {},
+        {"training": True},
+        {"training": True, "mask": np.ones(shape[:-1], bool)},
+    ):
+        quantized, indices = quantizer(inputs, **arguments)
+        assert (tuple(quantized.shape), tuple(indices.shape)) == (output_shape, indices_shape)
+        if case.has_loss_of_vectors:
+            assert float(loss_of(quantizer)) == 0
+    encoded = quantizer.encode(inputs)
+    assert tuple(encoded.shape) == indices_shape
+    assert keras.backend.standardize_dtype(encoded.dtype) == "int32"
+    decoded = quantizer.decode(encoded)
+    assert tuple(decoded.shape) == output_shape
+    assert keras.backend.standardize_dtype(decoded.dtype) == "float32"
+    assert_same_weights(before, weights_of(quantizer))
+
+
 def test_wrong_rank_of_mask(case, vectors):
     with pytest.raises(ValueError, match=r"shape of the inputs without their last axis"):
         built(case)(vectors, mask=np.ones((3,), bool))
