@@ -164,6 +164,42 @@ def kept_weights(model: keras.Model) -> Iterator[None]:
         raise
 
 
+def step_variable(name: str, value: float) -> Any:
+    """Returns a float32 variable for a number that compiled steps read; None on PyTorch.
+
+    PyTorch's steps run as Python, and torch.compile compiles anew when a number has changed.
+    """
+    if BACKEND == "torch":
+        return None
+    return keras.Variable(
+        keras.initializers.Constant(value),
+        shape=(),
+        dtype="float32",
+        trainable=False,
+        autocast=False,
+        name=name,
+    )
+
+
+def traced_value(variable: Any) -> Tensor | None:
+    """Returns a `step_variable` as a tensor of the step that is being traced; None outside one."""
+    if BACKEND == "tensorflow":
+        import tensorflow as tf
+
+        return None if tf.executing_eagerly() else ops.convert_to_tensor(variable)
+    if BACKEND == "torch":
+        return None
+    import jax
+
+    value = variable.value
+    return value if isinstance(value, jax.core.Tracer) else None
+
+
+def is_lent_to_step(variable: Any) -> bool:
+    """Returns true while Keras on JAX runs steps and keeps the value outside the variable."""
+    return BACKEND == "jax" and variable._value is None
+
+
 def build_optimizer(model: keras.Model) -> None:
     """Makes the state of an optimizer before a step is traced, if the model has all its weights.
 

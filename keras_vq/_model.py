@@ -11,6 +11,7 @@ import numpy as np
 from keras_vq import _backend, _validation
 from keras_vq._fingerprint import store_fingerprint
 from keras_vq._finite_loss import FiniteLoss
+from keras_vq._hyperparameter import ConfigurableLayer
 from keras_vq._prompt_model import PromptModel
 from keras_vq._types import Tensor
 
@@ -19,7 +20,7 @@ _BATCHES_WITHOUT_BAR = 200
 _RANDOM_STATE = "random_state_"
 
 
-class Model(PromptModel):
+class Model(ConfigurableLayer, PromptModel):
     """A Keras model that notices NaN, keeps its weights through errors, and saves all its state.
 
     Args:
@@ -145,9 +146,10 @@ class Model(PromptModel):
         own = {key: store[key] for key in store.keys()}  # noqa: SIM118 - not a mapping
         saved = {key: own.pop(key) for key in list(own) if key.startswith(_RANDOM_STATE)}
         super().load_own_variables(own)
-        for index, state in enumerate(self._random_states()):
-            # Files of weights from elsewhere have none.
-            if f"{_RANDOM_STATE}{index}" in saved:
+        states = self._random_states()
+        # Files of weights from elsewhere have none; a model without some generators has fewer.
+        if len(saved) == len(states):
+            for index, state in enumerate(states):
                 # Backends keep it as integers of different types.
                 value = np.asarray(saved[f"{_RANDOM_STATE}{index}"])
                 state.assign(value.astype(keras.backend.standardize_dtype(state.dtype)))

@@ -62,6 +62,28 @@ def check_fraction(name: str, value: Any) -> float:
     return float(value)
 
 
+def check_probability(name: str, value: Any) -> float:
+    """Returns the value as a float if it is in [0, 1].
+
+    Raises:
+        ValueError: If it isn't.
+    """
+    if not _is_number(value) or not 0 <= value <= 1:
+        raise ValueError(f"`{name}` must be a number in [0, 1]. Received: {value!r}")
+    return float(value)
+
+
+def check_count(name: str, value: Any) -> int:
+    """Returns the value as an int if it is a whole number of at least zero.
+
+    Raises:
+        ValueError: If it isn't.
+    """
+    if isinstance(value, bool) or not hasattr(value, "__index__") or value < 0:
+        raise ValueError(f"`{name}` must be a whole number of at least 0. Received: {value!r}")
+    return int(value)
+
+
 def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> Any:
     """The value if it is one of the choices.
 

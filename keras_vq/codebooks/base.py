@@ -9,6 +9,7 @@ from keras import ops
 
 from keras_vq import _backend, _validation
 from keras_vq import ops as vq_ops
+from keras_vq._hyperparameter import ConfigurableLayer, Hyperparameter
 from keras_vq._types import Shape, Tensor
 from keras_vq.codebooks.restart import RestartRule
 from keras_vq.codebooks.statistics import Batch, CodeStatistics
@@ -19,7 +20,7 @@ Start = Literal["kmeans", "first"]
 OF_MEAN_COUNT = -1.0
 
 
-class BaseCodebook(keras.layers.Layer):
+class BaseCodebook(ConfigurableLayer):
     """Abstract codebook: `codebook_size` codes of the dimension of the vectors it is built for.
 
     A codebook is part of a quantizer, which searches its codes and hands it each training
@@ -48,6 +49,8 @@ class BaseCodebook(keras.layers.Layer):
     # Whether codes learn from a batch before it is quantized: then by the new codes.
     learns_before_lookup = False
 
+    decay = Hyperparameter(_validation.check_fraction)
+
     def __init__(
         self,
         codebook_size: int,
@@ -65,7 +68,7 @@ class BaseCodebook(keras.layers.Layer):
             )
         super().__init__(**kwargs)
         self.codebook_size = _validation.check_positive_integer("codebook_size", codebook_size)
-        self.decay = _validation.check_fraction("decay", decay)
+        self.decay = decay
         if not (restart is None or isinstance(restart, RestartRule)):
             raise ValueError(
                 "`restart` must be a RestartRule, such as DeadCodeRestart(), or None. "

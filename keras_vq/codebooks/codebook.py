@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_vq import _validation
 from keras_vq import ops as vq_ops
+from keras_vq._hyperparameter import Hyperparameter
 from keras_vq._types import Shape, Tensor
 from keras_vq.codebooks.base import BaseCodebook, part_of_the_way
 from keras_vq.codebooks.restart import RestartRule
@@ -41,6 +42,8 @@ class Codebook(BaseCodebook):
         >>> quantizer = keras_vq.VectorQuantizer(keras_vq.Codebook(512))
     """
 
+    weight = Hyperparameter(_validation.check_not_negative)
+
     def __init__(
         self,
         codebook_size: int,
@@ -54,7 +57,7 @@ class Codebook(BaseCodebook):
     ) -> None:
         super().__init__(codebook_size, decay, restart, initializer, seed, **kwargs)
         self.regularizer = keras.regularizers.get(regularizer)
-        self.weight = _validation.check_not_negative("weight", weight)
+        self.weight = weight
 
     def build(self, input_shape: Shape) -> None:
         """Creates the codes for vectors of shape `(..., dim)`."""

@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from keras_vq import _validation
+from keras_vq._hyperparameter import Hyperparameter
 from keras_vq._types import Shape, Tensor
 from keras_vq.codebooks.base import BaseCodebook, move_average, part_of_the_way
 from keras_vq.codebooks.restart import RestartRule
@@ -46,6 +47,8 @@ class EMACodebook(BaseCodebook):
         >>> quantizer = keras_vq.VectorQuantizer(keras_vq.EMACodebook(512, decay=0.99))
     """
 
+    epsilon = Hyperparameter(_validation.check_positive)
+
     def __init__(
         self,
         codebook_size: int,
@@ -58,7 +61,7 @@ class EMACodebook(BaseCodebook):
         **kwargs: Any,
     ) -> None:
         super().__init__(codebook_size, decay, restart, initializer, seed, **kwargs)
-        self.epsilon = _validation.check_positive("epsilon", epsilon)
+        self.epsilon = epsilon
         self.bias_correction = bool(bias_correction)
 
     def build(self, input_shape: Shape) -> None:

@@ -8,6 +8,7 @@ from keras import ops
 from keras_vq import _validation
 from keras_vq import ops as vq_ops
 from keras_vq._building import build_part
+from keras_vq._hyperparameter import Hyperparameter
 from keras_vq._types import Shape, Tensor
 from keras_vq.codebooks.base import OF_MEAN_COUNT, BaseCodebook
 
@@ -43,6 +44,8 @@ class ProjectedCodebook(BaseCodebook):
         >>> quantizer = keras_vq.VectorQuantizer(keras_vq.ProjectedCodebook(65_536))
     """
 
+    weight = Hyperparameter(_validation.check_not_negative)
+
     def __init__(
         self,
         codebook_size: int,
@@ -61,7 +64,7 @@ class ProjectedCodebook(BaseCodebook):
             )
         super().__init__(codebook_size, decay, initializer=initializer, **kwargs)
         self.projection = projection
-        self.weight = _validation.check_not_negative("weight", weight)
+        self.weight = weight
         self.learn_codes = bool(learn_codes)
 
     def build(self, input_shape: Shape) -> None:

@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from keras_vq import _validation
+from keras_vq._hyperparameter import Configurable, Hyperparameter
 from keras_vq._types import Tensor
 from keras_vq.codebooks.statistics import Batch, closest_vectors, sample_vectors
 
@@ -21,7 +22,7 @@ class Move(NamedTuple):
     counts: Tensor  # (codebook_size,): the average count a code moved wholly then has
 
 
-class RestartRule:
+class RestartRule(Configurable):
     """Abstract rule: which codes move after a training batch, how far and where to.
 
     A subclass implements `move`, and `get_config` if it has arguments.
@@ -61,6 +62,12 @@ class RestartRule:
         return cls(**config)
 
 
+def _check_threshold(name: str, value: Any) -> float:
+    if _validation.check_positive(name, value) > 1:
+        raise ValueError(f"`{name}` must be a number in (0, 1]. Received: {value!r}")
+    return float(value)
+
+
 @keras.saving.register_keras_serializable("keras_vq")
 class DeadCodeRestart(RestartRule):
     """Moves a code that has fallen out of use onto a vector of the current batch.
@@ -90,13 +97,14 @@ class DeadCodeRestart(RestartRule):
         >>> codebook = keras_vq.EMACodebook(512, restart=keras_vq.DeadCodeRestart(threshold=0.05))
     """
 
+    threshold = Hyperparameter(_check_threshold)
+    reset = Hyperparameter(_validation.check_positive)
+
     def __init__(
         self, threshold: float = 0.1, reset: float = 1.0, sampling: Sampling = "distance"
     ) -> None:
-        self.threshold = _validation.check_positive("threshold", threshold)
-        self.reset = _validation.check_positive("reset", reset)
-        if self.threshold > 1:
-            raise ValueError(f"`threshold` must be a number in (0, 1]. Received: {threshold!r}")
+        self.threshold = threshold
+        self.reset = reset
         self.sampling = _validation.check_choice("sampling", sampling, get_args(Sampling))
 
     def move(
@@ -147,10 +155,11 @@ class OnlineClustering(RestartRule):
     """
 
     starts_unused = True
+    decay = Hyperparameter(_validation.check_fraction)
 
     def __init__(self, anchor: Anchor = "closest", decay: float = 0.99) -> None:
         self.anchor = _validation.check_choice("anchor", anchor, get_args(Anchor))
-        self.decay = _validation.check_fraction("decay", decay)
+        self.decay = decay
 
     def move(
         self,

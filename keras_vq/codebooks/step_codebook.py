@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from keras_vq import _validation
+from keras_vq._hyperparameter import Hyperparameter
 from keras_vq._types import Shape, Tensor
 from keras_vq.codebooks.base import BaseCodebook, part_of_the_way
 from keras_vq.codebooks.restart import RestartRule
@@ -45,6 +46,8 @@ class StepCodebook(BaseCodebook):
 
     learns_before_lookup = True
 
+    learning_rate = Hyperparameter(_validation.check_positive)
+
     def __init__(
         self,
         codebook_size: int,
@@ -56,7 +59,7 @@ class StepCodebook(BaseCodebook):
         **kwargs: Any,
     ) -> None:
         super().__init__(codebook_size, decay, restart, initializer, seed, **kwargs)
-        self.learning_rate = _validation.check_positive("learning_rate", learning_rate)
+        self.learning_rate = learning_rate
 
     def build(self, input_shape: Shape) -> None:
         """Creates the codes for vectors of shape `(..., dim)`."""

@@ -6,13 +6,14 @@ import keras
 from keras import ops
 
 from keras_vq import _validation
+from keras_vq._hyperparameter import ConfigurableLayer, Hyperparameter
 from keras_vq._types import Tensor
 from keras_vq.estimators._estimator import TINY, norm
 from keras_vq.ops import with_value
 
 
 @keras.saving.register_keras_serializable("keras_vq")
-class Directional(keras.layers.Layer):
+class Directional(ConfigurableLayer):
     """DiVeQ: the step from input to code is a constant direction times a length that learns.
 
     outputs = x + sg(d / |d|) |q - x|, with d = q - x + σ n and n standard normal in training. The
@@ -40,10 +41,13 @@ class Directional(keras.layers.Layer):
         ... )
     """
 
+    deviation = Hyperparameter(_validation.check_not_negative, zero_is_off=True)
+
     def __init__(self, deviation: float = 1e-3, seed: int | None = None, **kwargs: Any) -> None:
         # Distances overflow in half precision.
         super().__init__(**{**kwargs, "dtype": "float32"})
-        self.deviation = _validation.check_not_negative("deviation", deviation)
+        self.deviation = deviation
+        self.adds_noise = deviation > 0
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
 
@@ -55,11 +59,13 @@ class Directional(keras.layers.Layer):
         is_step = squared > TINY**2
         length = ops.where(is_step, ops.sqrt(ops.where(is_step, squared, 1.0)), 0.0)
         direction = ops.stop_gradient(step)
-        if training and self.deviation > 0:
+        is_noisy = training and self.adds_noise
+        if is_noisy:
             noise = keras.random.normal(ops.shape(step), dtype="float32", seed=self.seed_generator)
             direction = direction + self.deviation * noise
         moved = inputs + direction / ops.maximum(norm(direction), TINY) * length
-        return moved if training and self.deviation > 0 else with_value(codes, moved)
+        exact = with_value(codes, moved)
+        return ops.where(self.deviation > 0, moved, exact) if is_noisy else exact
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

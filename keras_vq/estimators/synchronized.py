@@ -6,12 +6,13 @@ import keras
 from keras import ops
 
 from keras_vq import _validation
+from keras_vq._hyperparameter import Configurable, Hyperparameter
 from keras_vq._types import Tensor
 from keras_vq.ops import with_value
 
 
 @keras.saving.register_keras_serializable("keras_vq")
-class Synchronized:
+class Synchronized(Configurable):
     """Straight-through for the inputs, and a share ν of the same gradient for the codes.
 
     The codes then move with the inputs that chose them, instead of lagging one step behind:
@@ -33,8 +34,10 @@ class Synchronized:
         ... )
     """
 
+    share = Hyperparameter(_validation.check_not_negative)
+
     def __init__(self, share: float) -> None:
-        self.share = _validation.check_not_negative("share", share)
+        self.share = share
 
     def __call__(self, inputs: Tensor, codes: Tensor, training: bool = False) -> Tensor:
         """Codes, with gradients for inputs and codes."""

@@ -8,11 +8,12 @@ import numpy as np
 from keras import ops
 
 from keras_vq import _validation
+from keras_vq._hyperparameter import ConfigurableLayer
 from keras_vq._types import Shape, Tensor
 
 
 @keras.saving.register_keras_serializable("keras_vq")
-class CodeEmbedding(keras.layers.Layer):
+class CodeEmbedding(ConfigurableLayer):
     """A learned vector for each code of each level, summed over the levels of a position.
 
     State that changes in training: the table, by gradient.

@@ -6,11 +6,12 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_vq._hyperparameter import ConfigurableLayer
 from keras_vq._types import Shape, Tensor
 
 
 @keras.saving.register_keras_serializable("keras_vq")
-class EdgePadding(keras.layers.Layer):
+class EdgePadding(ConfigurableLayer):
     """Pads sequences, images or volumes by repeating the values at the edge.
 
     Zeros would put an edge into the inputs where there is none. The layer is made of slices and

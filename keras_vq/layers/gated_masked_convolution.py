@@ -6,11 +6,12 @@ import keras
 from keras import layers, ops
 
 from keras_vq import _validation
+from keras_vq._hyperparameter import ConfigurableLayer
 from keras_vq._types import Shape, Tensor
 
 
 @keras.saving.register_keras_serializable("keras_vq")
-class GatedMaskedConvolution(keras.layers.Layer):
+class GatedMaskedConvolution(ConfigurableLayer):
     """A layer of the gated PixelCNN: a stack that looks up, and one that looks left and at it.
 
     Both stacks see a position itself and what lies before it. A model in which a position shall

@@ -5,11 +5,12 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_vq._hyperparameter import ConfigurableLayer
 from keras_vq._types import Shape, Tensor
 
 
 @keras.saving.register_keras_serializable("keras_vq")
-class GaussianSampling(keras.layers.Layer):
+class GaussianSampling(ConfigurableLayer):
     """Draws z = μ + exp(½ log σ²) · ε, with ε from the standard normal distribution.
 
     The draw is differentiable in mean and variance (Kingma and Welling, "Auto-Encoding

@@ -8,11 +8,12 @@ import keras
 from keras import ops
 
 from keras_vq import _validation
+from keras_vq._hyperparameter import ConfigurableLayer
 from keras_vq._types import Shape, Tensor
 
 
 @keras.saving.register_keras_serializable("keras_vq")
-class GridPositions(keras.layers.Layer):
+class GridPositions(ConfigurableLayer):
     """A learned vector for each place of a grid: the sum of one for each of its coordinates.
 
     A grid of 8 x 8 has 16 vectors to learn, not 64, and a row knows that it is one.

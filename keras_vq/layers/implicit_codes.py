@@ -6,11 +6,12 @@ import keras
 from keras import layers, ops
 
 from keras_vq import _validation
+from keras_vq._hyperparameter import ConfigurableLayer
 from keras_vq._types import Shape, Tensor
 
 
 @keras.saving.register_keras_serializable("keras_vq")
-class ImplicitCodes(keras.layers.Layer):
+class ImplicitCodes(ConfigurableLayer):
     """Network of QINCo: the code vector of a base code c after a partial reconstruction s.
 
     v₀ = c + P [s, c] + b, then residual blocks vᵢ = vᵢ₋₁ + Wᵢ₂ relu(Wᵢ₁ vᵢ₋₁); the output is the

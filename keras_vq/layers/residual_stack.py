@@ -6,11 +6,12 @@ import keras
 from keras import layers
 
 from keras_vq import _validation
+from keras_vq._hyperparameter import ConfigurableLayer
 from keras_vq._types import Shape, Tensor
 
 
 @keras.saving.register_keras_serializable("keras_vq")
-class ResidualStack(keras.layers.Layer):
+class ResidualStack(ConfigurableLayer):
     """Blocks x + conv1x1(relu(conv3x3(relu(x)))), then a ReLU; the shape stays as it is.
 
     Source: van den Oord et al., "Neural Discrete Representation Learning", 2017, section 4.1.

@@ -6,11 +6,12 @@ import keras
 from keras import ops
 
 from keras_vq import _validation
+from keras_vq._hyperparameter import ConfigurableLayer
 from keras_vq._types import Shape, Tensor
 
 
 @keras.saving.register_keras_serializable("keras_vq")
-class EndMasking(keras.layers.Layer):
+class EndMasking(ConfigurableLayer):
     """Masks what comes after the last step of a sequence that is not all 0.
 
     Unlike `keras.layers.Masking`, which masks zeros wherever they are, it leaves pauses: a mask is
@@ -49,7 +50,7 @@ class EndMasking(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("keras_vq")
-class SequencePatches(keras.layers.Layer):
+class SequencePatches(ConfigurableLayer):
     """Joins each few steps of a sequence to one: `(batch, T, C)` -> `(batch, T / size, size C)`.
 
     A mask of steps becomes one of patches: a patch counts if any of its steps does; steps that
@@ -117,7 +118,7 @@ class SequencePatches(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("keras_vq")
-class PatchSteps(keras.layers.Layer):
+class PatchSteps(ConfigurableLayer):
     """Takes patches apart again: `(batch, N, size C)` -> `(batch, N size, C)`.
 
     Args:

@@ -7,11 +7,12 @@ import keras
 from keras import ops
 
 from keras_vq import _validation
+from keras_vq._hyperparameter import ConfigurableLayer
 from keras_vq._types import Shape, Tensor
 
 
 @keras.saving.register_keras_serializable("keras_vq")
-class StraightThroughClip(keras.layers.Layer):
+class StraightThroughClip(ConfigurableLayer):
     """Clips to [low, high]; in training gradients pass, except those that lead further out.
 
     As the last layer of a decoder it keeps pixels in their range without dying: where a sigmoid

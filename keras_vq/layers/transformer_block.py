@@ -7,6 +7,7 @@ import keras
 from keras import layers, ops
 
 from keras_vq import _validation
+from keras_vq._hyperparameter import ConfigurableLayer
 from keras_vq._types import Shape, Tensor
 
 Cache = tuple[Tensor, Tensor]
@@ -14,7 +15,7 @@ Cache = tuple[Tensor, Tensor]
 
 
 @keras.saving.register_keras_serializable("keras_vq")
-class TransformerBlock(keras.layers.Layer):
+class TransformerBlock(ConfigurableLayer):
     """Self-attention and a perceptron, each on normalised inputs and added to them.
 
     `call` takes all positions at once. `step` takes the next one, with keys and values of those

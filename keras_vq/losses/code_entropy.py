@@ -7,11 +7,12 @@ from keras import ops
 
 from keras_vq import _validation
 from keras_vq import ops as vq_ops
+from keras_vq._hyperparameter import Configurable, Hyperparameter
 from keras_vq._types import Tensor
 
 
 @keras.saving.register_keras_serializable("keras_vq")
-class CodeEntropy:
+class CodeEntropy(Configurable):
     """a · mean of H(p) - b · H(mean of p), for the distribution p of each vector over codes.
 
     The first term makes each vector sure of its code, the second makes codes serve evenly. p is
@@ -35,12 +36,16 @@ class CodeEntropy:
         >>> quantizer = keras_vq.VectorQuantizer(keras_vq.Codebook(512), entropy=entropy)
     """
 
+    certainty = Hyperparameter(_validation.check_not_negative)
+    diversity = Hyperparameter(_validation.check_not_negative)
+    temperature = Hyperparameter(_validation.check_positive)
+
     def __init__(
         self, certainty: float = 0.1, diversity: float = 0.1, temperature: float = 0.01
     ) -> None:
-        self.certainty = _validation.check_not_negative("certainty", certainty)
-        self.diversity = _validation.check_not_negative("diversity", diversity)
-        self.temperature = _validation.check_positive("temperature", temperature)
+        self.certainty = certainty
+        self.diversity = diversity
+        self.temperature = temperature
 
     def __call__(self, squared_distances: Tensor, mask: Tensor | None = None) -> Tensor:
         """The scalar loss.

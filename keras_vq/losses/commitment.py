@@ -8,11 +8,17 @@ from keras import ops
 
 from keras_vq import _validation
 from keras_vq import ops as vq_ops
+from keras_vq._hyperparameter import Configurable, Hyperparameter
 from keras_vq._types import Tensor
 
 
+def _check_weight(name: str, value: Any) -> float:
+    del name  # quantizers take it as `commitment`
+    return _validation.check_not_negative("commitment", value)
+
+
 @keras.saving.register_keras_serializable("keras_vq")
-class SquaredCommitment:
+class SquaredCommitment(Configurable):
     """β · mean of |x - sg(e)|² over vectors x, their codes e, and dimensions.
 
     Source: van den Oord et al., "Neural Discrete Representation Learning", 2017, equation 3,
@@ -31,8 +37,10 @@ class SquaredCommitment:
         ... )
     """
 
+    weight = Hyperparameter(_check_weight)
+
     def __init__(self, weight: float = 0.25) -> None:
-        self.weight = _validation.check_not_negative("commitment", weight)
+        self.weight = weight
 
     def __call__(
         self,
@@ -66,7 +74,7 @@ class SquaredCommitment:
 
 
 @keras.saving.register_keras_serializable("keras_vq")
-class CrossEntropyCommitment:
+class CrossEntropyCommitment(Configurable):
     """β · mean cross-entropy of each vector's softmax(-|x - e|² / T) with the code it chose.
 
     Where the squared commitment pulls a vector to its code, this one also pushes it from the
@@ -86,9 +94,12 @@ class CrossEntropyCommitment:
         ... )
     """
 
+    weight = Hyperparameter(_check_weight)
+    temperature = Hyperparameter(_validation.check_positive)
+
     def __init__(self, weight: float = 1.0, temperature: float = 1.0) -> None:
-        self.weight = _validation.check_not_negative("commitment", weight)
-        self.temperature = _validation.check_positive("temperature", temperature)
+        self.weight = weight
+        self.temperature = temperature
 
     def __call__(
         self,

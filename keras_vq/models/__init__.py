@@ -6,7 +6,7 @@ from keras_vq.models.base import ReconstructionModel
 from keras_vq.models.code_model import CodeModel
 from keras_vq.models.loading import ModelFileError, load_model
 from keras_vq.models.two_level_codes import TwoLevelCodes
-from keras_vq.models.vae import VAE
+from keras_vq.models.vae import VAE, PosteriorCollapseWarning
 from keras_vq.models.vqgan import VQGAN
 from keras_vq.models.vqvae import VQVAE
 from keras_vq.models.vqvae2 import VQVAE2
@@ -20,6 +20,7 @@ __all__ = [
     "CodeModel",
     "ModelFileError",
     "NonFiniteLossError",
+    "PosteriorCollapseWarning",
     "ReconstructionModel",
     "TwoLevelCodes",
     "load_model",

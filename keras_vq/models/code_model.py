@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_vq import _validation
+from keras_vq import _backend, _validation
 from keras_vq._types import Shape, Tensor
 from keras_vq.export import TensorSpec
 from keras_vq.metrics.code_usage import CodebookUsage, Perplexity
@@ -17,6 +17,7 @@ from keras_vq.quantizers.base import Quantizer
 
 # A histogram of 2²⁰ codes takes 4 MiB.
 MOST_CODES_COUNTED = 2**20
+_BATCHES_MEASURED = 100
 
 
 class CodeModel(ReconstructionModel):
@@ -32,8 +33,9 @@ class CodeModel(ReconstructionModel):
     Args:
         encoder: Layer or model that takes the images.
         decoder: Layer or model that makes images.
-        data_variance: Variance of the target pixels; None lets the first `fit` measure it (1
-            until then).
+        data_variance: Variance of the target pixels, by which the default loss divides. None
+            measures it on the first data with values that differ, of whichever method computes a
+            loss, and keeps it with the weights.
         **kwargs: Arguments of `keras.Model`.
     """
 
@@ -51,6 +53,8 @@ class CodeModel(ReconstructionModel):
         if data_variance is not None:
             _validation.check_positive("data_variance", data_variance)
         self.data_variance = data_variance
+        # Decides while a step is traced whether the step must measure the variance.
+        self._variance_is_known = data_variance is not None
 
     # --- what a subclass implements
 
@@ -91,10 +95,11 @@ class CodeModel(ReconstructionModel):
             trainable=False,
             dtype="float32",
             autocast=False,
+            aggregation="only_first_replica",
         )
 
     def reconstruction_scale(self) -> Tensor:
-        """One over the data's variance."""
+        """Returns one over the variance of the data; 1 for data of a single value."""
         measured = ops.convert_to_tensor(self.measured_variance)
         return 1.0 / ops.where(measured > 0, measured, 1.0)
 
@@ -112,10 +117,83 @@ class CodeModel(ReconstructionModel):
             metric.update_state(codes[level])
         return super().compute_metrics(x, y, y_pred, sample_weight)
 
+    def compute_loss(
+        self,
+        x: Tensor = None,
+        y: Tensor = None,
+        y_pred: Any = None,
+        sample_weight: Tensor | None = None,
+        training: bool = True,
+    ) -> Tensor:
+        """Computes the loss of a batch; see `ReconstructionModel.compute_loss`.
+
+        In a training loop other than Keras's, the first batch gives the variance of the data.
+        """
+        if self._compile_loss is None and not self._variance_is_known:
+            self._measure_in_step(x if y is None else y)
+        return super().compute_loss(x, y, y_pred, sample_weight, training)
+
     def prepare_fit(self, x: Any, y: Any) -> None:
         """Measures the variance of the target, unless it is known."""
-        if float(self.measured_variance) == 0.0 and self._compile_loss is None:
-            self.measured_variance.assign(self._target_variance(x, y))
+        if self._lacks_variance():
+            self._keep_variance(self._target_variance(x, y))
+
+    def evaluate(self, x: Any = None, y: Any = None, **kwargs: Any) -> Any:
+        """Computes loss and metrics on images; see `ReconstructionModel.evaluate`."""
+        self._measure_first(x, y)
+        return super().evaluate(x, y, **kwargs)
+
+    def train_on_batch(
+        self,
+        x: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        class_weight: Any = None,
+        return_dict: bool = False,
+    ) -> Any:
+        """Runs one training step on a batch; takes what `keras.Model.train_on_batch` takes."""
+        if not self._variance_is_known:
+            self._measure_first(x, y)
+        return super().train_on_batch(x, y, sample_weight, class_weight, return_dict)
+
+    def test_on_batch(
+        self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False
+    ) -> Any:
+        """Computes loss and metrics of a batch; takes what `keras.Model.test_on_batch` takes."""
+        if not self._variance_is_known:
+            self._measure_first(x, y)
+        return super().test_on_batch(x, y, sample_weight, return_dict)
+
+    def _lacks_variance(self) -> bool:
+        if self._compile_loss is not None:
+            return False
+        self._variance_is_known = self.built and float(self.measured_variance) > 0
+        return not self._variance_is_known
+
+    def _keep_variance(self, measured: float) -> None:
+        if np.isfinite(measured) and measured > 0:
+            self.measured_variance.assign(measured)
+            self._variance_is_known = True
+
+    def _measure_first(self, x: Any, y: Any) -> None:
+        """Measures the variance of data that can be read again, unless it is known."""
+        if not self._lacks_variance():
+            return
+        target = first_targets(x, y, batches=_BATCHES_MEASURED)
+        if target is None:
+            return  # The first step measures its batch.
+        if not self.built:
+            self._build_for(x)
+        self._keep_variance(variance(target))
+
+    def _measure_in_step(self, target: Tensor) -> None:
+        target = ops.cast(target, "float32")
+        values = ops.cast(ops.size(target), "float32")
+        total, count = _backend.sum_over_replicas([ops.sum(target), values])
+        squares = ops.sum(ops.square(target - total / count))
+        (squares,) = _backend.sum_over_replicas([squares])
+        known = ops.convert_to_tensor(self.measured_variance)
+        self.measured_variance.assign(ops.where(known > 0, known, squares / count))
 
     def decode_codes_batch(self, codes: Tensor) -> Tensor:
         """Images of a batch of codes."""
@@ -181,7 +259,7 @@ class CodeModel(ReconstructionModel):
 
     def _target_variance(self, x: Any, y: Any) -> float:
         """Variance of the targets of `fit(x, y)`; of the first 100 batches of a data set."""
-        target = first_targets(x, y, batches=100)
+        target = first_targets(x, y, batches=_BATCHES_MEASURED)
         if target is None:
             raise ValueError(
                 "The default loss divides by the variance of the data, which can't be measured on "

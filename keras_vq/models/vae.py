@@ -1,5 +1,6 @@
 """The variational autoencoder: a bottleneck of Gaussians, from which new images can be drawn."""
 
+import math
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -9,11 +10,21 @@ import numpy as np
 from keras import layers, ops
 
 from keras_vq import _validation
+from keras_vq._hyperparameter import Hyperparameter
 from keras_vq._types import Shape, Tensor
 from keras_vq.layers.gaussian_sampling import GaussianSampling
 from keras_vq.losses.bernoulli import BernoulliNegativeLogLikelihood
+from keras_vq.models._batches import first_targets
 from keras_vq.models._draws import draw_latents
 from keras_vq.models.base import ReconstructionModel, last_layer
+
+# Times one over the number of values, at which a mean and a KL divergence have the balance of the
+# evidence lower bound for pixels of variance 1/2.
+_GREATEST_BETA_OF_A_MEAN = 10.0
+
+
+class PosteriorCollapseWarning(UserWarning):
+    """Warning of a VAE whose loss weighs the KL divergence far above the reconstruction."""
 
 
 @keras.saving.register_keras_serializable("keras_vq")
@@ -40,7 +51,9 @@ class VAE(ReconstructionModel):
             its own: the builders of `keras_vq.networks` leave it out with `latent_dim=None`.
         decoder: Layer or model: latents -> images; pixels in [0, 1] for the default loss.
         latent_dim: Number of latents (of each position, if the features are a map).
-        beta: Weight β of the KL divergence, at least 0.
+        beta: Weight β of the KL divergence, at least 0. With a `loss` of `compile` that is a mean
+            over the values of an image, such as `"mse"`, about 1 / (number of values); `fit`
+            raises a `PosteriorCollapseWarning` where it is far above.
         kl_warmup_steps: Training steps over which the weight rises from 0 to β.
         free_bits: Nats of each latent's KL divergence, averaged over the batch, that the loss
             does not count, at least 0: keeps latents from collapsing.
@@ -72,6 +85,9 @@ class VAE(ReconstructionModel):
     """
 
     loss_names = ("reconstruction_loss", "kl_loss")
+    beta = Hyperparameter(_validation.check_not_negative)
+    kl_warmup_steps = Hyperparameter(_validation.check_count)
+    free_bits = Hyperparameter(_validation.check_not_negative)
 
     def __init__(
         self,
@@ -86,11 +102,9 @@ class VAE(ReconstructionModel):
     ) -> None:
         super().__init__(encoder, decoder, **kwargs)
         self.latent_dim = _validation.check_positive_integer("latent_dim", latent_dim)
-        self.beta = _validation.check_not_negative("beta", beta)
-        if kl_warmup_steps != 0:
-            _validation.check_positive_integer("kl_warmup_steps", kl_warmup_steps)
-        self.kl_warmup_steps = int(kl_warmup_steps)
-        self.free_bits = _validation.check_not_negative("free_bits", free_bits)
+        self.beta = beta
+        self.kl_warmup_steps = kl_warmup_steps
+        self.free_bits = free_bits
         self.seed = seed
         # In float32: the exponential of a log-variance overflows half precision.
         self.mean = layers.Dense(self.latent_dim, dtype="float32", name="mean")
@@ -130,8 +144,9 @@ class VAE(ReconstructionModel):
         return BernoulliNegativeLogLikelihood()
 
     def prepare_fit(self, x: Any, y: Any) -> None:
-        """Warns about an encoder that projects to the latents before the model does."""
+        """Warns about parts and losses that make the latents carry less than they could."""
         super().prepare_fit(x, y)
+        self._warn_of_mean_loss(x, y)
         last = last_layer(self.encoder)
         width = getattr(last, "units", getattr(last, "filters", None))
         is_linear = getattr(last, "activation", None) is keras.activations.linear
@@ -145,6 +160,28 @@ class VAE(ReconstructionModel):
                 stacklevel=3,
             )
 
+    def _warn_of_mean_loss(self, x: Any, y: Any) -> None:
+        """Warns where the loss is a mean over pixels and beta is not scaled down accordingly."""
+        losses = [] if self._compile_loss is None else keras.tree.flatten(self.loss)
+        means = [loss for loss in losses if _is_mean_over_values(loss)]
+        target = first_targets(x, y, batches=1) if means else None
+        shape = (None, *(self.image_shape or ())) if target is None else target.shape
+        if not means or None in shape[1:]:
+            return
+        values = math.prod(shape[1:])
+        if self.beta * values > _GREATEST_BETA_OF_A_MEAN:
+            name = getattr(means[0], "name", getattr(means[0], "__name__", means[0]))
+            warnings.warn(
+                f"The loss {name!r} is a mean over the {values:,} values of an image, and the KL "
+                f"divergence is a sum over latents, weighted by beta={self.beta:g}: the KL "
+                "divergence outweighs the reconstruction, and the latents collapse to the prior. "
+                "Compile without `loss` for the default Bernoulli likelihood of pixels in [0, 1], "
+                "or with a loss that sums over the values of an image, or set "
+                f"`beta` to about {1 / values:.2g}, one over the number of values.",
+                PosteriorCollapseWarning,
+                stacklevel=4,
+            )
+
     def loss_terms(self, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """The KL divergence of the posterior from the prior, in nats an image."""
         return {"kl_loss": ops.sum(_kl_per_latent(outputs["mean"], outputs["log_variance"]))}
@@ -156,9 +193,10 @@ class VAE(ReconstructionModel):
 
     def kl_weight(self) -> Tensor:
         """Weight of the KL divergence at the present step: β, less during the warm-up."""
-        if self.kl_warmup_steps == 0:
-            return ops.convert_to_tensor(self.beta, dtype="float32")
-        return self.beta * ops.minimum(self.steps / self.kl_warmup_steps, 1.0)
+        # Without a warm-up the share is 1 from the start, when `steps` is 0.
+        warmup = ops.convert_to_tensor(self.kl_warmup_steps, dtype="float32")
+        share = ops.minimum(self.steps / ops.maximum(warmup, 1.0), 1.0)
+        return self.beta * ops.where(warmup > 0, share, 1.0)
 
     def encode_batch(self, images: Tensor) -> Tensor:
         """Mean latents of a batch of images."""
@@ -295,6 +333,23 @@ class VAE(ReconstructionModel):
             "free_bits": self.free_bits,
             "seed": self.seed,
         }
+
+
+def _is_mean_over_values(loss: Any) -> bool:
+    """Returns true for a loss of Keras that averages over all values of an image."""
+    if loss is None:
+        return False
+    loss = keras.losses.get(loss)
+    if isinstance(loss, keras.losses.Loss):
+        # Keras's losses average over the last axis, and their reduction over the others.
+        function = getattr(loss, "fn", loss.call)
+        is_mean = loss.reduction in ("sum_over_batch_size", "mean", "mean_with_sample_weight")
+        return is_mean and _is_of_keras(type(loss)) and _is_of_keras(function)
+    return _is_of_keras(loss)
+
+
+def _is_of_keras(made: Any) -> bool:
+    return str(getattr(made, "__module__", "")).partition(".")[0] == "keras"
 
 
 class _StandardNormal:

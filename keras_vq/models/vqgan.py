@@ -8,6 +8,7 @@ from keras import ops
 
 from keras_vq import _backend, _validation
 from keras_vq._building import build_part
+from keras_vq._hyperparameter import Hyperparameter
 from keras_vq._types import Shape, Tensor
 from keras_vq.models._adversarial_optimizer import AdversarialOptimizer
 from keras_vq.models._frozen import frozen
@@ -65,8 +66,9 @@ class VQGAN(VQVAE):
         discriminator_start: Training steps before the discriminator comes in.
         adversarial_loss: `"hinge"`; or `"non_saturating"` (Goodfellow et al., 2014), the
             cross-entropies of the discriminator's verdicts.
-        data_variance: Variance of the target pixels; None lets the first `fit` measure it (1
-            until then).
+        data_variance: Variance of the target pixels, by which the default loss divides. None
+            measures it on the first data with values that differ, of whichever method computes a
+            loss, and keeps it with the weights.
         **kwargs: Arguments of `keras.Model`.
 
     Call arguments:
@@ -99,6 +101,9 @@ class VQGAN(VQVAE):
     """
 
     part_names = ("encoder", "quantizer", "decoder", "discriminator", "feature_network")
+    perceptual_weight = Hyperparameter(_validation.check_not_negative)
+    discriminator_weight = Hyperparameter(_validation.check_not_negative)
+    discriminator_start = Hyperparameter(_validation.check_count)
 
     def __init__(
         self,
@@ -118,18 +123,12 @@ class VQGAN(VQVAE):
         if feature_network is not None:
             check_layer("feature_network", feature_network).trainable = False
         _validation.check_choice("adversarial_loss", adversarial_loss, tuple(_ADVERSARIAL))
-        if discriminator_start != 0:
-            _validation.check_positive_integer("discriminator_start", discriminator_start)
         super().__init__(encoder, quantizer, decoder, data_variance, **kwargs)
         self.discriminator = discriminator
         self.feature_network: Any = feature_network
-        self.perceptual_weight = _validation.check_not_negative(
-            "perceptual_weight", perceptual_weight
-        )
-        self.discriminator_weight = _validation.check_not_negative(
-            "discriminator_weight", discriminator_weight
-        )
-        self.discriminator_start = int(discriminator_start)
+        self.perceptual_weight = perceptual_weight
+        self.discriminator_weight = discriminator_weight
+        self.discriminator_start = discriminator_start
         self.adversarial_loss = adversarial_loss
         names = ["generator_loss", "discriminator_loss", "adaptive_weight"]
         names += ["perceptual_loss"] if feature_network is not None else []

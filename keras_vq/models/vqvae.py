@@ -18,7 +18,8 @@ class VQVAE(CodeModel):
 
     The loss is the reconstruction term plus what the quantizer adds (commitment, and the codebook
     loss if it learns by gradient). By default the reconstruction term is the mean squared error
-    divided by the variance of the data: 1 is what the mean image would score, whatever the data.
+    divided by the variance of the data, in training and in evaluation: a constant image of the
+    mean pixel would score 1, whatever the data. A `loss` of `compile` is not divided.
     Source: van den Oord et al., "Neural Discrete Representation Learning", 2017; the division:
     its authors' notebook in Sonnet.
 
@@ -26,8 +27,9 @@ class VQVAE(CodeModel):
         encoder: Layer or model: images -> latents of shape `(batch, ..., dim)`.
         quantizer: A `Quantizer` of vectors of that dimension.
         decoder: Layer or model: quantized latents -> images.
-        data_variance: Variance of the target pixels; None lets the first `fit` measure it (1
-            until then).
+        data_variance: Variance of the target pixels, by which the default loss divides. None
+            measures it on the first data with values that differ, of whichever method computes a
+            loss, and keeps it with the weights.
         **kwargs: Arguments of `keras.Model`.
 
     Call arguments:

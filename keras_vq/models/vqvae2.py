@@ -44,8 +44,9 @@ class VQVAE2(CodeModel):
         decoder: Layer or model: quantized latents of both levels side by side -> images.
         top_quantizer: A `Quantizer` of the top latents.
         bottom_quantizer: A `Quantizer` of the bottom latents.
-        data_variance: Variance of the target pixels; None lets the first `fit` measure it (1
-            until then).
+        data_variance: Variance of the target pixels, by which the default loss divides. None
+            measures it on the first data with values that differ, of whichever method computes a
+            loss, and keeps it with the weights.
         **kwargs: Arguments of `keras.Model`.
 
     Call arguments:

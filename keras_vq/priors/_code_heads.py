@@ -5,12 +5,13 @@ from typing import Any
 import keras
 from keras import layers
 
+from keras_vq._hyperparameter import ConfigurableLayer
 from keras_vq._types import Shape, Tensor
 from keras_vq.layers.code_embedding import CodeEmbedding
 
 
 @keras.saving.register_keras_serializable("keras_vq")
-class CodeHeads(keras.layers.Layer):
+class CodeHeads(ConfigurableLayer):
     """Logits of the codes of a position, each level's given those of the levels before.
 
     The codes of one position (of residual or grouped quantizers) depend on each other: each

@@ -5,12 +5,13 @@ from typing import Any
 import keras
 from keras import layers, ops
 
+from keras_vq._hyperparameter import ConfigurableLayer
 from keras_vq._types import Shape, Tensor
 from keras_vq.layers.code_embedding import CodeEmbedding
 
 
 @keras.saving.register_keras_serializable("keras_vq")
-class Conditioning(keras.layers.Layer):
+class Conditioning(ConfigurableLayer):
     """Vectors for the places of a grid of codes: of the label, and of the coarser codes there.
 
     Coarser codes are embedded, looked at by residual convolutions, and repeated until they

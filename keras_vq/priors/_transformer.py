@@ -5,13 +5,14 @@ from typing import Any
 import keras
 from keras import layers, ops
 
+from keras_vq._hyperparameter import ConfigurableLayer
 from keras_vq._types import Shape, Tensor
 from keras_vq.layers.grid_positions import GridPositions
 from keras_vq.layers.transformer_block import TransformerBlock
 
 
 @keras.saving.register_keras_serializable("keras_vq")
-class Transformer(keras.layers.Layer):
+class Transformer(ConfigurableLayer):
     """Transformer blocks over the positions of a grid, told where each is and what is given there.
 
     Args:

@@ -9,6 +9,7 @@ import numpy as np
 from keras import ops
 
 from keras_vq import _backend, _validation
+from keras_vq._hyperparameter import Hyperparameter
 from keras_vq._model import Model
 from keras_vq._types import Tensor
 from keras_vq.priors._conditioning import Conditioning
@@ -57,6 +58,8 @@ class CodePrior(Model):
         ValueError: If an argument is out of its range.
     """
 
+    label_dropout = Hyperparameter(_validation.check_fraction)
+
     def __init__(
         self,
         codebook_size: int | Sequence[int],
@@ -80,14 +83,17 @@ class CodePrior(Model):
                 "`condition_size` and `condition_shape` come together, or neither. Received: "
                 f"condition_size={condition_size!r}, condition_shape={condition_shape!r}"
             )
-        self.condition_size: int | tuple[int, ...] | None = None
-        self.condition_sizes: tuple[int, ...] = ()
-        self.condition_shape: tuple[int, ...] | None = None
+        size: Any = None
+        sizes: tuple[int, ...] = ()
+        grid: tuple[int, ...] | None = None
         if condition_size is not None and condition_shape is not None:
-            self.condition_size, self.condition_sizes = _sizes("condition_size", condition_size)
-            self.condition_shape = _grid("condition_shape", condition_shape)
-            _check_divides(self.condition_shape, self.grid_shape)
-        self.label_dropout = _validation.check_fraction("label_dropout", label_dropout)
+            size, sizes = _sizes("condition_size", condition_size)
+            grid = _grid("condition_shape", condition_shape)
+            _check_divides(grid, self.grid_shape)
+        self.condition_size: int | tuple[int, ...] | None = size
+        self.condition_sizes = sizes
+        self.condition_shape = grid
+        self.label_dropout = label_dropout
         self.dim = _validation.check_positive_integer("dim", dim)
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
@@ -330,7 +336,7 @@ class CodePrior(Model):
     def call(self, inputs: Any, training: bool | None = None) -> dict[str, Any]:
         """Logits of a batch of codes."""
         codes, given = self._unpacked(inputs)
-        if training and self.num_classes is not None and self.label_dropout > 0:
+        if training and self.num_classes is not None:
             given = {**given, "labels": self._some_left_out(given["labels"])}
         return self.code_logits(codes, self.conditioning(given), bool(training))
 

@@ -8,6 +8,7 @@ import numpy as np
 from keras import layers, ops
 
 from keras_vq import _validation
+from keras_vq._hyperparameter import Hyperparameter
 from keras_vq._types import Tensor
 from keras_vq.layers.code_embedding import CodeEmbedding
 from keras_vq.priors._transformer import Transformer
@@ -64,6 +65,8 @@ class MaskedPrior(CodePrior):
         (3, 2, 2)
     """
 
+    choice_temperature = Hyperparameter(_validation.check_not_negative)
+
     def __init__(
         self,
         codebook_size: Any,
@@ -84,9 +87,7 @@ class MaskedPrior(CodePrior):
         self.heads = _validation.check_positive_integer("heads", heads)
         self.dropout = _validation.check_fraction("dropout", dropout)
         self.sampling_steps = _validation.check_positive_integer("sampling_steps", sampling_steps)
-        self.choice_temperature = _validation.check_not_negative(
-            "choice_temperature", choice_temperature
-        )
+        self.choice_temperature = choice_temperature
         self.likelihood_steps = _validation.check_positive_integer(
             "likelihood_steps", likelihood_steps
         )

@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from keras_vq import _backend, _validation, estimators
+from keras_vq._hyperparameter import ConfigurableLayer
 from keras_vq._types import Shape, Tensor
 from keras_vq.codebooks.base import Start
 from keras_vq.estimators import Estimator
@@ -47,7 +48,7 @@ class Updates:
             quantizer.learn(statistics)
 
 
-class Quantizer(keras.layers.Layer):
+class Quantizer(ConfigurableLayer):
     """Abstract layer that maps vectors to a finite set of codes.
 
         quantized, indices = quantizer(inputs, mask=None, training=None)

@@ -9,6 +9,7 @@ from keras import ops
 
 from keras_vq import _validation
 from keras_vq import ops as vq_ops
+from keras_vq._hyperparameter import Hyperparameter
 from keras_vq._types import Shape, Tensor
 from keras_vq.estimators import Estimator
 from keras_vq.losses.code_entropy import CodeEntropy, as_entropy
@@ -70,6 +71,8 @@ class BinaryQuantizer(Quantizer):
         ((2, 7, 7, 2), 36.0)
     """
 
+    commitment = Hyperparameter(_validation.check_not_negative)
+
     def __init__(
         self,
         spherical: bool = False,
@@ -82,7 +85,7 @@ class BinaryQuantizer(Quantizer):
     ) -> None:
         super().__init__(estimator, **kwargs)
         self.spherical = bool(spherical)
-        self.commitment = _validation.check_not_negative("commitment", commitment)
+        self.commitment = commitment
         self.entropy = as_entropy(entropy)
         self.bits_per_group = _validation.check_positive_integer("bits_per_group", bits_per_group)
         if self.bits_per_group > _MOST_BITS_PER_GROUP:

@@ -8,11 +8,17 @@ from keras import ops
 
 from keras_vq import _validation
 from keras_vq import ops as vq_ops
+from keras_vq._hyperparameter import Hyperparameter
 from keras_vq._types import Shape, Tensor
 from keras_vq.quantizers.base import Quantizer
 
 # Keeps the logarithm of a uniform number finite.
 _TINY = 1e-20
+
+
+def _check_temperature(name: str, value: Any) -> float:
+    del name
+    return _validation.check_positive("temperature", value)
 
 
 @keras.saving.register_keras_serializable("keras_vq")
@@ -61,6 +67,8 @@ class CategoricalQuantizer(Quantizer):
     hint_without_estimator = (
         "Its gradient is that of the Gumbel-softmax mixture: remove the argument."
     )
+    constant_temperature = Hyperparameter(_check_temperature)
+    kl = Hyperparameter(_validation.check_not_negative)
 
     def __init__(
         self,
@@ -73,10 +81,10 @@ class CategoricalQuantizer(Quantizer):
     ) -> None:
         super().__init__(**kwargs)
         size = _validation.check_positive_integer("codebook_size", codebook_size)
-        if not isinstance(temperature, keras.optimizers.schedules.LearningRateSchedule):
-            temperature = _validation.check_positive("temperature", temperature)
-        self.temperature = temperature
-        self.kl = _validation.check_not_negative("kl", kl)
+        is_schedule = isinstance(temperature, keras.optimizers.schedules.LearningRateSchedule)
+        self.temperature_schedule: Any = temperature if is_schedule else None
+        self.constant_temperature = 1.0 if is_schedule else temperature
+        self.kl = kl
         self.hard = bool(hard)
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
@@ -94,10 +102,25 @@ class CategoricalQuantizer(Quantizer):
             dtype="float32",
             autocast=False,
         )
-        if not isinstance(self.temperature, float):
+        if self.temperature_schedule is not None:
             self.step = self.add_weight(
                 name="step", shape=(), initializer="zeros", dtype="int32", trainable=False
             )
+
+    @property
+    def temperature(self) -> Any:
+        """τ: a number, which may be assigned during training, or the schedule."""
+        schedule = self.temperature_schedule
+        return self.constant_temperature if schedule is None else schedule
+
+    @temperature.setter
+    def temperature(self, value: float) -> None:
+        if self.temperature_schedule is not None:
+            raise AttributeError(
+                "`temperature` must not be assigned where it follows a schedule. "
+                f"Received: {value!r}. Construct the quantizer with a number."
+            )
+        self.constant_temperature = value
 
     @property
     def codebook_sizes(self) -> tuple[int, ...]:
@@ -146,7 +169,7 @@ class CategoricalQuantizer(Quantizer):
     ) -> "_Step | None":
         """That a training step was made, if the temperature follows a schedule."""
         del latents, codes, indices, mask
-        return None if isinstance(self.temperature, float) else _Step()
+        return None if self.temperature_schedule is None else _Step()
 
     def learn(self, statistics: "_Step") -> None:
         """Counts the step."""
@@ -174,9 +197,9 @@ class CategoricalQuantizer(Quantizer):
         }
 
     def _temperature(self) -> Any:
-        if isinstance(self.temperature, float):
-            return self.temperature
-        return ops.cast(self.temperature(ops.convert_to_tensor(self.step)), "float32")
+        if self.temperature_schedule is None:
+            return self.constant_temperature
+        return ops.cast(self.temperature_schedule(ops.convert_to_tensor(self.step)), "float32")
 
 
 class _Step:

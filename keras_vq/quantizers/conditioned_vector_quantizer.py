@@ -8,6 +8,7 @@ from keras import ops
 from keras_vq import _validation
 from keras_vq import ops as vq_ops
 from keras_vq._building import build_part
+from keras_vq._hyperparameter import Hyperparameter
 from keras_vq._types import Shape, Tensor
 from keras_vq.estimators import Estimator
 from keras_vq.layers.implicit_codes import ImplicitCodes
@@ -50,6 +51,8 @@ class ConditionedVectorQuantizer(Quantizer):
 
     takes_context = True
 
+    commitment = Hyperparameter(_validation.check_not_negative)
+
     def __init__(
         self,
         codebook_size: int,
@@ -61,7 +64,7 @@ class ConditionedVectorQuantizer(Quantizer):
         super().__init__(estimator, **kwargs)
         self.size = _validation.check_positive_integer("codebook_size", codebook_size)
         self.network = network
-        self.commitment = _validation.check_not_negative("commitment", commitment)
+        self.commitment = commitment
 
     def build(self, input_shape: Shape) -> None:
         """Creates base codes and network for vectors of shape `(..., dim)`."""

@@ -7,6 +7,7 @@ import numpy as np
 from keras import ops
 
 from keras_vq import _validation
+from keras_vq._hyperparameter import Hyperparameter
 from keras_vq._types import Tensor
 from keras_vq.estimators import Estimator
 from keras_vq.quantizers.level_quantizer import LevelQuantizer
@@ -64,6 +65,8 @@ class FiniteScalarQuantizer(LevelQuantizer):
         ((2, 7, 7), 1000)
     """
 
+    noise = Hyperparameter(_validation.check_fraction, zero_is_off=True)
+
     def __init__(
         self,
         levels: Any,
@@ -80,9 +83,10 @@ class FiniteScalarQuantizer(LevelQuantizer):
                 "The convention 'vector_quantize_pytorch' is not defined for 2 levels; take "
                 f"'symmetric'. Received: levels {self.levels}"
             )
-        self.noise = _validation.check_fraction("noise", noise)
+        self.noise = noise
         self.seed = seed
-        if self.noise > 0:
+        self.adds_noise = noise > 0
+        if self.adds_noise:
             self.seed_generator = keras.random.SeedGenerator(seed)
         self._set_constants()
 
@@ -106,7 +110,7 @@ class FiniteScalarQuantizer(LevelQuantizer):
     ) -> tuple[Tensor, Tensor]:
         """The nearest codes, in training with noise; and indices."""
         codes, indices = super().find_codes(latents, training=training, **context)
-        if training and self.noise > 0:
+        if training and self.adds_noise:
             shape = ops.shape(latents)
             is_noisy = keras.random.uniform(shape, seed=self.seed_generator) < self.noise
             noise = keras.random.uniform(shape, -0.5, 0.5, seed=self.seed_generator)

@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_vq import _validation
 from keras_vq import ops as vq_ops
+from keras_vq._hyperparameter import Hyperparameter
 from keras_vq._types import Shape, Tensor
 from keras_vq.losses.code_entropy import CodeEntropy, as_entropy
 from keras_vq.quantizers.base import Quantizer
@@ -57,6 +58,7 @@ class IndexBackpropagationQuantizer(Quantizer):
     hint_without_estimator = (
         "Its gradient is that of the softmax over the codes: remove the argument."
     )
+    codebook_weight = Hyperparameter(_validation.check_not_negative)
 
     def __init__(
         self,
@@ -67,7 +69,7 @@ class IndexBackpropagationQuantizer(Quantizer):
     ) -> None:
         super().__init__(**kwargs)
         self.size = _validation.check_positive_integer("codebook_size", codebook_size)
-        self.codebook_weight = _validation.check_not_negative("codebook_weight", codebook_weight)
+        self.codebook_weight = codebook_weight
         self.entropy = as_entropy(entropy)
 
     def build(self, input_shape: Shape) -> None:

@@ -8,6 +8,7 @@ from keras import ops
 
 from keras_vq import _validation
 from keras_vq import ops as vq_ops
+from keras_vq._hyperparameter import Hyperparameter
 from keras_vq._types import Shape, Tensor
 from keras_vq.estimators import Estimator
 from keras_vq.quantizers.level_quantizer import LevelQuantizer
@@ -54,6 +55,9 @@ class LatentQuantizer(LevelQuantizer):
         ((32,), 1000000)
     """
 
+    commitment = Hyperparameter(_validation.check_not_negative)
+    quantization = Hyperparameter(_validation.check_not_negative)
+
     def __init__(
         self,
         levels: Any,
@@ -63,8 +67,8 @@ class LatentQuantizer(LevelQuantizer):
         **kwargs: Any,
     ) -> None:
         super().__init__(levels, estimator, **kwargs)
-        self.commitment = _validation.check_not_negative("commitment", commitment)
-        self.quantization = _validation.check_not_negative("quantization", quantization)
+        self.commitment = commitment
+        self.quantization = quantization
         # Lists are searched as rows of a matrix; a shorter one repeats its last value, which
         # never wins against the same value at a lower number.
         places = np.arange(max(self.levels), dtype="int32")

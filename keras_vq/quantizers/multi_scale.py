@@ -10,6 +10,7 @@ from keras import layers, ops
 
 from keras_vq import _validation
 from keras_vq import ops as vq_ops
+from keras_vq._hyperparameter import Hyperparameter
 from keras_vq._types import Shape, Tensor
 from keras_vq.codebooks.base import Start
 from keras_vq.estimators import straight_through
@@ -58,6 +59,8 @@ class MultiScale(Quantizer):
 
     indexes_each_vector = False
 
+    commitment = Hyperparameter(_validation.check_not_negative)
+
     def __init__(
         self,
         quantizer: Quantizer,
@@ -82,7 +85,7 @@ class MultiScale(Quantizer):
         if isinstance(mixers, bool) or not isinstance(mixers, int) or mixers < 0:
             raise ValueError(f"`mixers` must be a whole number of at least 0. Received: {mixers!r}")
         self.mixers = mixers
-        self.commitment = _validation.check_not_negative("commitment", commitment)
+        self.commitment = commitment
 
     def build(self, input_shape: Shape) -> None:
         """Builds the quantizer and the mixers for inputs of shape `(batch, ..., dim)`."""

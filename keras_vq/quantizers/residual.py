@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from keras_vq import _validation
+from keras_vq._hyperparameter import Hyperparameter
 from keras_vq._types import Shape, Tensor
 from keras_vq.codebooks.base import Start
 from keras_vq.estimators import Estimator
@@ -66,6 +67,8 @@ class Residual(Quantizer):
         ((2, 10, 4), 32.0)
     """
 
+    dropout = Hyperparameter(_validation.check_probability, zero_is_off=True)
+
     def __init__(
         self,
         quantizers: Any,
@@ -78,9 +81,8 @@ class Residual(Quantizer):
         super().__init__("straight_through" if estimator is None else estimator, **kwargs)
         self.has_own_estimator = estimator is not None
         self.quantizers = checked_parts(quantizers)
-        if isinstance(dropout, bool) or not 0 <= dropout <= 1:
-            raise ValueError(f"`dropout` must be a number in [0, 1]. Received: {dropout!r}")
-        self.dropout = float(dropout)
+        self.dropout = dropout
+        self.drops_levels = dropout > 0
         self.beam = _validation.check_positive_integer("beam", beam)
         if self.beam > 1 and not all(hasattr(part, "nearest_codes") for part in self.quantizers):
             raise ValueError(
@@ -93,7 +95,7 @@ class Residual(Quantizer):
                 "Received: levels with a temperature above 0"
             )
         self.seed = seed
-        if self.dropout > 0:
+        if self.drops_levels:
             self.seed_generator = keras.random.SeedGenerator(seed)
 
     def build(self, input_shape: Shape) -> None:
@@ -131,7 +133,7 @@ class Residual(Quantizer):
         given: list[Tensor | None] = [None] * len(self.quantizers)
         if indices is not None:
             given = ops.unstack(indices, axis=axis)
-        kept = self._levels_kept(vectors, mask) if training and self.dropout > 0 else None
+        kept = self._levels_kept(vectors, mask) if training and self.drops_levels else None
 
         has_context = any(part.takes_context for part in self.quantizers)
         residual, total = vectors, None

@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_vq import _validation
 from keras_vq import ops as vq_ops
+from keras_vq._hyperparameter import Hyperparameter
 from keras_vq._types import Shape, Tensor
 from keras_vq.codebooks.base import BaseCodebook, Start
 from keras_vq.codebooks.ema_codebook import EMACodebook
@@ -18,6 +19,9 @@ from keras_vq.losses.commitment import CrossEntropyCommitment, as_commitment
 from keras_vq.quantizers.base import Quantizer
 
 Metric = Literal["euclidean", "cosine", "angle"]
+
+# In units of the squared distance: draws the nearest code.
+_LOWEST_TEMPERATURE = 1e-12
 
 
 @keras.saving.register_keras_serializable("keras_vq")
@@ -60,6 +64,8 @@ class VectorQuantizer(Quantizer):
         ((2, 7, 7, 16), (2, 7, 7))
     """
 
+    temperature = Hyperparameter(_validation.check_not_negative, zero_is_off=True)
+
     def __init__(
         self,
         codebook: int | BaseCodebook,
@@ -77,10 +83,11 @@ class VectorQuantizer(Quantizer):
         self.codebook = codebook
         self.commitment = as_commitment(commitment)
         self.metric = _validation.check_choice("metric", metric, get_args(Metric))
-        self.temperature = _validation.check_not_negative("temperature", temperature)
+        self.temperature = temperature
         self.entropy = as_entropy(entropy)
         self.seed = seed
-        if self.temperature > 0:
+        self.draws_codes = temperature > 0
+        if self.draws_codes:
             self.seed_generator = keras.random.SeedGenerator(seed)
 
     def build(self, input_shape: Shape) -> None:
@@ -124,9 +131,11 @@ class VectorQuantizer(Quantizer):
         del context
         codes = self.codes()
         vectors, searched = self._searched(latents, codes)
-        if training and self.temperature > 0:
+        if training and self.draws_codes:
             uniforms = keras.random.uniform(ops.shape(vectors)[:-1], seed=self.seed_generator)
-            indices = vq_ops.sample_code(vectors, searched, uniforms, self.temperature)
+            # Lowered to 0 it is the nearest code.
+            temperature = ops.maximum(self.temperature, _LOWEST_TEMPERATURE)
+            indices = vq_ops.sample_code(vectors, searched, uniforms, temperature)
         else:
             indices = vq_ops.nearest_code(vectors, searched)
         return ops.take(codes, indices, axis=0), indices

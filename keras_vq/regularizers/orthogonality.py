@@ -7,11 +7,12 @@ from keras import ops
 
 from keras_vq import _validation
 from keras_vq import ops as vq_ops
+from keras_vq._hyperparameter import Configurable, Hyperparameter
 from keras_vq._types import Tensor
 
 
 @keras.saving.register_keras_serializable("keras_vq")
-class Orthogonality(keras.regularizers.Regularizer):
+class Orthogonality(Configurable, keras.regularizers.Regularizer):
     """Orthogonality regularizer: weight · |Ê Êᵀ - I|² / K² for K code vectors Ê of unit norm.
 
     This is the mean squared cosine similarity between different code vectors. It is computed from
@@ -33,8 +34,10 @@ class Orthogonality(keras.regularizers.Regularizer):
         >>> codebook = keras_vq.Codebook(512, regularizer=penalty)
     """
 
+    weight = Hyperparameter(_validation.check_not_negative)
+
     def __init__(self, weight: float = 1.0) -> None:
-        self.weight = _validation.check_not_negative("weight", weight)
+        self.weight = weight
 
     def __call__(self, codes: Tensor) -> Tensor:
         """Computes the scalar penalty of code vectors of shape `(codebook_size, dim)`."""

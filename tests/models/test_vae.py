@@ -302,3 +302,50 @@ def test_generate_of_an_unbuilt_model():
         model.generate(3)
     with pytest.raises(ValueError, match="`n` must be a whole number of at least 1"):
         build().generate(0)
+
+
+MEANS = ["mse", "binary_crossentropy", keras.losses.MeanAbsoluteError(), keras.losses.huber]
+
+
+def sum_of_squares(y_true, y_pred):
+    return ops.sum(ops.square(y_true - y_pred), axis=(1, 2, 3))
+
+
+@pytest.mark.backend_free
+@pytest.mark.parametrize("loss", MEANS, ids=str)
+def test_mean_loss_and_unscaled_beta_give_a_warning(loss, images):
+    model = build()
+    model.compile(keras.optimizers.SGD(0.0), loss=loss)
+    model.run_eagerly = True
+    # One over the 64 values of an image.
+    with pytest.warns(keras_vq.models.PosteriorCollapseWarning, match="64 values.*about 0.016"):
+        model.prepare_fit(images, None)
+    # Silent where beta is of that order; pytest makes errors of warnings.
+    model.beta = 2 / 64
+    model.prepare_fit(images, None)
+
+
+@pytest.mark.backend_free
+@pytest.mark.parametrize(
+    "loss",
+    [
+        None,
+        keras_vq.losses.BernoulliNegativeLogLikelihood(),
+        keras.losses.MeanSquaredError(reduction="sum"),
+        sum_of_squares,
+    ],
+    ids=str,
+)
+def test_losses_that_sum_over_an_image_give_no_warning(loss, images):
+    model = build()
+    model.compile(keras.optimizers.SGD(0.0), loss=loss)
+    model.prepare_fit(images, None)
+
+
+def test_fit_warns_of_a_mean_loss_in_the_line_of_the_caller(images):
+    model = build()
+    model.compile(keras.optimizers.SGD(0.0), loss="mse")
+    kind = keras_vq.models.PosteriorCollapseWarning
+    with pytest.warns(kind) as caught:
+        model.fit(images[:32], verbose=0)
+    assert [one.filename for one in caught if one.category is kind] == [__file__]

@@ -72,11 +72,10 @@ def test_interpolation_passes_through_codes(vqvae):
     np.testing.assert_allclose(line[:, 1], model.decode_codes(codes, batch_size=80), atol=1e-6)
 
 
-@pytest.mark.parametrize("id", ["vqvae_ema", "vqvae_gradient"])
-def test_codebook_learns_in_fit(id, images):
+@pytest.mark.parametrize("codebook", [keras_vq.EMACodebook, keras_vq.Codebook])
+def test_codebook_learns_in_fit(codebook, images):
     # On JAX the losses of an inner layer read 0 outside its call, and its weights then stay.
-    model = BUILD[id]()
-    model.quantizer.codebook.restart = None
+    model = build(keras_vq.VectorQuantizer(codebook(16, decay=0.9, seed=5)))
     model.compile(keras.optimizers.Adam(3e-3))
     before = ops.convert_to_numpy(model.quantizer.codebook.codes()).copy()
     used = np.unique(model.encode_to_codes(images))
@@ -119,6 +118,62 @@ def test_variance_of_the_data(data_variance, images, tmp_path):
     assert again.data_variance == data_variance
     again.prepare_fit(images[:64], targets[:64] * 0.1)
     assert float(again.measured_variance) == pytest.approx(expected, rel=1e-5)
+
+
+def squared_error_over(model, images, variance):
+    error = images.astype("float64") - model.reconstruct(images)
+    return pytest.approx((error**2).mean() / variance, rel=1e-4)
+
+
+def frozen_vqvae():
+    model = build(keras_vq.VectorQuantizer(keras_vq.EMACodebook(16, decay=0.0)))
+    model.quantizer.trainable = False
+    model.compile(keras.optimizers.SGD(0.0))
+    return model
+
+
+def test_loss_has_one_scale_before_and_after_fit(images):
+    model = frozen_vqvae()
+    before = model.evaluate(images, verbose=0, return_dict=True)
+    variance = images.astype("float64").var()
+    assert before["reconstruction_loss"] == squared_error_over(model, images, variance)
+    # The variance of the first data is kept.
+    model.fit(images[:64] * 0.5, batch_size=64, verbose=0)
+    after = model.evaluate(images, verbose=0, return_dict=True)
+    assert after == pytest.approx(before, rel=1e-5)
+
+
+@pytest.mark.parametrize("method", ["train_on_batch", "test_on_batch"])
+def test_first_batch_gives_the_variance(method, images):
+    model = frozen_vqvae()
+    first, second = images[:64], images[64:128] * 0.5
+    variance = first.astype("float64").var()
+    for batch in (first, second):
+        model.reset_metrics()
+        logs = getattr(model, method)(batch, return_dict=True)
+        assert logs["reconstruction_loss"] == squared_error_over(model, batch, variance)
+
+
+def test_first_batch_gives_the_variance_in_other_loops(images):
+    # Data that can be read only once is measured within the first step.
+    model = frozen_vqvae()
+    batches = ((images[start : start + 64],) for start in (0, 64))
+    variance = images[:64].astype("float64").var()
+    logs = model.evaluate(batches, steps=2, verbose=0, return_dict=True)
+    assert float(model.measured_variance) == pytest.approx(variance, rel=1e-5)
+    assert logs["reconstruction_loss"] == squared_error_over(model, images[:128], variance)
+
+
+def test_data_of_one_value_divides_by_one_and_is_not_kept(images):
+    model = frozen_vqvae()
+    constant = np.full_like(images[:64], 0.5)
+    for _ in range(2):
+        logs = model.evaluate(constant, verbose=0, return_dict=True)
+        assert logs["reconstruction_loss"] == squared_error_over(model, constant, 1.0)
+    assert float(model.measured_variance) == 0.0
+    logs = model.evaluate(images, verbose=0, return_dict=True)
+    variance = images.astype("float64").var()
+    assert logs["reconstruction_loss"] == squared_error_over(model, images, variance)
 
 
 def test_variance_of_many_rows_far_from_zero():
