@@ -123,7 +123,7 @@ def is_hyperparameter(attribute):
 
 
 def around(quantizer):
-    """A model that moves the inputs before they are quantized, so that gradients count."""
+    """Returns a model with a layer before the quantizer, so that gradients count."""
     inputs = keras.Input(VECTORS.shape[1:])
     quantized, _ = quantizer(keras.layers.Dense(4, name="before")(inputs))
     return keras.Model(inputs, quantized)
@@ -167,7 +167,7 @@ class Step:
         return [np.asarray(loss, "float64").ravel()[:1], *weights_of(model)]
 
     def with_new_configuration(self):
-        """A model built anew from the configuration, with the loss of this one."""
+        """Returns a model of the current configuration, compiled with the same loss."""
         quantizer = next((q for q in self.model.layers if q.__class__ in quantizer_classes()), None)
         if self.loss is None:
             config = self.model.get_config()
