@@ -10,6 +10,8 @@ from keras_vq_cli import arguments, console, trained
 from keras_vq_cli.backend import import_keras
 
 FAILED = 1
+# Beyond it, an artifact computes something else than its model, whatever the precision.
+_MAX_RELATIVE_ERROR = 0.1
 _EPILOG = """\
 A float32 export must give all codes, and pixels within 1e-5. For others say what is enough:
   keras-vq verify runs/vqvae/exports/vqvae-int8_weights.tflite --least-agreement 97.5
@@ -142,6 +144,12 @@ def _faults(report: Any, given: dict[str, Any]) -> list[str]:
     if report.codes_agree is not None and 100 * report.codes_agree < least:
         faults.append(
             f"{100 * report.codes_agree:.3f} % of the codes agree, expected at least {least:g} %"
+        )
+    if "tolerance" not in given and not report.relative_pixel_error <= _MAX_RELATIVE_ERROR:
+        faults.append(
+            "Pixels decoded from the same codes or latents differ by "
+            f"{100 * report.relative_pixel_error:.0f} % of the largest value (root mean square), "
+            f"expected at most {100 * _MAX_RELATIVE_ERROR:g} %"
         )
     tolerance = given.get("tolerance", 1.0 if "least_agreement" in given else 1e-5)
     for what in ("pixel", "reconstruction", "latent"):

@@ -36,6 +36,7 @@ FORMATS = tuple(PRECISIONS)
 _OF_TENSORFLOW = {"tf_saved_model": "saved-model", "litert": "litert"}
 _BY_ACTIVATIONS = ("int8_convolutions", "int16_convolutions", "int8_full")
 _CALIBRATION_IMAGES = 128
+_HALF_POLICIES = ("float16", "bfloat16", "mixed_float16", "mixed_bfloat16")
 
 
 def export_model(
@@ -85,6 +86,11 @@ def _write(
     precision: str,
     calibration_images: np.ndarray | None,
 ) -> None:
+    computes_in = {layer.compute_dtype for layer in model._flatten_layers()}
+    # LiteRT computes in float32; ONNX's convolutions know no bfloat16.
+    unknown = {"float16", "bfloat16"} if format == "litert" else {"bfloat16"}
+    if format != "tf_saved_model" and computes_in & unknown:
+        model = _in_float32(model)
     if format == "tf_saved_model":
         saved_model.write(model, signatures, path)
     elif format == "litert":
@@ -93,6 +99,24 @@ def _write(
         onnx.write(model, signatures, path)
     else:
         openvino.write(model, signatures, path, halve_weights=precision == "float16")
+
+
+def _in_float32(model: keras.Model) -> keras.Model:
+    """Returns a copy of the model that computes in float32."""
+
+    def changed(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: changed(inner) for key, inner in value.items()}
+        if isinstance(value, (list, tuple)):
+            return type(value)(changed(inner) for inner in value)
+        return "float32" if value in _HALF_POLICIES else value
+
+    config = changed(keras.saving.serialize_keras_object(model))
+    config.pop("compile_config", None)
+    copy = keras.saving.deserialize_keras_object(config)
+    for new, old in zip(copy.weights, model.weights, strict=True):
+        new.assign(keras.ops.cast(old, new.dtype))
+    return copy
 
 
 def _calibration_images(precision: str, images: Any) -> np.ndarray | None:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
-from keras_vq.export import foreign
+from keras_vq.export import foreign, trial
 from keras_vq.export.errors import ExportError, last_words
 from keras_vq.export.staging import staged
 
@@ -29,6 +29,9 @@ class Report(NamedTuple):
     largest_pixel_difference: float | None
     largest_reconstruction_difference: float | None
     largest_latent_difference: float | None
+    # Root mean squared difference of pixels of `decode`, given the same codes or latents, relative
+    # to the largest magnitude. Above 0.1 the artifact computes something else.
+    relative_pixel_error: float
     # Codes equal to the model's, and images all of whose codes are.
     codes_agree: float | None
     images_agree: float | None
@@ -129,6 +132,7 @@ def verify(model: keras.Model, path: str | os.PathLike[str], images: Any) -> Rep
         images=len(images),
         largest_pixel_difference=_largest(differences["decode"]),
         largest_reconstruction_difference=_largest(differences["serving_default"]),
+        relative_pixel_error=trial.relative_error(got["decode"], wanted["decode"]),
         **agreement,
         mean_squared_error=_error(images, got["serving_default"]),
         mean_squared_error_of_model=_error(images, wanted["serving_default"]),

@@ -177,3 +177,52 @@ def test_what_is_no_export_is_not_verified(model, tmp_path):
     broken.write_bytes(np.random.default_rng(0).bytes(2000))
     with pytest.raises(export.ExportError, match="can't be run as litert"):
         export.verify(model(), broken, images(2))
+
+
+@pytest.mark.backend_free
+@pytest.mark.parametrize(
+    "precision", ["int8_weights", "int8_dynamic", "int8_convolutions", "int16_convolutions"]
+)
+def test_a_network_without_convolutions(tmp_path, precision):
+    model = keras_vq.Autoencoder(*keras_vq.networks.dense((12, 12, 1), units=(4,), latent_dim=2))
+    model(images(2))
+    with pytest.raises(export.ExportError, match=r"without convolutions.*Received: 'int"):
+        model.export(tmp_path / "m.tflite", "litert", precision, calibration_images=images())
+    assert names_in(tmp_path) == []
+
+
+def constant():
+    """A model that decodes all codes to 0.455: its last kernel is all zeros."""
+    encoder, decoder = networks()
+    model = keras_vq.VQVAE(encoder, keras_vq.VectorQuantizer(16), decoder)
+    model(images(2))
+    last = [layer for layer in decoder._flatten_layers() if hasattr(layer, "kernel")][-1]
+    last.kernel.assign(0 * last.kernel)
+    last.bias.assign(0 * last.bias + 0.455)
+    return model
+
+
+@pytest.mark.backend_free
+def test_a_file_that_is_far_from_its_model(tmp_path, monkeypatch):
+    model = constant()
+    path = tmp_path / "m.tflite"
+    with pytest.raises(export.ExportError, match=r"`decode` of the file is far.* 100 % of the"):
+        model.export(path, "litert", "int8_convolutions", calibration_images=images())
+    assert names_in(tmp_path) == []
+    report = export.verify(model, model.export(path, "litert", "int8_weights"), images())
+    assert report.relative_pixel_error < 1e-6
+
+    from keras_vq.export import litert
+
+    monkeypatch.setattr(litert, "_check_answers", lambda *_: None)
+    options = {"calibration_images": images(), "overwrite": True}
+    model.export(path, "litert", "int8_convolutions", **options)
+    report = export.verify(model, path, images())
+    assert report.relative_pixel_error == pytest.approx(1)
+    from keras_vq_cli.verify import _faults
+
+    assert _faults(report, {"least_agreement": 50.0}) == [
+        "Pixels decoded from the same codes or latents differ by 100 % of the largest value (root "
+        "mean square), expected at most 10 %"
+    ]
+    assert _faults(report, {"least_agreement": 50.0, "tolerance": 1.0}) == []

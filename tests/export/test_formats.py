@@ -11,7 +11,7 @@ import pytest
 import keras_vq
 from keras_vq import export
 from keras_vq.export import foreign
-from tests.export.models import NEEDED, identity, images, noise
+from tests.export.models import MODELS, identity, images, noise
 from tests.needed import needed
 from tests.quantizers.cases import QUANTIZER_CASES
 
@@ -210,6 +210,22 @@ def _wide_model():
         assert len(np.unique(model.encode(images()))) > 4
         _made.append(model)
     return _made[0]
+
+
+@pytest.mark.backend_free
+@pytest.mark.parametrize(
+    ("policy", "format"), [("mixed_float16", "litert"), ("mixed_bfloat16", "onnx")]
+)
+def test_halves_that_a_format_has_not_are_written_as_float32(tmp_path, policy, format):
+    keras.config.set_dtype_policy(policy)
+    try:
+        model = MODELS["vqvae"]()
+    finally:
+        keras.config.set_dtype_policy("float32")
+    report = export.verify(model, model.export(path_for(tmp_path, format), format), images())
+    assert report.codes_agree > 0.97
+    assert 0 < report.relative_pixel_error < 0.01
+    assert {layer.compute_dtype for layer in model.encoder._flatten_layers()} == {policy[6:]}
 
 
 @pytest.mark.backend_free
