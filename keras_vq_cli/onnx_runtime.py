@@ -30,6 +30,8 @@ from mlserver.types import (
     ResponseOutput,
 )
 
+onnxruntime.disable_telemetry_events()  # on Windows they are enabled
+
 MEGABYTE = 1_000_000
 DEFAULT_MEGABYTES = 64
 

@@ -59,8 +59,7 @@ def litert(path: Path, name: str) -> Answer:
 
 def onnx(path: Path, name: str) -> Answer:
     """A signature of an ONNX folder, run by onnxruntime."""
-    import onnxruntime
-
+    onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(str(path / f"{name}.onnx"), options)
@@ -75,10 +74,32 @@ def openvino(path: Path, name: str) -> Answer:
 
 def compiled(openvino_model: Any) -> Answer:
     """A model of OpenVINO, or the path of one, computed in float32."""
-    import openvino as ov
-
-    run = ov.Core().compile_model(openvino_model, "CPU", IN_FLOAT32)
+    run = import_openvino().Core().compile_model(openvino_model, "CPU", IN_FLOAT32)
     return lambda inputs: run(inputs)[0]
+
+
+def import_openvino() -> Any:
+    """Imports OpenVINO without its telemetry, which would report each import to its makers.
+
+    OpenVINO runs without the package of its telemetry; here that is hidden during the import.
+    """
+    hidden = {"openvino", "openvino_telemetry"}.isdisjoint(sys.modules)
+    if hidden:
+        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+    try:
+        import openvino
+    finally:
+        if hidden:
+            del sys.modules["openvino_telemetry"]
+    return openvino
+
+
+def import_onnxruntime() -> Any:
+    """Imports onnxruntime with its telemetry disabled, which on Windows is enabled."""
+    import onnxruntime
+
+    onnxruntime.disable_telemetry_events()
+    return onnxruntime
 
 
 ENGINES = {

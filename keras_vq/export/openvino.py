@@ -35,8 +35,7 @@ def write(
         ImportError: If a package is missing.
     """
     require(("openvino",), "openvino", "OpenVINO export")
-    import openvino
-
+    openvino = foreign.import_openvino()
     with tempfile.TemporaryDirectory() as temporary:
         onnx.write(model, signatures, Path(temporary, "onnx"))
         folder.mkdir()
@@ -66,16 +65,14 @@ def _converted(model: keras.Model, signature: Signature, folder: Path) -> Any:
 
 
 def _of_onnx(model: keras.Model, signature: Signature, folder: Path) -> Any:
-    import openvino
-
+    openvino = foreign.import_openvino()
     # Not `convert_model`, which reports to OpenVINO's makers, by some eighty processes.
     return openvino.Core().read_model(folder / "onnx" / f"{signature.name}.onnx")
 
 
 def _of_backend(model: keras.Model, signature: Signature, folder: Path) -> Any:
     """The model as Keras gives it to OpenVINO, under the names of the signature."""
-    import openvino
-
+    openvino = foreign.import_openvino()
     path = folder / f"{signature.name}.xml"
     SignatureModel(model, signature).export(
         str(path),

@@ -1,5 +1,8 @@
 """What can't be exported is said in words, and what lay there stays as it was."""
 
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -226,3 +229,28 @@ def test_a_file_that_is_far_from_its_model(tmp_path, monkeypatch):
         "mean square), expected at most 10 %"
     ]
     assert _faults(report, {"least_agreement": 50.0, "tolerance": 1.0}) == []
+
+
+_TELEMETRY = """
+import socket, subprocess, sys
+
+def refuse(*_, **__):
+    raise SystemExit(f"a connection or a process: {_}")
+
+socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse
+from keras_vq.export import foreign
+subprocess.Popen.__init__ = refuse
+foreign.import_onnxruntime()
+openvino = foreign.import_openvino()
+from openvino.tools.ovc import telemetry
+assert telemetry.__class__.__module__.endswith("telemetry_stub"), telemetry.__class__
+assert "openvino_telemetry" not in sys.modules
+assert foreign.import_openvino() is openvino
+"""
+
+
+@pytest.mark.backend_free
+def test_engines_are_imported_without_telemetry():
+    command = [sys.executable, "-W", "ignore", "-c", _TELEMETRY]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -11,7 +11,7 @@ import pytest
 import keras_vq
 from keras_vq import export
 from keras_vq.export import foreign
-from tests.export.models import MODELS, identity, images, noise
+from tests.export.models import MODELS, NEEDED, identity, images, noise
 from tests.needed import needed
 from tests.quantizers.cases import QUANTIZER_CASES
 
@@ -20,8 +20,6 @@ needed(*NEEDED)
 pytestmark = pytest.mark.filterwarnings(
     "ignore::DeprecationWarning",
     "ignore::FutureWarning",
-    # By OpenVINO's telemetry, when it is imported.
-    r"ignore:os\.fork\(\) was called:RuntimeWarning",
 )
 
 TENSORFLOW = keras.backend.backend() == "tensorflow"
