@@ -1,6 +1,8 @@
 """The pages say what the code does: their code runs, and the tests they name exist."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -115,3 +117,11 @@ def test_code_of_the_page_on_performance_runs(run_page):
     names = run_page("performance.md")
     assert names["model"].jit_compile
     assert names["another_model"].optimizer.iterations == 1
+
+
+def test_licenses_of_all_direct_dependencies_are_listed():
+    script = Path(__file__).parents[1] / "docs" / "licenses.py"
+    done = subprocess.run(
+        [sys.executable, script, "--check"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr

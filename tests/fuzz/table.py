@@ -8,6 +8,7 @@ from tests.fuzz.targets.base import Target
 # Name -> "module:class" below `tests.fuzz.targets`.
 TARGETS = {
     "kvq": "kvq:KvqTarget",
+    "requests": "requests:RequestTarget",
     "images": "images:ImageTarget",
     "keras": "model_files:ModelFileTarget",
 }
