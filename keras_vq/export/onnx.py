@@ -49,6 +49,8 @@ def _convert(model: keras.Model, signature: Signature, path: Path) -> None:
             input_signature=[signature.input.input_spec()],
             verbose=False,
         )
+    except OSError:  # a full disk, or a folder that can't be written to
+        raise
     except Exception as error:  # each converter has errors of its own
         raise ExportError(
             f"{_backend.onnx_converter()[0]} can't write `{signature.name}` of this model as ONNX "

@@ -64,4 +64,7 @@ def write(
                 "knows them: put them into a package, or export where Keras runs on TensorFlow"
             )
         written = out / "1" if format == "tf_saved_model" else out
-        shutil.move(written, path)
+        try:
+            shutil.move(written, path)
+        except shutil.Error as error:  # a list of (source, target, reason), one per file
+            raise OSError(f"{path.parent} can't be written to: {error.args[0][0][2]}") from error

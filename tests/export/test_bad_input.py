@@ -254,3 +254,14 @@ def test_engines_are_imported_without_telemetry():
     command = [sys.executable, "-W", "ignore", "-c", _TELEMETRY]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_full_disk_is_no_reason_to_try_another_converter(model, tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("keras_vq.export.onnx.SignatureModel.export", fail)
+    monkeypatch.setattr(tensorflow_process, "write", lambda *_: pytest.fail("another converter"))
+    with pytest.raises(OSError, match="No space left on device"):
+        model().export(tmp_path / "m", format="onnx")
+    assert names_in(tmp_path) == []
