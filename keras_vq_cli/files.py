@@ -38,6 +38,37 @@ def whole_file(path: Path) -> AbstractContextManager[Path]:
     return _files.whole_file(path)
 
 
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """While this lasts, no other process can lock the folder.
+
+    The system releases the lock however the process ends. Where there are no such locks (Windows,
+    some network disks) nothing is locked.
+
+    Raises:
+        ValueError: If another process holds it.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(
+                f"Another keras-vq train is writing to {folder}: wait for its end, or give another "
+                "--out"
+            ) from None
+        except OSError:  # a disk without locks
+            pass
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def is_left_over(path: Path) -> bool:
     """Returns true for a file that a process left which was killed while writing."""
     # `keras_vq._files.UNFINISHED_PREFIX`, asked for before Keras is imported.

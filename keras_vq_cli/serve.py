@@ -46,6 +46,11 @@ _MOST_ENTRIES = 16
 _PATIENCE_SECONDS = 5
 # How long a client may pause while it sends.
 _SILENT_SECONDS = 30
+# How long a client may take for the head of a request.
+_HEAD_SECONDS = 15
+_MOST_CONNECTIONS = 1000
+# Descriptors of the server for other things than connections.
+_OWN_DESCRIPTORS = 48
 
 _EPILOG = """\
 A request is POST /v2/models/NAME/infer with one input tensor as JSON; it names encode, decode or
@@ -205,8 +210,11 @@ def _serve(options: Options, listener: socket.socket) -> None:
         application, model = _application(options)
         interrupts.check()
     console.message(_what_is_served(options, model))
+    most = _most_connections()
     configuration = uvicorn.Config(
         application,
+        http=_bounded_protocol(most),
+        backlog=max(1, most // 2),  # in asyncio's loop also those accepted before one is served
         log_config=None,
         log_level=logging.WARNING,
         access_log=False,
@@ -221,6 +229,72 @@ def _serve(options: Options, listener: socket.socket) -> None:
         uvicorn.Server(configuration).run(sockets=[listener])
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _most_connections() -> int:
+    """Returns how many connections may be open at once: descriptors suffice for twice as many."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return _MOST_CONNECTIONS
+    descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if descriptors == resource.RLIM_INFINITY:
+        return _MOST_CONNECTIONS
+    return max(8, min(_MOST_CONNECTIONS, (descriptors - _OWN_DESCRIPTORS) // 2))
+
+
+def _bounded_protocol(most: int) -> Any:
+    """Returns uvicorn's HTTP protocol with limits that it lacks.
+
+    uvicorn waits without end for the head of a request, and its `limit_concurrency` refuses
+    requests, not connections.
+
+    Args:
+        most: Connections that may be open at once. For one more, that which has waited longest for
+            the rest of a request is closed, or the oldest if none waits.
+    """
+    from uvicorn.protocols.http.auto import AutoHTTPProtocol
+
+    class BoundedProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
+        """HTTP with limits on connections and on the time that the head of a request takes."""
+
+        head_timer: asyncio.TimerHandle | None = None
+
+        def connection_made(self, transport: Any) -> None:
+            if len(self.connections) >= most:
+                longest = min(self.connections, key=lambda c: (c.is_answering(), c.made))
+                self.connections.discard(longest)  # it is lost later, when others may have come
+                longest.transport.abort()
+            self.made = self.loop.time()
+            super().connection_made(transport)
+            self._time_head()
+
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            self._time_head()
+
+        def connection_lost(self, error: Exception | None) -> None:
+            super().connection_lost(error)
+            self._cancel_timer()
+
+        def is_answering(self) -> bool:
+            """Returns true from the end of a request to the end of its answer."""
+            cycle = self.cycle
+            return cycle is not None and not cycle.more_body and not cycle.response_complete
+
+        def _time_head(self) -> None:
+            """Starts the time for the head of a request, and stops it when a request is there."""
+            if self.cycle is not None and not self.cycle.response_complete:
+                self._cancel_timer()
+            elif self.head_timer is None:
+                self.head_timer = self.loop.call_later(_HEAD_SECONDS, self.transport.abort)
+
+        def _cancel_timer(self) -> None:
+            if self.head_timer is not None:
+                self.head_timer.cancel()
+                self.head_timer = None
+
+    return BoundedProtocol
 
 
 def _application(options: Options) -> tuple[Any, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import platform
 import shlex
@@ -232,6 +233,7 @@ class Run:
     config: dict[str, Any]  # empty for a new run
     command: str
     quiet: bool
+    locks: contextlib.ExitStack = dataclasses.field(default_factory=contextlib.ExitStack)
 
     def say(self, text: str) -> None:
         """Prints what is going on, unless that is not wanted."""
@@ -256,7 +258,9 @@ def run(given: dict[str, Any], args: list[str]) -> None:
     asked = given.get("backend") or run.config.get("backend")
     run.say("Starting Keras ...")
     try:
-        with interrupts.noted():
+        with interrupts.noted(), run.locks:
+            if run.config and run.folder is not None:
+                run.locks.enter_context(files.locked(run.folder))
             _train(run, import_keras(asked, given.get("debug", False)))
     except KeyboardInterrupt:
         if run.folder is None or not (run.folder / "config.json").exists():
@@ -269,15 +273,19 @@ def _new_run(given: dict[str, Any], command: str) -> Run:
     if folder is not None and folder.exists():
         if not folder.is_dir():
             raise ValueError(f"--out must be a folder; this is a file. Received: {folder}")
-        if not all(files.is_left_over(path) for path in folder.iterdir()):
-            raise ValueError(
-                f"The folder {folder} is not empty, and nothing in it is overwritten. Go on with "
-                f"the run in it: keras-vq train --resume --out {shlex.quote(str(folder))}, or give "
-                "another --out"
-            )
+        _check_is_free(folder)
     names = {field.name for field in dataclasses.fields(Settings)}
     settings = Settings.from_options({k: v for k, v in given.items() if k in names})
     return Run(settings, folder, {}, command, given.get("quiet", False))
+
+
+def _check_is_free(folder: Path) -> None:
+    if not all(files.is_left_over(path) for path in folder.iterdir()):
+        raise ValueError(
+            f"The folder {folder} is not empty, and nothing in it is overwritten. Go on with "
+            f"the run in it: keras-vq train --resume --out {shlex.quote(str(folder))}, or give "
+            "another --out"
+        )
 
 
 def _resumed_run(given: dict[str, Any], command: str) -> Run:
@@ -434,6 +442,9 @@ def _write_config(run: Run, backend: str, train: ImageDataset, test: ImageDatase
         name = train.name.replace("/", "-").replace(":", "-")
         run.folder = _new_folder(Path("runs"), f"{run.settings.model}-{name}")
     run.folder.mkdir(parents=True, exist_ok=True)
+    if not run.config:
+        run.locks.enter_context(files.locked(run.folder))
+        _check_is_free(run.folder)  # once more: another run may have begun there meanwhile
     files.remove_left_overs(run.folder)
     config = {
         "settings": run.settings.to_json(),

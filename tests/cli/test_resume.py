@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import keras_vq
-from keras_vq_cli import checkpoints
+from keras_vq_cli import checkpoints, pipeline
 from tests.cli.tiny_run import TINY, TINY_CODES
 
 VAE = ["--model", "vae", "--network", "dense", *TINY, "--kl-warmup-steps", "10"]
@@ -151,6 +151,56 @@ def test_ctrl_c_before_the_first_epoch(run, tmp_path, monkeypatch):
     assert "No epoch finished" in result.err
     assert run("train", "--resume", "--out", "new", "--quiet").code == 0
     assert len(terms(tmp_path / "new")) == 1
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from keras_vq_cli import files
+with files.locked(Path(sys.argv[1])):
+    print("locked", flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="locks of folders")
+def test_a_folder_has_one_run_at_a_time(run, finished_run, tmp_path):
+    """Of runs that begin, and of runs that go on; a lock of a killed process holds nobody up."""
+    new, old = tmp_path / "new", tmp_path / "old"
+    new.mkdir()
+    shutil.copytree(finished_run, old)
+    train = ("train", *TINY_CODES, "--epochs", 1, "--quiet", "--out", new)
+    resume = ("train", "--resume", "--quiet", "--epochs", 3, "--out", old)
+    for folder, command in ((new, train), (old, resume)):
+        before = sorted(folder.iterdir())
+        arguments = [sys.executable, "-c", HOLD, str(folder)]
+        with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout.readline() == "locked\n"
+            result = run(*command)
+            assert result.code == 2
+            assert result.err == (
+                f"Error: Another keras-vq train is writing to {folder}: wait for its end, or give "
+                "another --out\n"
+            )
+            assert sorted(folder.iterdir()) == before
+            process.kill()
+        assert run(*command).code == 0
+    assert (len(terms(new)), len(terms(old))) == (1, 3)
+
+
+def test_a_run_that_began_meanwhile_is_not_overwritten(run, tmp_path, monkeypatch):
+    load = pipeline.load_images
+
+    def load_while_another_begins(*args, **kwargs):
+        (tmp_path / "new").mkdir()
+        (tmp_path / "new" / "config.json").write_text("of another run")
+        return load(*args, **kwargs)
+
+    monkeypatch.setattr(pipeline, "load_images", load_while_another_begins)
+    result = run("train", *TINY_CODES, "--epochs", 1, "--quiet", "--out", "new")
+    assert result.code == 2
+    assert "not empty" in result.err
+    assert [path.read_text() for path in (tmp_path / "new").iterdir()] == ["of another run"]
 
 
 def test_a_finished_run_says_so(run, finished_run):

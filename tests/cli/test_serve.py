@@ -88,13 +88,14 @@ def request_of(values, signature=None, **changes):
 
 
 @contextlib.contextmanager
-def started(folder, log, *options):
+def started(folder, log, *options, before="", **popen):
     with open(log, "w") as file:
         process = subprocess.Popen(
-            [sys.executable, "-c", START, "serve", str(folder), "--port", "0", *options],
+            [sys.executable, "-c", before + START, "serve", str(folder), "--port", "0", *options],
             cwd=Path(__file__).parents[2],
             stdout=file,
             stderr=file,
+            **popen,
         )
     try:
         deadline = time.monotonic() + 120
@@ -415,6 +416,65 @@ class TestRefusals:
             client.sendall(b"Content-Length: 1000\r\n\r\n{")
         server.array(IMAGE)
         assert "Traceback" not in server.log.read_text()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of descriptors")
+class TestConnections:
+    HEAD = f"POST /v2/models/{NAME}/infer HTTP/1.1\r\nHost: a\r\n"
+    BODY = f"{HEAD}Content-Type: application/json\r\nContent-Length: 900\r\n\r\n{{"
+
+    @pytest.mark.parametrize(
+        ("loop", "before"),
+        [("default", ""), ("asyncio", "import sys; sys.modules['uvloop'] = None; ")],
+    )
+    def test_clients_that_send_nothing_or_half_a_request(self, folder, tmp_path, loop, before):
+        """More of them than the server may have descriptors."""
+        import resource
+
+        def limit():
+            resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128))
+
+        log = tmp_path / "log.txt"
+        options = ("--name", NAME)
+        with (
+            started(folder, log, *options, before=before, preexec_fn=limit) as server,
+            contextlib.ExitStack() as clients,
+        ):
+            host, port = server.address.removeprefix("http://").split(":")
+            for sent in ("", self.HEAD, self.BODY):
+                for _ in range(200):
+                    client = clients.enter_context(socket.create_connection((host, int(port))))
+                    with contextlib.suppress(ConnectionError):  # closed already
+                        client.sendall(sent.encode())
+                for _ in range(5):
+                    assert server.ask("/v2/health/ready") == (200, None)
+                server.array(IMAGE)
+            assert "Traceback" not in server.log.read_text()
+
+    def test_a_head_that_does_not_end(self, folder, tmp_path):
+        log = tmp_path / "log.txt"
+        before = "import keras_vq_cli.serve as s; s._HEAD_SECONDS = 0.5; "
+        with started(folder, log, before=before) as server:
+            host, port = server.address.removeprefix("http://").split(":")
+            for sent in ("", self.HEAD):
+                with socket.create_connection((host, int(port)), timeout=30) as client:
+                    client.sendall(sent.encode())
+                    with contextlib.suppress(ConnectionError):
+                        assert client.recv(100) == b""
+            # A second request of a connection that is kept.
+            connection = server.connection()
+            connection.request("GET", "/v2/health/ready")
+            assert connection.getresponse().read() == b""
+            connection.sock.sendall(self.HEAD.encode())
+            with contextlib.suppress(ConnectionError):
+                assert connection.sock.recv(100) == b""
+            connection.close()
+            # A whole head, whose body may take longer.
+            with socket.create_connection((host, int(port)), timeout=30) as client:
+                client.sendall(self.BODY.replace(NAME, "onnx").encode())
+                time.sleep(1)
+                client.sendall(b" " * 899)
+                assert client.recv(12) == b"HTTP/1.1 400"
 
 
 class TestEnd:
