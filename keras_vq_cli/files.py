@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ def whole_file(path: Path) -> AbstractContextManager[Path]:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """While this lasts, no other process can lock the folder.
+    """Keeps other processes from locking the same folder.
 
     The system releases the lock however the process ends. Where there are no such locks (Windows,
     some network disks) nothing is locked.

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import http.client
 import json
+import os
 import re
 import shutil
 import signal
@@ -25,6 +26,7 @@ import pytest
 from keras_vq_cli import serve
 from tests.models.cases import MODEL_CASES
 from tests.needed import needed
+from tests.poison import imported, poison
 
 needed("mlserver", "onnxruntime", "onnx", "tf2onnx")
 
@@ -89,10 +91,13 @@ def request_of(values, signature=None, **changes):
 
 @contextlib.contextmanager
 def started(folder, log, *options, before="", **popen):
+    command = [sys.executable, "-P", "-c", before + START, "serve", str(folder), "--port", "0"]
+    poison(log.parent)
     with open(log, "w") as file:
         process = subprocess.Popen(
-            [sys.executable, "-c", before + START, "serve", str(folder), "--port", "0", *options],
-            cwd=Path(__file__).parents[2],
+            [*command, *options],
+            cwd=log.parent,
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
             stdout=file,
             stderr=file,
             **popen,
@@ -106,6 +111,7 @@ def started(folder, log, *options, before="", **popen):
         server = Server(process, re.search(r"http://[\d.]+:\d+", log.read_text())[0], log)
         assert server.ask("/v2/health/ready") == (200, None)
         yield server
+        assert imported(log.parent) == []
     finally:
         process.kill()
         process.wait()
