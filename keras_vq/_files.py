@@ -44,7 +44,8 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         os.replace(beside, path)
     except OSError as error:
         # The user knows the file by its own name.
-        if error.filename is not None and os.fspath(error.filename) == os.fspath(beside):
+        named = None if error.filename is None else os.fspath(error.filename)
+        if error.errno is not None and named in (None, os.fspath(beside)):  # none: a full disk
             error.filename, error.filename2 = os.fspath(path), None
         raise
     finally:

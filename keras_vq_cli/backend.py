@@ -8,6 +8,8 @@ import sys
 import tempfile
 from collections.abc import Iterator
 
+from keras_vq_cli import interrupts
+
 BACKENDS = ("tensorflow", "jax", "torch")
 
 
@@ -33,6 +35,7 @@ def import_keras(asked: str | None = None, debug: bool = False) -> str:
         import keras_vq  # noqa: F401  # before Keras, because it chooses the backend
     import keras
 
+    interrupts.check()  # some modules catch whatever is raised while they are imported
     running = keras.config.backend()
     if asked not in (None, running):
         raise ValueError(

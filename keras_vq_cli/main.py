@@ -9,18 +9,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from keras_vq_cli import (
-    arguments,
-    compress,
-    console,
-    decompress,
-    export,
-    interrupts,
-    reconstruct,
-    serve,
-    train,
-    verify,
-)
+from keras_vq_cli import arguments, console, interrupts
 
 MISTAKE = 2
 INTERRUPTED = 130
@@ -77,10 +66,15 @@ def _run(args: list[str]) -> int:
 def _text(error: Exception) -> str:
     if isinstance(error, MemoryError):
         return f"Out of memory. {error}".strip()
+    if error.args and isinstance(error.args[0], list):  # of shutil: (from, to, reason) of each
+        return str(error.args[0][0][2])
     return str(error) or type(error).__name__
 
 
 def _parser() -> argparse.ArgumentParser:
+    # Imported here, where Ctrl-C is a message.
+    from keras_vq_cli import compress, decompress, export, reconstruct, serve, train, verify
+
     parser = Parser(
         prog="keras-vq",
         description="Trains autoencoders, VAEs and VQ-VAEs on images, shows what they make, "

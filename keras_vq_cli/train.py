@@ -389,12 +389,14 @@ def _train(run: Run, backend: str) -> None:
         model = pipeline.build_model(run.settings, train.image_shape)
     if _is_finished(run, len(history)):
         return
+    interrupts.check()
     folder = _write_config(run, backend, train, test)
     if history:
         run.say(f"Going on after epoch {len(history)}.")
         checkpoints.write_history(history, folder / "history.csv")
     elif run.settings.start is not None:
         pipeline.start_codes(model, run.settings, train)
+    interrupts.check()
     run.say(f"Training a {run.settings.model} on {len(train):,} images of {train.name} in {folder}")
     _fit(run, folder, model, history, train, test)
 

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from keras_vq_cli import console
+from keras_vq_cli import console, interrupts
 from keras_vq_cli.arguments import did_you_mean
 from keras_vq_cli.train import read_config, settings_of
 
@@ -59,8 +59,10 @@ class Trained(NamedTuple):
 
         kind = keras_vq.models.ReconstructionModel
         if self.is_preset:
-            return kind.from_preset(self.model_file.parent)
-        model = keras_vq.load_model(self.model_file, compile=False)
+            model = kind.from_preset(self.model_file.parent)
+        else:
+            model = keras_vq.load_model(self.model_file, compile=False)
+        interrupts.check()
         if not isinstance(model, kind) or model.image_shape is None:
             raise ValueError(
                 f"{self.model_file} must hold a model of keras_vq that takes images, such as a "

@@ -54,3 +54,12 @@ def test_errors_of_the_file_system_name_the_file_and_not_the_temporary_one(tmp_p
         beside.write_text("x")
     assert caught.value.filename == str(target)
     assert str(caught.value).count(str(tmp_path)) == 1
+
+
+def test_a_full_disk_is_an_error_of_the_file(tmp_path):
+    """The system names no file where writing to an open one fails."""
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    with pytest.raises(OSError, match=r"a\.txt") as raised, whole_file(tmp_path / "a.txt"):
+        raise full
+    assert raised.value is full
+    assert not list(tmp_path.iterdir())

@@ -34,7 +34,7 @@ def test_help_names_every_option_with_its_default(run):
     text = " ".join(run("train", "--help").out.split())
     for option in ("--epochs", "--limit", "--image-size", "--kl-warmup-steps", "--resume"):
         assert option in text
-    assert text.count("(default: ") == 23
+    assert text.count("(default: ") == 24
     assert "keras-vq train --resume --out" in text
 
 
