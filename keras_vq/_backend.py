@@ -260,7 +260,7 @@ def prompt_data(
     `y`, `sample_weight`, `class_weight`, `shuffle` and `batch_size` in it.
     """
     if BACKEND != "tensorflow":
-        return _not_tuned(x), y, sample_weight
+        return not_tuned(x), y, sample_weight
     # A private module: Keras takes such an object as `x`, but gives it no public name.
     from keras.src.trainers.data_adapters import get_data_adapter
 
@@ -268,7 +268,7 @@ def prompt_data(
         x, y, sample_weight, batch_size, steps_per_epoch, shuffle, class_weight
     )
     as_dataset = adapter.get_tf_dataset
-    adapter.get_tf_dataset = lambda: _not_tuned(as_dataset())
+    adapter.get_tf_dataset = lambda: not_tuned(as_dataset())
     return adapter, None, None
 
 
@@ -280,7 +280,7 @@ def split_arrays(data: tuple[Any, Any, Any], share: float) -> tuple[Any, Any]:
     return parts
 
 
-def _not_tuned(data: Any) -> Any:
+def not_tuned(data: Any) -> Any:
     """A pipeline of `tf.data` that does not tune itself; anything else as it is."""
     # Whoever has made one has imported TensorFlow, which else takes seconds.
     tf = sys.modules.get("tensorflow")

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
+from keras import ops
 
 from keras_vq import _validation
+from keras_vq._inputs import as_array
 from keras_vq.callbacks._tensorboard import check_installed, write_figure
 from keras_vq.plots import plot_rows, plot_samples
 
@@ -134,8 +136,10 @@ class ReconstructionGrid(_FigureOfEpoch):
         every: int = 1,
     ) -> None:
         super().__init__(path, log_dir, every)
-        self.images = np.asarray(images)
-        self.targets = None if targets is None else np.asarray(targets)
+        self.images = np.asarray(ops.convert_to_numpy(as_array("images", images)))
+        if targets is not None:
+            targets = np.asarray(ops.convert_to_numpy(as_array("targets", targets)))
+        self.targets = targets
 
     def draw(self, title: str, path: Path | None = None) -> "Figure":
         """Rows of what was given, made, and wanted."""

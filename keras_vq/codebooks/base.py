@@ -10,6 +10,7 @@ from keras import ops
 from keras_vq import _backend, _validation
 from keras_vq import ops as vq_ops
 from keras_vq._hyperparameter import ConfigurableLayer, Hyperparameter
+from keras_vq._inputs import as_array
 from keras_vq._types import Shape, Tensor
 from keras_vq.codebooks.restart import RestartRule
 from keras_vq.codebooks.statistics import Batch, CodeStatistics
@@ -354,7 +355,7 @@ def kmeans_centres(
 
 
 def _as_vectors(vectors: Any) -> np.ndarray:
-    vectors = np.asarray(ops.convert_to_numpy(vectors), dtype="float32")
+    vectors = np.asarray(ops.convert_to_numpy(as_array("vectors", vectors)), dtype="float32")
     if vectors.ndim < 2 or not np.isfinite(vectors).all():
         raise ValueError(
             "`adapt` needs finite vectors of shape (..., dim). "

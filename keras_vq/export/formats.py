@@ -8,9 +8,11 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
 
 from keras_vq import _backend, _validation
 from keras_vq._files import is_unfinished
+from keras_vq._inputs import as_array
 from keras_vq.export import litert, onnx, openvino, saved_model, tensorflow_process
 from keras_vq.export.errors import ExportError, is_missing, require
 from keras_vq.export.signatures import Signature
@@ -127,7 +129,8 @@ def _calibration_images(precision: str, images: Any) -> np.ndarray | None:
             f"precision={precision!r} is set by the range of activations: pass some "
             f"{_CALIBRATION_IMAGES} training images as `calibration_images`. Received: none"
         )
-    return np.asarray(images, "float32")[:_CALIBRATION_IMAGES]
+    images = as_array("calibration_images", images, _CALIBRATION_IMAGES)
+    return np.asarray(ops.convert_to_numpy(images[:_CALIBRATION_IMAGES]), "float32")
 
 
 def _target(path: Path, format: str, overwrite: bool) -> Path:

@@ -8,6 +8,7 @@ import numpy as np
 from keras import ops
 
 from keras_vq import _backend, _validation
+from keras_vq._inputs import as_array
 from keras_vq.metrics._features import check_features
 
 # Show a progress bar above this number of batches.
@@ -64,7 +65,7 @@ def check_images(name: str, images: Any) -> np.ndarray:
     Raises:
         ValueError: If there are no images, or pixels are outside [0, 1] by a wide margin.
     """
-    images = ops.convert_to_numpy(images) if ops.is_tensor(images) else np.asarray(images)
+    images = np.asarray(ops.convert_to_numpy(as_array(name, images)))
     if images.ndim != 4 or len(images) == 0:
         raise ValueError(
             f"`{name}` must be an array of shape (n, height, width, channels), n at least 1. "

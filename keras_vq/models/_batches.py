@@ -1,47 +1,70 @@
-"""A look at the batches of a data set, whatever brings them, without using them up."""
+"""Targets of the first batches of a data set."""
 
 import itertools
-from collections.abc import Iterator
 from typing import Any
 
 import keras
 import numpy as np
-from keras import ops
 
+from keras_vq import _inputs
+from keras_vq._inputs import is_array
+from keras_vq._types import Shape
 
-def is_array(value: Any) -> bool:
-    """Whether a value is a NumPy array or a tensor of the running backend."""
-    return isinstance(value, np.ndarray) or ops.is_tensor(value)
+__all__ = ["check_not_labels", "first_targets", "is_array"]
 
 
 def first_targets(x: Any, y: Any, batches: int) -> np.ndarray | Any | None:
-    """The images that `fit(x, y)` is to make, as one array.
+    """Returns the targets of `fit(x, y)` as one array.
 
     Args:
-        x: What `fit` is given: an array, or a data set that yields batches.
+        x: Argument of `fit`: an array, or a data set that yields batches.
         y: Targets, or None.
-        batches: Batches of a data set to look at; an array is returned whole.
+        batches: Number of batches of a data set to read; an array is returned whole.
 
     Returns:
         An array of shape `(n, ...)`, or None when `x` can be read only once.
+
+    Raises:
+        ValueError: If a data set yields labels instead of targets.
     """
     target = x if y is None else y
     if is_array(target):
+        if is_array(x):
+            check_not_labels(y, tuple(x.shape))
         return target
+    if not _inputs.is_data_set(x) or _inputs.is_read_once(x):
+        return None
     targets = []
-    for batch in itertools.islice(_batches(x), batches):
-        images, target, _ = keras.utils.unpack_x_y_sample_weight(batch)
-        targets.append(_to_numpy(images if target is None else target))
+    for batch in itertools.islice(_inputs.batches_of(x), batches):
+        inputs, target, _ = keras.utils.unpack_x_y_sample_weight(batch)
+        check_not_labels(target, tuple(inputs.shape))
+        targets.append(_inputs.to_numpy(inputs if target is None else target))
     return np.concatenate(targets) if targets else None
 
 
-def _batches(data: Any) -> Iterator[Any]:
-    if isinstance(data, keras.utils.PyDataset):
-        return (data[index] for index in range(data.num_batches or 0))
-    is_used_up_by_reading = isinstance(data, Iterator)
-    return iter(()) if is_used_up_by_reading or not hasattr(data, "__iter__") else iter(data)
+def check_not_labels(target: Any, made: Shape) -> None:
+    """Checks that a batch of targets is not one of labels.
+
+    Args:
+        target: Targets of a batch, or None.
+        made: Shape of the batch of reconstructions; of the inputs, where it is not known yet.
+
+    Raises:
+        ValueError: If the targets have the shape of class numbers or one-hot labels.
+    """
+    if target is None:
+        return
+    shape = tuple(target.shape)
+    is_label = len(shape) == 1 or (len(shape) == 2 and (len(made) > 2 or shape[1] == 1))
+    if is_label and shape[1:] != tuple(made[1:]):
+        raise ValueError(
+            "`y` must be what the model is to make of `x`, such as images; labels are no targets. "
+            "Pass the inputs without their labels: `dataset.map(lambda image, label: image)` for "
+            "a `tf.data.Dataset` of (image, label) pairs, the inputs alone for arrays and other "
+            f"data sets. Received: y of shape {shape} and type {_type_of(target)}, for outputs of "
+            f"shape {tuple(made)}"
+        )
 
 
-def _to_numpy(batch: Any) -> np.ndarray:
-    # A tf.data set yields TensorFlow's tensors under every backend.
-    return batch.numpy() if hasattr(batch, "numpy") else np.asarray(batch)
+def _type_of(target: Any) -> str:
+    return str(keras.backend.standardize_dtype(target.dtype)) if hasattr(target, "dtype") else "?"

@@ -1,6 +1,5 @@
 """Checks of the images a model is given, before they can spoil it."""
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -12,28 +11,25 @@ from keras_vq._types import Shape
 _ROWS = 4096
 
 
-def check_images(images: Any, expected: Shape | None, name: str) -> None:
-    """Checks an array of images as a whole.
+def check_images(images: Any, expected: Shape | None, name: str) -> tuple[float, float]:
+    """Checks an array of inputs or targets as a whole.
 
     Args:
         images: NumPy array or tensor of shape `(n, ...)`.
-        expected: Shape of one image, None where any size will do; or None.
+        expected: Shape of one input, None where any size will do; or None.
         name: What to call the argument in messages.
 
+    Returns:
+        The least and the greatest value.
+
     Raises:
-        ValueError: If it holds NaN or infinity, or images of another shape.
+        ValueError: If it holds NaN or infinity, or inputs of another shape.
     """
     check_image_shape(tuple(images.shape), expected, name)
-    largest = check_values(images, name)
-    if largest > 8.0:
-        warnings.warn(
-            f"`{name}` has values up to {largest:g}; models expect pixels in [0, 1]. "
-            "Divide 8-bit images by 255.",
-            stacklevel=4,
-        )
+    return check_values(images, name)
 
 
-def check_values(array: Any, name: str) -> float:
+def check_values(array: Any, name: str) -> tuple[float, float]:
     """Checks that an array has rows of finite values, in bounded memory; it may have no rows.
 
     Args:
@@ -41,7 +37,7 @@ def check_values(array: Any, name: str) -> float:
         name: What to call the argument in messages.
 
     Returns:
-        The largest magnitude of a value; 0 if there is none.
+        The least and the greatest value; 0 and 0 if there is none.
 
     Raises:
         ValueError: If it is a scalar, or holds NaN or infinity.
@@ -49,7 +45,9 @@ def check_values(array: Any, name: str) -> float:
     shape = tuple(array.shape)
     if not shape:
         raise ValueError(f"`{name}` must be an array of shape (n, ...). Received: shape {shape}")
-    largest = 0.0
+    if shape[0] == 0:
+        return 0.0, 0.0
+    least, greatest = float("inf"), -float("inf")
     for start in range(0, shape[0], _ROWS):
         rows = np.asarray(ops.convert_to_numpy(array[start : start + _ROWS]))
         if rows.dtype.kind == "f" and not np.isfinite(rows).all():
@@ -58,8 +56,8 @@ def check_values(array: Any, name: str) -> float:
                 f"`{name}` holds values that are NaN or infinite, which would spoil all that is "
                 f"computed from them: clean or leave them out. Received: the first at index {first}"
             )
-        largest = max(largest, float(np.abs(rows).max()))
-    return largest
+        least, greatest = min(least, float(rows.min())), max(greatest, float(rows.max()))
+    return least, greatest
 
 
 def check_not_empty(array: Any, name: str) -> None:
@@ -127,7 +125,7 @@ def _readable(shape: Shape) -> str:
 
 def _hint(shape: Shape, expected: Shape) -> str:
     if len(shape) == len(expected):
-        return "; add a channel axis (images[..., None]) or a batch axis"
+        return "; add a channel axis (x[..., None]) or a batch axis (x[None])"
     if len(shape) == len(expected) + 1 and shape[-1] != expected[-1]:
         return f"; its last axis has {shape[-1]} channels, not {expected[-1]}"
     return ""

@@ -1,6 +1,7 @@
 """What all models share: one training step over named loss terms, and batched methods."""
 
 import os
+import warnings
 from pathlib import Path
 from typing import Any, Self
 
@@ -10,13 +11,24 @@ from keras import ops
 
 from keras_vq import _backend, _validation
 from keras_vq._building import build_part
+from keras_vq._inputs import (
+    as_array,
+    first_batch,
+    for_keras,
+    inputs_of,
+    is_array,
+    is_data_set,
+    is_read_once,
+    to_numpy,
+)
 from keras_vq._model import Model, of_no_rows
 from keras_vq._types import Shape, Tensor
 from keras_vq.export import Signature, TensorSpec, export_model
 from keras_vq.layers.straight_through_clip import StraightThroughClip
 from keras_vq.losses.bernoulli import BernoulliNegativeLogLikelihood
-from keras_vq.models._batches import first_targets, is_array
+from keras_vq.models._batches import check_not_labels
 from keras_vq.models._images import check_image_shape, check_images, check_not_empty, check_values
+from keras_vq.models._ranges import PROBABILITIES, output_range
 from keras_vq.models.presets import load_preset, save_preset
 from keras_vq.quantizers.base import Quantizer
 
@@ -51,6 +63,8 @@ class ReconstructionModel(Model):
         self.decoder = check_layer("decoder", decoder)
         self.loss_trackers = [keras.metrics.Mean(name=name) for name in self.loss_names]
         self.has_regularizers = False
+        # Shape of one reconstruction, once the decoder is built.
+        self.reconstruction_shape: Shape | None = None
 
     # --- what a subclass implements
 
@@ -178,6 +192,11 @@ class ReconstructionModel(Model):
         self, target: Tensor, reconstruction: Tensor, sample_weight: Tensor | None = None
     ) -> Tensor:
         """The reconstruction term of a batch: that of `compile`, or the model's default."""
+        if self._has_own_targets():
+            check_not_labels(target, tuple(reconstruction.shape))
+        if self._is_likelihood():
+            # PyTorch refuses what resampling or rounding leaves outside.
+            target = ops.clip(ops.cast(target, reconstruction.dtype), *PROBABILITIES)
         # A Keras loss comes divided by the replicas, as the whole loss is in the end.
         replicas = _backend.loss_replicas()
         if self._compile_loss is not None:
@@ -219,9 +238,11 @@ class ReconstructionModel(Model):
         """Trains the model; takes what `keras.Model.fit` takes.
 
         Args:
-            x: Images in [0, 1], shape `(n, height, width, channels)`; or a data set of them.
-            y: Images to make of them; the images themselves when None.
-            batch_size: Images of a step, 32 when None; left out where `x` yields batches.
+            x: Inputs of shape `(n, height, width, channels)`; or a data set: a
+                `keras.utils.PyDataset`, a `tf.data.Dataset`, a PyTorch `DataLoader`, an
+                `ImageDataset` of `keras_vq.data`, or a generator of batches.
+            y: Targets, for denoising and the like; the inputs themselves when None.
+            batch_size: Rows of a step, 32 when None; left out where `x` yields batches.
             epochs: Passes through the images.
             **kwargs: `validation_data`, `callbacks`, `verbose` and so on.
 
@@ -229,102 +250,192 @@ class ReconstructionModel(Model):
             The history: every term of the loss, by epoch.
 
         Raises:
-            ValueError: If there are no images, if they have a shape that the model was not built
-                for, if pixels are NaN or infinite, if the loss wants probabilities and pixels are
-                clipped, or if the loss stops being finite.
+            ValueError: If there are no inputs, they have a shape for which the model was not
+                built, or values that are NaN or infinite; if targets are labels, are out of range
+                of the decoder's outputs, or are no probabilities where the loss takes them as such;
+                if the loss takes outputs as probabilities and they are clipped; or if the loss
+                becomes NaN or infinite.
         """
-        self._check_fit_data(x, y)
+        x = for_keras(x, batch_size, kwargs.get("shuffle", True))
+        if not is_array(x) and hasattr(x, "__len__") and len(x) == 0:
+            raise ValueError("`x` holds no inputs. Received: an empty data set")
         self._check_likelihood()
-        if not self.built:
-            self._build_for(x)
+        x = self._checked(x, y, build=True)
         self.prepare_fit(x, y)
         y = _target_of_weights(x, y, kwargs.get("sample_weight"))
-        validation = kwargs.get("validation_data")
-        if isinstance(validation, tuple) and len(validation) == 3:
-            kwargs["validation_data"] = (
-                validation[0],
-                _target_of_weights(*validation),
-                validation[2],
+        if "validation_data" in kwargs:
+            kwargs["validation_data"] = self._checked_validation(
+                kwargs["validation_data"], kwargs.get("validation_batch_size") or batch_size
             )
         return super().fit(x, y, batch_size, epochs, **kwargs)
 
     def evaluate(self, x: Any = None, y: Any = None, **kwargs: Any) -> Any:
-        """Loss, its terms and metrics on images; takes what `keras.Model.evaluate` takes.
+        """Computes loss and metrics on data; takes what `keras.Model.evaluate` takes.
 
         Args:
-            x: Images in [0, 1], shape `(n, height, width, channels)`; or a data set of them.
-            y: Images to make of them; the images themselves when None.
+            x: Inputs of shape `(n, height, width, channels)`; or a data set, as for `fit`.
+            y: Targets; the inputs themselves when None.
             **kwargs: `batch_size`, `return_dict` and so on.
 
         Returns:
             A list of numbers, or with `return_dict=True` a dictionary by name.
 
         Raises:
-            ValueError: If there are no images, if they have a shape that the model was not built
-                for, or if pixels are NaN or infinite.
+            ValueError: See `fit`.
         """
-        if is_array(x):
-            check_not_empty(x, "x")
-            check_images(x, self.image_shape, "x")
+        x = self._checked(for_keras(x, kwargs.get("batch_size")), y)
         y = _target_of_weights(x, y, kwargs.get("sample_weight"))
         return super().evaluate(x, y, **kwargs)
 
+    def train_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Runs one training step on a batch; takes what `keras.Model.train_on_batch` takes."""
+        self._check_batch(x, y)
+        return super().train_on_batch(x, y, *args, **kwargs)
+
+    def test_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Computes loss and metrics of a batch; takes what `keras.Model.test_on_batch` takes."""
+        self._check_batch(x, y)
+        return super().test_on_batch(x, y, *args, **kwargs)
+
     def predict(self, x: Any, **kwargs: Any) -> Any:
-        """What `call` returns for images; takes what `keras.Model.predict` takes.
+        """Computes what `call` returns; takes what `keras.Model.predict` takes.
 
         Args:
-            x: Images in [0, 1], shape `(n, height, width, channels)`; or a data set of them.
+            x: Inputs of shape `(n, height, width, channels)`; or a data set, as for `fit`.
             **kwargs: `batch_size`, `verbose` and so on.
 
         Returns:
             A dictionary of arrays; of no images arrays of no rows.
 
         Raises:
-            ValueError: If images have a shape that the model was not built for, or if pixels are
-                NaN or infinite.
+            ValueError: See `fit`.
         """
+        x = for_keras(x, kwargs.get("batch_size"))
         if is_array(x):
             check_images(x, self.image_shape, "x")
             if x.shape[0] == 0:
                 return of_no_rows(super().predict, x, **kwargs)
         return super().predict(x, **kwargs)
 
-    def _check_fit_data(self, x: Any, y: Any) -> None:
-        if is_array(x):
-            check_not_empty(x, "x")
-            check_images(x, self.image_shape, "x")
-        if is_array(y):
-            made = getattr(self.decoder, "output_shape", None) if self.built else None
-            if self._compile_loss is None and isinstance(made, tuple):
-                check_image_shape(tuple(y.shape), tuple(made[1:]), "y", _MADE)
-            check_not_empty(y, "y")
-            check_images(y, None, "y")
-            if is_array(x) and len(x) != len(y):
-                raise ValueError(
-                    "`x` and `y` must hold as many images as each other. "
-                    f"Received: {len(x)} and {len(y)}"
-                )
-        if hasattr(x, "__len__") and len(x) == 0:
-            raise ValueError("`x` holds no images. Received: an empty data set")
+    def _checked(self, x: Any, y: Any, build: bool = False) -> Any:
+        """Checks the arrays of `fit(x, y)`, or the first batch of a data set.
+
+        Args:
+            x: Inputs, or a data set.
+            y: Targets; the inputs when None.
+            build: Whether to build the model for these inputs if it is not built.
+
+        Returns:
+            The inputs; of a generator another one, with the first batch put back.
+        """
+        inputs, target = x, y
+        if is_data_set(x):
+            batch, x = first_batch(x)
+            inputs, target, _ = keras.utils.unpack_x_y_sample_weight(batch)
+            inputs, target = (part if part is None else to_numpy(part) for part in (inputs, target))
+        if not is_array(inputs):
+            return x
+        check_not_empty(inputs, "x")
+        spread = check_images(inputs, self.image_shape, "x")
+        if build and not self.built:
+            self.build((None, *inputs.shape[1:]))
+        if target is None:
+            self._check_range("x", inputs, *spread)
+        elif is_array(target):
+            self._check_target(inputs, target)
+        return x
+
+    def _check_target(self, inputs: Any, target: Any) -> None:
+        """Checks targets of their own: shape, values and number."""
+        made = self.reconstruction_shape
+        check_not_empty(target, "y")
+        if self._has_own_targets():
+            check_not_labels(target, tuple(inputs.shape) if made is None else (None, *made))
+        if self._compile_loss is None:
+            check_image_shape(tuple(target.shape), made, "y", _MADE)
+        self._check_range("y", target, *check_images(target, None, "y"))
+        if len(inputs) != len(target):
+            raise ValueError(
+                "`x` and `y` must have the same number of rows. "
+                f"Received: {len(inputs)} and {len(target)}"
+            )
+
+    def _check_batch(self, x: Any, y: Any) -> None:
+        """Checks one batch of NumPy arrays; tensors would have to leave their device."""
+        if isinstance(x, np.ndarray) and (y is None or isinstance(y, np.ndarray)):
+            self._checked(x, y)
+
+    def _checked_validation(self, data: Any, batch_size: int | None) -> Any:
+        """Checks `validation_data` of `fit`; returns it as Keras takes it."""
+        if not isinstance(data, tuple):
+            return data if data is None else self._checked(for_keras(data, batch_size), None)
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        self._checked(x, y)
+        if len(data) < 3:
+            return data
+        return x, _target_of_weights(x, y, sample_weight), sample_weight
+
+    def _check_range(self, name: str, target: Any, least: float, greatest: float) -> None:
+        """Checks that outputs can reach the targets, and that a likelihood is defined for them."""
+        is_same_kind = self.reconstruction_shape in (None, tuple(target.shape[1:]))
+        if not self._has_own_targets() or not is_same_kind:
+            return
+        scale = "Divide 8-bit values by 255, or scale" if greatest > 8 else "Scale"
+        wanted = output_range(self.decoder)
+        if self._is_likelihood() and not PROBABILITIES.has(least, greatest):
+            raise ValueError(
+                f"`{name}` must have values in [0, 1]: the loss {self._loss_name()!r} takes them "
+                f"as probabilities. {scale} the data to [0, 1], or compile with a loss of real "
+                f"numbers. Received: values from {least:g} to {greatest:g}"
+            )
+        if not wanted.has(least, greatest):
+            raise ValueError(
+                f"`{name}` must have values in {wanted}, the range of the decoder's outputs. "
+                f"{scale} the data to that range, or build the networks with another "
+                '`output_activation`: "tanh" for [-1, 1], None for any values. '
+                f"Received: values from {least:g} to {greatest:g}"
+            )
+
+    def _has_own_targets(self) -> bool:
+        """Returns whether the loss compares outputs with targets of the same kind.
+
+        A loss function of the user's may transform the targets, and a sparse one takes class
+        numbers.
+        """
+        if self._compile_loss is None:
+            return True
+        loss = _as_loss(self.loss)
+        name = getattr(loss, "__name__", type(loss).__name__).lower()
+        return (getattr(loss, "__module__", "") or "").startswith("keras") and "sparse" not in name
+
+    def _is_likelihood(self) -> bool:
+        """Returns whether the loss takes targets as probabilities."""
+        loss = self.default_loss() if self._compile_loss is None else _as_loss(self.loss)
+        return loss in (
+            keras.losses.binary_crossentropy,
+            keras.losses.binary_focal_crossentropy,
+        ) or (isinstance(loss, _LIKELIHOODS))
+
+    def _loss_name(self) -> str:
+        loss = self.default_loss() if self._compile_loss is None else _as_loss(self.loss)
+        return str(getattr(loss, "name", getattr(loss, "__name__", loss)))
 
     def _check_likelihood(self) -> None:
         """Refuses clipped pixels to a loss of probabilities, which has no gradient at 0 and 1."""
-        loss = self.default_loss() if self._compile_loss is None else keras.losses.get(self.loss)
-        is_of_probabilities = loss is keras.losses.binary_crossentropy or (
-            isinstance(loss, (BernoulliNegativeLogLikelihood, keras.losses.BinaryCrossentropy))
-        )
-        if is_of_probabilities and isinstance(last_layer(self.decoder), StraightThroughClip):
+        if self._is_likelihood() and isinstance(last_layer(self.decoder), StraightThroughClip):
             raise ValueError(
-                f"The loss {getattr(loss, 'name', 'binary_crossentropy')!r} takes pixels as "
-                "probabilities and has no gradient where they are exactly 0 or 1, as clipped ones "
-                'are. Build the networks with `output_activation="sigmoid"`, or compile with '
-                "another loss. Received: a decoder that ends with a StraightThroughClip"
+                f"The loss {self._loss_name()!r} takes outputs as probabilities and has no "
+                "gradient where they are exactly 0 or 1, as clipped ones are. Build the networks "
+                'with `output_activation="sigmoid"`, or compile with another loss. Received: a '
+                "decoder that ends with a StraightThroughClip"
             )
 
     def _build_for(self, x: Any) -> None:
-        images = first_targets(x, None, batches=1)
-        if images is not None:
-            self.build((None, *images.shape[1:]))
+        """Builds the model for the inputs of `fit`, unless they can be read only once."""
+        if is_data_set(x) and not is_read_once(x):
+            x = next(inputs_of(x), None)
+        if is_array(x):
+            self.build((None, *x.shape[1:]))
 
     def prepare_fit(self, x: Any, y: Any) -> None:
         """Measures what the model wants to know of the data it is about to be fitted to."""
@@ -335,8 +446,8 @@ class ReconstructionModel(Model):
         """Latents of images: what `decode` takes.
 
         Args:
-            images: Array of shape `(n, height, width, channels)`, pixels in [0, 1].
-            batch_size: Images computed at a time.
+            images: Array of shape `(n, height, width, channels)`, or a data set of such batches.
+            batch_size: Integer. Batch size; a data set has its own.
 
         Returns:
             Float32 array of shape `(n, ...)`.
@@ -363,8 +474,8 @@ class ReconstructionModel(Model):
         """What the model makes of images: `decode(encode(images))`.
 
         Args:
-            images: Array of shape `(n, height, width, channels)`, pixels in [0, 1].
-            batch_size: Images computed at a time.
+            images: Array of shape `(n, height, width, channels)`, or a data set of such batches.
+            batch_size: Integer. Batch size; a data set has its own.
 
         Returns:
             Float32 array of shape `(n, height, width, channels)`.
@@ -390,7 +501,7 @@ class ReconstructionModel(Model):
         """
         if _validation.check_positive_integer("steps", steps) < 2:
             raise ValueError(f"`steps` must be at least 2, the two ends. Received: {steps}")
-        start, end = (part if is_array(part) else np.asarray(part) for part in (start, end))
+        start, end = as_array("start", start), as_array("end", end)
         if tuple(start.shape) != tuple(end.shape):
             raise ValueError(
                 "`start` and `end` must be arrays of one shape. "
@@ -412,19 +523,39 @@ class ReconstructionModel(Model):
     def in_batches(
         self, method: str, inputs: Any, batch_size: int, expected: Shape | None = None
     ) -> np.ndarray:
-        """Applies a method of one batch to an array, compiled, a batch at a time."""
+        """Applies a method of one batch to an array or a data set, compiled, in batches."""
         if not self.built:
             raise ValueError(
                 f"{type(self).__name__} has no weights yet: fit it, or call it on a batch. "
                 "Received: an unbuilt model"
             )
-        if not is_array(inputs):
-            inputs = np.asarray(inputs)
-        if expected is None:
-            check_values(inputs, "latents")
-        else:
-            check_images(inputs, expected, "images")
+        name = "latents" if expected is None else "images"
+        if is_data_set(inputs):
+            _validation.check_positive_integer("batch_size", batch_size)
+            parts = [
+                self.apply_to_batch(method, self._checked_inputs(batch, expected, name))
+                for batch in inputs_of(inputs, batch_size)
+            ]
+            if not parts:
+                raise ValueError(f"`{name}` holds no batches. Received: an empty data set")
+            return np.concatenate(parts)
+        inputs = self._checked_inputs(as_array(name, inputs), expected, name)
         return self.apply_in_batches(method, inputs, batch_size)
+
+    def _checked_inputs(self, inputs: Any, expected: Shape | None, name: str) -> Any:
+        """Checks inputs or latents, and warns of values far outside a bounded decoder's outputs."""
+        if expected is None:
+            check_values(inputs, name)
+            return inputs
+        greatest = max(map(abs, check_images(inputs, expected, name)))
+        made = output_range(self.decoder)
+        if greatest > 8 * max(map(abs, made)):
+            warnings.warn(
+                f"`{name}` has values up to {greatest:g}, far outside the decoder's outputs, "
+                f"{made}. Divide 8-bit images by 255.",
+                stacklevel=4,
+            )
+        return inputs
 
     # --- leaving Python
 
@@ -599,7 +730,7 @@ class ReconstructionModel(Model):
         takes = getattr(self.decoder, "input_shape", None) if self.decoder.built else None
         if isinstance(takes, tuple):
             check_image_shape(latent_shape, takes[1:], "latents", _TAKES)
-        build_part(self.decoder, latent_shape)
+        self.reconstruction_shape = build_part(self.decoder, latent_shape)[1:]
         self._latents_built = tuple(latent_shape[1:])
 
     def _latents_taken(self) -> Shape:
@@ -625,6 +756,11 @@ class ReconstructionModel(Model):
 
 _MADE = "the decoder makes"
 _TAKES = "the decoder takes"
+_LIKELIHOODS = (
+    BernoulliNegativeLogLikelihood,
+    keras.losses.BinaryCrossentropy,
+    keras.losses.BinaryFocalCrossentropy,
+)
 
 
 def check_layer(name: str, part: Any) -> keras.Layer:
@@ -636,6 +772,11 @@ def check_layer(name: str, part: Any) -> keras.Layer:
     if not isinstance(part, keras.Layer):
         raise ValueError(f"`{name}` must be a Keras layer or model. Received: {part!r}")
     return part
+
+
+def _as_loss(loss: Any) -> Any:
+    """Returns the loss of `compile` as an object, or as it is where it is none of Keras's forms."""
+    return keras.losses.get(loss) if isinstance(loss, str | dict) or callable(loss) else loss
 
 
 def _target_of_weights(x: Any, y: Any, sample_weight: Any) -> Any:

@@ -215,7 +215,7 @@ class VAE(ReconstructionModel):
         `encode` gives the means.
 
         Args:
-            images: Array of shape `(n, height, width, channels)`, pixels in [0, 1].
+            images: Array of shape `(n, height, width, channels)`, or a data set of such batches.
             seed: Seed of the draw; the same seed draws the same noise on every backend.
             batch_size: Images computed at a time.
 

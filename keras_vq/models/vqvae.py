@@ -111,7 +111,7 @@ class VQVAE(CodeModel):
         """Places the codes among the latents of images, before training.
 
         Args:
-            images: Array of shape `(n, height, width, channels)`, pixels in [0, 1].
+            images: Array of shape `(n, height, width, channels)`, or a data set of such batches.
             start: How; see `BaseCodebook.adapt`.
             batch_size: Images computed at a time.
         """
@@ -154,8 +154,8 @@ class VQVAE(CodeModel):
         """Codes of images.
 
         Args:
-            images: Array of shape `(n, height, width, channels)`, pixels in [0, 1].
-            batch_size: Images computed at a time.
+            images: Array of shape `(n, height, width, channels)`, or a data set of such batches.
+            batch_size: Integer. Batch size; a data set has its own.
 
         Returns:
             Int32 array of the latents' shape less its last axis, such as `(n, 7, 7)`.

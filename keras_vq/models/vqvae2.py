@@ -8,6 +8,7 @@ import numpy as np
 from keras import layers, ops
 
 from keras_vq._building import build_part
+from keras_vq._inputs import SOURCES, is_read_once
 from keras_vq._types import Shape, Tensor
 from keras_vq.codebooks.base import Start
 from keras_vq.models.base import check_layer
@@ -193,10 +194,15 @@ class VQVAE2(CodeModel):
         """Places the codes among the latents of images, before training: first those of the top.
 
         Args:
-            images: Array of shape `(n, height, width, channels)`, pixels in [0, 1].
+            images: Array of shape `(n, height, width, channels)`, or a data set of such batches.
             start: How; see `BaseCodebook.adapt`.
             batch_size: Images computed at a time.
         """
+        if is_read_once(images):
+            raise ValueError(
+                "`images` are read twice, for each level once, and a generator can be read only "
+                f"once: pass {SOURCES}. Received: {type(images).__name__}"
+            )
         for method, quantizer in (
             ("top_latents", self.top_quantizer),
             # Made of the top's codes as they then are.
@@ -261,8 +267,8 @@ class VQVAE2(CodeModel):
         """Codes of images.
 
         Args:
-            images: Array of shape `(n, height, width, channels)`, pixels in [0, 1].
-            batch_size: Images computed at a time.
+            images: Array of shape `(n, height, width, channels)`, or a data set of such batches.
+            batch_size: Integer. Batch size; a data set has its own.
 
         Returns:
             Two int32 arrays of the shapes `(n, *code_shape.top)` and `(n, *code_shape.bottom)`.

@@ -10,6 +10,7 @@ from keras import ops
 
 from keras_vq import _backend, _validation
 from keras_vq._hyperparameter import Hyperparameter
+from keras_vq._inputs import is_data_set, with_labels
 from keras_vq._model import Model
 from keras_vq._types import Tensor
 from keras_vq.priors._conditioning import Conditioning
@@ -188,9 +189,10 @@ class CodePrior(Model):
 
         Args:
             vqvae: A trained `VQVAE`.
-            images: Array of shape `(n, height, width, channels)`, pixels in [0, 1].
-            labels: Whole numbers of shape `(n,)`, for a prior with `num_classes`.
-            validation_data: Images, or a pair (images, labels).
+            images: Array of shape `(n, height, width, channels)`, or a data set of such batches.
+            labels: Integers of shape `(n,)`, for a prior with `num_classes`; None takes those of a
+                data set of (image, label) batches.
+            validation_data: Images, a pair (images, labels), or a data set.
             batch_size: Images of a step.
             epochs: Passes through the codes.
             **kwargs: Further arguments of `fit`.
@@ -208,11 +210,12 @@ class CodePrior(Model):
                 f"model has {sizes} on {grid}: make one with `for_codes_of(vqvae)`. "
                 f"Received: {vqvae!r}"
             )
-        inputs = self.as_inputs(vqvae.encode_to_codes(images), labels)
+        takes_labels = self.num_classes is not None
+        inputs = self.as_inputs(*encoded(vqvae, images, labels, takes_labels=takes_labels))
         validation = None
         if validation_data is not None:
             pair = validation_data if isinstance(validation_data, tuple) else (validation_data,)
-            validation = self.as_inputs(vqvae.encode_to_codes(pair[0]), *pair[1:])
+            validation = self.as_inputs(*encoded(vqvae, *pair, takes_labels=takes_labels))
         return self.fit_inputs(inputs, validation, batch_size=batch_size, epochs=epochs, **kwargs)
 
     def fit_inputs(
@@ -542,6 +545,22 @@ def nats_of(logits: Sequence[Tensor], codes: Tensor) -> Tensor:
 def as_plane(shape: tuple[int, ...]) -> tuple[int, int]:
     """A grid of any number of axes as (height, width), its rows below each other."""
     return math.prod(shape[:-1]), shape[-1]
+
+
+def encoded(vqvae: Any, images: Any, labels: Any = None, *, takes_labels: bool) -> tuple[Any, Any]:
+    """Returns the codes of images, and their labels, which a data set may bring with it.
+
+    Args:
+        vqvae: A model with a method `encode_to_codes`.
+        images: An array, or a data set.
+        labels: Integers of shape `(n,)`, or None.
+        takes_labels: Whether to take labels from a data set where `labels` is None.
+    """
+    if labels is not None or not takes_labels or not is_data_set(images):
+        return vqvae.encode_to_codes(images), labels
+    found: list[np.ndarray] = []
+    codes = vqvae.encode_to_codes(with_labels(images, found))
+    return codes, np.concatenate(found) if found else None
 
 
 def codes_of(quantizer: Any, code_shape: Any) -> tuple[int | tuple[int, ...], tuple[int, ...]]:

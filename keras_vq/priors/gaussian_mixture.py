@@ -9,6 +9,7 @@ from keras import ops
 
 from keras_vq import _archives, _validation
 from keras_vq._files import whole_file
+from keras_vq._inputs import as_array
 
 _ARRAYS = ("weights", "means", "covariances")
 
@@ -77,7 +78,7 @@ class GaussianMixturePrior:
         """
         from sklearn.mixture import GaussianMixture
 
-        latents = ops.convert_to_numpy(latents) if ops.is_tensor(latents) else np.asarray(latents)
+        latents = np.asarray(ops.convert_to_numpy(as_array("latents", latents)))
         if latents.ndim < 2 or 0 in latents.shape or latents.dtype.kind != "f":
             raise ValueError(
                 "`latents` must be an array of real numbers of shape (n, ...), as `encode` and "

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from keras_vq._model import Model
-from keras_vq.priors.base import CodePrior, codes_of
+from keras_vq.priors.base import CodePrior, codes_of, encoded
 
 
 @keras.saving.register_keras_serializable("keras_vq")
@@ -94,9 +94,10 @@ class TwoLevelPrior(Model):
 
         Args:
             vqvae: A trained model of two levels, such as `VQVAE2`.
-            images: Array of shape `(n, height, width, channels)`, pixels in [0, 1].
-            labels: Whole numbers of shape `(n,)`, for priors with `num_classes`.
-            validation_data: Images, or a pair (images, labels).
+            images: Array of shape `(n, height, width, channels)`, or a data set of such batches.
+            labels: Integers of shape `(n,)`, for priors with `num_classes`; None takes those of a
+                data set of (image, label) batches.
+            validation_data: Images, a pair (images, labels), or a data set.
             batch_size: Images of a step.
             epochs: Passes through the codes, of each prior.
             **kwargs: Further arguments of `fit`.
@@ -104,11 +105,12 @@ class TwoLevelPrior(Model):
         Returns:
             The histories of `fit`: `top` and `bottom`.
         """
+        takes_labels = self.top.num_classes is not None
         validation = {}
         if validation_data is not None:
             pair = validation_data if isinstance(validation_data, tuple) else (validation_data,)
-            validation = self._inputs(vqvae.encode_to_codes(pair[0]), *pair[1:])
-        inputs = self._inputs(vqvae.encode_to_codes(images), labels)
+            validation = self._inputs(*encoded(vqvae, *pair, takes_labels=takes_labels))
+        inputs = self._inputs(*encoded(vqvae, images, labels, takes_labels=takes_labels))
         options = {"batch_size": batch_size, "epochs": epochs, **kwargs}
         return {
             name: prior.fit_inputs(inputs[name], validation.get(name), **options)

@@ -11,6 +11,7 @@ from keras import layers, ops
 from keras_vq import _validation
 from keras_vq import ops as vq_ops
 from keras_vq._hyperparameter import Hyperparameter
+from keras_vq._inputs import as_array
 from keras_vq._types import Shape, Tensor
 from keras_vq.codebooks.base import Start
 from keras_vq.estimators import straight_through
@@ -221,7 +222,7 @@ class MultiScale(Quantizer):
         They are placed among the cells of all scales, each of what coarser cells, not quantized,
         leave of the vectors.
         """
-        residual = ops.convert_to_tensor(vectors, "float32")
+        residual = ops.convert_to_tensor(as_array("vectors", vectors), "float32")
         if not self.built:
             self.build(residual.shape)
         cells_of_scales = []

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_vq._inputs import as_array
 from keras_vq._types import Shape, Tensor
 from keras_vq.codebooks.base import Start
 from keras_vq.quantizers._parts import (
@@ -137,7 +138,7 @@ class Product(Quantizer):
 
         A shared quantizer is placed by the vectors of all its parts together.
         """
-        vectors = ops.convert_to_tensor(vectors, "float32")
+        vectors = ops.convert_to_tensor(as_array("vectors", vectors), "float32")
         if not self.built:
             self.build(vectors.shape)
         chunks = self._split(vectors)

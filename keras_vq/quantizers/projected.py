@@ -6,6 +6,7 @@ import keras
 
 from keras_vq import _validation
 from keras_vq._building import build_part
+from keras_vq._inputs import as_array
 from keras_vq._types import Shape, Tensor
 from keras_vq.codebooks.base import Start
 from keras_vq.quantizers.base import Found, Quantizer, Updates
@@ -125,7 +126,7 @@ class Projected(Quantizer):
 
     def adapt(self, vectors: Any, start: Start = "kmeans") -> None:
         """Places the codes by data; see `VectorQuantizer.adapt`."""
-        vectors = keras.ops.convert_to_tensor(vectors, "float32")
+        vectors = keras.ops.convert_to_tensor(as_array("vectors", vectors), "float32")
         if not self.built:
             self.build(vectors.shape)
         self.quantizer.adapt(self._projected(vectors, False), start)

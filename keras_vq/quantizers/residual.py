@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_vq import _validation
 from keras_vq._hyperparameter import Hyperparameter
+from keras_vq._inputs import as_array
 from keras_vq._types import Shape, Tensor
 from keras_vq.codebooks.base import Start
 from keras_vq.estimators import Estimator
@@ -204,7 +205,7 @@ class Residual(Quantizer):
 
         A shared quantizer is placed once, by the vectors of its first level.
         """
-        vectors = ops.convert_to_tensor(vectors, "float32")
+        vectors = ops.convert_to_tensor(as_array("vectors", vectors), "float32")
         if not self.built:
             self.build(vectors.shape)
         placed: set[int] = set()

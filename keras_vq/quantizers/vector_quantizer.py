@@ -8,6 +8,7 @@ from keras import ops
 from keras_vq import _validation
 from keras_vq import ops as vq_ops
 from keras_vq._hyperparameter import Hyperparameter
+from keras_vq._inputs import as_array
 from keras_vq._types import Shape, Tensor
 from keras_vq.codebooks.base import BaseCodebook, Start
 from keras_vq.codebooks.ema_codebook import EMACodebook
@@ -209,9 +210,10 @@ class VectorQuantizer(Quantizer):
 
     def adapt(self, vectors: Any, start: Start = "kmeans") -> None:
         """Places the codes by data, before training; see `BaseCodebook.adapt`."""
+        vectors = ops.convert_to_tensor(as_array("vectors", vectors), "float32")
         if not self.built:
             self.build(vectors.shape)
-        self.codebook.adapt(self.project_in(ops.convert_to_tensor(vectors, "float32")), start)
+        self.codebook.adapt(self.project_in(vectors), start)
 
     def set_embeddings(self, embeddings: Any) -> None:
         """Sets the code vectors, before training; see `BaseCodebook.set_embeddings`.

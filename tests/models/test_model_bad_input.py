@@ -42,7 +42,7 @@ BAD_FITS = {
         lambda x: (x[:, :4], None),
         r"\(n, 8, 8, 1\).*Received: shape \(256, 4, 8, 1\)",
     ),
-    "no channel axis": (lambda x: (x[..., 0], None), r"add a channel axis \(images\[..., None\]\)"),
+    "no channel axis": (lambda x: (x[..., 0], None), r"add a channel axis \(x\[..., None\]\)"),
     "NaN in x": (
         lambda x: (with_pixel(x, np.nan), None),
         "`x`.*NaN.*leave them out.*first at index 7",
@@ -54,7 +54,7 @@ BAD_FITS = {
         lambda x: (x[:0], None),
         r"`x` is empty: expected an array of shape \(n, ",
     ),
-    "lengths": (lambda x: (x, x[:100]), "as many images as each other. Received: 256 and 100"),
+    "lengths": (lambda x: (x, x[:100]), "same number of rows. Received: 256 and 100"),
     "three channels in y": (
         lambda x: (x, np.repeat(x, 3, axis=-1)),
         r"`y` must have the shape \(n, 8, 8, 1\) that the decoder makes.*3 channels",
@@ -83,7 +83,7 @@ class Batches(keras.utils.PyDataset):
 
 
 def test_fit_on_an_empty_data_set(unspoilt, images):
-    with pytest.raises(ValueError, match=r"`x` holds no images. Received: an empty data set"):
+    with pytest.raises(ValueError, match=r"`x` holds no inputs. Received: an empty data set"):
         unspoilt.fit(Batches(images, length=0), verbose=0)
 
 
@@ -122,8 +122,11 @@ def test_methods_given_no_batch(method, unspoilt, images):
 def test_images_of_eight_bits(dtype, images):
     model = keras_vq.Autoencoder(*keras_vq.networks.dense((8, 8, 1), units=(8,), latent_dim=2))
     model.compile(keras.optimizers.SGD(0.0))
-    with pytest.warns(UserWarning, match=r"values up to 255.*in \[0, 1\].*Divide 8-bit") as caught:
-        model.fit(np.rint(images * 255).astype(dtype), verbose=0)
+    spoilt = np.rint(images * 255).astype(dtype)
+    with pytest.raises(ValueError, match=r"in \[0, 1\], the range.*Divide 8-bit.*from 0 to 255"):
+        model.fit(spoilt, verbose=0)
+    with pytest.warns(UserWarning, match=r"values up to 255.*\[0, 1\].*Divide 8-bit") as caught:
+        model.encode(spoilt)
     assert caught[0].filename == __file__
 
 
