@@ -18,7 +18,6 @@ from keras_vq._inputs import (
     inputs_of,
     is_array,
     is_data_set,
-    is_read_once,
     to_numpy,
 )
 from keras_vq._model import Model, of_no_rows
@@ -429,13 +428,6 @@ class ReconstructionModel(Model):
                 'with `output_activation="sigmoid"`, or compile with another loss. Received: a '
                 "decoder that ends with a StraightThroughClip"
             )
-
-    def _build_for(self, x: Any) -> None:
-        """Builds the model for the inputs of `fit`, unless they can be read only once."""
-        if is_data_set(x) and not is_read_once(x):
-            x = next(inputs_of(x), None)
-        if is_array(x):
-            self.build((None, *x.shape[1:]))
 
     def prepare_fit(self, x: Any, y: Any) -> None:
         """Measures what the model wants to know of the data it is about to be fitted to."""

@@ -182,8 +182,7 @@ class CodeModel(ReconstructionModel):
         target = first_targets(x, y, batches=_BATCHES_MEASURED)
         if target is None:
             return  # The first step measures its batch.
-        if not self.built:
-            self._build_for(x)
+        self._checked(x, y, build=True)  # Data that are refused leave the variance unknown.
         self._keep_variance(variance(target))
 
     def _measure_in_step(self, target: Tensor) -> None:
