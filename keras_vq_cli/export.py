@@ -6,8 +6,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from keras_vq_cli import arguments, console, trained
+from keras_vq_cli import arguments, console, fingerprints, trained
 from keras_vq_cli.backend import import_keras
+from keras_vq_cli.files import shown
 
 # Those of keras_vq.export, which can't be imported before the backend is chosen.
 FORMATS = ("tf_saved_model", "litert", "onnx", "openvino")
@@ -116,7 +117,7 @@ def run(given: dict[str, Any], args: list[str]) -> None:
             count=_CALIBRATION_IMAGES,
             **arguments.image_options(given),
         )
-    console.message(f"Exporting {model.model_file} as {format}, {precision} ...")
+    console.message(f"Exporting {shown(model.model_file)} as {format}, {precision} ...")
     written = loaded.export(
         out,
         format=format,
@@ -124,8 +125,9 @@ def run(given: dict[str, Any], args: list[str]) -> None:
         calibration_images=images,
         overwrite=given.get("overwrite", False),
     )
+    fingerprints.write_origin(written, loaded, model.name)
     console.result(_table(loaded))
-    console.result(f"Written: {written}")
+    console.result(f"Written: {shown(written)}")
 
 
 def _default_path(model: trained.Trained, format: str, precision: str) -> Path:

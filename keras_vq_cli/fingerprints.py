@@ -11,8 +11,12 @@ import zipfile
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from keras_vq_cli import trained
+from keras_vq_cli import files, trained
+
+if TYPE_CHECKING:
+    import keras
 
 _MEMBER = "fingerprint.txt"
 _MOST_BYTES = 2**20
@@ -40,6 +44,38 @@ def find_model(wanted: bytes, beside: Path) -> trained.Trained | None:
                 return trained.Trained(folder.resolve().name, folder / "model.keras", {})
     file = find_file(wanted, (beside,))
     return None if file is None else trained.named(str(file))
+
+
+def write_origin(export: Path, model: keras.Model, name: str) -> None:
+    """Writes which model an export was made from: into its folder, or beside its file.
+
+    Args:
+        export: What was written.
+        model: The model.
+        name: Name of the model, for people.
+    """
+    from keras_vq._fingerprint import fingerprint
+
+    files.write_json(_origin_file(export), {"fingerprint": fingerprint(model).hex(), "model": name})
+
+
+def find_model_of_export(export: Path) -> tuple[trained.Trained | None, str]:
+    """Returns the model that an export was made from, or None, and its name when it was written."""
+    try:
+        file = _origin_file(export)
+        if file.stat().st_size > _MOST_BYTES:
+            return None, ""
+        content = json.loads(file.read_bytes())
+        wanted, name = bytes.fromhex(content["fingerprint"]), str(content["model"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None, ""
+    return find_model(wanted, export.parent), name
+
+
+def _origin_file(export: Path) -> Path:
+    if export.is_dir():
+        return export / "model.json"
+    return export.with_name(f"{export.name}.model.json")
 
 
 def find_file(wanted: bytes, folders: Iterable[Path]) -> Path | None:

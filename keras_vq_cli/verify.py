@@ -6,8 +6,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from keras_vq_cli import arguments, console, trained
+from keras_vq_cli import arguments, console, fingerprints, trained
 from keras_vq_cli.backend import import_keras
+from keras_vq_cli.files import shown
 
 FAILED = 1
 # Beyond it, an artifact computes something else than its model, whatever the precision.
@@ -41,7 +42,8 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--model",
         metavar="RUN",
-        help=f"the trained model: {trained.MODEL_HELP} (default: the run in which PATH lies)",
+        help=f"the trained model: {trained.MODEL_HELP} (default: the run in which PATH lies, or "
+        "the preset or run that PATH was exported from)",
     )
     parser.add_argument(
         "--images",
@@ -102,14 +104,14 @@ def run(given: dict[str, Any], args: list[str]) -> int:
         count=given.get("count", 512),
         **arguments.image_options(given),
     )
-    console.message(f"Running {path} on {len(images)} images ...")
+    console.message(f"Running {shown(path)} on {len(images)} images ...")
     report = export.verify(loaded, path, images)
     written = export.write_report(report, path)
     console.result(_table(report))
     faults = _faults(report, given)
     for fault in faults:
         console.error(fault)
-    console.result(f"Figures: {written}")
+    console.result(f"Figures: {shown(written)}")
     return FAILED if faults else 0
 
 
@@ -135,7 +137,14 @@ def _model(named: str | None, path: Path) -> trained.Trained:
     for folder in path.resolve().parents:
         if (folder / "config.json").is_file() and (folder / "model.keras").is_file():
             return trained.of_run(folder)
-    raise ValueError(f"Say by --model RUN which model this was exported from. Received: {path}")
+    found, name = fingerprints.find_model_of_export(path)
+    if found is not None:
+        console.message(f"Model: {shown(found.name)}")
+        return found
+    origin = f" It was exported from {shown(name)!r}, which was not found." if name else ""
+    raise ValueError(
+        f"Say by --model RUN which model this was exported from.{origin} Received: {shown(path)}"
+    )
 
 
 def _faults(report: Any, given: dict[str, Any]) -> list[str]:

@@ -42,6 +42,16 @@ def test_an_error_leaves_what_was_there(tmp_path, old):
     assert [p.read_text() for p in tmp_path.iterdir()] == ([old] if old else [])
 
 
+def test_a_full_disk_is_named(tmp_path):
+    def fill():
+        with whole_file(tmp_path / "a.txt"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(OSError, match=r"No space left on device: '.*a.txt'"):
+        fill()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_errors_of_the_file_system_name_the_file_and_not_the_temporary_one(tmp_path):
     path = tmp_path / "none" / "a.txt"
     with pytest.raises(OSError, match="No such file") as caught, whole_file(path) as beside:

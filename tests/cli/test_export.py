@@ -1,6 +1,7 @@
 """`keras-vq export` and `keras-vq verify`: a run becomes files, and the files are checked."""
 
 import json
+import shutil
 
 import pytest
 
@@ -18,8 +19,6 @@ needed("ai_edge_litert", "onnxruntime")
 @pytest.fixture(scope="module")
 def copied_run(finished_run, tmp_path_factory):
     """A run folder that exports may be written into."""
-    import shutil
-
     return shutil.copytree(finished_run, tmp_path_factory.mktemp("copy") / "tiny")
 
 
@@ -29,7 +28,7 @@ def test_the_command_knows_what_the_library_does():
     assert set(export_command.PRECISIONS) == known
 
 
-def test_export_and_verify_of_a_run(run, copied_run):
+def test_export_and_verify_of_a_run(run, copied_run, tmp_path):
     result = run("export", copied_run, "--format", "onnx")
     assert result.code == 0, result.err
     folder = copied_run / "exports" / "onnx"
@@ -42,6 +41,18 @@ def test_export_and_verify_of_a_run(run, copied_run):
     assert "100.000 %" in result.out
     report = json.loads((folder / "verify.json").read_text())
     assert (report["images"], report["codes_agree"]) == (20, 1.0)
+
+    # Elsewhere its model is found by fingerprint.
+    shutil.copytree(folder, tmp_path / "moved")
+    result = run("verify", "moved", "--count", 20)
+    assert result.code == 2
+    assert "exported from 'tiny', which was not found" in result.err
+    shutil.copytree(copied_run, tmp_path / "runs" / "first")
+    result = run("verify", "moved", "--count", 20)
+    assert result.code == 0, result.err
+    assert "Model: first" in result.err
+    (tmp_path / "moved" / "model.json").write_text("[]")
+    assert "Say by --model" in run("verify", "moved").err
 
     result = run("export", copied_run, "--format", "onnx")
     assert result.code == 2
