@@ -60,8 +60,8 @@ def of_options(given: dict[str, Any]) -> Any:
 def of_file(data: bytes, file: Path, given: dict[str, Any]) -> tuple[Any, Any]:
     """Returns header and `ImageCodec` of a `.kvq` file; imports Keras.
 
-    What the options don't name is looked for by its fingerprint. What the file says of where they
-    came from is for messages only.
+    A model or prior that no option names is looked for by its fingerprint. The origins in the file
+    are for messages only.
 
     Args:
         data: Content of the file.

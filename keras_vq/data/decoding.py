@@ -244,7 +244,8 @@ def note_broken(name: str, problem: str, skipped: list[str], skip_broken: bool) 
             f"This image can't be read ({problem}). Repair or remove it, or pass "
             f"skip_broken=True to leave out such files. Received: {name!r}"
         )
-    skipped.append(f"{name} ({problem})")
+    # Characters that a terminal would interpret are escaped.
+    skipped.append(f"{repr(name)[1:-1]} ({problem})")
 
 
 def different_sizes(

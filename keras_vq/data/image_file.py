@@ -70,5 +70,5 @@ def read_image(
         except Exception as error:  # pillow raises nearly anything on a broken file
             problem = reason(error)
     raise ValueError(
-        f"This image can't be read ({problem}): repair it or leave it out. Received: {path}"
+        f"This image can't be read ({problem}): repair it or leave it out. Received: {str(path)!r}"
     )

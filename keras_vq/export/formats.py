@@ -136,26 +136,26 @@ def _calibration_images(precision: str, images: Any) -> np.ndarray | None:
 def _target(path: Path, format: str, overwrite: bool) -> Path:
     """Where the artefact goes, once nothing stands in its way."""
     if format == "litert" and path.suffix != ".tflite":
-        raise ValueError(f"`path` of a LiteRT file must end in .tflite. Received: {path}")
+        raise ValueError(f"`path` of a LiteRT file must end in .tflite. Received: {str(path)!r}")
     if format == "tf_saved_model":
         # TensorFlow Serving's layout: older versions stay, and a server takes the newest.
         others = [] if not path.is_dir() else [p.name for p in path.iterdir() if not _is_version(p)]
         if path.is_file() or others:
-            received = f"{path}, with {others[0]} in it" if others else f"the file {path}"
+            held = f", with {others[0]!r} in it" if others else ", a file"
             raise ValueError(
                 "`path` must be a new folder, or one that holds numbered versions of a SavedModel "
-                f"and nothing else. Received: {received}"
+                f"and nothing else. Received: {str(path)!r}{held}"
             )
         return next_version(path)
     if path.exists() and not overwrite:
         raise ValueError(
-            f"`path` exists already: pass overwrite=True to replace it. Received: {path}"
+            f"`path` exists already: pass overwrite=True to replace it. Received: {str(path)!r}"
         )
     is_replaceable = path.is_file() if format == "litert" else _is_export(path)
     if path.exists() and not is_replaceable:
         raise ValueError(
             f"`path` is not what an export in the format {format} wrote, and is not replaced: "
-            f"choose another. Received: {path}"
+            f"choose another. Received: {str(path)!r}"
         )
     return path
 

@@ -65,7 +65,7 @@ def format_of(path: Path) -> str:
     newest = f"; did you mean {path / str(versions[0])}?" if versions else ""
     raise ValueError(
         "Expected what an export wrote: a .tflite file, or a folder with saved_model.pb, "
-        f"encode.onnx or encode.xml. Received: {path}{newest}"
+        f"encode.onnx or encode.xml. Received: {str(path)!r}{newest}"
     )
 
 
@@ -108,7 +108,7 @@ def verify(model: keras.Model, path: str | os.PathLike[str], images: Any) -> Rep
         if got[name].shape != answer.shape:
             raise ValueError(
                 f"The artefact is of another model: its `{name}` gives shape {got[name].shape}, "
-                f"that of the model {answer.shape}. Received: {path}"
+                f"that of the model {answer.shape}. Received: {str(path)!r}"
             )
     differences = {name: got[name] - answer for name, answer in wanted.items()}
     agreement: dict[str, float | None]
@@ -169,7 +169,7 @@ def _answers_of_artefact(
         )
         if done.returncode != 0:
             raise ExportError(
-                f"{path} can't be run as {format}, in a process without Keras, which "
+                f"{str(path)!r} can't be run as {format}, in a process without Keras, which "
                 f"{last_words(done)}"
             )
         with np.load(answered) as file:

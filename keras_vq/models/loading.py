@@ -54,7 +54,7 @@ def load_model(path: str | os.PathLike[str], **kwargs: Any) -> keras.Model:
     """
     path = os.fspath(path)
     if not os.path.isfile(path):
-        raise ModelFileError(f"Expected the path of a `.keras` file. Received: no file at {path}")
+        raise ModelFileError(f"Expected the path of a `.keras` file. Received: no file at {path!r}")
     held = _checked(path)
     try:
         with _limited_weights(held) as problems:
@@ -63,7 +63,7 @@ def load_model(path: str | os.PathLike[str], **kwargs: Any) -> keras.Model:
         # Keras hides what a class raised behind pages of configuration.
         reason = problems[0] if problems else f"{type(error).__name__}: {_first_words(error)}"
         raise ModelFileError(
-            f"{path} can't be loaded: {reason}. Import the module of its classes first, and use "
+            f"{path!r} can't be loaded: {reason}. Import the module of its classes first, and use "
             "the version of Keras that saved it. "
             f"Received: a file of {os.path.getsize(path)} bytes"
         ) from error
@@ -83,7 +83,7 @@ def _checked(path: str) -> _Weights:
                 return _weights_held(archive)
     except _archives.ArchiveError as error:
         raise ModelFileError(
-            f"{path} can't be loaded: {error}. Take a file that Keras saved. "
+            f"{path!r} can't be loaded: {error}. Take a file that Keras saved. "
             f"Received: a file of {os.path.getsize(path)} bytes"
         ) from error
     except zipfile.BadZipFile:
@@ -91,7 +91,7 @@ def _checked(path: str) -> _Weights:
     except Exception as error:  # zipfile, zlib and h5py raise many kinds on a damaged file
         damaged = f"{type(error).__name__}: {_first_words(error)}"
     raise ModelFileError(
-        f"{path} is not a whole `.keras` file ({damaged} is damaged or missing): it may have "
+        f"{path!r} is not a whole `.keras` file ({damaged} is damaged or missing): it may have "
         "been cut short while it was copied or written. Copy it again, or take another "
         "checkpoint. "
         f"Received: a file of {os.path.getsize(path)} bytes"

@@ -51,9 +51,9 @@ def load_preset(cls: type[Model], preset: str | os.PathLike[str]) -> Model:
     found = _sha256(path)
     if found != record.get("sha256"):
         raise ValueError(
-            f"{path} is not the file that {RECORD_FILE} beside it describes: it was changed or cut "
-            "short, or the two are of different presets. Copy the whole folder again. Received: "
-            f"a file of {path.stat().st_size} bytes with SHA-256 {found}, expected "
+            f"{str(path)!r} is not the file that {RECORD_FILE} beside it describes: it was changed "
+            "or cut short, or the two are of different presets. Copy the whole folder again. "
+            f"Received: a file of {path.stat().st_size} bytes with SHA-256 {found}, expected "
             f"{record.get('sha256')}"
         )
     model = load_model(path, compile=False)

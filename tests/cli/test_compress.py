@@ -98,7 +98,7 @@ def test_nothing_is_replaced_unasked(run, finished_run, images, tmp_path):
 
 
 def packed(finished_run, names, shapes=None):
-    """A file of small images with these names, and its model."""
+    """Returns a file of small images with these names."""
     model = keras_vq.load_model(finished_run / "model.keras", compile=False)
     images = [np.zeros((*shape, 1), "float32") for shape in shapes or [(8, 8)] * len(names)]
     return keras_vq.codec.ImageCodec(model).compress(images, names)
@@ -261,7 +261,7 @@ def test_the_prior_that_coded_a_file_is_found(run, finished_run, images, tmp_pat
 
 
 def test_a_fingerprint_that_lies_is_noticed(run, finished_run, images, tmp_path):
-    """It only says which file to load: the weights are compared."""
+    """Stored fingerprints choose the file to load; the weights are compared."""
     assert run("compress", "mine", "-o", "a.kvq", "--model", finished_run).code == 0
     wanted = read_header((tmp_path / "a.kvq").read_bytes()).model
     preset = trained.presets()["vqvae_mnist"] / "model.keras"

@@ -78,7 +78,7 @@ def test_invalid_codes_are_refused(name):
 
 
 def decoded(payload, probabilities, count):
-    """The range decoder of the document: 64-bit state, 32-bit words, 24-bit probabilities."""
+    """Decodes as the document says: 64-bit state, 32-bit words, 24-bit probabilities."""
     words = list(struct.unpack(f"<{len(payload) // 4}I", payload))
     shares = np.array(probabilities, "float32")
     cumulative = np.zeros(len(shares), "float32")
@@ -154,7 +154,7 @@ class Reader:
         return found
 
     def codes(self, sizes, count):
-        """Packed codes."""
+        """Returns packed codes."""
         bits = iter("".join(f"{byte:08b}" for byte in self.data[self.place :]))
         found = []
         for index in range(count):

@@ -32,7 +32,7 @@ SHAPES = st.lists(
 
 @st.composite
 def files(draw):
-    """A header with random codes and the payload that belongs to them."""
+    """Returns a header, random codes and the payload of them."""
     shapes = tuple(draw(SHAPES))
     named = st.lists(st.text(max_size=9), min_size=len(shapes), max_size=len(shapes))
     coded = draw(st.booleans())
@@ -123,7 +123,7 @@ def test_every_truncation_is_noticed():
 
 
 def sealed(rest):
-    """A file with the right checksum of whatever it holds."""
+    """Returns a file with the right checksum of any content."""
     return b"KVQ\x02" + struct.pack("<I", zlib.crc32(rest)) + rest
 
 
@@ -162,7 +162,7 @@ def test_every_changed_byte_of_a_header_is_an_error_or_another_checksum_of_codes
 
 
 def replaced(old, new, header=EXAMPLE):
-    """The file with a part of its header replaced, and its checksum repaired."""
+    """Returns the file with a part of its header replaced, and its checksum repaired."""
     rest = write_file(header._replace(names=()), PAYLOAD)[8:]
     assert rest.count(old) == 1
     return sealed(rest.replace(old, new))

@@ -77,7 +77,7 @@ def test_codebooks_of_one_code_take_no_bits(sizes):
     for codec in (ImageCodec(vqvae), ImageCodec(vqvae, prior, batch_size=8)):
         data = codec.compress(images)
         np.testing.assert_array_equal(codec.decompress_codes(data), codes)
-        # 2 x 2 codes an image, of 3 bits or of none: then a byte for 64 of them, in whole words.
+        # 2 x 2 codes per image, of 3 bits or of none: then a byte for 64 of them, in whole words.
         most = 20 * 4 * 3 * 1.2 if max(sizes) > 1 else 32
         assert _payload_bits(data) <= most
 

@@ -200,7 +200,7 @@ def test_what_is_no_file(tmp_path):
     os.mkfifo(tmp_path / "fifo.keras")
     (tmp_path / "gone.keras").symlink_to("nowhere")
     for name in ("fifo.keras", "gone.keras"):
-        with pytest.raises(ModelFileError, match=re.escape(f"no file at {tmp_path / name}")):
+        with pytest.raises(ModelFileError, match=re.escape(f"no file at {str(tmp_path / name)!r}")):
             keras_vq.load_model(tmp_path / name)
 
 
