@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import keras_vq
+from keras_vq._fingerprint import fingerprint
 from keras_vq.models import ReconstructionModel, presets
 from recipes import saved_models
 from tests.models.checks import assert_same, random_states_of, weights_of
@@ -79,9 +80,11 @@ def test_saving_leaves_the_model_and_its_optimizer_as_they_are(images, tmp_path)
 
 def test_preset_json_says_what_is_known(tmp_path):
     figures = {"test MSE": np.float32(0.25), "codes": np.int64(3), "remark": "none"}
-    folder = build().save_to_preset(tmp_path / "preset", figures, description="A toy")
+    model = build()
+    folder = model.save_to_preset(tmp_path / "preset", figures, description="A toy")
     record = json.loads((folder / "preset.json").read_text())
     sha256 = record.pop("sha256")
+    assert record.pop("fingerprint") == fingerprint(model).hex()
     assert record == {
         "class": "Autoencoder",
         "description": "A toy",
