@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import warnings
 from collections.abc import Callable
 from typing import Any, Self
 
@@ -12,6 +13,7 @@ from keras_vq import _backend, _validation
 from keras_vq._fingerprint import store_fingerprint
 from keras_vq._finite_loss import FiniteLoss
 from keras_vq._hyperparameter import ConfigurableLayer
+from keras_vq._non_finite import NonFiniteWeightsWarning, warn_of_non_finite
 from keras_vq._prompt_model import PromptModel
 from keras_vq._types import Tensor
 
@@ -140,6 +142,17 @@ class Model(ConfigurableLayer, PromptModel):
         super().save_own_variables(store)
         for index, state in enumerate(self._random_states()):
             store[f"{_RANDOM_STATE}{index}"] = state
+
+    def load_weights(self, filepath: Any, skip_mismatch: bool = False, **kwargs: Any) -> None:
+        """Loads weights from a file, with a warning if they hold NaN or infinity.
+
+        Takes what `keras.Model.load_weights` takes.
+        """
+        with warnings.catch_warnings():
+            # Of parts; the whole model is checked once.
+            warnings.simplefilter("ignore", NonFiniteWeightsWarning)
+            super().load_weights(filepath, skip_mismatch, **kwargs)
+        warn_of_non_finite(self)
 
     def load_own_variables(self, store: Any) -> None:
         """Loads what `save_own_variables` saved."""

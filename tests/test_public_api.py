@@ -79,6 +79,7 @@ def test_top_level_names_are_those_of_the_rooms():
         "data.ImageBatches",
         "estimators.Estimator",
         "models.CodeModel",
+        "models.NonFiniteWeightsWarning",
         "models.ReconstructionModel",
         "priors.CodePrior",
         "priors.TwoLevelPrior",

@@ -11,6 +11,7 @@ from keras_vq import _backend, _validation
 from keras_vq import ops as vq_ops
 from keras_vq._hyperparameter import ConfigurableLayer, Hyperparameter
 from keras_vq._inputs import as_array
+from keras_vq._non_finite import warn_of_non_finite
 from keras_vq._types import Shape, Tensor
 from keras_vq.codebooks.restart import RestartRule
 from keras_vq.codebooks.statistics import Batch, CodeStatistics
@@ -302,6 +303,11 @@ class BaseCodebook(ConfigurableLayer):
         # Each process of PyTorch may have been given other vectors.
         codes = _backend.from_first_replica(ops.convert_to_tensor(codes))
         self.place_codes(codes)
+
+    def load_own_variables(self, store: Any) -> None:
+        """Loads the weights, with a warning if they hold NaN or infinity."""
+        super().load_own_variables(store)
+        warn_of_non_finite(self)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

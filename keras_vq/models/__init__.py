@@ -1,6 +1,7 @@
 """Models that fit: parts put together, with their losses and their training step."""
 
 from keras_vq._finite_loss import NonFiniteLossError
+from keras_vq._non_finite import NonFiniteWeightsWarning
 from keras_vq.models.autoencoder import Autoencoder
 from keras_vq.models.base import ReconstructionModel
 from keras_vq.models.code_model import CodeModel
@@ -20,6 +21,7 @@ __all__ = [
     "CodeModel",
     "ModelFileError",
     "NonFiniteLossError",
+    "NonFiniteWeightsWarning",
     "PosteriorCollapseWarning",
     "ReconstructionModel",
     "TwoLevelCodes",

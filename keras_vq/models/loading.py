@@ -5,6 +5,7 @@ import io
 import math
 import os
 import threading
+import warnings
 import zipfile
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ import h5py
 import keras
 
 from keras_vq import _archives
+from keras_vq._non_finite import NonFiniteWeightsWarning, non_finite_weights
 
 _CONFIG = "config.json"
 _METADATA = "metadata.json"
@@ -50,15 +52,18 @@ def load_model(path: str | os.PathLike[str], **kwargs: Any) -> keras.Model:
         The model, compiled as it was.
 
     Raises:
-        ModelFileError: If there is no such file, or it can't be loaded. It is a `ValueError`.
+        ModelFileError: If there is no such file, it can't be loaded, or a weight holds NaN or
+            infinity. It is a `ValueError`.
     """
     path = os.fspath(path)
     if not os.path.isfile(path):
         raise ModelFileError(f"Expected the path of a `.keras` file. Received: no file at {path!r}")
     held = _checked(path)
     try:
-        with _limited_weights(held) as problems:
-            return keras.saving.load_model(path, **kwargs)
+        with _limited_weights(held) as problems, warnings.catch_warnings():
+            # An error of its own follows.
+            warnings.simplefilter("ignore", NonFiniteWeightsWarning)
+            model = keras.saving.load_model(path, **kwargs)
     except Exception as error:  # Keras, and the classes in the file, raise many kinds
         # Keras hides what a class raised behind pages of configuration.
         reason = problems[0] if problems else f"{type(error).__name__}: {_first_words(error)}"
@@ -67,6 +72,14 @@ def load_model(path: str | os.PathLike[str], **kwargs: Any) -> keras.Model:
             "the version of Keras that saved it. "
             f"Received: a file of {os.path.getsize(path)} bytes"
         ) from error
+    spoiled = non_finite_weights(model)
+    if spoiled:
+        raise ModelFileError(
+            f"{path} can't be used: its weights {', '.join(spoiled[:5])} hold NaN or infinity. "
+            "Take a checkpoint from before training diverged (keras.saving.load_model loads the "
+            f"file as it is). Received: {len(spoiled)} such weights"
+        )
+    return model
 
 
 def _checked(path: str) -> _Weights:

@@ -1,6 +1,7 @@
 """A mixture of Gaussians, fitted to the latents of a trained model."""
 
 import json
+import math
 import os
 from typing import Any, Self
 
@@ -147,23 +148,27 @@ class GaussianMixturePrior:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
-        """The prior that `save` wrote.
+        """Loads the prior that `save` wrote.
+
+        The file may come from a stranger: sizes are checked before arrays are allocated, Python
+        objects are refused, and the values must be those of a mixture.
 
         Args:
             path: The file.
 
         Raises:
-            ValueError: If it is no such file.
+            ValueError: If it is no such file, or its arrays are not a mixture of Gaussians.
         """
         try:
             with open(path, "rb") as file:
                 content = _archives.read_arrays(file, (*_ARRAYS, "config"))
-            config = json.loads(content["config"].item())
-            arrays = [content[name] for name in _ARRAYS]
+            config = _archives.parse_json("config", content["config"].item().encode())
             prior = cls(config["components"], config["seed"])
+            prior.latent_shape = _checked_shape(config["latent_shape"])
+            arrays = (content[name] for name in _ARRAYS)
             prior.weights, prior.means, prior.covariances = arrays
-            prior.latent_shape = tuple(config["latent_shape"])
-        except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+            _check_mixture(prior)
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise ValueError(
                 "`path` must be a file that `GaussianMixturePrior.save` wrote, whole. "
                 f"Received: {os.fspath(path)!r} ({error})"
@@ -182,3 +187,38 @@ class GaussianMixturePrior:
                 "Received: an unfitted GaussianMixturePrior"
             )
         return self.weights, self.means, self.covariances, self.latent_shape
+
+
+def _checked_shape(sizes: Any) -> tuple[int, ...]:
+    if not isinstance(sizes, list) or not sizes:
+        raise ValueError(f"its latent shape is {sizes!r}")
+    return tuple(_validation.check_positive_integer("latent_shape[...]", size) for size in sizes)
+
+
+def _check_mixture(prior: GaussianMixturePrior) -> None:
+    """Checks shapes, types and values of a prior that was read from a file."""
+    weights, means, covariances, latent_shape = prior._fitted()
+    components, dim = prior.components, math.prod(latent_shape)
+    for name, array, shape in (
+        ("weights", weights, (components,)),
+        ("means", means, (components, dim)),
+        ("covariances", covariances, (components, dim, dim)),
+    ):
+        if array.shape != shape or array.dtype != np.float64:
+            raise ValueError(
+                f"its {name} must be float64 of shape {shape}, not {array.dtype} of shape "
+                f"{array.shape}"
+            )
+        if not np.isfinite(array).all():
+            raise ValueError(f"its {name} hold NaN or infinity")
+    # What NumPy asks of probabilities.
+    if not (weights > 0).all() or abs(float(weights.sum()) - 1.0) > 1e-8:
+        raise ValueError("its weights must be positive and sum to 1")
+    for index, covariance in enumerate(covariances):
+        scale = float(np.abs(covariance).max())
+        if not np.allclose(covariance, covariance.T, rtol=0.0, atol=1e-8 * scale):
+            raise ValueError(f"its covariance {index} is not symmetric")
+        try:
+            np.linalg.cholesky(covariance)
+        except np.linalg.LinAlgError as error:
+            raise ValueError(f"its covariance {index} is not positive definite") from error

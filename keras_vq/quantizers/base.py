@@ -8,6 +8,7 @@ from keras import ops
 
 from keras_vq import _backend, _validation, estimators
 from keras_vq._hyperparameter import ConfigurableLayer
+from keras_vq._non_finite import warn_of_non_finite
 from keras_vq._types import Shape, Tensor
 from keras_vq.codebooks.base import Start
 from keras_vq.estimators import Estimator
@@ -392,6 +393,11 @@ class Quantizer(ConfigurableLayer):
                 f"with a known last axis. Received: shape {tuple(input_shape)}"
             )
         self.dim = int(input_shape[-1])
+
+    def load_own_variables(self, store: Any) -> None:
+        """Loads the weights, with a warning if they hold NaN or infinity."""
+        super().load_own_variables(store)
+        warn_of_non_finite(self)
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import keras_vq
-from keras_vq.models import ModelFileError
+from keras_vq.models import ModelFileError, NonFiniteWeightsWarning
 
 
 @pytest.fixture(scope="module")
@@ -212,3 +212,24 @@ def test_records_of_presets(members, tmp_path, record):
     (tmp_path / "preset.json").write_bytes(record)
     with pytest.raises(ValueError, match=r"preset.json is damaged: copy the whole folder"):
         keras_vq.Autoencoder.from_preset(tmp_path)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_not_finite(value, tmp_path):
+    encoder, decoder = keras_vq.networks.dense((4, 4, 1), units=(5,), latent_dim=4)
+    model = keras_vq.VQVAE(encoder, keras_vq.VectorQuantizer(keras_vq.EMACodebook(8)), decoder)
+    codes = np.zeros((8, 4))
+    codes[3, 1] = value
+    embeddings = model.quantizer.codebook.embeddings
+    embeddings.assign(codes)
+    model.save(tmp_path / "model.keras")
+    model.save_weights(tmp_path / "model.weights.h5")
+    with pytest.raises(ModelFileError, match=r"codebook\w*/embeddings.* hold NaN or infinity.*Rec"):
+        keras_vq.load_model(tmp_path / "model.keras")
+    with pytest.raises(ModelFileError, match="hold NaN or infinity"):
+        model.save_to_preset(tmp_path / "preset")
+    with pytest.warns(NonFiniteWeightsWarning, match=r"EMACodebook .*codebook\w*/embeddings"):
+        keras.saving.load_model(tmp_path / "model.keras")
+    embeddings.assign(np.zeros((8, 4)))
+    with pytest.warns(NonFiniteWeightsWarning, match=r"VQVAE .*codebook\w*/embeddings"):
+        model.load_weights(tmp_path / "model.weights.h5")

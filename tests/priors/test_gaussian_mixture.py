@@ -1,5 +1,7 @@
 """The mixture of Gaussians, against the mixture that made its data; models that draw from it."""
 
+import json
+
 import keras
 import numpy as np
 import pytest
@@ -107,6 +109,44 @@ def test_files_that_are_no_prior(tmp_path):
     for name in ("cut", "empty", "other", "missing"):
         with pytest.raises(ValueError, match=rf"`GaussianMixturePrior\.save` wrote.*{name}\.npz"):
             GaussianMixturePrior.load(tmp_path / f"{name}.npz")
+
+
+CONFIG = {"components": 2, "seed": None, "latent_shape": [3]}
+
+
+@backend_free
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"weights": WEIGHTS[:1]}, r"weights must be float64 of shape \(2,\)"),
+        ({"means": MEANS.T}, r"means must be float64 of shape \(2, 3\).*of shape \(3, 2\)"),
+        ({"means": MEANS.astype("float32")}, "not float32"),
+        ({"means": MEANS.astype("complex128")}, "not complex128"),
+        ({"means": MEANS * np.nan}, "means hold NaN"),
+        ({"covariances": COVARIANCES[0]}, r"covariances must be float64 of shape \(2, 3, 3\)"),
+        ({"covariances": np.full_like(COVARIANCES, np.inf)}, "covariances hold NaN or infinity"),
+        ({"covariances": -COVARIANCES}, "covariance 0 is not positive definite"),
+        ({"covariances": COVARIANCES + np.triu(np.ones((3, 3)), 1)}, "0 is not symmetric"),
+        ({"weights": WEIGHTS * 0.9}, "weights must be positive and sum to 1"),
+        ({"weights": np.array([1.5, -0.5])}, "weights must be positive and sum to 1"),
+        ({"weights": np.array([WEIGHTS, None], dtype=object)[:1]}, "holds Python objects"),
+        ({"config": np.array(json.dumps({**CONFIG, "components": 3}))}, r"of shape \(3,\)"),
+        ({"config": np.array(json.dumps({**CONFIG, "components": 0}))}, "`components` must be"),
+        ({"config": np.array(json.dumps({**CONFIG, "latent_shape": [3, -1]}))}, "latent_shape"),
+        ({"config": np.array(json.dumps({**CONFIG, "latent_shape": "3"}))}, "latent shape is '3'"),
+        ({"config": np.array("[" * 99_999)}, "nested too deeply|not JSON"),
+        ({"config": np.array("[3]")}, "list indices"),
+        ({"config": np.array([1.0, 2.0])}, "array of size 1"),
+    ],
+)
+def test_files_of_no_mixture(changed, message, tmp_path):
+    arrays = {"weights": WEIGHTS, "means": MEANS, "covariances": COVARIANCES}
+    arrays["config"] = np.array(json.dumps(CONFIG))
+    np.savez(tmp_path / "good.npz", **arrays)
+    assert GaussianMixturePrior.load(tmp_path / "good.npz").generate(2).shape == (2, 3)
+    np.savez(tmp_path / "bad.npz", **{**arrays, **changed})
+    with pytest.raises(ValueError, match=rf"`GaussianMixturePrior\.save` wrote.*{message}"):
+        GaussianMixturePrior.load(tmp_path / "bad.npz")
 
 
 @backend_free

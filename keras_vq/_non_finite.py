@@ -1,0 +1,34 @@
+"""Weights that hold NaN or infinity."""
+
+import warnings
+from typing import Any
+
+import keras
+from keras import ops
+
+
+class NonFiniteWeightsWarning(UserWarning):
+    """Weights that were loaded hold NaN or infinity."""
+
+
+def non_finite_weights(layer: keras.Layer) -> list[str]:
+    """Returns the paths of weights of a layer or model that hold NaN or infinity."""
+    return [weight.path for weight in layer.weights if not _is_finite(weight)]
+
+
+def warn_of_non_finite(layer: keras.Layer) -> None:
+    """Warns if weights that a layer or model has just loaded hold NaN or infinity."""
+    spoiled = non_finite_weights(layer)
+    if spoiled:
+        warnings.warn(
+            f"{type(layer).__name__} has loaded NaN or infinity into {', '.join(spoiled[:5])}: all "
+            "that is computed from them is undefined. Take weights from before training diverged.",
+            NonFiniteWeightsWarning,
+            stacklevel=3,
+        )
+
+
+def _is_finite(weight: Any) -> bool:
+    if not keras.backend.is_float_dtype(weight.dtype):
+        return True
+    return bool(ops.convert_to_numpy(ops.all(ops.isfinite(weight.value))))
