@@ -314,9 +314,9 @@ def plot_codebook_usage(
     path: str | os.PathLike[str] | None = None,
     title: str | None = None,
 ) -> Figure:
-    """How often each code is used, the most used first: one panel a level.
+    """Plots the usage of codes, the most used first, in one panel per level.
 
-    The dashed line is what every code would have if all served equally.
+    The dashed line is uniform usage: the share of each code if all were used equally.
 
     Args:
         counts: Array of shape `(codebook_size,)`, not negative: how often each code was used.
@@ -336,20 +336,28 @@ def plot_codebook_usage(
         >>> len(figure.axes)
         2
     """
+    from matplotlib.ticker import MaxNLocator
+
     levels = _as_counts(counts)
     figure = _new_figure(figsize=(6.4, 1.0 + 1.7 * len(levels)), dpi=_DPI, layout="constrained")
     for level, (axes, own) in enumerate(
         zip(np.atleast_1d(figure.subplots(len(levels))), levels, strict=True)
     ):
         share = 100 * np.sort(own)[::-1] / max(own.sum(), 1)
-        axes.bar(np.arange(1, len(own) + 1), share, width=1.0, color="tab:blue", linewidth=0)
-        axes.axhline(100 / len(own), color="0.3", linewidth=0.8, linestyle="--")
+        places = np.arange(1, len(own) + 1)
+        axes.bar(places, share, width=1.0, color="tab:blue", linewidth=0, label="share of a code")
+        axes.axhline(
+            100 / len(own), color="0.3", linewidth=0.8, linestyle="--", label="uniform usage"
+        )
         used = int((own > 0).sum())
         heading = f"{used} of {len(own)} codes used, perplexity {_perplexity(own):.1f}"
         axes.set_title(heading if len(levels) == 1 else f"level {level}: {heading}", fontsize=9)
         axes.set_ylabel("% of vectors")
         axes.set_xlim(0.5, len(own) + 0.5)
         axes.set_ylim(bottom=0)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        if level == 0:
+            axes.legend(loc="upper right", fontsize=8)
     axes.set_xlabel("codes, the most used first")
     if title:
         figure.suptitle(title)
@@ -390,6 +398,8 @@ def plot_history(history: Any, path: str | os.PathLike[str] | None = None) -> Fi
     columns = min(3, len(names))
     rows = -(-len(names) // columns)
     figure = _new_figure(figsize=(4 * columns, 2.8 * rows), dpi=_DPI, layout="constrained")
+    # In the first panel that has both curves, or else in the first.
+    with_legend = next((i for i, name in enumerate(names) if _is_pair(curves, name)), 0)
     for position, name in enumerate(names):
         axes = figure.add_subplot(rows, columns, position + 1)
         for key, label in ((name, "training"), (f"val_{name}", "validation")):
@@ -398,17 +408,25 @@ def plot_history(history: Any, path: str | os.PathLike[str] | None = None) -> Fi
                 epochs = list(curves.get("epoch", range(1, len(values) + 1)))
                 # A single epoch is a point, which a line alone would not show.
                 axes.plot(epochs, values, label=label, marker="o" if len(values) == 1 else None)
+                # Wider margins would show epoch 0.
+                margin = min(0.05 * (epochs[-1] - epochs[0]), 0.5) or 0.5
+                axes.set_xlim(epochs[0] - margin, epochs[-1] + margin)
         axes.set_title(name.replace("_", " "), fontsize=10)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.tick_params(labelsize=8)
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
         if position + columns >= len(names):
             axes.set_xlabel("epoch", fontsize=9)
-        if position == 0:
+        if position == with_legend:
             axes.legend(fontsize=8, frameon=False)
     _write(figure, path)
     return figure
+
+
+def _is_pair(curves: Mapping[str, Sequence[float]], name: str) -> bool:
+    """Returns True for a name with curves of training and of validation."""
+    return name in curves and f"val_{name}" in curves
 
 
 def as_png(figure: Figure) -> bytes:

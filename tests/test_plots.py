@@ -7,6 +7,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
 from keras_vq.plots import (
+    plot_codebook_usage,
     plot_history,
     plot_latent_space,
     plot_reconstructions,
@@ -125,6 +126,30 @@ def test_history_has_a_panel_for_each_term_and_none_for_the_time():
     assert list(training.get_ydata()) == [2.0, 1.0]
     assert list(validation.get_ydata()) == [2.5, 1.5]
     assert len(figure.axes[1].lines) == 1
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 5, 20, 30, 100, 1000])
+def test_history_begins_at_the_first_epoch(epochs):
+    axes = plot_history({"loss": np.linspace(2, 1, epochs)}).axes[0]
+    left, right = axes.get_xlim()
+    assert 0 < left < 1
+    assert epochs < right < epochs + 1
+    ticks = [tick for tick in axes.get_xticks() if left <= tick <= right]
+    assert all(tick == int(tick) and tick >= 1 for tick in ticks)
+    assert ticks
+
+
+def test_every_curve_has_a_legend():
+    panels = plot_history({"time": [1.0, 2.0], "loss": [1.0, 2.0], "val_loss": [3.0, 2.0]}).axes
+    assert panels[0].get_legend() is None
+    texts = panels[1].get_legend().get_texts()
+    assert [text.get_text() for text in texts] == ["training", "validation"]
+    axes = plot_codebook_usage([3, 0, 1, 4]).axes[0]
+    texts = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert sorted(texts) == ["share of a code", "uniform usage"]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("codes, the most used first", "% of vectors")
+    ticks = [tick for tick in axes.get_xticks() if 0.5 <= tick <= 4.5]
+    assert ticks == [1, 2, 3, 4]
 
 
 def test_history_of_fit_is_taken_as_it_is():
