@@ -6,6 +6,7 @@ import math
 import os
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -634,3 +635,19 @@ def onnx_converter() -> tuple[str, str]:
         "jax": ("jax2onnx", "onnx-jax"),
         "torch": ("onnxscript", "onnx"),
     }[BACKEND]
+
+
+@contextlib.contextmanager
+def quiet_tracing() -> Iterator[None]:
+    """Silences the warnings of PyTorch's tracer about sizes that Keras's own layers read.
+
+    They are constants of the model, and not of the batch. Warnings about other code pass.
+    """
+    with warnings.catch_warnings():
+        if BACKEND == "torch":
+            import torch
+
+            warnings.filterwarnings(
+                "ignore", category=torch.jit.TracerWarning, module=r"keras\.src\."
+            )
+        yield

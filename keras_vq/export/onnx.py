@@ -43,12 +43,14 @@ def write(model: keras.Model, signatures: list[Signature], folder: Path) -> None
 
 def _convert(model: keras.Model, signature: Signature, path: Path) -> None:
     try:
-        SignatureModel(model, signature).export(
-            str(path),
-            format="onnx",
-            input_signature=[signature.input.input_spec()],
-            verbose=False,
-        )
+        # The written file is compared with the model, on another batch size than the traced one.
+        with _backend.quiet_tracing():
+            SignatureModel(model, signature).export(
+                str(path),
+                format="onnx",
+                input_signature=[signature.input.input_spec()],
+                verbose=False,
+            )
     except OSError:  # a full disk, or a folder that can't be written to
         raise
     except Exception as error:  # each converter has errors of its own

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import keras
@@ -105,6 +106,13 @@ def test_onnx_tensors_have_the_promised_names(model, tmp_path):
     for count in (1, 3):
         answer = foreign.onnx(folder, "encode")(images()[:count])
         np.testing.assert_array_equal(answer, model().encode_to_codes(images()[:count]))
+
+
+def test_onnx_export_shows_no_warnings_of_a_tracer(model, tmp_path):
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("always")
+        model().export(tmp_path / "model", format="onnx")
+    assert not [w for w in shown if w.category.__name__ == "TracerWarning"]
 
 
 @pytest.mark.backend_free
