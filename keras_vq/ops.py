@@ -386,7 +386,9 @@ def first_maximum(values: Tensor) -> Tensor:
 
 def _largest(values: Tensor) -> Tensor:
     """Returns the maximum along the last axis, which is kept."""
-    if 0 in values.shape:  # Keras refuses empty tensors in eager execution on TensorFlow
+    # Keras refuses empty tensors in eager execution on TensorFlow. PyTorch's tracer has tensors for
+    # sizes, and warns of their comparison.
+    if any(isinstance(size, int) and size == 0 for size in values.shape):
         return values[..., :1]
     return ops.amax(values, axis=-1, keepdims=True)
 
