@@ -119,6 +119,96 @@ def test_xla_is_noticed(rng):
     assert not _backend.fuses_operations()
 
 
+def squared_distances_in_float64(vectors, codes):
+    differences = vectors[:, None].astype("float64") - codes.astype("float64")
+    return (differences**2).sum(-1)
+
+
+def excess(vectors, codes, indices):
+    """Returns by how much codes are farther than the nearest, less what rounded inputs excuse."""
+    distances = squared_distances_in_float64(vectors, codes)
+    found = np.take_along_axis(distances, indices[:, None].astype("int64"), axis=1)[:, 0]
+    nearest = distances.min(1)
+    # Each input is rounded by 2^-24 of its size at most.
+    sizes = np.linalg.norm(vectors.astype("float64"), axis=1)
+    sizes = sizes + np.linalg.norm(codes[indices].astype("float64"), axis=1)
+    return found - nearest - 4 * 2.0**-24 * (np.sqrt(nearest) * sizes + nearest)
+
+
+SEARCHES = {
+    "nearest_code": vq_ops.nearest_code,
+    "nearest_codes": lambda x, e: vq_ops.nearest_codes(x, e, 2)[:, 0],
+    "squared_distances": lambda x, e: ops.argmin(vq_ops.squared_distances(x, e), axis=1),
+    "sample_code": lambda x, e: vq_ops.sample_code(
+        x, e, np.full(len(x), 0.5, "float32"), max(1e-9 * float(np.ptp(e)) ** 2, 1e-20)
+    ),
+    "in_one_block": lambda x, e: _in_one_block(x, e),
+}
+
+
+def _in_one_block(vectors, codes):
+    with vq_ops.in_one_block():
+        return vq_ops.nearest_code(vectors, codes)
+
+
+OFFSETS = (0, 1, 10, -100, 1000, 1e4)
+
+
+@pytest.mark.parametrize("search", SEARCHES)
+def test_codes_with_a_common_offset_are_the_nearest(rng, search):
+    normal_vectors, normal_codes = rng.normal(size=(200, 8)), rng.normal(size=(64, 8))
+    for offset in OFFSETS:
+        for scale in (1e-4, 1.0, 1e4):
+            vectors, codes = (
+                (scale * normal + offset).astype("float32")
+                for normal in (normal_vectors, normal_codes)
+            )
+            indices = numpy(SEARCHES[search](vectors, codes))
+            farthest = excess(vectors, codes, indices).max()
+            assert farthest <= 0, (offset, scale, farthest)
+
+
+@pytest.mark.parametrize("spoiled", ["unused_codes", "an_outlier", "offset_of_each_dimension"])
+def test_codes_with_an_offset_and_others_without_are_the_nearest(rng, spoiled):
+    vectors, codes = rng.normal(size=(200, 8)), rng.normal(size=(64, 8))
+    offset = 1000 * rng.normal(size=8) if spoiled == "offset_of_each_dimension" else 1000
+    vectors, codes = (vectors + offset).astype("float32"), (codes + offset).astype("float32")
+    if spoiled == "unused_codes":
+        codes[rng.permutation(64)[:10]] = 0
+    elif spoiled == "an_outlier":
+        codes[20] = 1e6
+    assert excess(vectors, codes, numpy(vq_ops.nearest_code(vectors, codes))).max() <= 0
+
+
+def test_distances_of_codes_with_an_offset(rng):
+    vectors = (1000 + rng.normal(size=(20, 4))).astype("float32")
+    codes = (1000 + rng.normal(size=(30, 4))).astype("float32")
+    expected = squared_distances_in_float64(vectors, codes)
+    np.testing.assert_allclose(
+        numpy(vq_ops.squared_distances(vectors, codes)), expected, rtol=1e-5, atol=1e-5
+    )
+
+
+def test_center_of_codes(rng):
+    for codebook_size in (2, 7, 1000):
+        codes = rng.normal(size=(codebook_size, 300)).astype("float32")
+        shifted = codes - np.median(codes, axis=0)
+        assert (numpy(vq_ops.code_center(np.concatenate([codes, -codes]))) == 0).all()
+        center = numpy(vq_ops.code_center(shifted + np.float32(4096)))
+        assert abs(center - 4096).max() < 8
+    assert (
+        numpy(vq_ops.code_center(np.array([[0.1, 1e4]], "float32"))).tolist()
+        == [[np.float32(0.1), 1e4]][0]
+    )
+
+
+def test_whole_numbers_far_from_zero_keep_their_ties():
+    """Codes on a grid: the center has few digits, so that equal distances stay equal."""
+    codes = np.array([[203.0], [201.0], [205.0], [207.0], [199.0]], "float32")
+    vectors = np.array([[202.0], [204.0], [206.0], [200.0]], "float32")
+    assert numpy(vq_ops.nearest_code(vectors, codes)).tolist() == [0, 0, 2, 1]
+
+
 @pytest.mark.parametrize("codes_at_a_time", [32, 64, 1000])
 def test_search_holds_a_bounded_block_of_scores(rng, monkeypatch, codes_at_a_time):
     """Vectors and codes go through the product in blocks, which give the same indices."""

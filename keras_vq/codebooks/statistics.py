@@ -95,9 +95,12 @@ def closest_vectors(batches: list[Batch], codes: Tensor) -> Tensor:
     Returns:
         Float32 tensor of shape `(codebook_size, dim)`, the same on all replicas.
     """
-    candidates = ops.concatenate(
-        [ops.where(batch.weights[:, None] > 0, batch.vectors, _FAR) for batch in batches], axis=0
-    )
+    weights = ops.concatenate([batch.weights for batch in batches], axis=0)[:, None]
+    candidates = ops.concatenate([batch.vectors for batch in batches], axis=0)
+    # In place of masked vectors stands one that is not, so that the search sees none but those.
+    first = ops.argmax(ops.cast(weights > 0, "int32"), axis=0)
+    stand_in = ops.where(ops.any(weights > 0), ops.take(candidates, first, axis=0), _FAR)
+    candidates = ops.where(weights > 0, candidates, stand_in)
     closest = ops.take(candidates, vq_ops.nearest_code(codes, candidates), axis=0)
     distances = ops.sum(ops.square(closest - codes), axis=-1)
     distances = _backend.gather_over_replicas(distances)

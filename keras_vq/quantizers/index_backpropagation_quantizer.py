@@ -91,10 +91,10 @@ class IndexBackpropagationQuantizer(Quantizer):
     def find_indices(self, latents: Tensor, training: bool = False) -> Tensor:
         """The index of the largest inner product; the lowest wins a tie."""
         del training
-        codes = ops.transpose(ops.stop_gradient(ops.convert_to_tensor(self.embeddings)))
+        columns = ops.stop_gradient(self._centered_columns())
 
         def largest(rows: Tensor) -> Tensor:
-            return vq_ops.first_maximum(ops.matmul(rows, codes))
+            return vq_ops.first_maximum(ops.matmul(rows, columns))
 
         return vq_ops.map_rows(largest, ops.stop_gradient(latents), self.size)
 
@@ -150,4 +150,9 @@ class IndexBackpropagationQuantizer(Quantizer):
         }
 
     def _logits(self, latents: Tensor) -> Tensor:
-        return ops.matmul(latents, ops.transpose(ops.convert_to_tensor(self.embeddings)))
+        return ops.matmul(latents, self._centered_columns())
+
+    def _centered_columns(self) -> Tensor:
+        """Returns the codes as columns, less what would add the same to all logits of a vector."""
+        codes = ops.convert_to_tensor(self.embeddings)
+        return ops.transpose(codes - vq_ops.code_center(codes))

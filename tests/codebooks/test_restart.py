@@ -163,6 +163,18 @@ def test_vectors_of_no_weight_at_all_are_still_vectors():
     assert np.isin(numpy(drawn), rows).all()
 
 
+def test_the_closest_vector_of_codes_with_a_common_offset(rng):
+    vectors = (1000 + rng.normal(size=(50, 4))).astype("float32")
+    codes = (1000 + rng.normal(size=(20, 4))).astype("float32")
+    weights = np.ones(50, "float32")
+    weights[::3] = 0
+    batch = Batch(*map(ops.convert_to_tensor, (vectors, np.zeros(50, "float32"), weights)))
+    closest = closest_vectors([batch], ops.convert_to_tensor(codes))
+    kept = vectors[weights > 0]
+    distances = ((codes[:, None].astype("float64") - kept) ** 2).sum(-1)
+    np.testing.assert_array_equal(ops.convert_to_numpy(closest), kept[distances.argmin(1)])
+
+
 def test_the_closest_vector_leaves_out_masked_ones():
     batch = batch_of(np.array([[0.0], [1.0], [5.0]]), weights=[1, 0, 1])
     closest = closest_vectors([batch], ops.convert_to_tensor(np.array([[1.0], [4.0]], "float32")))

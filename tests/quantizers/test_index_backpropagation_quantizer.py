@@ -136,3 +136,16 @@ def test_all_codes_move_in_training_and_come_back_from_a_file(inputs, tmp_path):
     outputs = (made.predict(vectors, verbose=0) for made in (model, copy))
     for ours, theirs in zip(*outputs, strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+def test_logits_of_codes_with_a_common_offset(rng):
+    """What the offset adds to all logits of a vector changes neither codes nor entropies."""
+    vectors = rng.normal(size=(100, 8)).astype("float32")
+    codes = (1000 + rng.normal(size=(32, 8))).astype("float32")
+    quantizer = IndexBackpropagationQuantizer(32)
+    quantizer.build((None, 8))
+    quantizer.embeddings.assign(codes)
+    logits = vectors.astype("float64") @ (codes.astype("float64") - 1000).T
+    np.testing.assert_array_equal(numpy(quantizer.encode(vectors)), logits.argmax(1))
+    _, indices = quantizer(vectors, training=True)
+    np.testing.assert_array_equal(numpy(indices), logits.argmax(1))
