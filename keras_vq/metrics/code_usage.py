@@ -31,16 +31,33 @@ class _CodeHistogram(keras.metrics.Metric):
         self.starts = np.cumsum([0, *self.sizes[:-1]]).astype("int32")
         self.counts = self.add_variable((sum(self.sizes),), "zeros", name="counts")
 
-    def update_state(self, indices: Tensor, sample_weight: Tensor | None = None) -> None:
+    def update_state(
+        self, indices: Tensor, y_pred: Tensor | None = None, sample_weight: Tensor | None = None
+    ) -> None:
         """Counts codes.
 
+        In `compile(metrics=...)` of a model whose output is codes it counts the output: there Keras
+        passes targets and outputs.
+
         Args:
-            indices: Int32 tensor of any shape, `(..., L)` for L levels; -1 (a masked position)
-                is not counted.
+            indices: Integer tensor of any shape, `(..., L)` for L levels; -1 (a masked position)
+                is not counted. Ignored if `y_pred` is given.
+            y_pred: Codes that a model returned, an integer tensor; None counts `indices`.
             sample_weight: Ignored: how often a code is used is no matter of weights.
+
+        Raises:
+            ValueError: If the codes are no integers.
         """
         del sample_weight
-        indices = ops.convert_to_tensor(indices, dtype="int32")
+        indices = ops.convert_to_tensor(indices if y_pred is None else y_pred)
+        dtype = keras.backend.standardize_dtype(indices.dtype)
+        if "int" not in dtype:
+            raise ValueError(
+                f"{type(self).__name__} counts codes, which must be integers. Attach it to the "
+                "output of a model that is the codes; a VQVAE logs `perplexity` and "
+                f"`codebook_usage` without it. Received: a tensor of dtype {dtype}"
+            )
+        indices = ops.cast(indices, "int32")
         indices = ops.reshape(indices, (-1, len(self.sizes)))
         weights = ops.reshape(ops.cast(indices >= 0, "float32"), (-1,))
         places = ops.reshape(ops.add(ops.maximum(indices, 0), self.starts), (-1,))

@@ -214,7 +214,7 @@ class VQGAN(VQVAE):
     def call(self, images: Tensor, training: bool | None = None) -> dict[str, Tensor]:
         """Reconstructs a batch of images from their codes."""
         z = self.encoder(images, training=training)
-        z_q, codes = self.quantizer(z, training=training)
+        z_q, codes = self.quantizer(z, training=training, return_codes=True)
         x_hat = self.decoder(z_q, training=training)
         if training:
             self.steps.assign(self.steps + 1.0)

@@ -86,7 +86,7 @@ class VQVAE(CodeModel):
     def call(self, images: Tensor, training: bool | None = None) -> dict[str, Tensor]:
         """Reconstructs a batch of images from their codes."""
         z = self.encoder(images, training=training)
-        z_q, codes = self.quantizer(z, training=training)
+        z_q, codes = self.quantizer(z, training=training, return_codes=True)
         x_hat = self.decoder(z_q, training=training)
         return {"reconstruction": x_hat, "codes": codes}
 
@@ -122,8 +122,8 @@ class VQVAE(CodeModel):
 
     def encode_batch(self, images: Tensor) -> Tensor:
         """Quantized latents of a batch of images."""
-        z_q, _ = self.quantizer(self.encoder(images, training=False), training=False)
-        return z_q
+        z = self.encoder(images, training=False)
+        return self.quantizer(z, training=False, return_codes=False)
 
     def continuous_latents(self, images: Tensor) -> Tensor:
         """Latents of a batch of images before they are quantized."""
@@ -131,7 +131,7 @@ class VQVAE(CodeModel):
 
     def interpolate_batch(self, latents: Tensor) -> Tensor:
         """Images of latents that are quantized first."""
-        return self.decode_batch(self.quantizer(latents, training=False)[0])
+        return self.decode_batch(self.quantizer(latents, training=False, return_codes=False))
 
     def encode_to_codes_batch(self, images: Tensor) -> Tensor:
         """Codes of a batch of images; -1 where the encoder masks."""

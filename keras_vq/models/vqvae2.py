@@ -158,11 +158,11 @@ class VQVAE2(CodeModel):
     def _quantized(self, images: Tensor, training: bool | None) -> tuple["_Level", "_Level"]:
         h_bottom = self.bottom_encoder(images, training=training)
         z_top = self.top_encoder(h_bottom, training=training)
-        e_top, top = self.top_quantizer(z_top, training=training)
+        e_top, top = self.top_quantizer(z_top, training=training, return_codes=True)
 
         h_top = self.top_decoder(e_top, training=training)
         z_bottom = self.bottom_head(ops.concatenate([h_bottom, h_top], axis=-1), training=training)
-        e_bottom, bottom = self.bottom_quantizer(z_bottom, training=training)
+        e_bottom, bottom = self.bottom_quantizer(z_bottom, training=training, return_codes=True)
         return _Level(z_top, e_top, top), _Level(z_bottom, e_bottom, bottom)
 
     def _joined(self, top: Tensor, bottom: Tensor) -> Tensor:
@@ -234,8 +234,8 @@ class VQVAE2(CodeModel):
         rows, columns = self.factors
         z_top = latents[:, ::rows, ::columns, : self.top_dim]
         z_bottom = latents[..., self.top_dim :]
-        e_top, _ = self.top_quantizer(z_top, training=False)
-        e_bottom, _ = self.bottom_quantizer(z_bottom, training=False)
+        e_top = self.top_quantizer(z_top, training=False, return_codes=False)
+        e_bottom = self.bottom_quantizer(z_bottom, training=False, return_codes=False)
         return self.decode_batch(self._joined(e_top, e_bottom))
 
     def encode_to_codes_batch(self, images: Tensor) -> Tensor:

@@ -70,6 +70,8 @@ class Quantizer(ConfigurableLayer):
         estimator: How gradients pass to the inputs: `"straight_through"`, `"rotation_trick"` or
             a function of (inputs, codes, training); see `keras_vq.estimators`. Defaults to
             `"straight_through"`. Raises a TypeError in a quantizer with a gradient of its own.
+        return_codes: Boolean. Whether a call returns the pair below, or the quantized vectors
+            alone, as a layer of `keras.Sequential` must. Defaults to `True`.
         **kwargs: Arguments of `keras.layers.Layer`.
 
     Call arguments:
@@ -77,6 +79,7 @@ class Quantizer(ConfigurableLayer):
         mask: Boolean tensor of shape `inputs.shape[:-1]`; false leaves a position out of losses
             and statistics. None keeps all.
         training: Whether state that learns from batches is updated.
+        return_codes: Takes the place of the constructor's argument, unless None.
 
     Returns:
         A pair. `quantized`: shape and dtype of the inputs; 0 where masked. `indices`: int32,
@@ -90,8 +93,14 @@ class Quantizer(ConfigurableLayer):
     # None, or in a class without an `estimator` argument the hint for a caller that gives one.
     hint_without_estimator: str | None = None
 
-    def __init__(self, estimator: str | Estimator | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        estimator: str | Estimator | None = None,
+        return_codes: bool = True,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
+        self.return_codes = bool(return_codes)
         self._losses = _backend.LossesOfReplica()
         if self.hint_without_estimator is None:
             self.estimator = estimators.get("straight_through" if estimator is None else estimator)
@@ -172,9 +181,13 @@ class Quantizer(ConfigurableLayer):
     # --- what every quantizer does
 
     def call(
-        self, inputs: Tensor, mask: Tensor | None = None, training: bool | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Quantizes; see the class."""
+        self,
+        inputs: Tensor,
+        mask: Tensor | None = None,
+        training: bool | None = None,
+        return_codes: bool | None = None,
+    ) -> Any:
+        """Quantizes vectors; see the class."""
         vectors = ops.cast(inputs, "float32")
         mask = self._checked_mask(mask, inputs.shape)
         if mask is not None:
@@ -199,7 +212,8 @@ class Quantizer(ConfigurableLayer):
         if mask is not None:
             quantized = ops.where(mask[..., None], quantized, 0.0)
             indices = self.mask_indices(indices, mask)
-        return ops.cast(quantized, inputs.dtype), indices
+        quantized = ops.cast(quantized, inputs.dtype)
+        return (quantized, indices) if self._is_pair(return_codes) else quantized
 
     def find(
         self,
@@ -367,23 +381,26 @@ class Quantizer(ConfigurableLayer):
         inputs: keras.KerasTensor,
         mask: Tensor | None = None,
         training: bool | None = None,
-    ) -> tuple[keras.KerasTensor, keras.KerasTensor]:
-        """Shapes and dtypes of what a call returns."""
+        return_codes: bool | None = None,
+    ) -> Any:
+        """Returns shapes and dtypes of the outputs of a call."""
         del mask, training
-        quantized, indices = self.compute_output_shape(inputs.shape)
-        return (
-            keras.KerasTensor(quantized, dtype=inputs.dtype),
-            keras.KerasTensor(indices, dtype="int32"),
-        )
+        quantized = keras.KerasTensor(self.output_shape_of(inputs.shape), dtype=inputs.dtype)
+        if not self._is_pair(return_codes):
+            return quantized
+        return quantized, keras.KerasTensor(self.indices_shape(inputs.shape), dtype="int32")
 
-    def compute_output_shape(self, input_shape: Shape) -> tuple[Shape, Shape]:
-        """Shapes of what a call returns."""
-        return self.output_shape_of(input_shape), self.indices_shape(input_shape)
+    def compute_output_shape(self, input_shape: Shape) -> Any:
+        """Returns the shapes of the outputs of a call."""
+        quantized = self.output_shape_of(input_shape)
+        return (quantized, self.indices_shape(input_shape)) if self.return_codes else quantized
 
     def compute_mask(self, inputs: Tensor, previous_mask: Tensor | None = None) -> Any:
-        """A mask of the inputs is one of the quantized vectors, and of the indices."""
+        """Returns the mask of the inputs for the quantized vectors, and for the indices."""
         del inputs
-        return None if previous_mask is None else (previous_mask, previous_mask)
+        if previous_mask is None or not self.return_codes:
+            return previous_mask
+        return previous_mask, previous_mask
 
     def build(self, input_shape: Shape) -> None:
         """Checks the inputs' shape and remembers their dimension."""
@@ -401,7 +418,7 @@ class Quantizer(ConfigurableLayer):
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
-        config = super().get_config()
+        config = {**super().get_config(), "return_codes": self.return_codes}
         if self.hint_without_estimator is None:
             config["estimator"] = keras.saving.serialize_keras_object(self.estimator)
         return config
@@ -416,6 +433,10 @@ class Quantizer(ConfigurableLayer):
                 for key, value in config.items()
             }
         )
+
+    def _is_pair(self, return_codes: bool | None) -> bool:
+        """Checks for a call that returns indices as well."""
+        return self.return_codes if return_codes is None else bool(return_codes)
 
     def _checked_mask(self, mask: Tensor | None, input_shape: Shape) -> Tensor | None:
         if mask is None:

@@ -54,7 +54,7 @@ class BinaryQuantizer(Quantizer):
             2^bits_per_group scores for every vector and group.
         scale: s, above 0: size of a code's numbers, or radius of the sphere.
         estimator: How gradients pass to the inputs; see `Quantizer`.
-        **kwargs: Arguments of `keras.layers.Layer`.
+        **kwargs: `return_codes` and `keras.layers.Layer` arguments; see `Quantizer`.
 
     Returns:
         A pair: quantized vectors, and indices of shape `inputs.shape[:-1]`, or of

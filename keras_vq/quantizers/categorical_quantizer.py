@@ -50,7 +50,7 @@ class CategoricalQuantizer(Quantizer):
         kl: w, weight of the divergence, at least 0.
         hard: Whether training gives the drawn code itself, with the gradient of the mixture.
         seed: Seed of the noise.
-        **kwargs: Arguments of `keras.layers.Layer`.
+        **kwargs: `return_codes` and `keras.layers.Layer` arguments; see `Quantizer`.
 
     Raises:
         ValueError: If an argument is out of its range.

@@ -34,7 +34,7 @@ class ConditionedVectorQuantizer(Quantizer):
             the code, `(..., dim)`; a `layers.ImplicitCodes` when None.
         commitment: β, at least 0.
         estimator: How gradients pass to the inputs; see `Quantizer`.
-        **kwargs: Arguments of `keras.layers.Layer`.
+        **kwargs: `return_codes` and `keras.layers.Layer` arguments; see `Quantizer`.
 
     Raises:
         ValueError: If an argument is out of its range.

@@ -51,7 +51,7 @@ class FiniteScalarQuantizer(LevelQuantizer):
             Indices are those of rounding.
         estimator: How gradients pass the rounding; see `Quantizer`.
         seed: Seed of the noise.
-        **kwargs: Arguments of `keras.layers.Layer`.
+        **kwargs: `return_codes` and `keras.layers.Layer` arguments; see `Quantizer`.
 
     Raises:
         ValueError: If an argument is out of its range, or inputs have another dimension than

@@ -42,7 +42,7 @@ class IndexBackpropagationQuantizer(Quantizer):
         entropy: A `losses.CodeEntropy` of the distribution softmax(l / T); or a number, the
             weight of both its terms at T = 0.01, the authors' temperature; 0 or None for none.
             Without it codes fall out of use within a few hundred steps.
-        **kwargs: Arguments of `keras.layers.Layer`.
+        **kwargs: `return_codes` and `keras.layers.Layer` arguments; see `Quantizer`.
 
     Raises:
         ValueError: If an argument is out of its range.

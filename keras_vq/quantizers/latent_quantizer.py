@@ -41,7 +41,7 @@ class LatentQuantizer(LevelQuantizer):
         commitment: λ_c, weight of the commitment loss, at least 0.
         quantization: λ_q, weight of the quantization loss, at least 0.
         estimator: How gradients pass to the inputs; see `Quantizer`.
-        **kwargs: Arguments of `keras.layers.Layer`.
+        **kwargs: `return_codes` and `keras.layers.Layer` arguments; see `Quantizer`.
 
     Raises:
         ValueError: If an argument is out of its range, or inputs have another dimension than

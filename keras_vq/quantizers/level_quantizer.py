@@ -27,7 +27,7 @@ class LevelQuantizer(Quantizer):
     Args:
         levels: Number of values of each dimension, a list of whole numbers of at least 2.
         estimator: How gradients pass to the latents; see `Quantizer`.
-        **kwargs: Arguments of `keras.layers.Layer`.
+        **kwargs: `return_codes` and `keras.layers.Layer` arguments; see `Quantizer`.
 
     Raises:
         ValueError: If the levels are out of range, or inputs have another dimension.

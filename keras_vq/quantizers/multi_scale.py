@@ -37,7 +37,7 @@ class MultiScale(Quantizer):
         mixers: How many convolutions φ the scales share, neighbours the same; 0 for none.
         commitment: β, at least 0.
         estimator: How gradients pass to the inputs; see `Quantizer`.
-        **kwargs: Arguments of `keras.layers.Layer`.
+        **kwargs: `return_codes` and `keras.layers.Layer` arguments; see `Quantizer`.
 
     Call arguments:
         inputs: Float tensor of shape `(batch, ..., dim)` with one to three grid axes.
@@ -238,9 +238,11 @@ class MultiScale(Quantizer):
         return indices
 
     def compute_mask(self, inputs: Tensor, previous_mask: Tensor | None = None) -> Any:
-        """A mask of the inputs is one of the quantized vectors."""
+        """Returns the mask of the inputs for the quantized vectors."""
         del inputs
-        return None if previous_mask is None else (previous_mask, None)
+        if previous_mask is None or not self.return_codes:
+            return previous_mask
+        return previous_mask, None
 
     def set_embeddings(self, embeddings: Any) -> None:
         """Sets the code vectors of the quantizer of all scales."""

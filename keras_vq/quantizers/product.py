@@ -33,7 +33,7 @@ class Product(Quantizer):
     Args:
         quantizers: List of the parts' quantizers, of vectors of dimension dim / L. One that
             stands in it several times is shared; it learns once a batch.
-        **kwargs: Arguments of `keras.layers.Layer`.
+        **kwargs: `return_codes` and `keras.layers.Layer` arguments; see `Quantizer`.
 
     Returns:
         A pair: quantized vectors, and indices of shape `inputs.shape[:-1] + (L,)`.

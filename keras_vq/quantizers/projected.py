@@ -26,7 +26,7 @@ class Projected(Quantizer):
         quantizer: Any quantizer, of vectors of the lower dimension.
         project_in: That dimension, for a `Dense`; or a layer `(..., dim)` -> `(..., lower)`.
         project_out: A layer `(..., lower)` -> `(..., dim)`; a `Dense` when None.
-        **kwargs: Arguments of `keras.layers.Layer`.
+        **kwargs: `return_codes` and `keras.layers.Layer` arguments; see `Quantizer`.
 
     Raises:
         ValueError: If an argument is out of its range, or a projection has the wrong dimension.

@@ -35,7 +35,7 @@ class RandomProjectionQuantizer(Quantizer):
         codebooks: Number of projections, each with codes of its own, for as many labels a
             vector.
         seed: Seed of projections and codes.
-        **kwargs: Arguments of `keras.layers.Layer`.
+        **kwargs: `return_codes` and `keras.layers.Layer` arguments; see `Quantizer`.
 
     Returns:
         A pair: codes, of shape `inputs.shape[:-1] + (code_dim * codebooks,)`; and indices, of

@@ -47,7 +47,7 @@ class Residual(Quantizer):
         estimator: None, or one estimator for the sum in place of the levels' own. `Synchronized`
             belongs here: in the levels it would cancel but for the last one.
         seed: Seed of the dropout.
-        **kwargs: Arguments of `keras.layers.Layer`.
+        **kwargs: `return_codes` and `keras.layers.Layer` arguments; see `Quantizer`.
 
     Call arguments:
         inputs: Float tensor of shape `(batch, ..., dim)`.
@@ -213,7 +213,7 @@ class Residual(Quantizer):
             if id(part) not in placed:
                 part.adapt(vectors, start)
                 placed.add(id(part))
-            vectors = vectors - part(vectors, training=False)[0]
+            vectors = vectors - part(vectors, training=False, return_codes=True)[0]
 
     def set_embeddings(self, embeddings: Any) -> None:
         """Sets the code vectors of each level; see `Quantizer.set_embeddings`.

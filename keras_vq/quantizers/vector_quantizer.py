@@ -51,7 +51,7 @@ class VectorQuantizer(Quantizer):
         entropy: A `losses.CodeEntropy` to add, or a number, the weight of both its terms; 0 or
             None for none. It holds a score for every vector and code.
         seed: Seed of the draws.
-        **kwargs: Arguments of `keras.layers.Layer`.
+        **kwargs: `return_codes` and `keras.layers.Layer` arguments; see `Quantizer`.
 
     Raises:
         ValueError: If an argument is out of its range, or inputs have another dimension than
