@@ -58,9 +58,9 @@ class GatedMaskedConvolution(ConfigurableLayer):
         self.kernel_size = int(kernel_size)
         self.reach = self.kernel_size // 2
 
-    def build(self, *input_shapes: Shape, **named_shapes: Shape) -> None:
+    def build(self, vertical_shape: Shape, horizontal_shape: Shape | None = None) -> None:
         """Creates the convolutions."""
-        del input_shapes, named_shapes
+        del vertical_shape, horizontal_shape
         p, reach = self.filters, self.reach
         options: dict[str, Any] = {"dtype": self.dtype_policy, "data_format": "channels_last"}
         # Kernels that end at the position itself stand for masked ones of the full size.
@@ -127,9 +127,11 @@ class GatedMaskedConvolution(ConfigurableLayer):
         gated = gate(self.left(positions) + from_above)
         return position + self.out(gated), positions[:, :, 1:]
 
-    def compute_output_shape(self, vertical_shape: Shape, *shapes: Shape) -> tuple[Shape, Shape]:
-        """The shapes of the two stacks."""
-        del shapes
+    def compute_output_shape(
+        self, vertical_shape: Shape, horizontal_shape: Shape | None = None
+    ) -> tuple[Shape, Shape]:
+        """Returns the shapes of the two stacks."""
+        del horizontal_shape
         return vertical_shape, vertical_shape
 
     def get_config(self) -> dict[str, Any]:
