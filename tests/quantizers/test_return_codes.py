@@ -10,8 +10,11 @@ from tests.models.cases import IMAGE_SHAPE, MODEL_CASES
 from tests.quantizers.cases import QUANTIZER_CASES
 
 
-def without_codes(quantizer):
-    return type(quantizer).from_config({**quantizer.get_config(), "return_codes": False})
+def rebuilt(quantizer, return_codes):
+    """Returns a quantizer of the same configuration, with the same seeds each time."""
+    config = {**quantizer.get_config(), "return_codes": return_codes}
+    keras.utils.set_random_seed(1)
+    return type(quantizer).from_config(config)
 
 
 def trained(quantizer, vectors, mask=None, **call_arguments):
@@ -30,17 +33,13 @@ def trained(quantizer, vectors, mask=None, **call_arguments):
 def test_quantized_vectors_alone_are_those_of_the_pair(case, rng):
     vectors = rng.normal(size=(3, 5, 5, 4)).astype("float32")
     mask = rng.random((3, 5, 5)) < 0.7
-    keras.utils.set_random_seed(1)
-    pair, *expected = trained(case.build(), vectors, mask)
-    keras.utils.set_random_seed(1)
-    alone = case.build()
-    alone.return_codes = False
+    pair, *expected = trained(rebuilt(case.build(), True), vectors, mask)
+    alone = rebuilt(case.build(), False)
     quantized, *found = trained(alone, vectors, mask)
     np.testing.assert_array_equal(ops.convert_to_numpy(quantized), ops.convert_to_numpy(pair[0]))
     for one, other in zip(keras.tree.flatten(found), keras.tree.flatten(expected), strict=True):
         np.testing.assert_array_equal(one, other)
 
-    alone = without_codes(case.build())
     assert alone.get_config()["return_codes"] is False
     symbolic = keras.KerasTensor((None, 5, 5, 4))
     output_shape = (None, 5, 5, case.output_dim)
@@ -103,8 +102,13 @@ def test_models_take_a_quantizer_that_returns_no_codes(case, rng):
     images = rng.random((4, *IMAGE_SHAPE)).astype("float32")
     model = case.build()
     expected = model.encode_to_codes(images), model.reconstruct(images)
-    for quantizer in model.levels().values():
-        quantizer.return_codes = False
+    config, weights = model.get_config(), model.get_weights()
+    for name in config:
+        if name.endswith("quantizer"):
+            config[name]["config"]["return_codes"] = False
+    model = type(model).from_config(config)
+    model.set_weights(weights)
+    assert not any(quantizer.return_codes for quantizer in model.levels().values())
     found = model.encode_to_codes(images), model.reconstruct(images)
     outputs = model(images)
     for one, other in zip(
