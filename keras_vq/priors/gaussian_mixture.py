@@ -209,8 +209,9 @@ def _check_mixture(prior: GaussianMixturePrior) -> None:
                 f"its {name} must be float64 of shape {shape}, not {array.dtype} of shape "
                 f"{array.shape}"
             )
-        if not np.isfinite(array).all():
-            raise ValueError(f"its {name} hold NaN or infinity")
+        # Latents are float32.
+        if not (np.abs(array) <= np.finfo("float32").max).all():
+            raise ValueError(f"its {name} hold NaN or infinity, or numbers beyond float32")
     # What NumPy asks of probabilities.
     if not (weights > 0).all() or abs(float(weights.sum()) - 1.0) > 1e-8:
         raise ValueError("its weights must be positive and sum to 1")

@@ -125,6 +125,7 @@ CONFIG = {"components": 2, "seed": None, "latent_shape": [3]}
         ({"means": MEANS * np.nan}, "means hold NaN"),
         ({"covariances": COVARIANCES[0]}, r"covariances must be float64 of shape \(2, 3, 3\)"),
         ({"covariances": np.full_like(COVARIANCES, np.inf)}, "covariances hold NaN or infinity"),
+        ({"means": MEANS * 1e39}, "means hold .* numbers beyond float32"),
         ({"covariances": -COVARIANCES}, "covariance 0 is not positive definite"),
         ({"covariances": COVARIANCES + np.triu(np.ones((3, 3)), 1)}, "0 is not symmetric"),
         ({"weights": WEIGHTS * 0.9}, "weights must be positive and sum to 1"),
