@@ -1,0 +1,112 @@
+"""What Keras does with any layer and model: summary, plot, configuration as JSON, clone."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from keras_vq import layers, networks, quantizers
+from tests.models.cases import IMAGE_SHAPE, MODEL_CASES
+from tests.priors.cases import PRIOR_CASES
+from tests.quantizers.cases import QUANTIZER_CASES
+
+GRID = (6, 6, 4)
+# Layer, and the shapes of its inputs without the batch axis.
+LAYERS = {
+    "CodeEmbedding": (lambda: layers.CodeEmbedding((8, 4), dim=4), [(5, 2)]),
+    "Conv2DTranspose": (lambda: layers.Conv2DTranspose(3, 4, strides=2, padding="same"), [GRID]),
+    "EndMasking": (layers.EndMasking, [(6, 4)]),
+    "GatedMaskedConvolution": (lambda: layers.GatedMaskedConvolution(4), [GRID, GRID]),
+    "GaussianSampling": (lambda: layers.GaussianSampling(seed=0), [(4,), (4,)]),
+    "GridPositions": (lambda: layers.GridPositions((2, 3), dim=4), [(6, 4)]),
+    "ImplicitCodes": (lambda: layers.ImplicitCodes(hidden_dim=5), [(8,)]),
+    "PatchSteps": (lambda: layers.PatchSteps(2), [(3, 4)]),
+    "ResidualStack": (lambda: layers.ResidualStack(blocks=1, filters=3), [GRID]),
+    "SequencePatches": (lambda: layers.SequencePatches(2), [(6, 4)]),
+    "StraightThroughClip": (layers.StraightThroughClip, [(4,)]),
+    "TransformerBlock": (lambda: layers.TransformerBlock(heads=2), [(6, 4)]),
+}
+for case in QUANTIZER_CASES:
+    LAYERS[f"{case.id} quantizer"] = (case.build, [(5, 5, 4)])
+
+MODELS = {case.id: case.build for case in MODEL_CASES}
+MODELS.update({f"{case.id} prior": case.prior for case in PRIOR_CASES})
+for network in (networks.dense, networks.convolutional, networks.residual_convolutional):
+    MODELS[f"{network.__name__} encoder"] = lambda network=network: network(IMAGE_SHAPE)[0]
+    MODELS[f"{network.__name__} decoder"] = lambda network=network: network(IMAGE_SHAPE)[1]
+MODELS["patch_discriminator"] = lambda: networks.patch_discriminator(IMAGE_SHAPE, filters=(4,))
+
+
+class Wrapped(keras.Model):
+    """A model written by hand around one layer, of which a summary asks the output shape."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+
+    def call(self, inputs):
+        return self.layer(*inputs)
+
+
+def summary_of(model):
+    lines = []
+    model.summary(print_fn=lambda line, **_: lines.append(line), expand_nested=True)
+    return "\n".join(lines)
+
+
+def check_plot(model):
+    """Plots where the packages for it are installed."""
+    try:
+        import pydot
+
+        pydot.Dot.create(pydot.Dot())
+    except (ImportError, OSError):
+        return
+    keras.utils.model_to_dot(model, show_shapes=True, show_dtype=True, expand_nested=True)
+
+
+def check_configuration(thing):
+    """A configuration is JSON, and makes an object of the same configuration."""
+    config = json.loads(json.dumps(keras.saving.serialize_keras_object(thing)))
+    copy = keras.saving.deserialize_keras_object(config)
+    again = json.loads(json.dumps(keras.saving.serialize_keras_object(copy)))
+    assert again["config"] == config["config"]
+
+
+def test_every_layer_and_quantizer_has_a_row():
+    kinds = {type(build()) for build, _ in LAYERS.values()}
+    public = [getattr(room, name) for room in (layers, quantizers) for name in room.__all__]
+    assert kinds == set(public) - {quantizers.Quantizer}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_layer_in_functional_and_hand_written_models(name):
+    build, shapes = LAYERS[name]
+    layer = build()
+    dtype = "int32" if name == "CodeEmbedding" else "float32"
+    inputs = [keras.Input(shape, dtype=dtype) for shape in shapes]
+    model = keras.Model(inputs, layer(*inputs))
+    assert layer.name in summary_of(model)
+    check_plot(model)
+    clone = keras.models.clone_model(model)
+    assert clone.count_params() == model.count_params()
+    check_configuration(layer)
+
+    hand_written = Wrapped(build())
+    arrays = [np.zeros((2, *shape), dtype) for shape in shapes]
+    outputs = keras.tree.flatten(hand_written(arrays))
+    text = summary_of(hand_written)
+    for output in outputs:
+        assert str(tuple(ops.shape(output))) in text, text
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_model(name):
+    model = MODELS[name]()
+    assert f"{model.count_params():,}" in summary_of(model)
+    check_plot(model)
+    check_configuration(model)
+    assert keras.models.model_from_json(model.to_json()).count_params() == model.count_params()
+    assert keras.models.clone_model(model).count_params() == model.count_params()
