@@ -1,4 +1,4 @@
-"""What Keras does with any layer and model: summary, plot, configuration as JSON, clone."""
+"""Keras utilities on every layer and model: summary, plot, JSON configuration, clone."""
 
 import json
 
@@ -40,7 +40,7 @@ MODELS["patch_discriminator"] = lambda: networks.patch_discriminator(IMAGE_SHAPE
 
 
 class Wrapped(keras.Model):
-    """A model written by hand around one layer, of which a summary asks the output shape."""
+    """Subclassed model around one layer, whose summary reports the output shape."""
 
     def __init__(self, layer):
         super().__init__()
@@ -52,12 +52,12 @@ class Wrapped(keras.Model):
 
 def summary_of(model):
     lines = []
-    model.summary(print_fn=lambda line, **_: lines.append(line), expand_nested=True)
+    model.summary(200, print_fn=lambda line, **_: lines.append(line), expand_nested=True)
     return "\n".join(lines)
 
 
 def check_plot(model):
-    """Plots where the packages for it are installed."""
+    """Plots the model if pydot and Graphviz are installed."""
     try:
         import pydot
 
@@ -68,7 +68,7 @@ def check_plot(model):
 
 
 def check_configuration(thing):
-    """A configuration is JSON, and makes an object of the same configuration."""
+    """Checks that the configuration is JSON and gives an object with the same configuration."""
     config = json.loads(json.dumps(keras.saving.serialize_keras_object(thing)))
     copy = keras.saving.deserialize_keras_object(config)
     again = json.loads(json.dumps(keras.saving.serialize_keras_object(copy)))

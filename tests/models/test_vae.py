@@ -312,7 +312,7 @@ def sum_of_squares(y_true, y_pred):
 
 
 @pytest.mark.backend_free
-@pytest.mark.parametrize("loss", MEANS, ids=str)
+@pytest.mark.parametrize("loss", MEANS, ids=["name", "name_of_probabilities", "object", "function"])
 def test_mean_loss_and_unscaled_beta_give_a_warning(loss, images):
     model = build()
     model.compile(keras.optimizers.SGD(0.0), loss=loss)
