@@ -334,7 +334,7 @@ def test_mean_loss_and_unscaled_beta_give_a_warning(loss, images):
         keras.losses.MeanSquaredError(reduction="sum"),
         sum_of_squares,
     ],
-    ids=str,
+    ids=["default", "bernoulli", "summed", "function"],
 )
 def test_losses_that_sum_over_an_image_give_no_warning(loss, images):
     model = build()
