@@ -42,6 +42,9 @@ class GaussianSampling(ConfigurableLayer):
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
 
+    def build(self, mean_shape: Shape, log_variance_shape: Shape) -> None:
+        """Does nothing: names the shapes as Keras's summary passes them on."""
+
     def call(self, mean: Tensor, log_variance: Tensor) -> Tensor:
         """Draws one sample of each Gaussian."""
         noise = keras.random.normal(ops.shape(mean), dtype=mean.dtype, seed=self.seed_generator)
