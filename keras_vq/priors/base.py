@@ -274,7 +274,7 @@ class CodePrior(Model):
         """Checks arrays; a data set is read as it comes."""
         codes = x.get("codes") if isinstance(x, dict) else x
         if isinstance(codes, np.ndarray) or ops.is_tensor(codes):
-            _checked_codes("codes", codes, self.code_shape, self.codebook_sizes)
+            _check_rows(_checked_codes("codes", codes, self.code_shape, self.codebook_sizes))
 
     def as_inputs(self, codes: Any, labels: Any = None, condition: Any = None) -> Any:
         """What `fit` and `evaluate` take: codes, with labels and condition if there are any.
@@ -390,7 +390,7 @@ class CodePrior(Model):
             batch_size: Images computed at a time.
 
         Returns:
-            Float32 array of shape `(n,)`.
+            Float32 array of shape `(n,)`, also for n = 0.
         """
         inputs = self.as_inputs(codes, labels, condition)
         return self.apply_in_batches("log_likelihood_batch", inputs, batch_size)
@@ -408,8 +408,12 @@ class CodePrior(Model):
             codes: Integer array of shape `(n, *code_shape)`.
             labels: See `log_likelihood`.
             condition: See `log_likelihood`.
+
+        Raises:
+            ValueError: If there are no codes.
         """
         nats = -self.log_likelihood(codes, labels, condition).astype("float64")
+        _check_rows(nats)
         return float(nats.mean() / math.log(2))
 
     def bits_per_dimension(
@@ -626,13 +630,22 @@ def _checked_codes(
     """The codes as an int32 array, if they have the shape and range that they must have."""
     codes = np.asarray(None if codes is None else ops.convert_to_numpy(codes))
     is_right = codes.dtype.kind in "iu" and codes.shape[1:] == shape and codes.ndim > 0
-    if not is_right or len(codes) == 0 or (n is not None and len(codes) != n):
+    if not is_right or (n is not None and len(codes) != n):
         raise ValueError(
             f"`{name}` must be whole numbers of shape ({'n' if n is None else n}, "
             f"{', '.join(map(str, shape))}). "
             f"Received: {codes.dtype} values of shape {codes.shape}"
         )
     return _validation.check_codes(name, codes, sizes)
+
+
+def _check_rows(rows: np.ndarray) -> None:
+    """Checks that there are codes of at least one image."""
+    if len(rows) == 0:
+        raise ValueError(
+            "`codes` must be those of at least one image. Received: no rows. Check that the array "
+            "or data set of images is not empty"
+        )
 
 
 def _filled_up(inputs: dict[str, np.ndarray], n: int, batch_size: int) -> dict[str, np.ndarray]:

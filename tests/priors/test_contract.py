@@ -70,8 +70,7 @@ def test_samples_are_as_frequent_as_the_likelihood_says(case):
 
 @by_id(AUTOREGRESSIVE_CASES)
 def test_cached_sampling_is_the_naive_loop(case):
-    coarse = tuple(1 if axis == len(case.grid_shape) - 1 else size
-                   for axis, size in enumerate(case.grid_shape))  # fmt: skip
+    coarse = (*case.grid_shape[:-1], 1)
     prior = varied(case.prior(condition_shape=coarse, **GIVEN))
     rng = np.random.default_rng(0)
     given = {
@@ -165,6 +164,22 @@ def test_likelihood_is_a_function_of_the_grid_alone(pair):
         logs = prior.evaluate(codes, batch_size=batch_size, verbose=0, return_dict=True)
         assert logs["bits_per_grid"] == pytest.approx(bits, rel=1e-5)
         assert logs["loss"] == pytest.approx(-nats.mean() / codes[0].size, rel=1e-5)
+
+
+def is_empty(nats):
+    return isinstance(nats, np.ndarray) and (nats.shape, nats.dtype) == ((0,), np.float32)
+
+
+@by_id(PRIOR_CASES)
+def test_likelihood_of_no_codes(case):
+    coarse = (*case.grid_shape[:-1], 1)
+    none = case.all_grids()[:0]
+    assert is_empty(case.prior().log_likelihood(none))
+    given = {"labels": np.zeros(0, int), "condition": np.zeros((0, *coarse, 2), int)}
+    assert is_empty(case.prior(condition_shape=coarse, **GIVEN).log_likelihood(none, **given))
+    for method in (case.prior().bits_per_image, case.prior().fit):
+        with pytest.raises(ValueError, match=r"`codes` .* at least one image.*Received"):
+            method(none)
 
 
 @by_id(PRIOR_CASES)
@@ -262,6 +277,8 @@ def test_fits_the_codes_of_a_vqvae(digits):
     assert history.history["val_loss"][0] == pytest.approx(nats / 32, rel=1e-5)
     bits = prior.bits_per_image(codes, labels[:32])
     assert history.history["val_bits_per_grid"][0] == pytest.approx(bits, rel=1e-5)
+    with pytest.raises(ValueError, match=r"at least one image.*Received"):
+        prior.fit_codes(vqvae, digits[:0], labels[:0])
     images = vqvae.generate(prior, 6, labels=3, seed=0)
     codes = prior.generate(6, labels=3, seed=0)
     np.testing.assert_array_equal(images, vqvae.decode_codes(codes))
@@ -278,6 +295,10 @@ def test_two_levels_are_one_prior():
     nats = prior.log_likelihood(pairs).astype("float64")
     assert np.exp(nats).sum() == pytest.approx(1.0, abs=1e-4)
     assert prior.bits_per_image(pairs) == pytest.approx(-nats.mean() / np.log(2), rel=1e-5)
+    none = pairs[0][:0], pairs[1][:0]
+    assert is_empty(prior.log_likelihood(none))
+    with pytest.raises(ValueError, match=r"at least one image.*Received"):
+        prior.bits_per_image(none)
     drawn = prior.generate(3000, seed=0, batch_size=3000)
     places = np.ravel_multi_index(np.concatenate([d.reshape(3000, -1) for d in drawn], 1).T,
                                   (3, 2, 2))  # fmt: skip
@@ -353,7 +374,11 @@ def test_bad_input():
         (lambda: plain.as_inputs(codes - 1), "from 0 to 3"),
         (lambda: plain.as_inputs(codes[:, :1]), r"shape \(n, 2, 2\)"),
         (lambda: plain.as_inputs(codes * 0.5), "whole numbers"),
-        (lambda: plain.as_inputs(codes[:0]), r"shape \(n, 2, 2\)"),
+        (lambda: plain.fit(codes[:0]), "at least one image"),
+        (lambda: plain.evaluate(codes[:0]), "at least one image"),
+        (lambda: plain.bits_per_image(codes[:0]), "at least one image"),
+        (lambda: plain.bits_per_dimension(codes[:0], (4, 4, 1)), "at least one image"),
+        (lambda: plain.log_likelihood(codes[:0, :1]), r"shape \(n, 2, 2\)"),
         (lambda: plain.as_inputs(codes, labels=[1] * 5), "takes no labels"),
         (lambda: plain.as_inputs(codes, condition=codes), "takes no condition"),
         (lambda: labelled.as_inputs(codes, [3] * 5), "from 0 to 2"),
