@@ -145,7 +145,7 @@ def _walk(folder: Path, skip_broken: bool) -> list[Path]:
                 f"This folder can't be read ({reason(error)}). Change its permissions, or pass "
                 f"skip_broken=True to leave it out. Received: {str(error.filename)!r}"
             ) from error
-        unreadable.append(f"{error.filename} ({reason(error)})")
+        unreadable.append(f"{repr(str(error.filename))[1:-1]} ({reason(error)})")
 
     paths = []
     for parent, folders, names in os.walk(folder, onerror=note):

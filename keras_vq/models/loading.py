@@ -75,7 +75,7 @@ def load_model(path: str | os.PathLike[str], **kwargs: Any) -> keras.Model:
     spoiled = non_finite_weights(model)
     if spoiled:
         raise ModelFileError(
-            f"{path} can't be used: its weights {', '.join(spoiled[:5])} hold NaN or infinity. "
+            f"{path!r} can't be used: its weights {', '.join(spoiled[:5])} hold NaN or infinity. "
             "Take a checkpoint from before training diverged (keras.saving.load_model loads the "
             f"file as it is). Received: {len(spoiled)} such weights"
         )

@@ -128,11 +128,11 @@ def read_record(folder: Path) -> dict[str, Any]:
     """
     missing = [name for name in (MODEL_FILE, RECORD_FILE) if not (folder / name).is_file()]
     if missing:
-        held = ", ".join(sorted(path.name for path in folder.iterdir())) or "nothing"
+        held = ", ".join(repr(path.name) for path in sorted(folder.iterdir())) or "nothing"
         raise ValueError(
             f"A preset is a folder with {MODEL_FILE} and {RECORD_FILE}, as `save_to_preset` writes "
-            f"it (a .keras file alone is loaded by keras_vq.load_model). Received: {folder}, "
-            f"without {' and '.join(missing)}; it holds {held}"
+            f"it (a .keras file alone is loaded by keras_vq.load_model). Received: "
+            f"{str(folder)!r}, without {' and '.join(missing)}; it holds {held}"
         )
     with (folder / RECORD_FILE).open("rb") as file:
         text = file.read(_archives.MAX_JSON_BYTES)
@@ -142,7 +142,7 @@ def read_record(folder: Path) -> dict[str, Any]:
         record = None
     if not isinstance(record, dict):
         raise ValueError(
-            f"{folder / RECORD_FILE} is damaged: copy the whole folder again. Received: "
+            f"{str(folder / RECORD_FILE)!r} is damaged: copy the whole folder again. Received: "
             f"{len(text)} bytes that are no JSON object"
         )
     return record
@@ -173,15 +173,15 @@ def _free_target(folder: Path, overwrite: bool) -> Path:
         if not (target / RECORD_FILE).is_file():
             raise ValueError(
                 "`folder` must be new or empty, or hold a preset to replace. "
-                f"Received: {folder}, which holds other files"
+                f"Received: {str(folder)!r}, which holds other files"
             )
         if not overwrite:
             raise ValueError(
                 "`folder` holds a preset already: pass overwrite=True to replace it. "
-                f"Received: {folder}"
+                f"Received: {str(folder)!r}"
             )
     elif target.exists() and not target.is_dir():
-        raise ValueError(f"`folder` must be a folder. Received: the file {folder}")
+        raise ValueError(f"`folder` must be a folder. Received: the file {str(folder)!r}")
     return target
 
 

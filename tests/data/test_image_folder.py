@@ -433,7 +433,7 @@ def test_files_that_are_no_images_are_named_or_left_out(train, kind, monkeypatch
         load(train.parent)
     with pytest.warns(UserWarning, match=rf"1 of 2 images can't be read.*{path} \(.*{problem}"):
         assert len(load(train.parent, skip_broken=True)) == 1
-    with pytest.raises(ValueError, match=rf"can't be read \(.*{problem}.*Received: {path}$"):
+    with pytest.raises(ValueError, match=rf"can't be read \(.*{problem}.*Received: '{path}'$"):
         read_image(path)
 
 

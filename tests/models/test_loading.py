@@ -210,7 +210,7 @@ def test_what_is_no_file(tmp_path):
 def test_records_of_presets(members, tmp_path, record):
     written(tmp_path / "model.keras", members)
     (tmp_path / "preset.json").write_bytes(record)
-    with pytest.raises(ValueError, match=r"preset.json is damaged: copy the whole folder"):
+    with pytest.raises(ValueError, match=r"preset.json' is damaged: copy the whole folder"):
         keras_vq.Autoencoder.from_preset(tmp_path)
 
 

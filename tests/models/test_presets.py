@@ -234,7 +234,7 @@ def test_names_are_looked_for_in_the_package_first(saved, monkeypatch, tmp_path)
 def test_folder_that_lacks_a_file(name, saved):
     (saved / name).unlink()
     other = "preset.json" if name == "model.keras" else "model.keras"
-    with pytest.raises(ValueError, match=rf"without {name}; it holds {other}"):
+    with pytest.raises(ValueError, match=rf"without {name}; it holds '{other}'"):
         keras_vq.Autoencoder.from_preset(saved)
 
 
@@ -250,7 +250,7 @@ def test_empty_folder(tmp_path):
 @pytest.mark.parametrize("text", ["", "[]", '{"class": "Autoe', "\xff"])
 def test_damaged_record(text, saved):
     (saved / "preset.json").write_bytes(text.encode("latin-1"))
-    with pytest.raises(ValueError, match=r"preset\.json is damaged: copy the whole folder again"):
+    with pytest.raises(ValueError, match=r"preset\.json' is damaged: copy the whole folder again"):
         keras_vq.Autoencoder.from_preset(saved)
 
 
