@@ -11,25 +11,34 @@ from PIL import Image
 
 from tests.cli.tiny_run import TINY_CODES
 from tests.needed import needed
+from tests.no_network import without_network
 from tests.poison import imported, poison
 
 pytestmark = pytest.mark.backend_free
 
-# A process in which connecting fails, and which runs several commands: `-P` is what the script
-# `keras-vq` amounts to.
+# Runs several commands in one process: `-P` is what the script `keras-vq` amounts to.
 COMMANDS = """
-import json, socket, sys
-
-def refuse(*args):
-    print("CONNECTS", args[1:], flush=True)
-    raise OSError("no network in this test")
-
-socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = refuse
+import json, sys
 
 from keras_vq_cli.main import main
 for command in json.loads(sys.argv[1]):
     code = main(command)
     print("ENDED", command[0], code, flush=True)
+"""
+# Connects, in this process and in one that it starts.
+CONNECTING = """
+import contextlib, socket, subprocess, sys
+
+for connect in (
+    lambda: socket.create_connection(("127.0.0.1", 9)),
+    lambda: socket.socket().connect(("127.0.0.1", 9)),
+    lambda: socket.socket().connect_ex(("127.0.0.1", 9)),
+    lambda: socket.getaddrinfo("localhost", 80),
+):
+    with contextlib.suppress(OSError):
+        connect()
+if len(sys.argv) > 1:
+    subprocess.run([sys.executable, "-P", "-c", sys.argv[1]], check=True)
 """
 
 
@@ -60,23 +69,33 @@ COMMANDS_ON = {
 
 
 @pytest.mark.parametrize("backend", COMMANDS_ON)
-def test_commands_keep_to_themselves(environment, finished_run, folder, backend):
+def test_commands_keep_to_themselves(environment, finished_run, folder, tmp_path, backend):
     needed(backend, "tensorflow", "ai_edge_litert", "onnxruntime", "onnxscript")
     commands = COMMANDS_ON[backend]
+    without, log = without_network(environment, tmp_path / "network")
     if commands[0][0] != "train":
         shutil.copytree(finished_run, folder / "run")
     done = subprocess.run(
         [sys.executable, "-P", "-c", COMMANDS, json.dumps(commands)],
         cwd=folder,
-        env={**environment, "KERAS_BACKEND": backend},
+        env={**without, "KERAS_BACKEND": backend},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
     )
     ended = [line for line in done.stdout.splitlines() if line.startswith("ENDED")]
     assert ended == [f"ENDED {command[0]} 0" for command in commands], done.stdout + done.stderr
-    assert "CONNECTS" not in done.stdout
+    assert log.read_text() == ""
     assert imported(folder) == []
+
+
+def test_connections_of_all_processes_are_noticed(environment, tmp_path):
+    without, log = without_network(environment, tmp_path / "network")
+    command = [sys.executable, "-P", "-c", CONNECTING, CONNECTING]
+    subprocess.run(command, env=without, check=True)
+    processes = [line.partition(" ")[0] for line in log.read_text().splitlines()]
+    assert len(processes) == 8
+    assert len(set(processes)) == 2
 
 
 @pytest.mark.parametrize("command", [["--version"], ["train", "--beta", "2"], ["reconstruct", "a"]])
