@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 import keras_vq
-from keras_vq.codec.fingerprint import fingerprint
+from keras_vq._fingerprint import fingerprint
 from keras_vq.data import ImageDataset
 from keras_vq.metrics import compare_images
 from keras_vq.priors import CodePrior, MaskedPrior, sample_codes
