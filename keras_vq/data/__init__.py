@@ -1,4 +1,4 @@
-"""Image sets by name or from a folder, on every backend, with and without TensorFlow."""
+"""Image data sets by name or from a folder, on all backends, without TensorFlow."""
 
 from keras_vq.data.image_batches import ImageBatches
 from keras_vq.data.image_dataset import ImageDataset

@@ -1,7 +1,8 @@
-"""Decoded image sets on disk, so that only the first load of a set decodes it.
+"""Disk cache of decoded image data sets.
 
-An entry is a folder with `pixels.npy`, `labels.npy` and `entry.json`, named after what it holds
-and a digest of its key. It is written under another name and renamed once it is whole.
+A cache entry is a folder with `pixels.npy`, `labels.npy` and `entry.json`. Its name consists of the
+data set, the split and a digest of the cache key. Entries are written under a temporary name and
+renamed when they are complete.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import numpy as np
 
 from keras_vq._files import UNFINISHED_PREFIX, unfinished_path
 
-# Part of every key: raise it when the same input would be decoded differently.
+# Part of every key: increment it when the same input is decoded to other pixels.
 FORMAT = 2
 BLOCK_BYTES = 1 << 20
 CHECKED_BLOCKS = 512
@@ -32,19 +33,19 @@ ABANDONED_AFTER_SECONDS = 24 * 60 * 60
 
 
 class Entry(NamedTuple):
-    """What the cache holds of one split."""
+    """Cache entry of one split."""
 
-    pixels: np.ndarray  # uint8 (n, height, width, channels), read from disk as needed
+    pixels: np.ndarray  # uint8 (n, height, width, channels), memory-mapped
     labels: np.ndarray | None  # int32 (n,)
     class_names: tuple[str, ...] | None
-    skipped: tuple[str, ...]  # files that could not be read, and why
+    skipped: tuple[str, ...]  # unreadable files, with the reason
 
 
 class EntryWriter:
-    """Takes decoded images a few at a time and writes them as one `.npy` file.
+    """Incremental writer of decoded images to one `.npy` file.
 
     Args:
-        folder: existing folder that gets the files.
+        folder: Path of the output folder, which must exist.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -57,10 +58,15 @@ class EntryWriter:
         self._file: Any = None
 
     def append(self, pixels: np.ndarray, labels: Any = None) -> None:
-        """Adds images, uint8 (k, height, width, channels), and their k labels if there are any."""
+        """Appends images and labels.
+
+        Args:
+            pixels: Uint8 array of shape `(k, height, width, channels)`.
+            labels: Sequence of k integers, or None for a data set without labels.
+        """
         if self._file is None:
             self._image_shape = pixels.shape[1:]
-            # Open until `finish` or `close`, over many calls of this method.
+            # The file stays open across calls, until `finish` or `close`.
             self._file = open(self._folder / "pixels.npy", "w+b")  # noqa: SIM115
             self._write_header()
         self._file.write(np.ascontiguousarray(pixels, dtype=np.uint8).data)
@@ -69,9 +75,13 @@ class EntryWriter:
             self._labels.extend(labels)
 
     def finish(self, key: dict[str, Any]) -> None:
-        """Completes the files."""
-        # NumPy leaves room in the header for the first length to grow, so that the true one
-        # fits where 0 was written.
+        """Completes the header of the pixels, and writes the labels and `entry.json`.
+
+        Args:
+            key: Dictionary. Cache key, stored in `entry.json`.
+        """
+        # NumPy pads the header for growth of the first dimension, so the new header has the same
+        # size as the old one.
         self._file.seek(0)
         self._write_header()
         self.close()
@@ -88,7 +98,7 @@ class EntryWriter:
         (self._folder / "entry.json").write_text(json.dumps(entry, indent=1), encoding="utf-8")
 
     def close(self) -> None:
-        """Closes the file being written."""
+        """Closes the file of the pixels."""
         if self._file is not None:
             self._file.close()
 
@@ -99,10 +109,12 @@ class EntryWriter:
 
 
 def cache_folder(cache_dir: str | os.PathLike[str] | None = None) -> Path:
-    """Where decoded sets lie: `cache_dir`, else $KERAS_VQ_CACHE, else the platform's own place.
+    """Returns the cache folder.
 
-    That place is $XDG_CACHE_HOME/keras_vq where the variable is set, %LOCALAPPDATA%/keras_vq on
-    Windows, ~/Library/Caches/keras_vq on macOS and ~/.cache/keras_vq elsewhere.
+    Args:
+        cache_dir: Path of the folder. Defaults to `$KERAS_VQ_CACHE`, then to
+            `$XDG_CACHE_HOME/keras_vq` if that variable is set, then to `%LOCALAPPDATA%/keras_vq` on
+            Windows, `~/Library/Caches/keras_vq` on macOS and `~/.cache/keras_vq` elsewhere.
     """
     chosen = cache_dir or os.environ.get("KERAS_VQ_CACHE")
     if chosen:
@@ -121,16 +133,18 @@ def fetch(
     build: Callable[[EntryWriter], None],
     allow_skipped: bool = True,
 ) -> Entry:
-    """The entry for `key`: from the cache, or built and put there.
+    """Returns the cache entry for `key`, and creates the entry if it is missing or damaged.
 
     Args:
-        folder: the cache folder.
-        key: what decides the content, as JSON values; "name" and "split" also name the entry.
-        build: gives the images to the writer that it is called with.
-        allow_skipped: False builds anew where the entry in the cache leaves out broken files.
+        folder: Path of the cache folder.
+        key: Dictionary of JSON values that determine the content. Its values "name" and "split" are
+            part of the name of the entry.
+        build: Callable that receives an `EntryWriter` and appends the images to it.
+        allow_skipped: Boolean. Whether to use an entry that was created with unreadable files
+            skipped. If False, such an entry is rebuilt. Defaults to True.
 
     Raises:
-        ValueError: if the cache folder can't be written to.
+        ValueError: If the cache folder is not writable.
     """
     key = {"format": FORMAT, **key}
     text = json.dumps(key, sort_keys=True)
@@ -144,7 +158,7 @@ def fetch(
         for _ in range(READ_ATTEMPTS):
             if entry is not None:
                 break
-            # Another writer is replacing the same entry at this moment.
+            # Another process may be replacing the same entry.
             time.sleep(0.05)
             entry = _read(final)
     if entry is None:
@@ -177,9 +191,9 @@ def _build(final: Path, key: dict[str, Any], build: Callable[[EntryWriter], None
 
 
 def _put_in_place(beside: Path, final: Path) -> None:
-    """Renames `beside` to `final`, unless another writer has put a whole entry there."""
-    # A folder can't be renamed onto another one, so what is damaged is moved away first. Where
-    # several writers race for the gap in between, one wins; the others wrote the same.
+    """Renames `beside` to `final`, unless another process has created a complete entry there."""
+    # A folder can't replace a non-empty folder, so a damaged entry is moved away first. If several
+    # processes compete for the gap in between, one succeeds; the others wrote the same content.
     for _ in range(READ_ATTEMPTS):
         there = _read(final)
         if there is not None and not there.skipped:
@@ -194,7 +208,7 @@ def _put_in_place(beside: Path, final: Path) -> None:
 
 
 def _remove_abandoned(folder: Path) -> None:
-    """Removes what writers that were killed left behind long ago."""
+    """Removes temporary folders of killed processes, after one day."""
     for path in folder.glob(f"{UNFINISHED_PREFIX}*"):
         with contextlib.suppress(OSError):
             if time.time() - path.stat().st_mtime > ABANDONED_AFTER_SECONDS:
@@ -202,7 +216,7 @@ def _remove_abandoned(folder: Path) -> None:
 
 
 def _read(folder: Path) -> Entry | None:
-    """The entry in `folder`, or None where there is none or a file of it is damaged."""
+    """Reads the cache entry in `folder`. Returns None if it is missing or damaged."""
     try:
         entry = json.loads((folder / "entry.json").read_text(encoding="utf-8"))
         for file, fingerprint in entry["files"].items():
@@ -221,7 +235,10 @@ def _read(folder: Path) -> Entry | None:
 
 
 def _fingerprint(path: Path) -> list[int]:
-    """Size and checksum of a file; of one over 512 MiB, 512 blocks spread evenly are summed."""
+    """Computes the size and CRC-32 of a file.
+
+    The checksum of a file over 512 MiB covers 512 evenly spaced blocks of 1 MiB.
+    """
     size = path.stat().st_size
     blocks = -(-size // BLOCK_BYTES)
     step = max(1.0, blocks / CHECKED_BLOCKS)

@@ -1,4 +1,4 @@
-"""Compressed images to equal-sized 8-bit arrays, without any backend."""
+"""Decoding of image files to 8-bit arrays with Pillow, independent of the backend."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
 GREY_MODES = {"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N"}
 DEEP_GREY_MODES = {"I", "I;16", "I;16B", "I;16L", "I;16N"}
-# A thread decodes so many images at once, and fewer large ones.
+# Number of images, and of pixels, that a thread decodes at a time.
 CHUNK = 64
 CHUNK_PIXELS = 2**20
-# Pillow tries only these decoders. Among the others is one that runs Ghostscript.
+# Pillow tries these decoders only, because others run programs such as Ghostscript.
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF")
 # Default limit: decoding 2^25 pixels (5,792 x 5,792) takes about 500 MB.
 MAX_PIXELS = 2**25
-# The EXIF entry that says how a camera was held, and the values for upright ones.
+# EXIF tag of the orientation, and its values for images rotated by 90 degrees.
 _ORIENTATION = 0x0112
 _LYING = (5, 6, 7, 8)
 
@@ -41,15 +41,15 @@ Out = TypeVar("Out")
 
 
 class Picture(NamedTuple):
-    """One compressed image."""
+    """Encoded image with its label."""
 
-    name: str  # how to call it in an error
+    name: str  # name in error messages
     source: Path | bytes
     label: int | None = None
 
 
 class Header(NamedTuple):
-    """What the beginning of an image file says, or why it could not be read."""
+    """Size and color mode of an image file, or the reason for which it can't be read."""
 
     height: int
     width: int
@@ -58,10 +58,10 @@ class Header(NamedTuple):
 
 
 def import_pillow() -> Any:
-    """The module `PIL.Image`.
+    """Imports `PIL.Image`.
 
     Raises:
-        ImportError: where pillow isn't installed.
+        ImportError: If Pillow is not installed.
     """
     try:
         from PIL import Image
@@ -71,15 +71,16 @@ def import_pillow() -> Any:
 
 
 def open_image(source: Path | bytes, max_pixels: int | None = MAX_PIXELS) -> Image:
-    """Opens an image of one of `FORMATS`; reads its header only.
+    """Opens an image in one of `FORMATS` and reads its header only.
 
     Args:
-        source: a regular file, or the bytes of one.
-        max_pixels: largest number of pixels, or None for Pillow's limit only.
+        source: Path of a regular file, or the bytes of a file.
+        max_pixels: Integer. Largest number of pixels, or None for the limit of Pillow. Defaults to
+            2**25.
 
     Raises:
-        ValueError: if the file is not a regular one, or the image has too many pixels.
-        Exception: whatever pillow raises for an image that can't be read.
+        ValueError: If the file is not a regular file, or the image has too many pixels.
+        Exception: Any error of Pillow for an image that can't be read.
     """
     pillow = import_pillow()
     if isinstance(source, Path) and not stat.S_ISREG(source.stat().st_mode):
@@ -89,7 +90,7 @@ def open_image(source: Path | bytes, max_pixels: int | None = MAX_PIXELS) -> Ima
             io.BytesIO(source) if isinstance(source, bytes) else source, "r", FORMATS
         )
     except (pillow.DecompressionBombError, pillow.DecompressionBombWarning) as error:
-        # Pillow raises its own error from 179 million pixels on.
+        # Pillow itself refuses images of more than 179 million pixels.
         if max_pixels is None or max_pixels > pillow.MAX_IMAGE_PIXELS:
             raise
         raise ValueError(f"more than {max_pixels:,} pixels; raise max_pixels to read it") from error
@@ -103,7 +104,7 @@ def open_image(source: Path | bytes, max_pixels: int | None = MAX_PIXELS) -> Ima
 
 
 def read_header(path: Path, max_pixels: int | None = MAX_PIXELS) -> Header:
-    """Reads the size of an image and whether it is gray, within a limit on pixels."""
+    """Reads the size and color mode of an image; errors are returned as `Header.problem`."""
     try:
         with open_image(path, max_pixels) as image:
             height, width = image.height, image.width
@@ -112,7 +113,7 @@ def read_header(path: Path, max_pixels: int | None = MAX_PIXELS) -> Header:
             return Header(height, width, _is_grey(image))
     except ImportError:
         raise
-    except Exception as error:  # pillow's plugins raise nearly anything on a broken file
+    except Exception as error:  # Pillow's plugins raise errors of many types
         return Header(0, 0, True, problem=reason(error))
 
 
@@ -122,20 +123,25 @@ def decode(
     image_size: tuple[int, int] | None = None,
     max_pixels: int | None = MAX_PIXELS,
 ) -> np.ndarray:
-    """Decodes one image to uint8 pixels of shape (height, width, channels), 0 to 255.
+    """Decodes one image.
 
-    What is transparent becomes white, 16-bit grey is scaled to 8 bits, and of an animation the
-    first frame is taken; a photo is turned as its camera noted. Resizing is antialiased and does
-    not keep the aspect ratio.
+    Transparent pixels become white. 16-bit gray values are scaled to 8 bits. The first frame of an
+    animation is used. Photos are rotated according to their EXIF orientation. Resizing is
+    antialiased and does not keep the aspect ratio.
 
     Args:
-        source: a file, or the bytes of one.
-        channels: 1 for grey or 3 for colour.
-        image_size: (height, width) to resize to, or None.
-        max_pixels: largest number of pixels, or None.
+        source: Path of a file, or the bytes of a file.
+        channels: Integer. 1 for gray or 3 for RGB.
+        image_size: Tuple `(height, width)` to resize to. Defaults to None, which keeps the size.
+        max_pixels: Integer. Largest number of pixels, or None for the limit of Pillow. Defaults to
+            2**25.
+
+    Returns:
+        Uint8 array of shape `(height, width, channels)`.
 
     Raises:
-        Exception: whatever pillow raises for an image that can't be read.
+        ValueError: If the image has too many pixels.
+        Exception: Any error of Pillow for an image that can't be read.
     """
     from PIL import ImageOps
 
@@ -148,13 +154,18 @@ def decode(
 
 
 def resize(pixels: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
-    """One image, uint8 (height, width, 1 or 3), resized to (height, width), antialiased."""
+    """Resizes an image with antialiasing.
+
+    Args:
+        pixels: Uint8 array of shape `(height, width, channels)`, with 1 or 3 channels.
+        image_size: Tuple `(height, width)` of the result.
+    """
     if pixels.shape[:2] == image_size:
         return pixels
     pillow = import_pillow()
     channels = pixels.shape[-1]
     image = pillow.fromarray(pixels[..., 0] if channels == 1 else pixels)
-    # Pillow's (width, height); its filters widen with the reduction, so nothing aliases.
+    # Pillow's order is (width, height). Its filters widen with the reduction, against aliasing.
     resized = np.asarray(image.resize(image_size[::-1], pillow.Resampling.BICUBIC))
     return resized.reshape(*image_size, channels)
 
@@ -170,11 +181,22 @@ def write_decoded(
     max_pixels: int | None,
     bar: ProgressBar,
 ) -> None:
-    """Decodes images in several threads and gives them to `writer` in their order.
+    """Decodes images in several threads and appends them to `writer` in order.
+
+    Args:
+        pictures: Iterable of `Picture`.
+        total: Integer. Number of pictures.
+        writer: `EntryWriter`.
+        channels: Integer. 1 for gray or 3 for RGB.
+        image_size: Tuple `(height, width)` to resize to, or None.
+        skip_broken: Boolean. Whether to add unreadable images to `writer.skipped`, with a warning,
+            instead of raising an error.
+        max_pixels: Integer. Largest number of pixels, or None for the limit of Pillow.
+        bar: `ProgressBar`, advanced by the number of pictures.
 
     Raises:
-        ValueError: for an image that can't be read (unless `skip_broken`, which notes it in
-            `writer.skipped`), images of different sizes, or no image at all.
+        ValueError: If an image can't be read (unless `skip_broken`), images have different sizes,
+            or no image can be read.
     """
 
     def decode_chunk(chunk: list[Picture]) -> list[tuple[Picture, np.ndarray | str]]:
@@ -217,7 +239,7 @@ def write_decoded(
 
 
 def map_in_threads(function: Callable[[In], Out], items: Iterable[In]) -> Iterator[Out]:
-    """`map` in several threads, in order, with no more than a few results waiting."""
+    """Applies a function to items in several threads, in order, with a bounded queue of results."""
     threads = min(8, os.cpu_count() or 1)
     waiting: deque[Future[Out]] = deque()
     with ThreadPoolExecutor(threads) as pool:
@@ -234,24 +256,24 @@ def map_in_threads(function: Callable[[In], Out], items: Iterable[In]) -> Iterat
 
 
 def note_broken(name: str, problem: str, skipped: list[str], skip_broken: bool) -> None:
-    """Adds a broken image to `skipped`.
+    """Adds an unreadable image to `skipped`.
 
     Raises:
-        ValueError: unless `skip_broken`.
+        ValueError: If `skip_broken` is False.
     """
     if not skip_broken:
         raise ValueError(
             f"This image can't be read ({problem}). Repair or remove it, or pass "
             f"skip_broken=True to leave out such files. Received: {name!r}"
         )
-    # Characters that a terminal would interpret are escaped.
+    # `repr` escapes control characters.
     skipped.append(f"{repr(name)[1:-1]} ({problem})")
 
 
 def different_sizes(
     first: str, first_shape: tuple[int, ...], other: str, other_shape: tuple[int, ...]
 ) -> ValueError:
-    """The error for images that do not agree in (height, width)."""
+    """Returns the error for images of different heights or widths."""
     sizes = [f"{shape[0]}x{shape[1]}" for shape in (first_shape, other_shape)]
     return ValueError(
         "All images must have the same height and width; pass image_size=(h, w) to resize them. "
@@ -276,7 +298,7 @@ def _chunk_length(
         try:
             with open_image(source, max_pixels) as image:
                 image_size = image.size
-        except Exception:  # a broken image
+        except Exception:  # an unreadable image
             return 1
     return min(CHUNK, max(1, CHUNK_PIXELS // (image_size[0] * image_size[1])))
 
@@ -284,13 +306,13 @@ def _chunk_length(
 def _is_grey(image: Image) -> bool:
     if image.mode != "P":
         return image.mode in GREY_MODES
-    # The palette may list colours that no pixel has: look at those in use.
+    # The palette may contain unused colors, so check the pixels.
     used = np.asarray(image.convert("RGB"))
     return bool((used == used[..., :1]).all())
 
 
 def _to_mode(image: Image, mode: str) -> Image:
-    """The image in mode "L" or "RGB", on white."""
+    """Converts an image to mode "L" or "RGB", on a white background."""
     if image.mode == mode and "transparency" not in image.info:
         return image
     if image.mode in DEEP_GREY_MODES:
@@ -303,14 +325,13 @@ def _to_mode(image: Image, mode: str) -> Image:
         white = import_pillow().new("RGBA", image.size, "white")
         image = import_pillow().alpha_composite(white, image)
         if mode == "L":
-            # An opaque grey image has the same value in all channels; a weighted sum of
-            # them could round to its neighbour.
+            # The channels of a gray image are equal; a weighted sum could be off by one.
             return image.getchannel("R")
     return image if image.mode == mode else image.convert(mode)
 
 
 def reason(error: Exception) -> str:
-    """Returns the cause of an image error in one line."""
+    """Returns a one-line message for an error of Pillow or the file system."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     with contextlib.suppress(IndexError):

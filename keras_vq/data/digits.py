@@ -1,4 +1,4 @@
-"""The 8x8 digits that come with scikit-learn: 1,797 images, no network."""
+"""Digits data set of scikit-learn: 1,797 images of 8x8 pixels, available offline."""
 
 from __future__ import annotations
 
@@ -9,13 +9,20 @@ TRAIN_LENGTH = 1437
 
 
 def read_digits(split: str) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
-    """Pixels (n, 8, 8, 1) uint8, labels (n,) int32 and class names of one split.
+    """Loads one split of the digits data set.
 
-    The 17 shades 0 to 16 of the original are spread over 0 to 255. The first 1,437 images are the
-    training images and the other 360 the test images.
+    Gray levels 0 to 16 are scaled to 0 to 255. The first 1,437 images are the training set and the
+    other 360 images the test set.
+
+    Args:
+        split: String. `"train"` or `"test"`.
+
+    Returns:
+        Tuple of pixels (uint8 array of shape `(n, 8, 8, 1)`), labels (int32 array of shape `(n,)`)
+        and class names.
 
     Raises:
-        ImportError: where scikit-learn isn't installed.
+        ImportError: If scikit-learn is not installed.
     """
     try:
         from sklearn.datasets import load_digits

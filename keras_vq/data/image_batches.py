@@ -1,4 +1,4 @@
-"""Batches of 8-bit images for Keras, in an order that a resumed fit finds again."""
+"""Batches of 8-bit images for Keras, with a reproducible order for resumed training."""
 
 from __future__ import annotations
 
@@ -11,20 +11,32 @@ import numpy as np
 
 
 class ImageBatches(keras.utils.PyDataset):
-    """Float32 batches of an array of 8-bit images, each epoch in an order of its own.
+    """`PyDataset` of float32 batches of an array of 8-bit images, shuffled in each epoch.
 
-    The order in epoch e depends on nothing but `seed` and e. A `fit` that stopped after e epochs
-    is therefore continued exactly by batches with `first_epoch=e`:
+    The order of an epoch depends on `seed` and the number of the epoch only. To continue a `fit`
+    that stopped after e epochs exactly, pass batches with `first_epoch=e`:
 
-    - It does not matter whether `fit` is given `shuffle=False` or left at its default, with which
-      Keras asks for the batches in a random order: during an epoch of `fit`, the first batch asked
-      for is the first of the order, whatever its index.
-    - An epoch that `fit` breaks off is not counted, and begins anew in the next `fit`.
+    - The argument `shuffle` of `fit` has no effect. With its default, Keras requests batches in a
+      random order; the first batch that Keras requests in an epoch is the first batch of the order,
+      whatever its index.
+    - An interrupted epoch is not counted. The next `fit` starts it again.
 
-    Give training and validation an object each (they share the images), because every epoch of
-    either one counts. Use `ImageDataset.take` rather than `steps_per_epoch` for short epochs:
-    TensorFlow fetches batches ahead, across the end of such an epoch. Everything happens in
-    one thread; making a batch is a copy, which more workers would not speed up.
+    Use separate objects for training and validation, because each object counts epochs; objects of
+    one `ImageDataset` share the pixels. For short epochs, use `ImageDataset.take` instead of
+    `steps_per_epoch`, because TensorFlow prefetches batches beyond the end of such an epoch.
+    Batches are created in one thread: creation is a copy, which more workers do not accelerate.
+
+    Args:
+        pixels: Uint8 array of shape `(n, height, width, channels)`.
+        labels: Int32 array of shape `(n,)`. Defaults to None.
+        batch_size: Integer. Batch size. The last batch can be smaller. Defaults to 128.
+        shuffle: Boolean. Whether to use a new random order in each epoch instead of the order of
+            `pixels`. Defaults to False.
+        seed: Integer. Seed of the random orders. Defaults to 0.
+        first_epoch: Integer. Number of the first epoch. Defaults to 0.
+
+    Raises:
+        ValueError: If the batch size is less than 1, or the seed or first epoch is negative.
 
     Example:
         >>> import numpy as np
@@ -39,17 +51,6 @@ class ImageBatches(keras.utils.PyDataset):
         >>> resumed = dataset.batches(batch_size=2, shuffle=True, seed=1, first_epoch=1)
         >>> bool(np.all(batches[0][0] == resumed[0][0]))
         True
-
-    Args:
-        pixels: uint8 array, shape (n, height, width, channels).
-        labels: int32 array, shape (n,), or None.
-        batch_size: images in a batch; the last one may hold fewer.
-        shuffle: whether each epoch has a new random order; False keeps the order of `pixels`.
-        seed: which random orders.
-        first_epoch: the epoch to begin with.
-
-    Raises:
-        ValueError: for a batch size below 1, or a negative seed or first epoch.
     """
 
     def __init__(
@@ -79,37 +80,41 @@ class ImageBatches(keras.utils.PyDataset):
         self._seed = int(seed)
         self._epoch = int(first_epoch)
         self._order = self._draw_order()
-        # Position of each index that Keras has asked for in this epoch; None between epochs.
+        # Position of each requested index in this epoch of `fit`; None outside `fit`.
         self._positions: dict[int, int] | None = None
-        # TensorFlow asks for batches from a thread of its own.
+        # TensorFlow requests batches from another thread.
         self._lock = threading.Lock()
 
     @property
     def epoch(self) -> int:
-        """The epoch whose order the batches have now."""
+        """Number of the current epoch."""
         return self._epoch
 
-    # Fixed, because with several workers Keras asks for batches before it says that the epoch
-    # begins, and with several processes each would count positions for itself.
+    # Fixed, because with several workers Keras requests batches before `on_epoch_begin`, and each
+    # of several processes would count positions separately.
     @property
     def workers(self) -> int:
-        """1: batches are made in one thread."""
+        """Number of workers, always 1."""
         return 1
 
     @property
     def use_multiprocessing(self) -> bool:
-        """False: batches are made in the process that uses them."""
+        """Use of multiprocessing, always False."""
         return False
 
     def __len__(self) -> int:
         return -(-len(self._pixels) // self._batch_size)
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, ...]:
-        """Batch `index` of the epoch: (images,) or (images, labels).
+        """Returns batch `index` of the epoch.
 
         Returns:
-            images: float32, shape (batch size, height, width, channels), 0 to 1.
-            labels: int32, shape (batch size,); only where there are labels.
+            Tuple `(images,)`, or `(images, labels)` if there are labels. Images are a float32 array
+            of shape `(batch, height, width, channels)` with pixels in [0, 1], labels an int32 array
+            of shape `(batch,)`.
+
+        Raises:
+            IndexError: If there is no such batch.
         """
         if not 0 <= index < len(self):
             raise IndexError(f"There are {len(self)} batches. Received: index {index}")
@@ -124,15 +129,15 @@ class ImageBatches(keras.utils.PyDataset):
             yield self._batch(self._order, index)
 
     def on_epoch_begin(self) -> None:
-        """Keras calls this at the beginning of each epoch."""
+        """Starts an epoch of `fit`. Called by Keras."""
         with self._lock:
             self._positions = {}
 
     def on_epoch_end(self) -> None:
-        """Goes to the next epoch's order; Keras calls this at the end of each epoch."""
-        # Keras's fit and evaluate call this once more before their first epoch, from
-        # EpochIterator.reset (caller: the adapter's on_epoch_end; its caller: reset), at times
-        # after a batch was read to build the model: no epoch has ended then.
+        """Draws the order of the next epoch. Called by Keras at the end of each epoch."""
+        # Keras's fit and evaluate also call this before their first epoch, from
+        # EpochIterator.reset through the adapter's on_epoch_end. No epoch has ended then, even if
+        # a batch was read to build the model.
         adapter = inspect.currentframe()
         for _ in range(2):
             adapter = adapter and adapter.f_back
@@ -147,7 +152,7 @@ class ImageBatches(keras.utils.PyDataset):
                 self._order = self._draw_order()
 
     def _draw_order(self) -> np.ndarray | None:
-        """The order of this epoch, or None for the order of the array."""
+        """Draws the permutation of this epoch. Returns None without shuffling."""
         if not self._shuffle:
             return None
         return np.random.default_rng((self._seed, self._epoch)).permutation(len(self._pixels))

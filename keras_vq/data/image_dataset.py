@@ -1,4 +1,4 @@
-"""A set of images in memory-mapped 8-bit form, with its labels."""
+"""Data set of memory-mapped 8-bit images with labels."""
 
 from __future__ import annotations
 
@@ -12,11 +12,22 @@ from keras_vq.data.image_batches import ImageBatches
 
 
 class ImageDataset:
-    """Images as 8-bit pixels, labels where there are any, and batches for `fit`.
+    """Data set of 8-bit images with optional labels.
 
-    `keras_vq.data.load` returns one; build one yourself to give an own array the same methods.
-    The pixels are read from disk as they are needed: a set larger than the memory can be trained
-    on through `batches`.
+    `keras_vq.data.load` returns an `ImageDataset`. Create one to use its methods with your own
+    array. Pixels of loaded data sets are memory-mapped, so `batches` can train on a data set larger
+    than the memory.
+
+    Args:
+        pixels: Uint8 array of shape `(n, height, width, channels)`. Stored as a read-only view,
+            without a copy.
+        labels: Integer array of shape `(n,)`. Defaults to None.
+        class_names: Sequence of strings. Names of labels 0, 1, .... Defaults to None.
+        name: String. Name of the data set. Defaults to `"images"`.
+        split: String. Name of the split. Defaults to `"train"`.
+
+    Raises:
+        ValueError: If the dtype or shape of an array is invalid.
 
     Example:
         >>> import numpy as np
@@ -30,17 +41,6 @@ class ImageDataset:
         3
         >>> len(dataset.batches(batch_size=4))  # the last batch holds 2 images
         3
-
-    Args:
-        pixels: uint8 array, shape (n, height, width, channels), values 0 to 255. Kept without a
-            copy, as a read-only view.
-        labels: integers, shape (n,), or None.
-        class_names: the name of each label, label 0 first, or None.
-        name: what the set is called.
-        split: which part of the set this is.
-
-    Raises:
-        ValueError: where an array's type or shape is not the one above.
     """
 
     def __init__(
@@ -75,41 +75,41 @@ class ImageDataset:
 
     @property
     def pixels(self) -> np.ndarray:
-        """The images, uint8, shape (n, height, width, channels), 0 to 255, read-only."""
+        """Read-only uint8 array of shape `(n, height, width, channels)`."""
         return self._pixels
 
     @property
     def labels(self) -> np.ndarray | None:
-        """The label of each image, int32, shape (n,), read-only; None without labels."""
+        """Read-only int32 array of shape `(n,)`, or None for a data set without labels."""
         return self._labels
 
     @property
     def class_names(self) -> tuple[str, ...] | None:
-        """The name of each label, label 0 first; None where they have no names."""
+        """Names of labels 0, 1, ..., or None."""
         return self._class_names
 
     @property
     def name(self) -> str:
-        """What the set is called."""
+        """Name of the data set."""
         return self._name
 
     @property
     def split(self) -> str:
-        """The split as it was asked for, slice included, such as `"train[:1000]"`."""
+        """Requested split, including any slice, e.g. `"train[:1000]"`."""
         return self._split
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """(height, width, channels) of one image."""
+        """Tuple `(height, width, channels)`, the shape of one image."""
         height, width, channels = self._pixels.shape[1:]
         return height, width, channels
 
     @property
     def images(self) -> np.ndarray:
-        """All images at once, float32, shape (n, height, width, channels), 0 to 1.
+        """Float32 array of shape `(n, height, width, channels)`, with pixels in [0, 1].
 
-        Computed anew each time, and four times as large as `pixels`: use `batches` for a set
-        that does not fit into memory.
+        Recomputed on each access and four times as large as `pixels`. Use `batches` for data that
+        does not fit into memory.
         """
         return np.divide(self._pixels, 255, dtype=np.float32)
 
@@ -129,16 +129,16 @@ class ImageDataset:
         )
 
     def take(self, n: int) -> ImageDataset:
-        """The first `n` images, or all where there are fewer; shares the memory.
+        """Returns the first `n` images, or all images if there are fewer.
 
         Args:
-            n: how many, at least 1.
+            n: Integer, at least 1. Number of images.
 
         Returns:
-            An `ImageDataset`.
+            `ImageDataset` that shares the memory of this one.
 
         Raises:
-            ValueError: if `n` is less than 1.
+            ValueError: If `n` is less than 1.
         """
         if operator.index(n) < 1:
             raise ValueError(f"n must be at least 1. Received: {n}")
@@ -158,24 +158,25 @@ class ImageDataset:
         first_epoch: int = 0,
         with_labels: bool = False,
     ) -> ImageBatches:
-        """Batches for `fit`, `evaluate` and `predict`, converted to float32 one at a time.
+        """Returns batches for `fit`, `evaluate` and `predict`, each converted to float32 on access.
 
-        The order in epoch e depends on nothing but `seed` and e, so a run that stopped after e
-        epochs goes on as if it never had when it is given `first_epoch=e`. See `ImageBatches`.
+        The order of an epoch depends on `seed` and the number of the epoch only. To continue a run
+        that stopped after e epochs exactly, pass `first_epoch=e`. See `ImageBatches`.
 
         Args:
-            batch_size: images in a batch; the last one may hold fewer.
-            shuffle: whether each epoch has a new random order.
-            seed: which random orders.
-            first_epoch: the epoch to begin with.
-            with_labels: whether a batch is (images, labels) instead of (images,).
+            batch_size: Integer. Batch size. The last batch can be smaller. Defaults to 128.
+            shuffle: Boolean. Whether to use a new random order in each epoch. Defaults to False.
+            seed: Integer. Seed of the random orders. Defaults to 0.
+            first_epoch: Integer. Number of the first epoch. Defaults to 0.
+            with_labels: Boolean. Whether batches are `(images, labels)` instead of `(images,)`.
+                Defaults to False.
 
         Returns:
-            An `ImageBatches`, which is a `keras.utils.PyDataset`.
+            `ImageBatches`, which is a `keras.utils.PyDataset`.
 
         Raises:
-            ValueError: for a batch size below 1, a negative seed or first epoch, or
-                `with_labels=True` where there are no labels.
+            ValueError: If the batch size is less than 1, the seed or first epoch is negative, or
+                `with_labels=True` for a data set without labels.
         """
         if with_labels and self._labels is None:
             raise ValueError(f"with_labels=True needs a set that has labels. Received: {self!r}")

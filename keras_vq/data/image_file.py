@@ -1,4 +1,4 @@
-"""One image file as an array."""
+"""Reading of single image files."""
 
 from __future__ import annotations
 
@@ -16,25 +16,24 @@ def read_image(
     image_shape: tuple[int | None, int | None, int] | None = None,
     max_pixels: int | None = MAX_PIXELS,
 ) -> np.ndarray:
-    """The image in a file, as models take it.
+    """Reads an image file as a float32 array.
 
-    What is transparent becomes white, 16-bit grey is scaled to 8 bits, and of an animation the
-    first frame is taken; a photo is turned as its camera noted.
+    Transparent pixels become white. 16-bit gray values are scaled to 8 bits. The first frame of an
+    animation is used. Photos are rotated according to their EXIF orientation.
 
     Args:
-        path: png, jpg, bmp, gif, webp or tif.
-        image_shape: (height, width, channels) to make of it, channels being 1 (grey) or 3
-            (colour); resizing is antialiased and does not keep the aspect ratio. None keeps its
-            own size, and grey or colour as it is.
-        max_pixels: largest number of pixels, checked before decoding. Defaults to 33,554,432,
-            which take about 500 MB. None leaves only Pillow's own limit.
+        path: Path of a png, jpg, bmp, gif, webp or tif file.
+        image_shape: Tuple `(height, width, channels)` of the result, with 1 (gray) or 3 (RGB)
+            channels. Resizing is antialiased and does not keep the aspect ratio; `(None, None,
+            channels)` keeps the size. Defaults to None, which keeps the size and the color mode.
+        max_pixels: Integer. Largest number of pixels, checked before decoding. Defaults to 2**25
+            (33,554,432) pixels, which take about 500 MB. None leaves the limit of Pillow.
 
     Returns:
-        Float32 array of shape (height, width, channels), pixels in [0, 1].
+        Float32 array of shape `(height, width, channels)`, with pixels in [0, 1].
 
     Raises:
-        ValueError: If the file can't be read or has too many pixels, or the shape has other
-            channels.
+        ValueError: If the file can't be read or has too many pixels, or `image_shape` is invalid.
 
     Example:
         >>> import keras_vq, numpy as np, PIL.Image, tempfile
@@ -67,7 +66,7 @@ def read_image(
         size = None if height is None or width is None else (height, width)
         try:
             return np.divide(decode(path, channels, size, max_pixels), 255, dtype="float32")
-        except Exception as error:  # pillow raises nearly anything on a broken file
+        except Exception as error:  # Pillow raises errors of many types
             problem = reason(error)
     raise ValueError(
         f"This image can't be read ({problem}): repair it or leave it out. Received: {str(path)!r}"

@@ -1,4 +1,4 @@
-"""A folder of image files as an image set."""
+"""Image data sets from folders of image files."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ from keras_vq.data.splits import check_split, split_name
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 SPLIT_FOLDERS = ("train", "test", "validation", "val")
-# Of macOS's archives, of network storage and of Windows: previews and metadata, not pictures.
+# Previews and metadata of macOS archives, network storage and Windows.
 SYSTEM_FOLDERS = ("__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information")
 ALIASES = {"validation": "val", "val": "validation"}
 
 
 class ImageFile(NamedTuple):
-    """One image file of the folder."""
+    """Image file of a folder."""
 
-    name: str  # path relative to the folder of its split, with "/"
+    name: str  # path relative to the folder of the split, with "/"
     path: Path
     size: int  # bytes
     modified: int  # nanoseconds
@@ -50,11 +50,21 @@ def load_folder(
     max_pixels: int | None,
     progress: bool,
 ) -> Entry:
-    """One full split of a folder of images.
+    """Loads a full split of a folder of images through the cache.
+
+    Args:
+        folder: Path of the folder.
+        split: String. Name of the split, whose slice is ignored.
+        cache: Path of the cache folder.
+        image_size: Tuple `(height, width)` to resize to, or None.
+        skip_broken: Boolean. Whether to skip unreadable images with a warning.
+        max_pixels: Integer. Largest number of pixels of an image, or None.
+        progress: Boolean. Whether to show a progress bar.
 
     Raises:
-        ValueError: if there is no such folder, no image in it or in the split, a broken file
-            (unless `skip_broken`) or images of different sizes (unless `image_size`).
+        ValueError: If the folder does not exist, there are no images in the folder or the split, a
+            file can't be read (unless `skip_broken`) or images have different sizes (unless
+            `image_size`).
     """
     if not folder.exists():
         raise ValueError(f"There is no such folder. Received: {str(folder)!r}")
@@ -91,15 +101,23 @@ def load_folder(
 
 
 def list_images(folder: Path, skip_broken: bool = False) -> tuple[list[ImageFile], tuple[str, ...]]:
-    """The image files below a folder, sorted by name, and the splits that they make up.
+    """Lists the image files in a folder and its sub-folders.
 
-    Sub-folders named train, test, validation or val are the splits. Where there are none, each
-    file belongs to "test" or "train" by a hash of its name, one in ten to "test", so that a file
-    stays where it is when others come. Names that begin with a dot, and folders of
-    the system, are passed over.
+    Sub-folders named train, test, validation or val are the splits. Without such sub-folders, a
+    hash of the file name assigns one file in ten to "test" and the others to "train", so the
+    assignment of a file does not change when files are added. Hidden files and folders, and system
+    folders, are ignored.
+
+    Args:
+        folder: Path of the folder.
+        skip_broken: Boolean. Whether to skip unreadable sub-folders with a warning. Defaults to
+            False.
+
+    Returns:
+        Tuple of a list of `ImageFile`, sorted by path, and the names of the splits.
 
     Raises:
-        ValueError: if there is no image, or a sub-folder can't be read (unless `skip_broken`).
+        ValueError: If there are no images, or a sub-folder can't be read (unless `skip_broken`).
     """
     paths = _walk(folder, skip_broken)
     found = [(path.relative_to(folder).as_posix(), path) for path in paths]
@@ -124,7 +142,7 @@ def list_images(folder: Path, skip_broken: bool = False) -> tuple[list[ImageFile
         try:
             stat = path.stat()
             size, modified = stat.st_size, stat.st_mtime_ns
-        except OSError:  # a link to nothing or to itself: `read_header` reports it
+        except OSError:  # a broken link, which `read_header` reports
             size, modified = -1, -1
         files.append(ImageFile(name, path, size, modified, split))
     if outside:
@@ -179,7 +197,7 @@ def _decode(
     progress: bool,
 ) -> None:
     chosen = [file for file in files if file.split == split]
-    # Sizes and colours of all splits, so that the splits fit each other.
+    # Read the headers of all splits, so that all splits have the same image shape.
     read = partial(read_header, max_pixels=max_pixels)
     with ProgressBar("Reading image sizes", len(files), progress) as bar:
         headers: list[Header] = []
@@ -224,9 +242,12 @@ def _decode(
 def _labels(
     files: list[ImageFile], chosen: list[ImageFile]
 ) -> tuple[dict[str, int], tuple[str, ...] | None]:
-    """Label of each class folder; none where images of the split lie in no sub-folder."""
+    """Returns the label of each class folder, and the class names.
+
+    There are no labels if any image of the split is outside a class folder.
+    """
     if not all("/" in file.name for file in chosen):
         return {}, None
-    # The classes of all splits, so that a label means the same in each of them.
+    # Use the classes of all splits, so that all splits have the same labels.
     names = sorted({file.name.partition("/")[0] for file in files if "/" in file.name})
     return {name: label for label, name in enumerate(names)}, tuple(names)

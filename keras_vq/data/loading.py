@@ -1,4 +1,4 @@
-"""Image sets by name, or from a folder of image files."""
+"""Loading of image data sets by name or from a folder of image files."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from keras_vq.data.tfds_images import (
     unknown_name,
 )
 
-# These names mean the sets even where a folder of the same name lies in the working directory.
+# These names refer to TFDS even if the working directory has a folder of the same name.
 COMMON_NAMES = ("mnist", "fashion_mnist", "cifar10")
 
 
@@ -40,25 +40,54 @@ def load(
     progress: bool = True,
     max_pixels: int | None = MAX_PIXELS,
 ) -> ImageDataset:
-    """An image set by name, or the images of a folder.
+    """Loads an image data set by name or from a folder.
 
-    The first load of a split decodes it and keeps the decoded pixels in a cache folder; later
-    loads open them from there at once, as a memory-mapped array. TensorFlow is not needed.
+    The first load of a split decodes the images and stores the pixels in a cache folder. Later
+    loads memory-map the cached array. TensorFlow is not required.
 
     `name` is one of:
 
-    - `"digits"`: the 1,797 digits of 8x8 pixels that come with scikit-learn (the first 1,437 for
-      training). Needs no network.
-    - `"mnist"`, `"fashion_mnist"`, `"cifar10"`, or any other image set of TensorFlow Datasets
-      (TFDS), as `"set"`, `"set/config"` or `"set:version"`. A set that is not prepared in
-      `data_dir` yet is downloaded by TFDS.
-    - A folder of image files (png, jpg, jpeg, bmp, gif, webp, tif, tiff), which may have
-      sub-folders. Write `"./mnist"` for a folder that has the name of a set. Sub-folders train,
-      test, validation and val are its splits; where it has none, one file in ten is in "test", by
-      a hash of its name, and stays there when files are added. If all images of a split lie in
-      further sub-folders, these are the classes. The images have 1 channel if all are grey,
-      else 3. Transparent pixels become white, 16-bit grey is scaled to 8 bits, and of an
-      animation the first frame is read.
+    - `"digits"`: the 1,797 images of 8x8 pixels of scikit-learn's digits data set (the first 1,437
+      for training). Available offline.
+    - `"mnist"`, `"fashion_mnist"`, `"cifar10"`, or any other image data set of TensorFlow Datasets
+      (TFDS), as `"name"`, `"name/config"` or `"name:version"`. TFDS downloads a data set that is
+      not prepared in `data_dir`.
+    - A folder of image files (png, jpg, jpeg, bmp, gif, webp, tif, tiff), with or without
+      sub-folders. Write `"./mnist"` for a folder that has the name of a data set. Sub-folders
+      train, test, validation and val are the splits. Without such sub-folders, a hash of the file
+      name assigns one file in ten to "test"; the assignment does not change when files are added.
+      If all images of a split are in further sub-folders, these are the classes. Images have 1
+      channel if all are gray, otherwise 3. Transparent pixels become white, 16-bit gray values are
+      scaled to 8 bits, and the first frame of an animation is used.
+
+    Args:
+        name: String or path, as described above.
+        split: String. Name of a split, with an optional slice: `"train"`, `"train[:1000]"`,
+            `"train[10%:20%]"`, `"test[-100:]"`. Defaults to `"train"`.
+        data_dir: Path of the TFDS data folder. Defaults to `$TFDS_DATA_DIR`, then to
+            `~/tensorflow_datasets`.
+        cache_dir: Path of the folder for decoded data sets. Defaults to `$KERAS_VQ_CACHE`, then to
+            the folder keras_vq in the cache folder of the platform (`$XDG_CACHE_HOME` or
+            `~/.cache` on Linux).
+        image_size: Tuple `(height, width)`. Resizes all images, with antialiasing and without
+            keeping the aspect ratio. Required for images of different sizes. Defaults to None.
+        skip_broken: Boolean. Whether to skip unreadable images, with a warning that lists them,
+            instead of raising an error. Defaults to False.
+        progress: Boolean. Whether to show a progress bar for work of more than two seconds.
+            Defaults to True.
+        max_pixels: Integer. Largest number of pixels of an image, checked before decoding. Defaults
+            to 2**25 (33,554,432) pixels, which take about 500 MB; several images are decoded at a
+            time. None leaves the limit of Pillow.
+
+    Returns:
+        `ImageDataset` with uint8 pixels of shape `(n, height, width, channels)`.
+
+    Raises:
+        ValueError: If `name` is neither a data set nor a folder, a data set can't be downloaded,
+            the split does not exist, a slice is empty, an image can't be read, images have
+            different sizes, or the cache folder is not writable.
+        ImportError: If scikit-learn (for `"digits"`), tensorflow-datasets or Pillow is required
+            but not installed.
 
     Example:
         >>> import keras_vq.data
@@ -69,34 +98,6 @@ def load(
         (dtype('uint8'), dtype('float32'), [0, 1, 2])
         >>> len(keras_vq.data.load("digits", "test[-100:]"))
         100
-
-    Args:
-        name: which images; see above.
-        split: `"train"`, `"test"` or another split of the set, with a slice if wanted:
-            `"train[:1000]"`, `"train[10%:20%]"`, `"test[-100:]"`.
-        data_dir: where TFDS keeps its sets. Defaults to the environment variable TFDS_DATA_DIR,
-            then to ~/tensorflow_datasets.
-        cache_dir: where decoded sets are kept. Defaults to the environment variable
-            KERAS_VQ_CACHE, then to keras_vq in the platform's cache folder
-            ($XDG_CACHE_HOME or ~/.cache).
-        image_size: (height, width) to which all images are resized, antialiased, whatever their
-            aspect ratio. Needed where the images differ in size.
-        skip_broken: whether to leave out images that can't be read, with a warning that lists
-            them, instead of raising an error.
-        progress: whether work of more than two seconds shows a progress bar.
-        max_pixels: largest number of pixels of an image, checked before it is decoded. Defaults
-            to 33,554,432, which take about 500 MB; several images are decoded at a time. None
-            leaves only Pillow's own limit.
-
-    Returns:
-        An `ImageDataset`, whose pixels are uint8, shape (n, height, width, channels), 0 to 255.
-
-    Raises:
-        ValueError: for a name that is neither a set nor a folder, a set that can't be
-            downloaded, a split that the set does not have, a slice that selects nothing, a
-            broken image, images of different sizes, or a cache folder that can't be written to.
-        ImportError: where scikit-learn (for "digits"), tensorflow-datasets or pillow is needed
-            and not installed.
     """
     split_name(split)
     size = _checked_size(image_size)

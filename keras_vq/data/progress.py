@@ -1,4 +1,4 @@
-"""A progress bar for work that turns out to take long."""
+"""Progress bar for long operations."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ SECONDS_BEFORE_SHOWN = 2.0
 
 
 class ProgressBar:
-    """A bar on the standard error stream that appears once the work has taken two seconds.
+    """Progress bar on standard error, shown after two seconds.
 
     Args:
-        description: what is being done.
-        total: how many steps there are.
-        show: False never shows it.
+        description: String. Label of the bar.
+        total: Integer. Number of steps.
+        show: Boolean. Whether to show the bar at all. Defaults to True.
     """
 
     def __init__(self, description: str, total: int, show: bool = True) -> None:
@@ -31,7 +31,7 @@ class ProgressBar:
         return self
 
     def advance(self, steps: int) -> None:
-        """Counts `steps` more as done."""
+        """Advances the bar by `steps`."""
         self._done += steps
         if self._bar is not None:
             self._bar.update(self._task, completed=self._done)

@@ -1,4 +1,4 @@
-"""Split names with slices, such as "train[:1000]" and "train[10%:20%]"."""
+"""Parsing of split names with slices, such as "train[:1000]" and "train[10%:20%]"."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ _BOUNDARY = re.compile(r"(?P<number>-?\d+)(?P<percent>%?)")
 
 
 class UnknownSplitError(ValueError):
-    """A set does not have the split that was asked for."""
+    """Error for a split that a data set does not have."""
 
 
 def split_name(split: str) -> str:
-    """The name in front of the slice: "train" for "train[:1000]".
+    """Returns the name of a split without its slice: "train" for "train[:1000]".
 
     Raises:
-        ValueError: if `split` is neither a name nor a name with a slice.
+        ValueError: If `split` is neither a name nor a name with a slice.
     """
     match = _SPLIT.fullmatch(split.strip()) if isinstance(split, str) else None
     if match is None:
@@ -29,13 +29,13 @@ def split_name(split: str) -> str:
 
 
 def split_range(split: str, length: int) -> range:
-    """The images of a split of `length` images that the slice selects.
+    """Returns the range of indices that the slice selects from `length` images.
 
-    Boundaries mean what they mean in Python, or are a percentage of the length, rounded to the
-    nearest image as TFDS does.
+    Boundaries follow the rules of Python slices. Percentages of the length are rounded to the
+    nearest integer, as in TFDS.
 
     Raises:
-        ValueError: if a boundary can't be read, or nothing is selected.
+        ValueError: If a boundary is invalid, or the slice is empty.
     """
     name = split_name(split)
     match = _SPLIT.fullmatch(split.strip())
@@ -50,10 +50,16 @@ def split_range(split: str, length: int) -> range:
 
 
 def check_split(split: str, available: Sequence[str], owner: str) -> str:
-    """The name in front of the slice, which must be one of `available`.
+    """Returns the name of a split without its slice, after a check that the split exists.
+
+    Args:
+        split: String. Name of the split, with an optional slice.
+        available: Sequence of strings. Names of the splits of the data set.
+        owner: String. Name of the data set in error messages.
 
     Raises:
-        ValueError: if it is not.
+        UnknownSplitError: If the name is not in `available`.
+        ValueError: If `split` is neither a name nor a name with a slice.
     """
     name = split_name(split)
     if name not in available:

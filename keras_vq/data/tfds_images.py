@@ -1,4 +1,4 @@
-"""Image sets prepared by TensorFlow Datasets, read without TensorFlow."""
+"""Image data sets of TensorFlow Datasets (TFDS), read without TensorFlow."""
 
 from __future__ import annotations
 
@@ -25,21 +25,30 @@ RECORDS_AT_ONCE = 1024
 
 
 def is_tfds_name(name: str) -> bool:
-    """Whether this can be the name of a TFDS set: "set", "set/config" or "set:1.0.0"."""
+    """Checks the syntax of a TFDS name: "name", "name/config" or "name:1.0.0"."""
     return _NAME.fullmatch(name) is not None
 
 
 def tfds_folder(data_dir: str | os.PathLike[str] | None = None) -> Path:
-    """Where TFDS keeps its sets: `data_dir`, else $TFDS_DATA_DIR, else ~/tensorflow_datasets."""
+    """Returns the TFDS data folder.
+
+    Args:
+        data_dir: Path of the folder. Defaults to `$TFDS_DATA_DIR`, then to `~/tensorflow_datasets`.
+    """
     chosen = data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
     return Path(chosen).expanduser()
 
 
 def find_prepared(name: str, data_dir: Path) -> Path | None:
-    """The folder of a prepared set, in its newest version, or None.
+    """Returns the folder of the newest prepared version of a data set, or None.
+
+    Args:
+        name: String. TFDS name, with an optional configuration and version.
+        data_dir: Path of the TFDS data folder.
 
     Raises:
-        ValueError: if several configurations are there and neither the name nor TFDS chooses one.
+        ValueError: If several configurations are prepared, and neither the name nor the metadata of
+            TFDS selects one.
     """
     match = _NAME.fullmatch(name)
     assert match is not None, name
@@ -69,10 +78,11 @@ def find_prepared(name: str, data_dir: Path) -> Path | None:
 
 
 def prepare(name: str, data_dir: Path) -> Path:
-    """Downloads and prepares a set by TFDS and returns its folder.
+    """Downloads and prepares a data set with TFDS, and returns its folder.
 
     Raises:
-        ValueError: if there is no set of that name, it has no images, or it can't be prepared.
+        ValueError: If there is no data set of that name, it has no images, or TFDS can't prepare
+            it.
     """
     tfds = _import_tfds()
     match = _NAME.fullmatch(name)
@@ -101,7 +111,7 @@ def prepare(name: str, data_dir: Path) -> Path:
 
 
 def unknown_name(name: str, data_dir: Path) -> ValueError:
-    """The error for a name that is neither a set nor a folder, with names that are like it."""
+    """Returns the error for an unknown name, with suggestions of similar names."""
     names = {"digits", "mnist", "fashion_mnist", "cifar10"}
     if data_dir.is_dir():
         names.update(path.name for path in data_dir.iterdir() if path.is_dir())
@@ -125,11 +135,21 @@ def load_prepared(
     max_pixels: int | None,
     progress: bool,
 ) -> Entry:
-    """One full split of a prepared set.
+    """Loads a full split of a prepared data set through the cache.
+
+    Args:
+        name: String. TFDS name of the data set.
+        folder: Path of the prepared version.
+        split: String. Name of the split, whose slice is ignored.
+        cache: Path of the cache folder.
+        image_size: Tuple `(height, width)` to resize to, or None.
+        skip_broken: Boolean. Whether to skip unreadable images with a warning.
+        max_pixels: Integer. Largest number of pixels of an image, or None.
+        progress: Boolean. Whether to show a progress bar.
 
     Raises:
-        ValueError: if the set has no such split or no images, or an image can't be read (unless
-            `skip_broken`) or differs in size (unless `image_size`).
+        ValueError: If the split does not exist, there are no images, an image can't be read (unless
+            `skip_broken`) or images have different sizes (unless `image_size`).
     """
     info = (folder / "dataset_info.json").read_bytes()
     splits = {part["name"]: part for part in json.loads(info).get("splits", [])}
@@ -139,7 +159,7 @@ def load_prepared(
         "name": name.partition(":")[0].replace("/", "-"),
         "version": folder.name,
         "split": wanted,
-        # Tells apart sets of one name and version that were not prepared alike.
+        # Distinguishes data sets of one name and version that were prepared differently.
         "info": hashlib.sha256(info).hexdigest(),
         "image_size": image_size,
         **({} if max_pixels == MAX_PIXELS else {"max_pixels": max_pixels}),
@@ -152,7 +172,7 @@ def load_prepared(
 
 
 class NoImagesError(ValueError):
-    """The set has no image feature."""
+    """Error for a data set without an image feature."""
 
 
 def _import_tfds() -> Any:
@@ -213,8 +233,8 @@ def _decode(
 ) -> None:
     tfds = _import_tfds()
     with warnings.catch_warnings():
-        # TFDS 4.9.10 asks protobuf 6.33 for what that deprecates, and where a program makes
-        # warnings errors the two break off with a TypeError.
+        # TFDS 4.9.10 uses a deprecated function of protobuf 6.33, which raises a TypeError if
+        # warnings are errors.
         warnings.filterwarnings("ignore", r"label\(\) is deprecated", DeprecationWarning)
         builder = tfds.builder_from_directory(folder)
     features = builder.info.features
@@ -228,8 +248,7 @@ def _decode(
         source = builder.as_data_source(split=split, decoders=decoders)
         examples = _in_blocks(source, total)
     else:
-        # TFDS reads other formats through TensorFlow; the frame of a tfrecord file is simple
-        # enough to go without.
+        # TFDS needs TensorFlow for other formats, so read tfrecord files directly.
         examples = (
             features.deserialize_example_np(record, decoders=decoders)
             for path in builder.info.splits[split].filepaths
@@ -262,13 +281,13 @@ def _in_blocks(source: Any, total: int) -> Iterator[Any]:
 
 
 def read_tfrecord(path: Path) -> Iterator[bytes]:
-    """The records of a tfrecord file, one after the other.
+    """Yields the records of a tfrecord file.
 
-    A record is its length (8 bytes, little endian), a checksum of the length (4 bytes), the data
-    and a checksum of the data (4 bytes). The checksums are passed over.
+    A record consists of its length (8 bytes, little-endian), a checksum of the length (4 bytes),
+    the data and a checksum of the data (4 bytes). Checksums are not verified.
 
     Raises:
-        ValueError: if the file ends within a record.
+        ValueError: If the file ends within a record.
     """
     size = path.stat().st_size
     with open(path, "rb") as file:
