@@ -1,4 +1,4 @@
-"""Images as bytes: the codes of a VQ-VAE in a file, packed or arithmetic-coded with a prior."""
+"""Image compression with a VQ-VAE: codes are bit-packed, or range-coded with a prior."""
 
 from keras_vq.codec.bit_packing import pack_codes, unpack_codes
 from keras_vq.codec.container import CorruptFileError, Header, read_header

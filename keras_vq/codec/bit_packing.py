@@ -1,4 +1,4 @@
-"""Codes in as few bits as their number allows, without knowledge of which are likely."""
+"""Bit packing of codes with a fixed number of bits per codebook."""
 
 from collections.abc import Sequence
 
@@ -8,22 +8,24 @@ from keras_vq import _validation
 
 
 def bits_of_codes(codebook_sizes: Sequence[int]) -> list[int]:
-    """Bits of one code of each level: log2 of how many there are, rounded up."""
+    """Returns the bits per code of each stage, ⌈log₂ K⌉ for a codebook of K codes."""
     return [(size - 1).bit_length() for size in codebook_sizes]
 
 
 def pack_codes(codes: np.ndarray, codebook_sizes: Sequence[int]) -> bytes:
-    """Packs codes one after another, each in the bits that its codebook takes.
+    """Packs codes into bytes, with ⌈log₂ K⌉ bits per code of a codebook of K codes.
 
     Args:
-        codes: Integer array, at least 0 and below the sizes; the levels vary fastest.
-        codebook_sizes: How many codes each of L levels has; L divides the number of codes.
+        codes: Integer array of any shape, with codes in [0, K - 1]. Stages vary fastest.
+        codebook_sizes: Sequence of integers. Codebook size K of each stage. The number of stages
+            divides the number of codes.
 
     Returns:
-        The bytes; up to 7 bits at the end are zero.
+        Bytes. Up to 7 padding bits at the end are zero.
 
     Raises:
-        ValueError: If codes are out of range, or don't make up whole levels.
+        ValueError: If codes are out of range, or their number is not a multiple of the number of
+            stages.
 
     Example:
         >>> import numpy as np, keras_vq
@@ -40,18 +42,18 @@ def pack_codes(codes: np.ndarray, codebook_sizes: Sequence[int]) -> bytes:
 
 
 def unpack_codes(packed: bytes, count: int, codebook_sizes: Sequence[int]) -> np.ndarray:
-    """Codes of the bytes that `pack_codes` made.
+    """Unpacks codes from the bytes of `pack_codes`.
 
     Args:
-        packed: The bytes.
-        count: How many codes, of all levels together.
-        codebook_sizes: As they were packed.
+        packed: Bytes.
+        count: Integer. Number of codes of all stages together.
+        codebook_sizes: Sequence of integers. Codebook size of each stage, as in `pack_codes`.
 
     Returns:
         Int32 array of shape `(count,)`.
 
     Raises:
-        ValueError: If there are other than the bytes of so many codes, or codes out of range.
+        ValueError: If the number of bytes does not match `count`, or codes are out of range.
 
     Example:
         >>> import keras_vq

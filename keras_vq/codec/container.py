@@ -1,7 +1,7 @@
-"""File format `.kvq`, version 2. `docs/compression.md` is its specification, byte by byte.
+"""File format `.kvq`, version 2, as specified in `docs/compression.md`.
 
-Every size that a header names is bounded by the bytes of the file or by a constant before anything
-is allocated, and each header has one encoding only.
+All sizes in a header are checked against the length of the file or a constant before memory is
+allocated. Each header has exactly one encoding.
 """
 
 import itertools
@@ -22,7 +22,7 @@ MAGIC = b"KVQ"
 VERSION = 2
 PACKED, RANGE_CODED = 0, 1
 BACKENDS = ("tensorflow", "jax", "torch")
-# A power of two, so that few sizes of a compiled step are asked for.
+# Powers of two limit the number of compiled steps.
 BATCH_SIZES = tuple(2**exponent for exponent in range(4, 11))
 
 MAX_IMAGES = 2**20
@@ -35,8 +35,8 @@ MAX_RANK = 4
 MAX_STAGES = 2**8
 MAX_CODES_PER_TILE = 2**20
 MAX_NUMBER = 2**31 - 1
-# A payload has a byte for so many vectors at least, so that the bytes of a file bound what it
-# decodes to. Range-coded images that a prior is certain of would take less.
+# Largest number of vectors per byte of payload, so that the length of a file bounds its content.
+# Range-coded images with very likely codes are padded.
 VECTORS_PER_BYTE = 64
 
 _START = struct.Struct("<3sBI")
@@ -44,27 +44,29 @@ _LONGEST_NUMBER = 5
 
 
 class CorruptFileError(ValueError):
-    """Raised for bytes that are not a whole file of this format, or were changed."""
+    """Error for bytes that are not a valid, complete file of this format."""
 
 
 class Header(NamedTuple):
-    """Header of a file: all that it holds, except for the codes.
+    """Header of a `.kvq` file.
 
     Attributes:
-        coder: `PACKED` or `RANGE_CODED`.
-        model: Fingerprint of the VQ-VAE that made the codes.
-        prior: Fingerprint of the prior that they were coded with; empty if packed.
-        backend: Name of the backend that computed the prior's probabilities; empty if packed.
-        batch_size: Grids of codes that it computed at a time; 0 if packed.
-        codes_crc: CRC-32 of the header that follows it and of the codes as little-endian int32.
-        codebook_sizes: Number of codes of each stage.
-        grid_shape: Shape of the codes of one tile.
-        image_shapes: (height, width) of each image.
-        names: Name of each image; empty where they have none.
-        tile_shape: (height, width) of the images that the model takes.
-        channels: Channels of all images.
-        model_origin: Where the model came from, as the writer put it: a text for people.
-        prior_origin: Where the prior came from.
+        coder: Integer. `PACKED` or `RANGE_CODED`.
+        model: Bytes. Fingerprint of the VQ-VAE.
+        prior: Bytes. Fingerprint of the prior; empty for packed codes.
+        backend: String. Keras backend that computed the probabilities of the prior; empty for
+            packed codes.
+        batch_size: Integer. Batch size of the prior, in tiles; 0 for packed codes.
+        codes_crc: Integer. CRC-32 of the header fields that follow it in the file, and of the codes
+            as little-endian int32.
+        codebook_sizes: Tuple of integers. Codebook size of each stage.
+        grid_shape: Tuple of integers. Shape of the codes of one tile.
+        image_shapes: Tuple of `(height, width)` of each image.
+        names: Tuple of strings. Name of each image; empty for images without names.
+        tile_shape: Tuple `(height, width)`. Input size of the model.
+        channels: Integer. Number of channels of all images.
+        model_origin: String. Description of the source of the model, for people.
+        prior_origin: String. Description of the source of the prior, for people.
 
     Example:
         >>> import keras_vq
@@ -89,22 +91,22 @@ class Header(NamedTuple):
 
     @property
     def tiles(self) -> int:
-        """Number of tiles of all images."""
+        """Total number of tiles."""
         counts = Counter(self.image_shapes)
         return sum(count * _tiles(shape, self.tile_shape) for shape, count in counts.items())
 
     @property
     def pixels(self) -> int:
-        """Number of pixels of all tiles: of the images, filled up to whole tiles."""
+        """Number of pixels of all images, padded to whole tiles."""
         return self.tiles * math.prod(self.tile_shape)
 
     def with_crc_of(self, codes: np.ndarray) -> Self:
-        """Returns the header with the checksum of these codes."""
+        """Returns a copy of the header with the checksum of `codes`."""
         crc = zlib.crc32(codes.astype("<i4").tobytes(), zlib.crc32(self._rest_to_bytes()))
         return self._replace(codes_crc=crc)
 
     def to_bytes(self) -> bytes:
-        """Returns the header as it stands in a file."""
+        """Returns the encoded header."""
         return struct.pack("<I", self.codes_crc) + self._rest_to_bytes()
 
     def _rest_to_bytes(self) -> bytes:
@@ -127,10 +129,10 @@ class Header(NamedTuple):
 
     @classmethod
     def from_reader(cls, reader: "_Reader") -> Self:
-        """Reads the header that `to_bytes` wrote.
+        """Reads an encoded header.
 
         Raises:
-            CorruptFileError: If a value is not allowed, or more than the bytes can hold.
+            CorruptFileError: If a value is invalid, or too large for the length of the file.
         """
         (codes_crc,) = struct.unpack("<I", reader.take(4))
         coder = reader.choice("coder", (PACKED, RANGE_CODED))
@@ -176,16 +178,16 @@ class Header(NamedTuple):
 
 
 def read_header(data: bytes) -> Header:
-    """Reads the header of a file, without the model.
+    """Reads the header of a file. The model is not required.
 
     Args:
-        data: The bytes of the file.
+        data: Bytes of the file.
 
     Returns:
-        The header. Texts in it are not trusted.
+        `Header`. Its strings are untrusted input.
 
     Raises:
-        CorruptFileError: If it is no file of this format, damaged, or cut short.
+        CorruptFileError: If the file has another format, or is damaged or truncated.
 
     Example:
         >>> import numpy as np, keras_vq
@@ -200,16 +202,16 @@ def read_header(data: bytes) -> Header:
 
 
 def write_file(header: Header, payload: bytes) -> bytes:
-    """Returns the bytes of a file."""
+    """Returns the bytes of a file with a header and a payload."""
     rest = header.to_bytes() + payload
     return _START.pack(MAGIC, VERSION, zlib.crc32(rest)) + rest
 
 
 def read_file(data: bytes) -> tuple[Header, bytes]:
-    """Reads header and payload of the bytes of a file.
+    """Reads header and payload of a file.
 
     Raises:
-        CorruptFileError: If it is no file of this format, damaged, or cut short.
+        CorruptFileError: If the file has another format, or is damaged or truncated.
     """
     if data[: len(MAGIC)] != MAGIC:
         raise CorruptFileError(
@@ -246,7 +248,7 @@ def read_file(data: bytes) -> tuple[Header, bytes]:
 
 
 def shortest_payload(header: Header) -> int:
-    """Returns the number of bytes of packed codes, or the least number of range-coded ones."""
+    """Returns the payload size in bytes: exact for packed codes, a minimum for range-coded ones."""
     vectors = header.tiles * math.prod(header.grid_shape) // len(header.codebook_sizes)
     least = -(-vectors // VECTORS_PER_BYTE)
     if header.coder == RANGE_CODED:
@@ -255,10 +257,10 @@ def shortest_payload(header: Header) -> int:
 
 
 def unpacked(header: Header, payload: bytes) -> np.ndarray:
-    """Returns the codes of a packed payload, int32 of shape `(tiles, *grid_shape)`.
+    """Unpacks the codes of a packed payload, an int32 array of shape `(tiles, *grid_shape)`.
 
     Raises:
-        CorruptFileError: If a code is out of range, or a bit that belongs to none is not zero.
+        CorruptFileError: If a code is out of range, or a padding bit is not zero.
     """
     shape = (header.tiles, *header.grid_shape)
     rows = math.prod(shape) // len(header.codebook_sizes)
@@ -273,11 +275,13 @@ def unpacked(header: Header, payload: bytes) -> np.ndarray:
 
 
 class _Reader:
-    """Takes a header apart, from front to back.
+    """Sequential reader of header fields.
+
+    All methods raise `CorruptFileError` for invalid or missing bytes.
 
     Args:
-        data: The bytes of the file.
-        place: Where the header begins.
+        data: Bytes of the file.
+        place: Integer. Offset of the header.
     """
 
     def __init__(self, data: bytes, place: int) -> None:
@@ -285,11 +289,11 @@ class _Reader:
 
     @property
     def left(self) -> int:
-        """Number of bytes that were not taken yet."""
+        """Number of remaining bytes."""
         return len(self.data) - self.place
 
     def take(self, count: int) -> bytes:
-        """Returns the next bytes."""
+        """Returns the next `count` bytes."""
         if count > self.left:
             raise CorruptFileError(
                 f"The file's header is cut short. Received: {len(self.data)} bytes"
@@ -298,13 +302,13 @@ class _Reader:
         return self.data[self.place - count : self.place]
 
     def number(self, what: str, least: int = 0, most: int = MAX_NUMBER) -> int:
-        """Returns a number that must be within bounds."""
+        """Returns a LEB128 number, which must be in `[least, most]`."""
         value = 0
         for index in range(_LONGEST_NUMBER):
             (byte,) = self.take(1)
             value |= (byte & 0x7F) << 7 * index
             if byte < 0x80:
-                # A last byte of zero would be a second encoding of the same number.
+                # A final zero byte would be a second encoding of the same number.
                 if least <= value <= most and (byte or not index):
                     return value
                 break
@@ -314,16 +318,16 @@ class _Reader:
         )
 
     def side(self, of: str) -> int:
-        """Returns a height or width."""
+        """Returns a height or width, in `[1, MAX_SIDE]`."""
         return self.number(f"side, {of}", 1, MAX_SIDE)
 
     def numbers(self, what: str, most: int, largest: int) -> tuple[int, ...]:
-        """Returns one to `most` numbers, each of at least 1."""
+        """Returns 1 to `most` numbers, each in `[1, largest]`."""
         count = self.number(f"number of {what}", 1, most)
         return tuple(self.number(what, 1, largest) for _ in range(count))
 
     def choice(self, what: str, allowed: Sequence[int]) -> int:
-        """Returns a byte that must be one of a few."""
+        """Returns a byte, which must be in `allowed`."""
         (value,) = self.take(1)
         if value not in allowed:
             raise CorruptFileError(
@@ -333,18 +337,18 @@ class _Reader:
         return value
 
     def text(self, what: str, most: int) -> str:
-        """Returns a text of UTF-8."""
+        """Returns a UTF-8 string of at most `most` bytes."""
         return _decoded(self.take(self.number(f"bytes of {what}", 0, most)))
 
     def rest(self) -> bytes:
-        """Returns all bytes that were not taken."""
+        """Returns the remaining bytes."""
         return self.data[self.place :]
 
 
 def _read_runs(
     reader: _Reader, tile_shape: tuple[int, int], vectors_per_tile: int
 ) -> list[tuple[int, int, int]]:
-    """Reads (count, height, width) of images that follow each other and have one size."""
+    """Reads `(count, height, width)` of each run of consecutive images of one size."""
     runs: list[tuple[int, int, int]] = []
     images = vectors = 0
     for _ in range(reader.number("number of sizes of images", 1, MAX_IMAGES)):
@@ -352,7 +356,7 @@ def _read_runs(
         run = (count, reader.side("image"), reader.side("image"))
         images += count
         vectors += count * _tiles(run[1:], tile_shape) * vectors_per_tile
-        # What follows has to hold them, before a list of them is made.
+        # Check the remaining length before allocating a list of all images.
         if images > MAX_IMAGES or vectors > VECTORS_PER_BYTE * reader.left:
             raise CorruptFileError(
                 f"The file's header names more images than the file can hold. Received: {images} "
@@ -367,7 +371,7 @@ def _read_runs(
 
 
 def _read_names(reader: _Reader, count: int) -> tuple[str, ...]:
-    """Reads a name for each image: bytes shared with the name before, and the others."""
+    """Reads the name of each image, encoded as a prefix of the previous name and a suffix."""
     names: list[str] = []
     total, before = 0, b""
     for _ in range(count):
@@ -396,7 +400,7 @@ def _coded_names(names: tuple[str, ...]) -> list[bytes]:
 
 
 def _shared(before: bytes, name: bytes) -> int:
-    """Returns how many bytes two names begin with alike."""
+    """Returns the length of the common prefix of two names."""
     count = 0
     for one, other in zip(before, name, strict=False):
         if one != other:
@@ -433,7 +437,7 @@ def _text(text: str) -> bytes:
 
 
 def _runs(shapes: tuple[tuple[int, int], ...]) -> list[tuple[int, int, int]]:
-    """Images of one shape that follow each other as (count, height, width)."""
+    """Returns `(count, height, width)` of each run of consecutive images of one size."""
     runs: list[tuple[int, int, int]] = []
     for height, width in shapes:
         if runs and runs[-1][1:] == (height, width):

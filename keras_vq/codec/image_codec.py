@@ -1,4 +1,4 @@
-"""Image compression by a trained VQ-VAE."""
+"""Image compression with a trained VQ-VAE."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,33 +16,36 @@ DEFAULT_MAX_PIXELS = 2**28
 
 
 class ImageCodec:
-    """Compresses images of any size to the bytes of a `.kvq` file, and makes images of it again.
+    """Lossy image codec with a VQ-VAE and an optional prior, for images of any size.
 
-    Images are cut into tiles of the size that the VQ-VAE takes, the last row and column filled up
-    with the images' last pixels. What the codes are decoded to is close to the images, no copy;
-    the codes themselves come back exactly. Without a prior each code takes the bits of its
-    codebook; with one, codes that it expects take fewer (arithmetic coding; needs the package
-    constriction).
+    Images are split into tiles of the input size of the VQ-VAE, padded with their last row and
+    column, and encoded to the codes of a `.kvq` file. Codes are restored exactly; images are
+    reconstructions by the VQ-VAE. Without a prior, a code of a codebook of K codes takes ⌈log₂ K⌉
+    bits. With a prior, codes are range-coded with its probabilities, so likely codes take fewer
+    bits. This requires the package constriction.
 
-    A prior's probabilities must come out the same to the last bit where a file is read as where it
-    was written: on the same backend, and as a rule on the same kind of machine with the same
-    versions of keras_vq and the backend. Where they don't, `decompress` says so; packed files are
-    read everywhere.
+    Decoding with a prior requires probabilities that are equal to the last bit, which requires the
+    same backend and usually the same kind of machine and the same versions of keras_vq and the
+    backend. `decompress` raises an error if they differ. Files without a prior have no such
+    requirement.
 
     Args:
-        vqvae: A trained `VQVAE` of images of one size.
-        prior: A fitted `PixelCNNPrior` or `TransformerPrior` of its codes; None to pack.
-        batch_size: Tiles computed at a time. With a prior its probabilities are computed in batches
-            of the next lower power of two from 16 to 1024, which the file stores.
-        max_pixels: Integer. Largest number of pixels of one file, all its images filled up to whole
-            tiles. A file with more is refused before it is decoded, and is not written. A pixel of
-            three channels takes about 24 bytes of memory. Defaults to 2**28.
-        model_origin: Where the model came from, for the reader of a file who lacks the model: a
-            text of at most 64 bytes of UTF-8, stored in each file.
-        prior_origin: Where the prior came from.
+        vqvae: Trained `VQVAE` with a fixed image size.
+        prior: Fitted `PixelCNNPrior` or `TransformerPrior` of its codes, without condition.
+            Defaults to None, which packs codes.
+        batch_size: Integer. Batch size of the VQ-VAE, in tiles. The batch size of the prior is the
+            next power of two below or equal to it, in [16, 1024], and is stored in the file.
+            Defaults to 128.
+        max_pixels: Integer. Largest number of pixels per file, with all images padded to whole
+            tiles. Larger files are refused before decoding, and are not written. An RGB pixel takes
+            about 24 bytes of memory. Defaults to 2**28.
+        model_origin: String. Description of the source of the model, stored in each file for
+            readers without the model. At most 64 bytes of UTF-8. Defaults to `""`.
+        prior_origin: String. Description of the source of the prior, like `model_origin`. Defaults
+            to `""`.
 
     Raises:
-        ValueError: If the model's shapes are not known, or the prior is not of its codes.
+        ValueError: If `vqvae` has no fixed image size, or `prior` does not match its codes.
 
     Example:
         >>> import numpy as np, keras_vq
@@ -83,16 +86,20 @@ class ImageCodec:
     def compress(self, images: Any, names: Sequence[str] | None = None) -> bytes:
         """Compresses images to the bytes of a file.
 
-        With a prior the bytes are decoded again, in this process, before they are returned.
+        With a prior, the codes are decoded once in this process to verify the file.
 
         Args:
-            images: Array of shape `(n, height, width, channels)`, or a list of arrays of shape
-                `(height, width, channels)`; pixels in [0, 1].
-            names: A name for each, which `read_header` gives back; at most 1023 bytes of UTF-8.
+            images: Float array of shape `(n, height, width, channels)`, or a list of arrays of
+                shape `(height, width, channels)`, with pixels in [0, 1].
+            names: Sequence of strings. Name of each image, returned by `read_header`. At most 1023
+                bytes of UTF-8 each. Defaults to None.
+
+        Returns:
+            Bytes of a `.kvq` file.
 
         Raises:
-            ValueError: If an image has other channels or values, names are missing or too long, or
-                there are more images or pixels than a file holds.
+            ValueError: If an image has invalid channels or values, the number of names differs or a
+                name is too long, or there are too many images or pixels for one file.
         """
         checked = [self._checked(index, image) for index, image in enumerate(images)]
         if not checked:
@@ -114,7 +121,7 @@ class ImageCodec:
             container.shortest_payload(header), b"\0"
         )
         data = container.write_file(header, payload)
-        # What is written can be read: the header here, the codes of a prior by decoding them.
+        # Verify that the file can be decoded.
         container.read_file(data)
         if self.prior is not None:
             self._codes_of(header, payload)
@@ -124,22 +131,22 @@ class ImageCodec:
         """Decompresses the images of a file.
 
         Args:
-            data: What `compress` made with the same model and prior.
+            data: Bytes of a file that was written with the same model and prior.
 
         Returns:
-            For each image a float32 array of shape `(height, width, channels)`.
+            List of float32 arrays of shape `(height, width, channels)`.
 
         Raises:
-            CorruptFileError: If the bytes were changed or cut short.
-            ValueError: If they were made with another model or prior, the prior gives other
-                probabilities here, or the images have more than `max_pixels` pixels.
+            CorruptFileError: If the file is damaged or truncated.
+            ValueError: If the file was written with another model, prior or backend, the
+                probabilities of the prior differ, or the images have more than `max_pixels` pixels.
         """
         header, payload = self._read(data)
         made = self.vqvae.decode_codes(self._codes_of(header, payload), self.batch_size)
         return tiles.join(made, header.image_shapes)
 
     def decompress_codes(self, data: bytes) -> np.ndarray:
-        """Returns the codes of the tiles of a file, as `encode_to_codes` gave them.
+        """Decodes a file to the codes of its tiles, without reconstructing the images.
 
         Args:
             data: See `decompress`.
@@ -154,7 +161,7 @@ class ImageCodec:
         return self._codes_of(*self._read(data))
 
     def _read(self, data: bytes) -> tuple[Header, bytes]:
-        """Returns header and payload of a file that this codec can decode."""
+        """Reads a file and checks that it was written with this model and prior."""
         header, payload = container.read_file(data)
         self._check_made_with(header)
         for what, received, expected in (
@@ -172,7 +179,7 @@ class ImageCodec:
         return header, payload
 
     def _header(self, images: list[np.ndarray], names: Sequence[str] | None) -> Header:
-        """Returns the header of a file with these images, without the checksum of its codes."""
+        """Creates the header of a file with these images; the checksum of the codes is 0."""
         coded = self.prior is not None
         most = container.MAX_NAME_BYTES
         checked = tuple(_checked_text("names[...]", name, most) for name in names or ())
@@ -208,7 +215,7 @@ class ImageCodec:
             )
 
     def _codes_of(self, header: Header, payload: bytes) -> np.ndarray:
-        """Returns the codes of a payload if they have the checksum that the header has."""
+        """Decodes the codes of a payload and verifies their checksum."""
         n = header.tiles
         codes: np.ndarray | None
         if header.coder == container.PACKED:
@@ -277,7 +284,7 @@ def _check_weights(of: str, received: bytes, how: str, expected: bytes, origin: 
 
 
 def _origin(weights: bytes, origin: str) -> str:
-    """Returns the fingerprint of weights, with the origin that the file gives."""
+    """Describes a fingerprint, with the origin stored in the file, for error messages."""
     return f"weights {weights.hex()}" + (f" (according to the file: {origin!r})" if origin else "")
 
 

@@ -1,4 +1,4 @@
-"""Codes in about as many bits as a prior finds them surprising."""
+"""Range coding (arithmetic coding) of codes with the probabilities of a prior."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +8,7 @@ import numpy as np
 
 from keras_vq.priors.autoregressive import AutoregressivePrior
 
-# Up to how many nothing is printed.
+# Show a progress bar above this number of batches.
 _BATCHES_WITHOUT_BAR = 4
 
 Take = Callable[[np.ndarray, tuple[slice, int, int]], np.ndarray]
@@ -16,17 +16,21 @@ Take = Callable[[np.ndarray, tuple[slice, int, int]], np.ndarray]
 
 
 class RangeCoder:
-    """Codes <-> bytes by a range coder that is told a prior's probabilities.
+    """Range coder of codes with the probabilities of an autoregressive prior.
 
-    All grids are one message, so that only its end is rounded up to whole bytes. Decoding needs
-    the probabilities of encoding to the last bit. So both go position by position, through the
-    same compiled step with the same number of rows. The coder is that of the package
-    constriction. Source of range coding: Martin, "Range encoding: an algorithm for removing
-    redundancy from a digitised message", 1979.
+    All grids form one message, so only its end is padded. Decoding requires the probabilities of
+    encoding to the last bit, so both compute one position at a time, with the same compiled step
+    and batch size. Uses the range coder of the package constriction.
+
+    Source: Martin, "Range encoding: an algorithm for removing redundancy from a digitised message",
+    1979.
 
     Args:
-        prior: An `AutoregressivePrior` without condition.
-        batch_size: Grids computed at a time: the same in encoding and decoding.
+        prior: `AutoregressivePrior` without condition.
+        batch_size: Integer. Batch size of the prior, the same in encoding and decoding.
+
+    Raises:
+        ImportError: If constriction is not installed.
     """
 
     def __init__(self, prior: AutoregressivePrior, batch_size: int) -> None:
@@ -34,7 +38,7 @@ class RangeCoder:
         self.stream, self.model = _constriction()
 
     def encode(self, codes: np.ndarray) -> bytes:
-        """The bytes of codes of shape `(n, *prior.code_shape)`."""
+        """Encodes codes of shape `(n, *prior.code_shape)` to bytes."""
         codes = codes.reshape(len(codes), self.prior.positions, -1)
         encoder = self.stream.RangeEncoder()
 
@@ -46,10 +50,10 @@ class RangeCoder:
         return encoder.get_compressed().astype("<u4").tobytes()
 
     def decode(self, data: bytes, n: int) -> np.ndarray | None:
-        """The codes of n grids, int32 `(n, *prior.code_shape)`.
+        """Decodes bytes to an int32 array of codes of shape `(n, *prior.code_shape)`.
 
-        Where the prior gives other probabilities than in encoding they are others, or None once
-        the bytes make no sense.
+        If the probabilities of the prior differ from those of encoding, the codes are wrong, or the
+        result is None because decoding failed.
         """
         decoder = self.stream.RangeDecoder(np.frombuffer(data, "<u4").astype("uint32"))
 
@@ -60,18 +64,18 @@ class RangeCoder:
         try:
             return self._go_through(n, take).reshape(n, *self.prior.code_shape)
         except AssertionError:
-            # What constriction raises where no probabilities of the encoder lead.
+            # constriction raises AssertionError for bytes that these probabilities can't produce.
             return None
 
     def _go_through(self, n: int, take: Take) -> np.ndarray:
-        """Asks for all codes in order, each with its probabilities; returns them."""
+        """Calls `take` for each batch, position and stage in coding order; returns all codes."""
         prior, sizes = self.prior, self.prior.codebook_sizes
         codes = np.zeros((n, prior.positions, len(sizes)), "int32")
         is_long = n > _BATCHES_WITHOUT_BAR * self.batch_size
         bar = keras.utils.Progbar(n, verbose=1 if is_long else 0, unit_name="grid")
         for start in range(0, n, self.batch_size):
             rows = slice(start, min(start + self.batch_size, n))
-            # Whole batches: another number of rows may be rounded in another way.
+            # Full batches only, because rounding can depend on the batch size.
             batch = np.zeros((self.batch_size, *codes.shape[1:]), "int32")
             inputs = prior.as_inputs(batch.reshape(-1, *prior.code_shape))
             state = prior.apply_to_batch("first_state_batch", inputs)
@@ -81,7 +85,7 @@ class RangeCoder:
                 step = prior.apply_to_batch("step_batch", {**told, "state": state})
                 state, before = step["state"], np.zeros_like(before)
                 for level, size in enumerate(sizes):
-                    # The only code of a codebook takes no bits: `codes` holds it already.
+                    # The code of a codebook of size 1 is 0 and takes no bits.
                     if size == 1:
                         continue
                     told = {"contexts": step["contexts"], "codes_before": before[:, :level]}
@@ -105,10 +109,15 @@ def _probabilities(logits: np.ndarray) -> np.ndarray:
 
 
 def check_prior(prior: Any, codebook_sizes: tuple[int, ...], code_shape: Any) -> None:
-    """Checks that a prior gives exact probabilities of the codes of a model, in order.
+    """Checks that a prior is autoregressive, unconditional, and matches the codes of a model.
+
+    Args:
+        prior: Prior to check.
+        codebook_sizes: Tuple of integers. Codebook size of each stage of the model.
+        code_shape: Tuple of integers. Shape of the codes of one image.
 
     Raises:
-        ValueError: If it doesn't.
+        ValueError: If the prior has another type or other codes.
     """
     if not isinstance(prior, AutoregressivePrior) or prior.condition_shape is not None:
         raise ValueError(

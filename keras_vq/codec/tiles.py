@@ -1,4 +1,4 @@
-"""Images of any size as tiles of the size that a model takes."""
+"""Splitting of images of any size into tiles of the input size of a model."""
 
 from collections.abc import Sequence
 
@@ -6,17 +6,17 @@ import numpy as np
 
 
 def tiles_across(image_shape: tuple[int, int], tile_shape: tuple[int, int]) -> tuple[int, int]:
-    """How many tiles an image takes in height and in width."""
+    """Returns the number of rows and columns of tiles of an image."""
     (height, width), (tall, wide) = image_shape, tile_shape
     return -(-height // tall), -(-width // wide)
 
 
 def cut(images: Sequence[np.ndarray], tile_shape: tuple[int, int]) -> np.ndarray:
-    """Tiles of all images, row by row; what sticks out repeats the image's last pixels.
+    """Splits images into tiles in row-major order, with edge padding.
 
     Args:
-        images: Arrays of shape `(height, width, channels)`.
-        tile_shape: (height, width) of a tile.
+        images: Sequence of arrays of shape `(height, width, channels)`.
+        tile_shape: Tuple `(height, width)` of a tile.
 
     Returns:
         Array of shape `(n, *tile_shape, channels)`.
@@ -33,14 +33,14 @@ def _cut_one(image: np.ndarray, tile_shape: tuple[int, int]) -> np.ndarray:
 
 
 def join(tiles: np.ndarray, image_shapes: Sequence[tuple[int, int]]) -> list[np.ndarray]:
-    """The images of tiles that `cut` made.
+    """Joins tiles of `cut` to images, without the padding.
 
     Args:
-        tiles: Array of shape `(n, tall, wide, channels)`.
-        image_shapes: (height, width) of each image.
+        tiles: Array of shape `(n, tile_height, tile_width, channels)`.
+        image_shapes: Sequence of `(height, width)` of each image.
 
     Returns:
-        Arrays of shape `(height, width, channels)`.
+        List of arrays of shape `(height, width, channels)`.
     """
     _, tall, wide, channels = tiles.shape
     images, start = [], 0
