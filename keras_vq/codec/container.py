@@ -277,7 +277,7 @@ def unpacked(header: Header, payload: bytes) -> np.ndarray:
 class _Reader:
     """Sequential reader of header fields.
 
-    All methods raise `CorruptFileError` for invalid or missing bytes.
+    Invalid or missing bytes raise `CorruptFileError`.
 
     Args:
         data: Bytes of the file.

@@ -34,8 +34,8 @@ class ImageCodec:
         prior: Fitted `PixelCNNPrior` or `TransformerPrior` of its codes, without condition.
             Defaults to None, which packs codes.
         batch_size: Integer. Batch size of the VQ-VAE, in tiles. The batch size of the prior is the
-            next power of two below or equal to it, in [16, 1024], and is stored in the file.
-            Defaults to 128.
+            largest power of two in [16, 1024] that does not exceed it, or 16, and is stored in the
+            file. Defaults to 128.
         max_pixels: Integer. Largest number of pixels per file, with all images padded to whole
             tiles. Larger files are refused before decoding, and are not written. An RGB pixel takes
             about 24 bytes of memory. Defaults to 2**28.

@@ -1,4 +1,4 @@
-"""Models as files that other programs run: SavedModel, LiteRT, ONNX, OpenVINO."""
+"""Export of models to SavedModel, LiteRT, ONNX and OpenVINO."""
 
 from keras_vq.export.errors import ExportError
 from keras_vq.export.formats import FORMATS, PRECISIONS, export_model

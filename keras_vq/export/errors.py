@@ -1,23 +1,23 @@
-"""Errors of exports, and the check for packages that they need."""
+"""Export errors and checks of required packages."""
 
 import subprocess
 from importlib.util import find_spec
 
 
 class ExportError(ValueError):
-    """A model that can't be written in a format, in words that say what to do."""
+    """Error for a model that can't be exported to a format."""
 
 
 def require(packages: tuple[str, ...], extra: str, what: str) -> None:
     """Checks that packages are installed, without importing them.
 
     Args:
-        packages: Names as they are imported.
-        extra: The extra of keras_vq that installs them.
-        what: What they are needed for.
+        packages: Tuple of strings. Import names.
+        extra: String. Extra of keras-vq that installs the packages.
+        what: String. Feature that requires the packages, for the error message.
 
     Raises:
-        ImportError: If one is missing.
+        ImportError: If a package is missing.
     """
     missing = [package for package in packages if is_missing(package)]
     if missing:
@@ -29,21 +29,21 @@ def require(packages: tuple[str, ...], extra: str, what: str) -> None:
 
 
 def is_missing(package: str) -> bool:
-    """Checks for a package that is not installed; a folder of its name is none."""
+    """Returns whether a package is not installed. A folder of the same name is not a package."""
     try:
         spec = find_spec(package)
-    except (ImportError, ValueError):  # an import hook refuses it, or it is half imported
+    except (ImportError, ValueError):  # blocked by an import hook, or partly imported
         return True
     return spec is None or spec.origin is None
 
 
 def first_line(error: Exception) -> str:
-    """The first line of what a converter's error says: pages of its inner state may follow."""
+    """Returns the first line of an error message; converters append their internal state."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def last_words(done: subprocess.CompletedProcess[str]) -> str:
-    """How a process ended that failed: the end of a sentence that begins with it."""
+    """Describes the failure of a process, as the end of a sentence: "was killed by signal 9"."""
     if done.returncode < 0:
         return f"was killed by signal {-done.returncode} (out of memory?)"
     lines = [line for line in done.stderr.splitlines() if line.strip()]

@@ -1,11 +1,12 @@
-"""Runs an exported model without Keras or keras_vq: what any other program would do.
+"""Script that runs an exported model without Keras and keras_vq.
 
-A script, started by `verify` in a process of its own, in which neither can be imported:
+`verify` starts it in a separate process, in which neither package can be imported:
 
-    python -I foreign.py ENGINE ARTEFACT REQUESTS.npz ANSWERS.npz
+    python -I foreign.py ENGINE ARTIFACT REQUESTS.npz ANSWERS.npz
 
-REQUESTS holds an array for each signature, named by it; ANSWERS gets the answers under the same
-names, and under `NAME/seconds/N` how long batches of N took.
+REQUESTS contains the input array of each signature under the name of the signature. ANSWERS
+receives the output arrays under the same names, and the durations of batches of N under
+`NAME/seconds/N`.
 """
 
 import sys
@@ -19,14 +20,14 @@ import numpy as np
 Answer = Callable[[np.ndarray], np.ndarray]
 
 TIMED_BATCHES = (1, 64)
-# On processors with bfloat16 units OpenVINO would else take those.
+# OpenVINO otherwise computes in bfloat16 on processors with bfloat16 units.
 IN_FLOAT32 = {"INFERENCE_PRECISION_HINT": "f32"}
 _TIMES = 20
 _BATCH = 128
 
 
 def saved_model(path: Path, name: str) -> Answer:
-    """A signature of a SavedModel, run by TensorFlow."""
+    """Loads a signature of a SavedModel with TensorFlow."""
     import tensorflow as tf
 
     loaded = tf.saved_model.load(str(path))
@@ -37,12 +38,12 @@ def saved_model(path: Path, name: str) -> Answer:
         (output,) = function(**{key: tf.constant(inputs)}).values()
         return output.numpy()
 
-    answer.model = loaded  # type: ignore[attr-defined]  # a SavedModel's functions need it alive
+    answer.model = loaded  # type: ignore[attr-defined]  # keep the SavedModel alive
     return answer
 
 
 def litert(path: Path, name: str) -> Answer:
-    """A signature of a LiteRT file, run by its interpreter; TensorFlow is not needed."""
+    """Loads a signature of a LiteRT file with the LiteRT interpreter, without TensorFlow."""
     sys.modules["tensorflow"] = None  # type: ignore[assignment]
     from ai_edge_litert.interpreter import Interpreter
 
@@ -58,7 +59,7 @@ def litert(path: Path, name: str) -> Answer:
 
 
 def onnx(path: Path, name: str) -> Answer:
-    """A signature of an ONNX folder, run by onnxruntime."""
+    """Loads a signature of an ONNX folder with ONNX Runtime."""
     onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
@@ -68,20 +69,21 @@ def onnx(path: Path, name: str) -> Answer:
 
 
 def openvino(path: Path, name: str) -> Answer:
-    """A signature of an OpenVINO folder, computed in float32."""
+    """Loads a signature of an OpenVINO folder, computed in float32."""
     return compiled(path / f"{name}.xml")
 
 
 def compiled(openvino_model: Any) -> Answer:
-    """A model of OpenVINO, or the path of one, computed in float32."""
+    """Compiles an OpenVINO model, or the model at a path, for float32 on the CPU."""
     run = import_openvino().Core().compile_model(openvino_model, "CPU", IN_FLOAT32)
     return lambda inputs: run(inputs)[0]
 
 
 def import_openvino() -> Any:
-    """Imports OpenVINO without its telemetry, which would report each import to its makers.
+    """Imports OpenVINO without telemetry.
 
-    OpenVINO runs without the package of its telemetry; here that is hidden during the import.
+    OpenVINO reports each import if the package openvino_telemetry is installed, and works without
+    it, so the package is hidden during the import.
     """
     hidden = {"openvino", "openvino_telemetry"}.isdisjoint(sys.modules)
     if hidden:
@@ -95,7 +97,7 @@ def import_openvino() -> Any:
 
 
 def import_onnxruntime() -> Any:
-    """Imports onnxruntime with its telemetry disabled, which on Windows is enabled."""
+    """Imports ONNX Runtime and disables its telemetry, which is enabled by default on Windows."""
     import onnxruntime
 
     onnxruntime.disable_telemetry_events()
@@ -111,7 +113,14 @@ ENGINES = {
 
 
 def main(engine: str, path: str, requests: str, answers: str) -> None:
-    """Answers the requests with the artefact."""
+    """Runs the exported model on the requests and writes outputs and durations.
+
+    Args:
+        engine: String. Key of `ENGINES`.
+        path: String. Path of the exported model.
+        requests: String. Path of the `.npz` file with the inputs.
+        answers: String. Path of the `.npz` file to write.
+    """
     sys.modules["keras_vq"] = None  # type: ignore[assignment]
     sys.modules["keras"] = None  # type: ignore[assignment]
     found: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""The one way in: a model, a path, a format."""
+"""Entry point of exports: checks of arguments and dispatch to the formats."""
 
 import os
 import shutil
@@ -34,7 +34,7 @@ PRECISIONS: dict[str, tuple[str, ...]] = {
 }
 FORMATS = tuple(PRECISIONS)
 
-# Formats that TensorFlow writes, and the extra of keras_vq that brings what they need.
+# Formats written by TensorFlow, with the extra of keras-vq that installs the requirements.
 _OF_TENSORFLOW = {"tf_saved_model": "saved-model", "litert": "litert"}
 _BY_ACTIVATIONS = ("int8_convolutions", "int16_convolutions", "int8_full")
 _CALIBRATION_IMAGES = 128
@@ -50,7 +50,26 @@ def export_model(
     calibration_images: Any = None,
     overwrite: bool = False,
 ) -> Path:
-    """Writes a model for programs that know nothing of Keras; see `ReconstructionModel.export`."""
+    """Exports a model for inference outside Keras. See `ReconstructionModel.export`.
+
+    Args:
+        model: Built model.
+        signatures: List of `Signature`. Functions to export.
+        path: Path of the file or folder to write.
+        format: String. One of `FORMATS`. Defaults to `"tf_saved_model"`.
+        precision: String. One of `PRECISIONS[format]`. Defaults to `"float32"`.
+        calibration_images: Array or data set of images that set the ranges of quantized
+            activations. Defaults to None.
+        overwrite: Boolean. Whether to replace an existing export. Defaults to False.
+
+    Returns:
+        Path of the file, the folder, or the version folder of a SavedModel.
+
+    Raises:
+        ValueError: If an argument is invalid, or `path` exists and can't be replaced.
+        ExportError: If the format does not support the model.
+        ImportError: If a required package is missing.
+    """
     _validation.check_choice("format", format, FORMATS)
     _validation.check_choice("precision", precision, PRECISIONS[format])
     calibration_images = _calibration_images(precision, calibration_images)
@@ -72,7 +91,8 @@ def export_model(
             try:
                 _write(model, signatures, beside, format, precision, calibration_images)
             except ExportError:
-                # This backend's converter lacks an operation: TensorFlow's may have it.
+                # The converter of TensorFlow may support operations that the one of this backend
+                # lacks.
                 if is_missing("tensorflow") or is_missing("tf2onnx"):
                     raise
                 shutil.rmtree(beside, ignore_errors=True)
@@ -89,7 +109,7 @@ def _write(
     calibration_images: np.ndarray | None,
 ) -> None:
     computes_in = {layer.compute_dtype for layer in model._flatten_layers()}
-    # LiteRT computes in float32; ONNX's convolutions know no bfloat16.
+    # LiteRT computes in float32; convolutions of ONNX do not support bfloat16.
     unknown = {"float16", "bfloat16"} if format == "litert" else {"bfloat16"}
     if format != "tf_saved_model" and computes_in & unknown:
         model = _in_float32(model)
@@ -134,11 +154,11 @@ def _calibration_images(precision: str, images: Any) -> np.ndarray | None:
 
 
 def _target(path: Path, format: str, overwrite: bool) -> Path:
-    """Where the artefact goes, once nothing stands in its way."""
+    """Returns the path to write to, after a check of existing files."""
     if format == "litert" and path.suffix != ".tflite":
         raise ValueError(f"`path` of a LiteRT file must end in .tflite. Received: {str(path)!r}")
     if format == "tf_saved_model":
-        # TensorFlow Serving's layout: older versions stay, and a server takes the newest.
+        # Layout of TensorFlow Serving: old versions are kept, and a server loads the newest one.
         others = [] if not path.is_dir() else [p.name for p in path.iterdir() if not _is_version(p)]
         if path.is_file() or others:
             held = f", with {others[0]!r} in it" if others else ", a file"

@@ -1,4 +1,4 @@
-"""LiteRT: one file with every signature, of built-in operations only; runs on TensorFlow."""
+"""Export to LiteRT (TFLite) on the TensorFlow backend, with built-in operations only."""
 
 import logging
 import tempfile
@@ -13,15 +13,15 @@ from keras_vq.export import saved_model, trial
 from keras_vq.export.errors import ExportError, first_line, require
 from keras_vq.export.signatures import Signature, SignatureModel
 
-# Convolutions hold nearly all weights. The search for codes stays in float32: in int8 many scores
-# are equal (of the preset vqvae_mnist's codes 37 % are then the same).
+# Convolutions have nearly all weights. The nearest-code search stays in float32, because int8
+# scores have many ties (with int8, 37 % of the codes of the preset vqvae_mnist agree).
 _CONVOLUTIONS = ("CONV_2D", "CONV_2D_TRANSPOSE", "DEPTHWISE_CONV_2D")
-# Of the same the names in the file format.
+# Names of the same operations in the file format.
 _BUILTIN_CONVOLUTIONS = ("CONV_2D", "TRANSPOSE_CONV", "DEPTHWISE_CONV_2D")
 _WEIGHT_BITS = 8
 _ACTIVATION_BITS = {"int8_convolutions": 8, "int16_convolutions": 16}
 
-# For each signature a batch of its inputs, by name.
+# Input batches by name of the input, for each signature.
 Requests = dict[str, dict[str, np.ndarray]]
 
 
@@ -32,19 +32,20 @@ def write(
     precision: str = "float32",
     calibration_images: Any = None,
 ) -> None:
-    """Writes a `.tflite` file.
+    """Writes a `.tflite` file with all signatures.
 
     Args:
-        model: The model whose methods the signatures name.
-        signatures: What to write.
-        path: The file.
-        precision: One of `formats.PRECISIONS["litert"]`.
-        calibration_images: Images whose values set the ranges of int8 activations.
+        model: Model with the methods of the signatures.
+        signatures: List of `Signature`.
+        path: Path of the file.
+        precision: String. One of `formats.PRECISIONS["litert"]`. Defaults to `"float32"`.
+        calibration_images: Array of images that set the ranges of quantized activations. Defaults
+            to None.
 
     Raises:
-        ExportError: If the model holds something that no built-in operation does, has no
-            convolutions to quantize, or the file computes something else than the model.
-        ImportError: If a package is missing.
+        ExportError: If LiteRT has no built-in operation for a part of the model, there are no
+            convolutions to quantize, or the outputs of the file differ from those of the model.
+        ImportError: If a required package is missing.
     """
     require(("ai_edge_litert", "ai_edge_quantizer"), "litert", "LiteRT export")
     requests = _requests(model, signatures, calibration_images)
@@ -87,9 +88,9 @@ def _converted(
             )
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of an interpreter that the converter takes
+                warnings.simplefilter("ignore")  # about the interpreter inside the converter
                 return converter.convert()
-        except Exception as error:  # TensorFlow's own class is private
+        except Exception as error:  # the error class of TensorFlow is private
             unknown = [line for line in str(error).splitlines() if line.startswith("TF Select ops")]
             raise ExportError(
                 "TensorFlow's converter can't write this model with LiteRT's built-in operations: "
@@ -98,11 +99,11 @@ def _converted(
 
 
 def _requests(model: keras.Model, signatures: list[Signature], images: Any) -> Requests:
-    """Inputs of each signature, on which activations are measured."""
+    """Returns calibration inputs for each signature; empty without images."""
     if images is None:
         return {}
     given = {"image": np.asarray(images, "float32")}
-    # What `encode` gives is what `decode` takes.
+    # `encode` comes first, because its outputs are the inputs of `decode`.
     for signature in sorted(signatures, key=lambda signature: signature.name != "encode"):
         if signature.name == "encode":
             method = getattr(model, signature.method)
@@ -133,13 +134,17 @@ def _check_answers(
     precision: str,
     requests: Requests,
 ) -> None:
-    """Compares latents and decoded images with those of the model."""
+    """Compares latents and decoded images with those of the model.
+
+    Raises:
+        ExportError: If they differ by more than `trial.MAX_RELATIVE_ERROR`.
+    """
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(model_content=content)
     for signature in signatures:
         if signature.name == "serving_default" or signature.output.dtype == "int32":
-            continue  # codes that nearly tie differ, and what is decoded from them
+            continue  # near-ties make codes differ, and images decoded from them
         given = requests.get(signature.name) or {signature.input.name: trial.inputs_for(signature)}
         (answer,) = interpreter.get_signature_runner(signature.name)(**given).values()
         (inputs,) = given.values()
@@ -167,14 +172,14 @@ def _quantized(content: bytes, precision: str, requests: Requests) -> bytes:
         else:
             bits = _ACTIVATION_BITS[precision]
             tool.add_static_config(".*", operation, bits, _WEIGHT_BITS)
-    # It warns of the memory that calibration takes, and of weights that signatures share, which
-    # so get the same values twice.
+    # The quantizer warns about memory of the calibration, and about weights shared by signatures,
+    # which get the same values twice.
     logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            # All images in one batch: of several it averages the ranges, and what lies beyond the
-            # average is cut off, which costs more than the coarser steps.
+            # Use one batch, because the ranges of several batches are averaged, and clipping beyond
+            # the average costs more accuracy than coarser steps.
             batches = {name: [batch] for name, batch in requests.items()}
             ranges = tool.calibrate(batches) if tool.need_calibration else None
             quantized = tool.quantize(

@@ -1,4 +1,4 @@
-"""ONNX: a folder of one file for each signature, from whichever backend runs."""
+"""Export to ONNX: a folder with one file per signature, on all backends."""
 
 import json
 from pathlib import Path
@@ -16,13 +16,14 @@ def write(model: keras.Model, signatures: list[Signature], folder: Path) -> None
     """Writes `encode.onnx`, `decode.onnx` and `serving_default.onnx` into a folder.
 
     Args:
-        model: The model whose methods the signatures name.
-        signatures: What to write.
-        folder: Where to; it is made.
+        model: Model with the methods of the signatures.
+        signatures: List of `Signature`.
+        folder: Path of the folder, which is created.
 
     Raises:
-        ExportError: If the model holds something that ONNX has no operation for.
-        ImportError: If a package is missing.
+        ExportError: If ONNX has no operation for a part of the model, or the outputs of a file
+            differ from those of the model.
+        ImportError: If a required package is missing.
     """
     converter, extra = _backend.onnx_converter()
     require(("onnx", "onnxruntime", converter), extra, "ONNX export")
@@ -43,7 +44,7 @@ def write(model: keras.Model, signatures: list[Signature], folder: Path) -> None
 
 def _convert(model: keras.Model, signature: Signature, path: Path) -> None:
     try:
-        # The written file is compared with the model, on another batch size than the traced one.
+        # Tracer warnings can be ignored, because `write` checks the file at another batch size.
         with _backend.quiet_tracing():
             SignatureModel(model, signature).export(
                 str(path),
@@ -51,9 +52,9 @@ def _convert(model: keras.Model, signature: Signature, path: Path) -> None:
                 input_signature=[signature.input.input_spec()],
                 verbose=False,
             )
-    except OSError:  # a full disk, or a folder that can't be written to
+    except OSError:  # a full disk, or a folder without write permission
         raise
-    except Exception as error:  # each converter has errors of its own
+    except Exception as error:  # each converter has its own error classes
         raise ExportError(
             f"{_backend.onnx_converter()[0]} can't write `{signature.name}` of this model as ONNX "
             f"({type(error).__name__}: {first_line(error)}). Look for a layer or quantizer "
@@ -62,7 +63,11 @@ def _convert(model: keras.Model, signature: Signature, path: Path) -> None:
 
 
 def _name_tensors(path: Path, signature: Signature) -> None:
-    """Gives input, output and batch the names that the signature promises."""
+    """Renames input, output and batch dimension, and stores the input bounds as metadata.
+
+    Raises:
+        ExportError: If the ONNX checker rejects the file.
+    """
     import onnx
 
     file = onnx.load(str(path))
@@ -77,11 +82,11 @@ def _name_tensors(path: Path, signature: Signature) -> None:
         shape.dim.add().dim_param = "batch"
         for size in spec.shape:
             shape.dim.add().dim_value = size
-    # For programs that check what they are given.
+    # For programs that validate their inputs.
     onnx.helper.set_model_props(file, {"keras_vq.bounds": json.dumps(list(signature.input.bounds))})
     try:
         onnx.checker.check_model(file, full_check=True)
-    except Exception as error:  # of the checker, or of the inference of shapes
+    except Exception as error:  # from the checker or from shape inference
         raise ExportError(
             f"The converter wrote a file of `{signature.name}` that no program can run: "
             f"{first_line(error)}"
@@ -90,7 +95,7 @@ def _name_tensors(path: Path, signature: Signature) -> None:
 
 
 def _join(folder: Path, signatures: list[Signature], path: Path) -> None:
-    """Reconstructions as `encode` and then `decode`: converters get the two in one graph wrong."""
+    """Joins `encode` and `decode`, because converters export the combined graph incorrectly."""
     import onnx
 
     first, second = (onnx.load(str(folder / f"{name}.onnx")) for name in ("encode", "decode"))

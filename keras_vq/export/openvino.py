@@ -1,4 +1,4 @@
-"""OpenVINO: a folder of one model for each signature, by way of ONNX."""
+"""Export to OpenVINO through ONNX: a folder with one model per signature."""
 
 import tempfile
 from pathlib import Path
@@ -16,23 +16,24 @@ def write(
 ) -> None:
     """Writes `NAME.xml` and `NAME.bin` of each signature into a folder.
 
-    Compile them with `{"INFERENCE_PRECISION_HINT": "f32"}`: on processors with bfloat16 units
-    OpenVINO else takes those, which on CIFAR-10 flips about 2 % of the codes. It takes no such
-    hint from a file; the files carry it under `keras_vq` for whoever reads them.
+    Compile the models with `{"INFERENCE_PRECISION_HINT": "f32"}`. Otherwise OpenVINO computes in
+    bfloat16 on processors with bfloat16 units, which changes about 2 % of the codes on CIFAR-10.
+    The files store the hint under `keras_vq` for information; OpenVINO does not apply it.
 
-    What OpenVINO computes of each is compared with what the model does: OpenVINO 2026.4 turns some
-    ONNX files of TensorFlow into wrong reconstructions without a word. Such a one is then converted
-    from the backend itself.
+    The outputs of each model are compared with those of the Keras model, because OpenVINO 2026.4
+    silently computes wrong reconstructions from some ONNX files of TensorFlow. Such a model is
+    exported with Keras's OpenVINO exporter instead.
 
     Args:
-        model: The model whose methods the signatures name.
-        signatures: What to write.
-        folder: Where to; it is made.
-        halve_weights: Whether weights are kept as float16.
+        model: Model with the methods of the signatures.
+        signatures: List of `Signature`.
+        folder: Path of the folder, which is created.
+        halve_weights: Boolean. Whether to store weights as float16. Defaults to False.
 
     Raises:
-        ExportError: If OpenVINO can't take the model, or computes something else of it.
-        ImportError: If a package is missing.
+        ExportError: If OpenVINO can't read the model, or its outputs differ from those of the
+            model.
+        ImportError: If a required package is missing.
     """
     require(("openvino",), "openvino", "OpenVINO export")
     openvino = foreign.import_openvino()
@@ -52,7 +53,7 @@ def _converted(model: keras.Model, signature: Signature, folder: Path) -> Any:
         try:
             converted = convert(model, signature, folder)
             is_right = trial.agree(foreign.compiled(converted), model, signature)
-        except Exception as error:  # OpenVINO has errors of many kinds
+        except Exception as error:  # OpenVINO raises errors of many types
             raise ExportError(
                 f"OpenVINO can't take `{signature.name}` of this model: {first_line(error)}"
             ) from error
@@ -66,12 +67,12 @@ def _converted(model: keras.Model, signature: Signature, folder: Path) -> Any:
 
 def _of_onnx(model: keras.Model, signature: Signature, folder: Path) -> Any:
     openvino = foreign.import_openvino()
-    # Not `convert_model`, which reports to OpenVINO's makers, by some eighty processes.
+    # `convert_model` sends telemetry, from about 80 processes.
     return openvino.Core().read_model(folder / "onnx" / f"{signature.name}.onnx")
 
 
 def _of_backend(model: keras.Model, signature: Signature, folder: Path) -> Any:
-    """The model as Keras gives it to OpenVINO, under the names of the signature."""
+    """Exports a signature with Keras's OpenVINO exporter, and names its input and output."""
     openvino = foreign.import_openvino()
     path = folder / f"{signature.name}.xml"
     SignatureModel(model, signature).export(
@@ -81,7 +82,7 @@ def _of_backend(model: keras.Model, signature: Signature, folder: Path) -> Any:
         verbose=False,
     )
     read = openvino.Core().read_model(path)
-    # Beside the answer it may name an inner value as an output.
+    # The exporter can also declare an intermediate value as an output.
     one = openvino.Model(read.get_results()[:1], read.get_parameters(), signature.name)
     one.inputs[0].get_tensor().set_names({signature.input.name})
     one.outputs[0].get_tensor().set_names({signature.output.name})

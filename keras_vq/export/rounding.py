@@ -1,12 +1,12 @@
-"""Kernels rounded to what int8 holds, so that training can go on around them."""
+"""Rounding of convolution kernels to int8 values, for training around the rounded kernels."""
 
 import keras
 import numpy as np
 
-_LARGEST = 127  # of symmetric int8
+_LARGEST = 127  # largest value of symmetric int8
 
-# Of each kind of convolution the kernels, and their axes of output channels: each channel has a
-# scale of its own in LiteRT. Subclasses come before the classes they derive from.
+# Kernels of each type of convolution and their axes of output channels, because LiteRT has a scale
+# per channel. Subclasses come before their base classes.
 _KERNELS: dict[tuple[type, ...], dict[str, tuple[int, ...]]] = {
     (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D): {"kernel": (-2, -1)},
     (keras.layers.SeparableConv1D, keras.layers.SeparableConv2D): {
@@ -19,18 +19,18 @@ _KERNELS: dict[tuple[type, ...], dict[str, tuple[int, ...]]] = {
 
 
 def round_convolutions(layer: keras.Layer) -> int:
-    """Rounds the kernels of all convolutions in a layer to multiples of a scale that int8 holds.
+    """Rounds the kernels of all convolutions in a layer to values that int8 represents exactly.
 
-    w ← s · round(w / s), s = max |w| / 127 for each output channel: what LiteRT keeps of a float32
-    kernel in int8. An export of such a model in int8 has exactly its kernels, so that no code
-    differs for their sake. Rounding itself changes some codes, so train on around it: round the
-    encoder, freeze it, let codebook and decoder adapt to what it now gives, then round the decoder.
+    Computes w ← s · round(w / s) with the scale s = max |w| / 127 of each output channel, as LiteRT
+    does for int8 weights. An int8 export then has the same kernels as the model, so rounding of
+    weights changes no codes. Rounding changes some codes of a trained model. To adapt to it, round
+    and freeze the encoder, continue training of codebook and decoder, then round the decoder.
 
     Args:
-        layer: A built layer or model; it is changed in place.
+        layer: Built layer or model, modified in place.
 
     Returns:
-        How many kernels were rounded.
+        Integer. Number of rounded kernels.
 
     Example:
         >>> import keras_vq

@@ -1,4 +1,4 @@
-"""SavedModel, as TensorFlow Serving takes it; runs on the TensorFlow backend."""
+"""Export to SavedModel for TensorFlow Serving, on the TensorFlow backend."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,12 +17,12 @@ def write(model: keras.Model, signatures: list[Signature], folder: Path) -> None
     """Writes a SavedModel with its warm-up requests.
 
     Args:
-        model: The model whose methods the signatures name.
-        signatures: What to write.
-        folder: Where to; it is made.
+        model: Model with the methods of the signatures.
+        signatures: List of `Signature`.
+        folder: Path of the folder, which is created.
 
     Raises:
-        ImportError: If a package is missing.
+        ImportError: If tensorflow-serving-api is missing.
     """
     require(("tensorflow_serving",), "saved-model", "The warm-up of a SavedModel")
     functions = [SignatureModel(model, signature) for signature in signatures]
@@ -35,14 +35,14 @@ def write_functions(
     functions: Sequence[Callable[[Any], Any]],
     folder: Path,
 ) -> None:
-    """Writes a SavedModel of functions alone.
+    """Writes a SavedModel of functions, without warm-up requests.
 
     Args:
-        signatures: Their names and those of their tensors.
-        functions: What they compute.
-        folder: Where to; it is made.
+        signatures: List of `Signature`. Names of the functions and of their tensors.
+        functions: Sequence of callables, one per signature, from a tensor to a tensor.
+        folder: Path of the folder, which is created.
     """
-    # It keeps the weights that functions use; a discriminator, say, stays behind.
+    # ExportArchive stores only weights that the functions use, e.g. not those of a discriminator.
     archive = keras.export.ExportArchive()
     for signature, function in zip(signatures, functions, strict=True):
         archive.add_endpoint(
@@ -58,7 +58,7 @@ def _with_named_output(function: Callable[[Any], Any], name: str) -> Callable[[A
 
 
 def _of_any_batch(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """The function, also of a batch of no images, which TensorFlow's convolutions refuse."""
+    """Wraps a function to accept empty batches, which convolutions of TensorFlow reject."""
     import tensorflow as tf
 
     def answer(inputs: Any) -> Any:
@@ -71,7 +71,7 @@ def _of_any_batch(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 def _write_warm_up(signatures: list[Signature], folder: Path) -> None:
-    """Requests that TensorFlow Serving answers to itself before it takes a user's."""
+    """Writes requests that TensorFlow Serving runs when it loads the model."""
     import tensorflow as tf
     from tensorflow_serving.apis import model_pb2, predict_pb2, prediction_log_pb2
 

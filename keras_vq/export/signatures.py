@@ -1,4 +1,4 @@
-"""What an exported model offers: named functions of one named tensor each."""
+"""Signatures of exported models: named functions with one named input and output tensor."""
 
 from typing import NamedTuple
 
@@ -10,24 +10,24 @@ from keras_vq._types import Tensor
 
 
 class TensorSpec(NamedTuple):
-    """An input or output of a signature; the batch comes before `shape`, and may be of any size."""
+    """Input or output of a signature. `shape` excludes the batch dimension, which has any size."""
 
     name: str
     dtype: str
     shape: tuple[int, ...]
-    # Least and greatest value, None where there is no bound.
+    # Lowest and highest value, None if unbounded.
     bounds: tuple[float | None, float | None]
 
     def input_spec(self) -> keras.InputSpec:
-        """What Keras's exporters take, with a free batch."""
+        """Returns the `InputSpec` for Keras's exporters, with an unknown batch size."""
         return keras.InputSpec(dtype=self.dtype, shape=(None, *self.shape), name=self.name)
 
 
 class Signature(NamedTuple):
-    """One function that programs call in an exported model.
+    """Function of an exported model.
 
-    `name` is `encode`, `decode` or `serving_default`, the name that TensorFlow Serving gives to
-    the function of a request that names none; `method` is the model's method behind it.
+    `name` is `encode`, `decode` or `serving_default` (the default signature of TensorFlow Serving).
+    `method` is the name of the method of the model that computes it.
     """
 
     name: str
@@ -37,15 +37,16 @@ class Signature(NamedTuple):
 
 
 class SignatureModel(keras.Model):
-    """A signature as a model of its own, for exporters that take one.
+    """Model that computes one signature, for Keras's exporters.
 
-    Searches for codes are traced in one block: batches are of any size then, and only operations
-    that every format knows are left.
+    The nearest-code search is traced in one block, so the graph accepts any batch size and uses
+    only operations that all formats support.
 
     Args:
-        model: The model whose method the signature names.
-        signature: The signature.
-        for_int8: Whether the search itself is going to be turned into int8.
+        model: Model with the method of the signature.
+        signature: `Signature`.
+        for_int8: Boolean. Whether the nearest-code search will be quantized to int8. Defaults to
+            False.
     """
 
     def __init__(self, model: keras.Model, signature: Signature, for_int8: bool = False) -> None:
@@ -56,7 +57,7 @@ class SignatureModel(keras.Model):
         self.built = True
 
     def call(self, inputs: Tensor) -> Tensor:
-        """Applies the method."""
+        """Calls the method of the signature and casts its output."""
         with vq_ops.in_one_block(by_rank=self.for_int8):
             outputs = getattr(self.model, self.signature.method)(inputs)
         return ops.cast(outputs, self.signature.output.dtype)

@@ -1,4 +1,4 @@
-"""Artefacts that are there whole or not at all: written beside, then renamed."""
+"""Atomic writes of files and folders: a temporary path is renamed when it is complete."""
 
 import shutil
 from collections.abc import Iterator
@@ -10,13 +10,16 @@ from keras_vq._files import unfinished_path
 
 @contextmanager
 def staged(target: Path) -> Iterator[Path]:
-    """A path beside `target` to write a file or folder to, renamed at the end of a good `with`.
+    """Yields a temporary path for a file or folder, and renames it to `target` after the `with`.
 
-    What lies at `target` is replaced only then; if the `with` fails it stays, and nothing of what
-    was written does.
+    If the `with` block raises an error, `target` is unchanged and the temporary path is removed.
+
+    Args:
+        target: Path of the file or folder, which is replaced if it exists. Missing parent folders
+            are created.
 
     Raises:
-        OSError: If the folder can't be made or written to.
+        OSError: If the parent folder can't be created or is not writable.
     """
     made = [folder for folder in target.parents if not folder.exists()]
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -24,7 +27,7 @@ def staged(target: Path) -> Iterator[Path]:
     replaced = beside.with_name(f"{beside.name}_replaced")
     try:
         yield beside
-        if target.is_dir():  # a folder can't be renamed onto one that holds something
+        if target.is_dir():  # a folder can't replace a non-empty folder
             target.rename(replaced)
         try:
             beside.replace(target)
@@ -44,7 +47,7 @@ def staged(target: Path) -> Iterator[Path]:
 
 
 def next_version(folder: Path) -> Path:
-    """Where the next version of a model goes in TensorFlow Serving's layout, NAME/VERSION."""
+    """Returns the next version folder, `folder/VERSION`, in the layout of TensorFlow Serving."""
     paths = folder.iterdir() if folder.exists() else ()
     versions = [int(path.name) for path in paths if path.name.isdigit()]
     return folder / str(max(versions, default=0) + 1)

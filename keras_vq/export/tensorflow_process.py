@@ -1,4 +1,4 @@
-"""Formats that TensorFlow writes, from another backend: the model is carried over in a process."""
+"""Export of formats of TensorFlow from other backends, in a separate process."""
 
 import os
 import shutil
@@ -31,17 +31,18 @@ def write(
     precision: str,
     calibration_images: np.ndarray | None,
 ) -> None:
-    """Saves the model, and lets a process on TensorFlow load and export it.
+    """Saves the model, then loads and exports it in a process with the TensorFlow backend.
 
     Args:
-        model: The model.
-        path: File or folder to make.
-        format: One that TensorFlow writes.
-        precision: One of the format's.
-        calibration_images: Images for precisions that need them.
+        model: Model to export.
+        path: Path of the file or folder to write.
+        format: String. Export format.
+        precision: String. Precision of the format.
+        calibration_images: Array of images that set the ranges of quantized activations, or None.
 
     Raises:
-        ExportError: If the process ends without an export.
+        ExportError: If the process fails.
+        OSError: If `path` is not writable.
     """
     with tempfile.TemporaryDirectory() as temporary:
         model_file, out = Path(temporary, "model.keras"), Path(temporary, "out.tflite")
@@ -66,5 +67,5 @@ def write(
         written = out / "1" if format == "tf_saved_model" else out
         try:
             shutil.move(written, path)
-        except shutil.Error as error:  # a list of (source, target, reason), one per file
+        except shutil.Error as error:  # its argument is a list of (source, target, reason)
             raise OSError(f"{path.parent} can't be written to: {error.args[0][0][2]}") from error

@@ -1,6 +1,6 @@
-"""A few random inputs, on which what was converted must compute what the model does.
+"""Numerical check of a converted model on random inputs.
 
-Converters and engines have turned some graphs into others without a word.
+Some converters and engines silently change the result of a graph.
 """
 
 from collections.abc import Callable
@@ -12,16 +12,22 @@ from keras_vq.export.signatures import Signature, SignatureModel
 
 _BATCH = 4
 _TOLERANCE = 1e-3
-# Noise lies far from all codes: rounding decides between some, and then a patch of pixels differs.
+# Noise is far from all code vectors, so rounding decides near-ties and changes patches of pixels.
 _MOST_THAT_DIFFERS = 0.2
-# Of answers in int8 the error of trained models is below 0.01.
+# The error of int8 exports of trained models is below 0.01.
 MAX_RELATIVE_ERROR = 0.1
 
 
 def agree(
     converted: Callable[[np.ndarray], np.ndarray], model: keras.Model, signature: Signature
 ) -> bool:
-    """Whether it computes what the model does, but for a few near-ties of two codes."""
+    """Returns whether a converted function agrees with the model, except for near-ties of codes.
+
+    Args:
+        converted: Callable from an input array to an output array.
+        model: Model with the method of the signature.
+        signature: `Signature`.
+    """
     inputs = inputs_for(signature)
     answer = converted(inputs)
     wanted = keras.ops.convert_to_numpy(SignatureModel(model, signature)(inputs))
@@ -32,7 +38,7 @@ def agree(
 
 
 def relative_error(answer: np.ndarray, wanted: np.ndarray) -> float:
-    """Computes the root mean squared difference, relative to the largest magnitude of `wanted`."""
+    """Computes the root-mean-square error relative to the largest magnitude of `wanted`."""
     if not wanted.size:
         return 0.0
     error = np.sqrt(np.square(answer - wanted).mean())
@@ -40,11 +46,11 @@ def relative_error(answer: np.ndarray, wanted: np.ndarray) -> float:
 
 
 def inputs_for(signature: Signature) -> np.ndarray:
-    """Draws inputs: uniform within the bounds of the signature, normal where it has none."""
+    """Draws inputs: uniform within the bounds of the signature, or normal without bounds."""
     rng = np.random.default_rng(0)
     shape, (low, high) = (_BATCH, *signature.input.shape), signature.input.bounds
     if low is None or high is None:
         return rng.normal(size=shape).astype(signature.input.dtype)
-    if signature.input.dtype == "int32":  # codes that every level has
+    if signature.input.dtype == "int32":  # valid in every stage
         return rng.integers(0, 1 + min(int(high), 1), shape, dtype="int32")
     return rng.uniform(low, high, shape).astype(signature.input.dtype)

@@ -1,4 +1,4 @@
-"""Whether an exported model still does what the model did that it was made of."""
+"""Verification of exported models against the Keras model."""
 
 import json
 import os
@@ -17,39 +17,39 @@ from keras_vq.export.staging import staged
 
 
 class Report(NamedTuple):
-    """What an artefact made of images, beside what the model made of them.
+    """Comparison of the outputs of an exported model with those of the Keras model.
 
-    Shares are of 1. Figures of codes are None for a model without a codebook.
+    Fractions are in [0, 1]. Values for codes are None for a model without a codebook.
     """
 
     format: str
     images: int
-    # Greatest difference of a pixel of `decode`, given the same codes or latents; of one of
-    # `serving_default`, in images whose codes agree; and of a latent where there are no codes.
+    # Largest absolute difference of pixels of `decode`, for equal codes or latents; of pixels of
+    # `serving_default`, in images whose codes agree; and of latents, for a model without codes.
     largest_pixel_difference: float | None
     largest_reconstruction_difference: float | None
     largest_latent_difference: float | None
-    # Root mean squared difference of pixels of `decode`, given the same codes or latents, relative
-    # to the largest magnitude. Above 0.1 the artifact computes something else.
+    # Root-mean-square difference of pixels of `decode`, for equal codes or latents, relative to the
+    # largest magnitude. Values above 0.1 indicate a wrong export.
     relative_pixel_error: float
-    # Codes equal to the model's, and images all of whose codes are.
+    # Fraction of equal codes, and of images with equal codes only.
     codes_agree: float | None
     images_agree: float | None
-    # By how much vectors lie further from their codes, in mean squared distance.
+    # Relative increase of the mean squared distance of latents to their code vectors.
     distortion_rise: float | None
-    # Of reconstructions clipped to [0, 1]; None for a model that makes images of another shape.
+    # For reconstructions clipped to [0, 1]; None if input and output shapes differ.
     mean_squared_error: float | None
     mean_squared_error_of_model: float | None
     size_bytes: int
-    # Median milliseconds of `encode`, by images in the batch.
+    # Median duration of `encode` in milliseconds, by batch size.
     milliseconds: dict[str, float]
 
 
 def format_of(path: Path) -> str:
-    """The format of an artefact, by what lies at its path.
+    """Detects the format of an exported model.
 
     Raises:
-        ValueError: If it is none.
+        ValueError: If there is no exported model at `path`.
     """
     if path.suffix == ".tflite" and path.is_file():
         return "litert"
@@ -70,19 +70,20 @@ def format_of(path: Path) -> str:
 
 
 def verify(model: keras.Model, path: str | os.PathLike[str], images: Any) -> Report:
-    """Lets a fresh process without Keras run an artefact, and compares it with the model.
+    """Runs an exported model in a process without Keras, and compares it with the Keras model.
 
     Args:
-        model: The built model that the artefact was made of.
-        path: The artefact: file or folder, for a SavedModel the folder of a version.
-        images: Array of shape `(n, height, width, channels)`, pixels in [0, 1].
+        model: Built model that was exported.
+        path: Path of the exported file or folder; for a SavedModel, the folder of a version.
+        images: Array of shape `(n, height, width, channels)`, with pixels in [0, 1].
 
     Returns:
-        A `Report`.
+        `Report`.
 
     Raises:
-        ValueError: If `path` holds no artefact, or one of another model.
-        ExportError: If the artefact can't be loaded or run.
+        ValueError: If there is no exported model at `path`, or its output shapes differ from those
+            of the model.
+        ExportError: If the exported model can't be loaded or run.
 
     Example:
         >>> import numpy as np, keras_vq
@@ -114,7 +115,7 @@ def verify(model: keras.Model, path: str | os.PathLike[str], images: Any) -> Rep
     agreement: dict[str, float | None]
     if signatures["encode"].output.name == "codes":
         is_equal = (got["encode"] == wanted["encode"]).reshape(len(images), -1)
-        # Other codes are of another image.
+        # Images with other codes have other reconstructions.
         differences["serving_default"] = differences["serving_default"][is_equal.all(axis=1)]
         agreement = {
             "largest_latent_difference": None,
@@ -203,7 +204,13 @@ def _size(path: Path) -> int:
 
 
 def write_report(report: Report, path: Path) -> Path:
-    """Writes a report: into a folder as `verify.json`, beside a file as `NAME.verify.json`."""
+    """Writes a report as JSON and returns its path.
+
+    Args:
+        report: `Report`.
+        path: Path of the exported model. The report of a folder is `verify.json` in the folder; the
+            report of a file is `NAME.verify.json` beside the file.
+    """
     target = path / "verify.json" if path.is_dir() else path.with_name(f"{path.name}.verify.json")
     with staged(target) as beside:
         beside.write_text(json.dumps(report._asdict(), indent=2) + "\n")
