@@ -1,4 +1,4 @@
-"""Callbacks for `fit`."""
+"""Callbacks for monitoring codebooks and drawing images during `fit`."""
 
 from keras_vq.callbacks.codebook_monitor import CodebookMonitor, CollapseWarning
 from keras_vq.callbacks.image_grids import ReconstructionGrid, SampleGrid

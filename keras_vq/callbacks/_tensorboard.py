@@ -11,7 +11,7 @@ def check_installed() -> None:
     """Checks that tensorboard is installed.
 
     Raises:
-        ImportError: If it is not installed.
+        ImportError: If tensorboard is not installed.
     """
     if find_spec("tensorboard") is None:
         raise ImportError('Pictures for TensorBoard need it: pip install "keras-vq[tensorboard]"')

@@ -1,4 +1,4 @@
-"""The callback that watches codebooks while they train, and says when one collapses."""
+"""Callback that logs codebook usage and warns of codebook collapse."""
 
 import os
 import warnings
@@ -15,41 +15,49 @@ from keras_vq.codebooks.base import BaseCodebook
 from keras_vq.plots import plot_codebook_usage
 from keras_vq.quantizers.base import Quantizer
 
-# A code is called dead when it serves less than so much of what the mean code does.
+# Usage relative to the mean usage at or below which a code is dead.
 _DEAD = 0.01
-# A codebook of fewer codes can't collapse in a way worth a warning.
+# Smallest codebook size for warnings of collapse.
 _FEWEST_CODES = 8
 
 
 class CollapseWarning(UserWarning):
-    """A codebook uses few of its codes."""
+    """Warning of codebook collapse: few codes of a codebook are used."""
 
 
 class CodebookMonitor(keras.callbacks.Callback):
-    """Writes to the logs, after each epoch, how each codebook of the model is used.
+    """Callback that logs the usage of each codebook after each epoch and warns of collapse.
 
-    For a model with one codebook the logs get `codes_in_use` (share of the codes that are not
-    dead, in [0, 1]), `codes_perplexity` (in [1, codebook_size]), `codes_dead` (how many codes
-    serve less than a hundredth as often as the mean code) and `codes_norm_spread` (standard
-    deviation of the codes' norms over their mean). With several, as the levels of `Residual`,
-    each name begins with `level_0_`, `level_1_` and so on.
+    For a model with one codebook, it adds to the logs:
 
-    They are of the moving averages that codebooks keep while they train; with `images` they are
-    counted on the codes of those instead, and quantizers without a codebook, such as
-    `FiniteScalarQuantizer`, have them too (but for the norms).
+    - `codes_in_use`: fraction of codes that are not dead, in [0, 1].
+    - `codes_perplexity`: perplexity of the usage, in [1, codebook_size].
+    - `codes_dead`: number of dead codes, whose usage is at most 1 % of the mean usage.
+    - `codes_norm_spread`: standard deviation of the norms of code vectors divided by their mean.
 
-    When a codebook's perplexity stays under a share of its size, a warning says so in words, and
-    what to try. It is repeated only after the codebook had recovered.
+    For a model with several codebooks, such as the stages of `Residual`, the names have the
+    prefixes `level_0_`, `level_1_` and so on.
+
+    By default, usage is the moving average of counts that codebooks keep during training. With
+    `images`, usage is counted on the codes of the images. This also works for quantizers without a
+    codebook, such as `FiniteScalarQuantizer`, which have no `codes_norm_spread`.
+
+    When the perplexity of a codebook stays below a fraction of its size, the callback issues a
+    `CollapseWarning` with suggestions. It repeats the warning only after the codebook recovered.
+    Codebooks of fewer than 8 codes cause no warnings.
 
     Args:
-        images: Array of images to count codes on, for a model with `encode_to_codes`; or None.
-        picture: File to write a histogram of the usage to after each epoch, such as
-            `"usage-{epoch:03d}.png"`; or None.
-        collapse: Perplexity over codebook size below which a codebook counts as collapsed.
-        patience: How many epochs in a row it must be so before the warning.
+        images: Array of images on which to count codes, for a model with `encode_to_codes`.
+            Defaults to None, which uses the moving averages.
+        picture: Path of a histogram of the usage, written after each epoch, such as
+            `"usage-{epoch:03d}.png"`. Defaults to None.
+        collapse: Float in [0, 1]. Ratio of perplexity to codebook size below which a codebook
+            counts as collapsed. Defaults to 0.1.
+        patience: Integer. Number of consecutive epochs of collapse before the warning. Defaults to
+            1.
 
     Raises:
-        ValueError: If an argument is out of its range, or the model has no quantizer.
+        ValueError: If an argument is out of range, or the model has no quantizers.
 
     Example:
         >>> import numpy as np, keras_vq
@@ -78,7 +86,7 @@ class CodebookMonitor(keras.callbacks.Callback):
         self.patience = _validation.check_positive_integer("patience", patience)
 
     def on_train_begin(self, logs: Any = None) -> None:
-        """Looks for the quantizers."""
+        """Checks that the model has quantizers."""
         del logs
         self.collapsed_epochs: dict[str, int] = {}
         quantizers = [layer for layer in _layers_in(self.model) if isinstance(layer, Quantizer)]
@@ -90,7 +98,7 @@ class CodebookMonitor(keras.callbacks.Callback):
             )
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Adds to the logs, draws the picture, and warns of a collapse."""
+        """Updates the logs, writes the histogram, and warns of collapse."""
         codebooks = [
             layer
             for layer in _layers_in(self.model)
@@ -114,7 +122,7 @@ class CodebookMonitor(keras.callbacks.Callback):
             plot_codebook_usage(counts, path, title=f"use of the codes, epoch {epoch + 1}")
 
     def _counted(self) -> list[np.ndarray]:
-        """How often each code of each level occurs in the codes of the images."""
+        """Counts the codes of the images, as an array of shape `(codebook_size,)` per stage."""
         grids = keras.tree.flatten(self.model.encode_to_codes(self.images))
         counts = []
         for quantizer, codes in zip(self.model.levels().values(), grids, strict=True):
@@ -148,7 +156,7 @@ class CodebookMonitor(keras.callbacks.Callback):
 
 
 def _layers_in(layer: keras.Layer) -> list[keras.Layer]:
-    """All layers within a layer, each once, in the order in which they were made its parts."""
+    """Returns all nested layers without duplicates, in the order of their creation."""
     found: dict[int, keras.Layer] = {}
     for part in layer._layers:
         for inner in [part, *_layers_in(part)]:

@@ -1,4 +1,4 @@
-"""Callbacks that draw, after each epoch, what the model makes by then."""
+"""Callbacks that draw reconstructions and generated images during training."""
 
 import inspect
 import os
@@ -19,12 +19,16 @@ if TYPE_CHECKING:
 
 
 class _FigureOfEpoch(keras.callbacks.Callback):
-    """Shows a figure, writes it to a file, or to TensorBoard, every so many epochs.
+    """Base class of callbacks that draw a figure at regular epochs.
+
+    The figure is written to a file, to TensorBoard or both, or displayed in a notebook if there is
+    neither `path` nor `log_dir`.
 
     Args:
-        path: File to write, with `{epoch}` in its name to keep each; None writes none.
-        log_dir: TensorBoard's folder; None writes nothing there.
-        every: Epochs from one figure to the next. The last epoch always has one.
+        path: Path of a png, pdf or svg file, or None. With `{epoch}` in its name, each figure has
+            its own file.
+        log_dir: Path of the TensorBoard log directory, or None.
+        every: Integer. Number of epochs between figures. The last epoch always has a figure.
     """
 
     tag = "images"
@@ -39,7 +43,7 @@ class _FigureOfEpoch(keras.callbacks.Callback):
         self.path = None if path is None else str(path)
         self.log_dir = None if log_dir is None else str(log_dir)
         self.every = _validation.check_positive_integer("every", every)
-        # What is wrong is to be said before the first epoch, not after.
+        # Report errors before the first epoch.
         if self.path is not None:
             _check_name(self.path)
         if self.log_dir is not None:
@@ -48,23 +52,23 @@ class _FigureOfEpoch(keras.callbacks.Callback):
             _notebook_display()
 
     def draw(self, title: str, path: Path | None = None) -> "Figure":
-        """The figure of the model as it is, written to a file if one is named."""
+        """Returns a figure of the current model, and writes it to `path` unless it is None."""
         raise NotImplementedError
 
     def on_train_begin(self, logs: Any = None) -> None:
-        """Has drawn nothing yet."""
+        """Resets the epoch counters."""
         del logs
         self.epoch = self.drawn = -1
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Draws."""
+        """Draws a figure every `every` epochs."""
         del logs
         self.epoch = epoch
         if (epoch + 1) % self.every == 0:
             self._show()
 
     def on_train_end(self, logs: Any = None) -> None:
-        """Draws the last epoch, unless that has been done."""
+        """Draws a figure of the last epoch, unless it exists."""
         del logs
         if self.epoch != self.drawn:
             self._show()
@@ -95,23 +99,26 @@ def _check_name(path: str) -> None:
 
 
 class ReconstructionGrid(_FigureOfEpoch):
-    """Draws images above what the model makes of them, after each epoch.
+    """Callback that draws images and their reconstructions after each epoch.
 
-    In a notebook the picture appears below the cell; with `path` or `log_dir` it is written
-    instead.
+    The figure is displayed in a notebook, or written if `path` or `log_dir` is given.
 
     Args:
-        images: Array of shape `(n, height, width, channels)`, pixels in [0, 1], that the model
-            is given.
-        targets: What it should make of them, where that is not the images themselves
-            (denoising, super-resolution): drawn below.
-        path: File to write, such as `"pictures/{epoch:03d}.png"`; None writes none.
-        log_dir: Folder in which TensorBoard looks; needs the package tensorboard. None writes
-            nothing there.
-        every: Epochs from one picture to the next. The last epoch always has one.
+        images: Array of shape `(n, height, width, channels)`, with pixels in [0, 1]. Inputs of the
+            model.
+        targets: Array of targets, drawn below the reconstructions, for denoising or
+            super-resolution. Defaults to None: the images are the targets.
+        path: Path of a png, pdf or svg file, such as `"pictures/{epoch:03d}.png"`. Defaults to
+            None.
+        log_dir: Path of the TensorBoard log directory. Requires the package tensorboard. Defaults
+            to None.
+        every: Integer. Number of epochs between figures. The last epoch always has a figure.
+            Defaults to 1.
 
     Raises:
-        ValueError: If neither `path` nor `log_dir` is given outside a notebook.
+        ValueError: If `path` is invalid, or neither `path` nor `log_dir` is given outside a
+            notebook.
+        ImportError: If `log_dir` is given and tensorboard is not installed.
 
     Example:
         >>> import numpy as np, keras_vq, tempfile, os
@@ -142,7 +149,7 @@ class ReconstructionGrid(_FigureOfEpoch):
         self.targets = targets
 
     def draw(self, title: str, path: Path | None = None) -> "Figure":
-        """Rows of what was given, made, and wanted."""
+        """Draws rows of images, reconstructions, and targets if given."""
         made = self.model.reconstruct(self.images)
         if self.targets is None:
             rows = {"original": self.images, "reconstruction": made}
@@ -152,18 +159,20 @@ class ReconstructionGrid(_FigureOfEpoch):
 
 
 class SampleGrid(_FigureOfEpoch):
-    """Draws new images that the model generates, after each epoch; the same draw each time.
+    """Callback that draws generated images after each epoch, with the same seed in all epochs.
 
     Args:
-        n: How many images.
+        n: Integer. Number of images. Defaults to 20.
         path: See `ReconstructionGrid`.
         log_dir: See `ReconstructionGrid`.
         every: See `ReconstructionGrid`.
-        seed: Seed of the draw.
-        **options: Further arguments of `model.generate`, such as `prior`.
+        seed: Integer. Seed of `model.generate`. Defaults to 0.
+        **options: Other arguments of `model.generate`, such as `prior`.
 
     Raises:
-        ValueError: See `ReconstructionGrid`; or if the model can't generate.
+        ValueError: See `ReconstructionGrid`. Also at the start of training, if the model can't
+            generate images with these arguments.
+        ImportError: See `ReconstructionGrid`.
 
     Example:
         >>> import numpy as np, keras_vq, tempfile, os
@@ -195,7 +204,7 @@ class SampleGrid(_FigureOfEpoch):
         self.n, self.seed, self.options = n, seed, options
 
     def on_train_begin(self, logs: Any = None) -> None:
-        """Checks that the model generates, with a prior if it needs one."""
+        """Checks that the model can generate images, and has a prior if it requires one."""
         super().on_train_begin(logs)
         generate = getattr(self.model, "generate", None)
         wanted = inspect.signature(generate).parameters if callable(generate) else {}
@@ -207,16 +216,16 @@ class SampleGrid(_FigureOfEpoch):
             )
 
     def draw(self, title: str, path: Path | None = None) -> "Figure":
-        """New images."""
+        """Draws a grid of generated images."""
         images = self.model.generate(n=self.n, seed=self.seed, **self.options)
         return plot_samples(images, path, title)
 
 
 def _notebook_display() -> Any:
-    """IPython's `display`.
+    """Returns IPython's `display` function.
 
     Raises:
-        ValueError: Outside a notebook.
+        ValueError: If the code does not run in IPython.
     """
     try:
         from IPython import display, get_ipython
