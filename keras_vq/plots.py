@@ -1,6 +1,6 @@
-"""Pictures of what models make: images beside their reconstructions, samples, loss curves.
+"""Plots of reconstructions, samples, latent spaces, codebook usage and training curves.
 
-Matplotlib is imported by the functions, so that importing keras_vq does not wait for it.
+Functions import Matplotlib on first use, to keep the import of keras_vq fast.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _CELL = 0.8
 _GAP = 0.05
 _BLOCK_GAP = 0.25
 _LABEL_WIDTH = 1.15
-# Of a label's letters, about.
+# Approximate width of a character of a label.
 _LETTER_WIDTH = 0.08
 _MARGIN = 0.15
 _TITLE_HEIGHT = 0.4
@@ -50,21 +50,22 @@ def plot_reconstructions(
     title: str | None = None,
     columns: int = 10,
 ) -> Figure:
-    """Images in rows, each row above the row of their reconstructions.
+    """Plots rows of images, each above the row of their reconstructions.
 
     Args:
-        images: Float array of shape `(n, height, width, channels)`, pixels in [0, 1], 1 channel
-            (drawn in grey) or 3. Values outside [0, 1] are clipped.
-        reconstructions: Array of the same shape.
-        path: File to write; its ending says the format (png, pdf, svg). None writes none.
-        title: Heading, or None.
-        columns: Images in a row.
+        images: Float array of shape `(n, height, width, channels)`, with 1 (gray) or 3 (RGB)
+            channels. Pixels are clipped to [0, 1].
+        reconstructions: Float array of the same shape.
+        path: Path of a file to write, with the suffix of an image format such as .png, .pdf or
+            .svg. Defaults to None.
+        title: String. Title of the figure. Defaults to None.
+        columns: Integer. Number of images per row. Defaults to 10.
 
     Returns:
-        The figure. It belongs to no window and changes no state of matplotlib's pyplot.
+        Matplotlib `Figure`, independent of pyplot.
 
     Raises:
-        ValueError: If the arrays are not images of one shape.
+        ValueError: If the arrays are not images of one shape, or `path` or `columns` is invalid.
 
     Example:
         >>> import numpy as np
@@ -90,21 +91,23 @@ def plot_rows(
     title: str | None = None,
     columns: int = 10,
 ) -> Figure:
-    """Sets of images that belong together, such as noisy, made and clean ones, in labelled rows.
+    """Plots sets of corresponding images, e.g. noisy, denoised and clean, in labeled rows.
 
     Args:
-        rows: For each label float images of shape `(n, height, width, channels)`, pixels in
-            [0, 1], 1 channel (drawn in grey) or 3; as many in each set. Their sizes may differ:
-            smaller ones are drawn as large as the others. Values outside [0, 1] are clipped.
-        path: File to write; its ending says the format (png, pdf, svg). None writes none.
-        title: Heading, or None.
-        columns: Images in a row.
+        rows: Dictionary from labels to float arrays of shape `(n, height, width, channels)`, with
+            the same n and 1 (gray) or 3 (RGB) channels. Images of different sizes are scaled to the
+            same size. Pixels are clipped to [0, 1].
+        path: Path of a file to write, with the suffix of an image format such as .png, .pdf or
+            .svg. Defaults to None.
+        title: String. Title of the figure. Defaults to None.
+        columns: Integer. Number of images per row. Defaults to 10.
 
     Returns:
-        The figure. It belongs to no window and changes no state of matplotlib's pyplot.
+        Matplotlib `Figure`, independent of pyplot.
 
     Raises:
-        ValueError: If the arrays are not images, or not equally many.
+        ValueError: If the arrays are not images, their numbers of images differ, or `path` or
+            `columns` is invalid.
 
     Example:
         >>> import numpy as np
@@ -140,24 +143,27 @@ def plot_latent_space(
     title: str | None = None,
     class_names: Sequence[str] | None = None,
 ) -> Figure:
-    """Latents as points, coloured by label.
+    """Plots latents as points, colored by label.
 
-    Of latents of more than two dimensions the two in which they spread most are drawn (their
-    first principal components), and the axes say which share of the variance that is.
+    Latents of more than two dimensions are projected to their first two principal components. The
+    axis labels state the explained variance.
 
     Args:
-        latents: Array of shape `(n, ...)`, n at least 2, such as `model.encode(images)` or the
-            result of t-SNE; all axes but the first are one.
-        labels: Whole numbers of shape `(n,)`, or None.
-        path: File to write; its ending says the format (png, pdf, svg). None writes none.
-        title: Heading, or None.
-        class_names: What to call label 0, 1 and so on; None for the numbers.
+        latents: Array of shape `(n, ...)` with n at least 2, such as `model.encode(images)` or the
+            result of t-SNE. All axes except the first are flattened.
+        labels: Integer array of shape `(n,)`. Defaults to None.
+        path: Path of a file to write, with the suffix of an image format such as .png, .pdf or
+            .svg. Defaults to None.
+        title: String. Title of the figure. Defaults to None.
+        class_names: Sequence of strings. Names of labels 0, 1, .... Defaults to None, which shows
+            the numbers.
 
     Returns:
-        The figure. It belongs to no window and changes no state of matplotlib's pyplot.
+        Matplotlib `Figure`, independent of pyplot.
 
     Raises:
-        ValueError: If there are not as many labels as latents, or no two latents.
+        ValueError: If there are fewer than two latents, latents are not finite, `labels` or
+            `class_names` do not match, or `path` is invalid.
 
     Example:
         >>> import numpy as np
@@ -194,7 +200,7 @@ def plot_latent_space(
         names[1] = ""
     figure = _new_figure(figsize=(6.4, 5.2), dpi=_DPI, layout="constrained")
     axes = figure.subplots()
-    # In a random order, so that no class lies on top of another everywhere.
+    # Draw in random order, so that no class hides the others.
     order = np.random.default_rng(0).permutation(len(points))
     kinds = np.unique(given)
     colours = _colours(len(kinds)) if labels is not None else ["tab:blue"]
@@ -223,20 +229,21 @@ def plot_samples(
     title: str | None = None,
     columns: int = 10,
 ) -> Figure:
-    """Images in a grid.
+    """Plots images in a grid.
 
     Args:
-        images: Float array of shape `(n, height, width, channels)`, pixels in [0, 1], 1 channel
-            (drawn in grey) or 3. Values outside [0, 1] are clipped.
-        path: File to write; its ending says the format (png, pdf, svg). None writes none.
-        title: Heading, or None.
-        columns: Images in a row.
+        images: Float array of shape `(n, height, width, channels)`, with 1 (gray) or 3 (RGB)
+            channels. Pixels are clipped to [0, 1].
+        path: Path of a file to write, with the suffix of an image format such as .png, .pdf or
+            .svg. Defaults to None.
+        title: String. Title of the figure. Defaults to None.
+        columns: Integer. Number of images per row. Defaults to 10.
 
     Returns:
-        The figure. It belongs to no window and changes no state of matplotlib's pyplot.
+        Matplotlib `Figure`, independent of pyplot.
 
     Raises:
-        ValueError: If the array does not hold images.
+        ValueError: If the array does not contain images, or `path` or `columns` is invalid.
 
     Example:
         >>> import numpy as np
@@ -261,23 +268,25 @@ def plot_traversal(
     path: str | os.PathLike[str] | None = None,
     title: str | None = None,
 ) -> Figure:
-    """A row of images for each latent, with its number, under the values that it takes.
+    """Plots a latent traversal, with one row of images per latent dimension.
 
     Args:
-        images: Float array of shape `(rows, steps, height, width, channels)`, as `VAE.traverse`
-            makes it, 1 channel (drawn in grey) or 3. Values outside [0, 1] are clipped.
-        dimensions: The latent of each row; None: 0, 1 and so on.
-        values: The value of each step, in standard deviations of the prior; None: evenly spaced
-            from -3 to 3.
-        path: File to write; its ending says the format (png, pdf, svg). None writes none.
-        title: Heading, or None.
+        images: Float array of shape `(rows, steps, height, width, channels)` from `VAE.traverse`,
+            with 1 (gray) or 3 (RGB) channels. Pixels are clipped to [0, 1].
+        dimensions: Sequence of integers. Latent dimension of each row. Defaults to None, which
+            counts from 0.
+        values: Sequence of floats. Latent value of each step, in standard deviations of the prior.
+            Defaults to None, which is evenly spaced values from -3 to 3.
+        path: Path of a file to write, with the suffix of an image format such as .png, .pdf or
+            .svg. Defaults to None.
+        title: String. Title of the figure. Defaults to None.
 
     Returns:
-        The figure. It belongs to no window and changes no state of matplotlib's pyplot.
+        Matplotlib `Figure`, independent of pyplot.
 
     Raises:
-        ValueError: If the array does not hold such images, or there are not as many dimensions as
-            rows or values as steps.
+        ValueError: If the array does not contain images, the numbers of dimensions or values differ
+            from the numbers of rows or steps, or `path` is invalid.
 
     Example:
         >>> import numpy as np
@@ -314,21 +323,22 @@ def plot_codebook_usage(
     path: str | os.PathLike[str] | None = None,
     title: str | None = None,
 ) -> Figure:
-    """Plots the usage of codes, the most used first, in one panel per level.
+    """Plots the usage of codes in descending order, in one panel per stage.
 
     The dashed line is uniform usage: the share of each code if all were used equally.
 
     Args:
-        counts: Array of shape `(codebook_size,)`, not negative: how often each code was used.
-            Or a list of such arrays, one a level.
-        path: File to write; its ending says the format (png, pdf, svg). None writes none.
-        title: Heading, or None.
+        counts: Array of nonnegative usage counts of shape `(codebook_size,)`, or a list of such
+            arrays, one per stage.
+        path: Path of a file to write, with the suffix of an image format such as .png, .pdf or
+            .svg. Defaults to None.
+        title: String. Title of the figure. Defaults to None.
 
     Returns:
-        The figure. It belongs to no window and changes no state of matplotlib's pyplot.
+        Matplotlib `Figure`, independent of pyplot.
 
     Raises:
-        ValueError: If the counts are no such arrays.
+        ValueError: If `counts` or `path` is invalid.
 
     Example:
         >>> from keras_vq.plots import plot_codebook_usage
@@ -366,18 +376,20 @@ def plot_codebook_usage(
 
 
 def plot_history(history: Any, path: str | os.PathLike[str] | None = None) -> Figure:
-    """Each term of the loss, and each metric, by epoch: training and validation in one panel.
+    """Plots losses and metrics by epoch, with training and validation curves in one panel.
 
     Args:
-        history: What `fit` returned, or a mapping from names to one number an epoch; `val_` in
-            front of a name marks validation. `epoch`, where given, is the horizontal axis.
-        path: File to write; its ending says the format (png, pdf, svg). None writes none.
+        history: `History` returned by `fit`, or a dictionary from names to one number per epoch.
+            The prefix `val_` denotes validation. The key `epoch`, if present, is the horizontal
+            axis.
+        path: Path of a file to write, with the suffix of an image format such as .png, .pdf or
+            .svg. Defaults to None.
 
     Returns:
-        The figure. It belongs to no window and changes no state of matplotlib's pyplot.
+        Matplotlib `Figure`, independent of pyplot.
 
     Raises:
-        ValueError: If there is nothing to plot.
+        ValueError: If there is nothing to plot, or `path` is invalid.
 
     Example:
         >>> from keras_vq.plots import plot_history
@@ -398,7 +410,7 @@ def plot_history(history: Any, path: str | os.PathLike[str] | None = None) -> Fi
     columns = min(3, len(names))
     rows = -(-len(names) // columns)
     figure = _new_figure(figsize=(4 * columns, 2.8 * rows), dpi=_DPI, layout="constrained")
-    # In the first panel that has both curves, or else in the first.
+    # Legend in the first panel with both curves, or in the first panel.
     with_legend = next((i for i, name in enumerate(names) if _is_pair(curves, name)), 0)
     for position, name in enumerate(names):
         axes = figure.add_subplot(rows, columns, position + 1)
@@ -406,9 +418,9 @@ def plot_history(history: Any, path: str | os.PathLike[str] | None = None) -> Fi
             if key in curves:
                 values = list(curves[key])
                 epochs = list(curves.get("epoch", range(1, len(values) + 1)))
-                # A single epoch is a point, which a line alone would not show.
+                # A line of one epoch is invisible without a marker.
                 axes.plot(epochs, values, label=label, marker="o" if len(values) == 1 else None)
-                # Wider margins would show epoch 0.
+                # Wider margins would include epoch 0.
                 margin = min(0.05 * (epochs[-1] - epochs[0]), 0.5) or 0.5
                 axes.set_xlim(epochs[0] - margin, epochs[-1] + margin)
         axes.set_title(name.replace("_", " "), fontsize=10)
@@ -425,12 +437,12 @@ def plot_history(history: Any, path: str | os.PathLike[str] | None = None) -> Fi
 
 
 def _is_pair(curves: Mapping[str, Sequence[float]], name: str) -> bool:
-    """Returns True for a name with curves of training and of validation."""
+    """Returns whether a metric has both a training and a validation curve."""
     return name in curves and f"val_{name}" in curves
 
 
 def as_png(figure: Figure) -> bytes:
-    """The bytes of a PNG file of a figure, on white."""
+    """Returns a figure as bytes of a PNG file, with a white background."""
     png = io.BytesIO()
     figure.savefig(png, format="png", facecolor="white")
     return png.getvalue()
@@ -441,7 +453,7 @@ def _picture_class() -> type[Figure]:
     from matplotlib.figure import Figure
 
     class Picture(Figure):
-        """A figure that a notebook shows, whether or not pyplot was imported there."""
+        """Figure with a PNG representation for notebooks, independent of pyplot."""
 
         def _repr_png_(self) -> bytes:
             return as_png(self)
@@ -469,7 +481,7 @@ def _as_images(name: str, images: Any) -> np.ndarray:
 
 
 def _principal_components(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The first two principal components, and each one's share of the variance."""
+    """Computes coordinates on the first two principal components, and all variance fractions."""
     centred = points - points.mean(axis=0)
     left, spread, _ = np.linalg.svd(centred, full_matrices=False)
     shares = spread**2 / max(float((spread**2).sum()), 1e-300)
@@ -477,7 +489,7 @@ def _principal_components(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _colours(count: int) -> list[Any]:
-    """So many colours that are told apart as well as may be."""
+    """Returns `count` distinguishable colors."""
     import matplotlib
 
     if count <= 10:
@@ -513,14 +525,16 @@ def _draw_rows(
     title: str | None,
     headings: Sequence[str] = (),
 ) -> Figure:
-    """Places every image by hand: a layout engine takes seconds for a hundred of them.
+    """Draws labeled rows of images.
+
+    Positions are computed here, because a layout engine takes seconds for 100 images.
 
     Args:
-        rows: Label, or None, and images of each row.
-        columns: Images in a row.
-        rows_in_block: Rows that stand close together.
-        title: Heading of the whole, or None.
-        headings: That of the labels and of each column, or none.
+        rows: List of `(label, images)` of each row. The label can be None.
+        columns: Integer. Number of images per row.
+        rows_in_block: Integer. Number of consecutive rows without a wide gap between them.
+        title: String. Title of the figure, or None.
+        headings: Sequence of strings. Headings of the labels and of each column. Defaults to none.
     """
     height, width = max((images.shape[1:3] for _, images in rows), key=max)
     scale = _CELL / max(height, width)
@@ -531,7 +545,7 @@ def _draw_rows(
     blocks = len(rows) // rows_in_block
     block_gap = _BLOCK_GAP if rows_in_block > 1 else _GAP
     rows_height = len(rows) * (cell_height + _GAP) + (blocks - 1) * (block_gap - _GAP)
-    # A title may be wider than the images.
+    # The title can be wider than the images.
     title_width = 0.09 * len(title) + 2 * _MARGIN if title else 0.0
     figure_width = max(left + columns * (cell_width + _GAP) + _MARGIN, title_width)
     figure_height = top + rows_height + _MARGIN
@@ -571,7 +585,7 @@ def _draw_rows(
                     cell_height / figure_height,
                 )
             )
-            # Grey on the scale 0 to 1, not stretched over what one image happens to hold.
+            # Fixed gray scale, not stretched to the range of each image.
             axes.imshow(
                 image[..., 0] if image.shape[-1] == 1 else image,
                 cmap="gray",
@@ -582,14 +596,18 @@ def _draw_rows(
             )
             axes.set_xticks([])
             axes.set_yticks([])
-            # A hair line, or white images would have no edge on the white page.
+            # Thin border, so that white images are visible on a white page.
             for spine in axes.spines.values():
                 spine.set(linewidth=0.4, edgecolor="0.7")
     return figure
 
 
 def _write(figure: Figure, path: str | os.PathLike[str] | None) -> None:
-    """Writes beside and renames, so that nobody ever finds half a picture."""
+    """Writes the figure atomically to `path`, unless it is None.
+
+    Raises:
+        ValueError: If the suffix of `path` is not a supported format.
+    """
     if path is None:
         return
     suffix = Path(path).suffix

@@ -1,4 +1,4 @@
-"""How evenly, and how fully, a codebook is used."""
+"""Metrics of codebook usage: perplexity, and the fraction of codes in use."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,12 +13,12 @@ from keras_vq._types import Tensor
 
 
 class _CodeHistogram(keras.metrics.Metric):
-    """Counts how often each code was used since the last reset.
+    """Base class of metrics of the usage counts of codes.
 
     Args:
-        codebook_size: Number of codes; for indices with a last axis of L levels a list of L
-            numbers, and the result is the mean over the levels.
-        name: Name in the logs.
+        codebook_size: Integer, or a list of integers for codes with a last axis of several stages.
+            The result is the mean over stages.
+        name: String. Name of the metric.
         **kwargs: Arguments of `keras.metrics.Metric`.
     """
 
@@ -27,26 +27,26 @@ class _CodeHistogram(keras.metrics.Metric):
         sizes = codebook_size if isinstance(codebook_size, (list, tuple)) else [codebook_size]
         self.sizes = [_validation.check_positive_integer("codebook_size", size) for size in sizes]
         self.codebook_size = codebook_size
-        # Levels side by side, each as wide as its number of codes.
+        # Counts of all stages are concatenated.
         self.starts = np.cumsum([0, *self.sizes[:-1]]).astype("int32")
         self.counts = self.add_variable((sum(self.sizes),), "zeros", name="counts")
 
     def update_state(
         self, indices: Tensor, y_pred: Tensor | None = None, sample_weight: Tensor | None = None
     ) -> None:
-        """Counts codes.
+        """Accumulates usage counts of codes.
 
-        In `compile(metrics=...)` of a model whose output is codes it counts the output: there Keras
+        As a metric in `compile`, for a model that outputs codes, it counts `y_pred`, because Keras
         passes targets and outputs.
 
         Args:
-            indices: Integer tensor of any shape, `(..., L)` for L levels; -1 (a masked position)
-                is not counted. Ignored if `y_pred` is given.
-            y_pred: Codes that a model returned, an integer tensor; None counts `indices`.
-            sample_weight: Ignored: how often a code is used is no matter of weights.
+            indices: Integer tensor of codes, of any shape for one stage or `(..., stages)`. Values
+                of -1 (masked positions) are not counted. Ignored if `y_pred` is given.
+            y_pred: Integer tensor of codes from a model. Defaults to None, which counts `indices`.
+            sample_weight: Ignored.
 
         Raises:
-            ValueError: If the codes are no integers.
+            ValueError: If the codes are not integers.
         """
         del sample_weight
         indices = ops.convert_to_tensor(indices if y_pred is None else y_pred)
@@ -64,27 +64,27 @@ class _CodeHistogram(keras.metrics.Metric):
         self.counts.assign(self.counts + vq_ops.code_counts(places, sum(self.sizes), weights))
 
     def level_counts(self) -> list[Tensor]:
-        """The counts of each level, float32 `(codebook_size,)`."""
+        """Returns the usage counts of each stage, float32 tensors of shape `(codebook_size,)`."""
         counts = ops.convert_to_tensor(self.counts)
         pairs = zip(self.starts, self.sizes, strict=True)
         return [counts[start : start + size] for start, size in pairs]
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Returns the constructor arguments."""
         return {**super().get_config(), "codebook_size": self.codebook_size}
 
 
 @keras.saving.register_keras_serializable("keras_vq")
 class Perplexity(_CodeHistogram):
-    """Perplexity of the codes seen: the exponential of the entropy of their frequencies.
+    """Perplexity of code usage: the exponential of the entropy of code frequencies.
 
-    Counted over everything since the last reset, an epoch in `fit` and the whole set in
-    `evaluate`: not a mean over batches, which is bounded by what one batch can hold.
+    Counts accumulate until the next reset, over an epoch in `fit` and the whole data set in
+    `evaluate`. A mean of perplexities of batches would be limited by the batch size.
 
     Args:
-        codebook_size: Number of codes; for indices with a last axis of L levels a list of L
-            numbers, and the result is the mean over the levels.
-        name: Name in the logs.
+        codebook_size: Integer, or a list of integers for codes with a last axis of several stages.
+            The result is the mean over stages.
+        name: String. Name of the metric. Defaults to `"perplexity"`.
         **kwargs: Arguments of `keras.metrics.Metric`.
 
     Example:
@@ -101,18 +101,18 @@ class Perplexity(_CodeHistogram):
         super().__init__(codebook_size, name, **kwargs)
 
     def result(self) -> Tensor:
-        """Scalar in [1, codebook_size]."""
+        """Computes the perplexity, a scalar in [1, codebook_size]."""
         return sum(map(vq_ops.perplexity, self.level_counts())) / len(self.sizes)
 
 
 @keras.saving.register_keras_serializable("keras_vq")
 class CodebookUsage(_CodeHistogram):
-    """Share of the codes that were used at least once since the last reset, in [0, 1].
+    """Fraction of codes that were used at least once since the last reset.
 
     Args:
-        codebook_size: Number of codes; for indices with a last axis of L levels a list of L
-            numbers, and the result is the mean over the levels.
-        name: Name in the logs.
+        codebook_size: Integer, or a list of integers for codes with a last axis of several stages.
+            The result is the mean over stages.
+        name: String. Name of the metric. Defaults to `"codebook_usage"`.
         **kwargs: Arguments of `keras.metrics.Metric`.
 
     Example:
@@ -129,6 +129,6 @@ class CodebookUsage(_CodeHistogram):
         super().__init__(codebook_size, name, **kwargs)
 
     def result(self) -> Tensor:
-        """Scalar in [0, 1]."""
+        """Computes the fraction of used codes, a scalar in [0, 1]."""
         used = [ops.mean(ops.cast(counts > 0, "float32")) for counts in self.level_counts()]
         return sum(used) / len(used)

@@ -1,4 +1,4 @@
-"""All metrics of generated images in one call."""
+"""Comparison of generated with real images by several metrics."""
 
 from collections.abc import Callable
 from typing import Any
@@ -47,7 +47,7 @@ def compare_images(
         subsets: Integer. Number of subsets for the kernel distance. Defaults to 100.
         subset_size: Integer. Number of images per subset. Defaults to 1000.
         k: Integer. Number of nearest neighbors for precision and recall. Defaults to 3.
-        seed: Integer. Seed of the subsets.
+        seed: Integer. Seed of the subsets, or None for other subsets in each call. Defaults to 0.
         batch_size: Integer. Batch size of the network. Defaults to 128.
 
     Returns:

@@ -30,7 +30,7 @@ def image_features(network: Callable[[Any], Any], images: Any, batch_size: int =
         Array of shape `(n, dim)`.
 
     Raises:
-        ValueError: If there are no images, pixels are out of range, or the features have another
+        ValueError: If there are no images, pixels are not floats, or the features have another
             shape or are not finite.
 
     Example:
@@ -63,7 +63,7 @@ def check_images(name: str, images: Any) -> np.ndarray:
     """Converts images to an array and validates them.
 
     Raises:
-        ValueError: If there are no images, or pixels are outside [0, 1] by a wide margin.
+        ValueError: If the array has another shape, has no images, or does not contain floats.
     """
     images = np.asarray(ops.convert_to_numpy(as_array(name, images)))
     if images.ndim != 4 or len(images) == 0:

@@ -34,15 +34,15 @@ def kernel_distance(
         generated_features: Array of shape `(m, dim)`, from the same network.
         subsets: Integer. Number of subsets. Defaults to 100.
         subset_size: Integer, at least 2. Number of images of each set per subset. Defaults to 1000.
-        seed: Integer. Seed of the subsets. Defaults to None, which selects new subsets each time.
+        seed: Integer. Seed of the subsets, or None for other subsets in each call. Defaults to 0.
 
     Returns:
         Tuple of floats: mean and standard deviation over subsets. The standard deviation is that of
         a single estimate. It does not decrease with the number of subsets, because they overlap.
 
     Raises:
-        ValueError: If the features have other shapes or are not finite, or if a set has fewer
-            images than a subset.
+        ValueError: If the features have other shapes or are not finite, if a set has fewer images
+            than a subset, or if `subsets` or `subset_size` is invalid.
 
     Example:
         >>> import numpy as np

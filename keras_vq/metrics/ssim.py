@@ -46,7 +46,11 @@ class SSIM(keras.metrics.Mean):
     def update_state(
         self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None
     ) -> None:
-        """Accumulates images `(batch, height, width, channels)` of at least 11 x 11 pixels."""
+        """Accumulates images of shape `(batch, height, width, channels)`, at least 11 x 11 pixels.
+
+        Raises:
+            ValueError: If the images have another rank or are smaller.
+        """
         x, y = ops.cast(y_true, "float32"), ops.cast(y_pred, "float32")
         if len(x.shape) != 4 or min(x.shape[1:3]) < _WINDOW:
             raise ValueError(
