@@ -51,7 +51,7 @@ class CodebookMonitor(keras.callbacks.Callback):
             Defaults to None, which uses the moving averages.
         picture: Path of a histogram of the usage, written after each epoch, such as
             `"usage-{epoch:03d}.png"`. Defaults to None.
-        collapse: Float in [0, 1]. Ratio of perplexity to codebook size below which a codebook
+        collapse: Float in [0, 1). Ratio of perplexity to codebook size below which a codebook
             counts as collapsed. Defaults to 0.1.
         patience: Integer. Number of consecutive epochs of collapse before the warning. Defaults to
             1.
@@ -156,7 +156,7 @@ class CodebookMonitor(keras.callbacks.Callback):
 
 
 def _layers_in(layer: keras.Layer) -> list[keras.Layer]:
-    """Returns all nested layers without duplicates, in the order of their creation."""
+    """Returns all nested layers without duplicates, depth-first in the order of attachment."""
     found: dict[int, keras.Layer] = {}
     for part in layer._layers:
         for inner in [part, *_layers_in(part)]:

@@ -171,7 +171,7 @@ class SampleGrid(_FigureOfEpoch):
 
     Raises:
         ValueError: See `ReconstructionGrid`. Also at the start of training, if the model can't
-            generate images with these arguments.
+            generate images or a required `prior` is missing.
         ImportError: See `ReconstructionGrid`.
 
     Example:

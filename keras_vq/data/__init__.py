@@ -1,4 +1,4 @@
-"""Image data sets by name or from a folder, on all backends, without TensorFlow."""
+"""Image data sets by name or from a folder, independent of the backend and of TensorFlow."""
 
 from keras_vq.data.image_batches import ImageBatches
 from keras_vq.data.image_dataset import ImageDataset

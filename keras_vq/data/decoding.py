@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
 GREY_MODES = {"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N"}
 DEEP_GREY_MODES = {"I", "I;16", "I;16B", "I;16L", "I;16N"}
-# Number of images, and of pixels, that a thread decodes at a time.
+# Largest numbers of images and of pixels that a thread decodes at a time.
 CHUNK = 64
 CHUNK_PIXELS = 2**20
 # Pillow tries these decoders only, because others run programs such as Ghostscript.
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF")
 # Default limit: decoding 2^25 pixels (5,792 x 5,792) takes about 500 MB.
 MAX_PIXELS = 2**25
-# EXIF tag of the orientation, and its values for images rotated by 90 degrees.
+# EXIF tag of the orientation, and its values for images with swapped height and width.
 _ORIENTATION = 0x0112
 _LYING = (5, 6, 7, 8)
 

@@ -11,10 +11,10 @@ import numpy as np
 
 
 class ImageBatches(keras.utils.PyDataset):
-    """`PyDataset` of float32 batches of an array of 8-bit images, shuffled in each epoch.
+    """`PyDataset` of float32 batches of 8-bit images, with a reproducible order in each epoch.
 
-    The order of an epoch depends on `seed` and the number of the epoch only. To continue a `fit`
-    that stopped after e epochs exactly, pass batches with `first_epoch=e`:
+    The order of an epoch depends on `seed` and the number of the epoch only. To resume a `fit`
+    that stopped after e epochs with the same batches, pass `first_epoch=e`:
 
     - The argument `shuffle` of `fit` has no effect. With its default, Keras requests batches in a
       random order; the first batch that Keras requests in an epoch is the first batch of the order,

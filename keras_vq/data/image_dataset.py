@@ -160,8 +160,8 @@ class ImageDataset:
     ) -> ImageBatches:
         """Returns batches for `fit`, `evaluate` and `predict`, each converted to float32 on access.
 
-        The order of an epoch depends on `seed` and the number of the epoch only. To continue a run
-        that stopped after e epochs exactly, pass `first_epoch=e`. See `ImageBatches`.
+        The order of an epoch depends on `seed` and the number of the epoch only. To resume a run
+        that stopped after e epochs with the same batches, pass `first_epoch=e`. See `ImageBatches`.
 
         Args:
             batch_size: Integer. Batch size. The last batch can be smaller. Defaults to 128.

@@ -22,7 +22,7 @@ def write(model: keras.Model, signatures: list[Signature], folder: Path) -> None
         folder: Path of the folder, which is created.
 
     Raises:
-        ImportError: If tensorflow-serving-api is missing.
+        ImportError: If tensorflow_serving is missing.
     """
     require(("tensorflow_serving",), "saved-model", "The warm-up of a SavedModel")
     functions = [SignatureModel(model, signature) for signature in signatures]

@@ -115,7 +115,7 @@ def verify(model: keras.Model, path: str | os.PathLike[str], images: Any) -> Rep
     agreement: dict[str, float | None]
     if signatures["encode"].output.name == "codes":
         is_equal = (got["encode"] == wanted["encode"]).reshape(len(images), -1)
-        # Images with other codes have other reconstructions.
+        # Compare reconstructions of images with equal codes only.
         differences["serving_default"] = differences["serving_default"][is_equal.all(axis=1)]
         agreement = {
             "largest_latent_difference": None,
