@@ -1,4 +1,4 @@
-"""Quantizers: layers that map vectors to a finite set of codes."""
+"""Quantizers: layers that map vectors to a finite set of code vectors."""
 
 from keras_vq.quantizers.base import Quantizer
 from keras_vq.quantizers.binary_quantizer import BinaryQuantizer

@@ -1,4 +1,4 @@
-"""What combinators share: a list of quantizers in which one may stand several times."""
+"""Helpers for combinators, whose list of quantizers may repeat a shared instance."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,10 +9,12 @@ from keras_vq.quantizers.base import Quantizer
 
 
 def checked_parts(quantizers: Any) -> list[Quantizer]:
-    """The quantizers as a list.
+    """Validates the quantizers of a combinator and returns them as a list.
 
     Raises:
-        ValueError: If it is no list of quantizers, or empty.
+        ValueError: If `quantizers` is not a non-empty list of quantizers, if one of them does not
+            give each vector its own indices, if one that is updated before the lookup is repeated,
+            or if their index shapes differ.
     """
     is_list = isinstance(quantizers, Sequence) and len(quantizers) > 0
     if not is_list or not all(isinstance(part, Quantizer) for part in quantizers):
@@ -42,19 +44,20 @@ def checked_parts(quantizers: Any) -> list[Quantizer]:
 
 
 def distinct(parts: Sequence[Quantizer]) -> list[Quantizer]:
-    """The parts without repetitions, in their order."""
+    """Returns the parts without repetitions, in order of first use."""
     return list({id(part): part for part in parts}.values())
 
 
 def set_embeddings_of_parts(parts: Sequence[Quantizer], embeddings: Any) -> None:
-    """Sets the code vectors of each part, a shared one once.
+    """Sets the code vectors of each distinct part.
 
     Args:
-        parts: Quantizers, some of which may be the same.
-        embeddings: List with one entry for each different part, in their order.
+        parts: List of quantizers, which may contain repetitions.
+        embeddings: List with one entry per distinct part, in order of first use.
 
     Raises:
-        ValueError: If there are more or fewer entries than parts, or an entry does not fit.
+        ValueError: If the number of entries is not the number of distinct parts, or an entry does
+            not fit its part.
     """
     different = distinct(parts)
     if not hasattr(embeddings, "__len__") or len(embeddings) != len(different):
@@ -68,7 +71,7 @@ def set_embeddings_of_parts(parts: Sequence[Quantizer], embeddings: Any) -> None
 
 
 def serialized(parts: Sequence[Quantizer]) -> dict[str, Any]:
-    """Configuration from which `deserialized` gives parts, shared where they were shared."""
+    """Returns a configuration of the parts that preserves which of them are shared."""
     different = distinct(parts)
     places = {id(part): place for place, part in enumerate(different)}
     return {
@@ -78,6 +81,6 @@ def serialized(parts: Sequence[Quantizer]) -> dict[str, Any]:
 
 
 def deserialized(config: dict[str, Any]) -> list[Quantizer]:
-    """The parts of a configuration."""
+    """Creates the parts from a configuration returned by `serialized`."""
     different = [keras.saving.deserialize_keras_object(part) for part in config["distinct"]]
     return [different[place] for place in config["order"]]

@@ -1,4 +1,4 @@
-"""The contract of a quantizer: what every one takes, returns and promises."""
+"""Base class of quantizers."""
 
 import math
 from typing import Any, NamedTuple
@@ -15,27 +15,27 @@ from keras_vq.estimators import Estimator
 
 
 class Found(NamedTuple):
-    """What a quantizer makes of a batch of vectors, before gradients are estimated."""
+    """Result of the code search for one batch, before the gradient estimator is applied."""
 
-    latents: Tensor  # the vectors in the space where codes live
-    codes: Any  # their codes; in combinators the `Found` of each part
+    latents: Tensor  # output of `project_in`
+    codes: Any  # code vectors; in combinators, the `Found` of each part
     indices: Tensor
-    mask: Tensor | None  # where false, a position counts for nothing
+    mask: Tensor | None  # false for positions excluded from losses and statistics
 
 
 class Updates:
-    """What quantizers shall learn from a batch, gathered until the end of its pass.
+    """Codebook updates, collected during a forward pass and applied at its end.
 
-    A quantizer that serves several times in a pass (one codebook for all levels of `Residual`)
-    learns once, from all it was used for, and after its last use: what it answers does not
-    change halfway.
+    A quantizer that is used several times in one pass, such as a shared codebook in `Residual`,
+    is updated once, with the merged statistics of all its uses. The update follows the last use,
+    so that all uses in a pass see the same code vectors.
     """
 
     def __init__(self) -> None:
         self._gathered: dict[int, tuple[Quantizer, Any]] = {}
 
     def add(self, quantizer: "Quantizer", statistics: Any) -> None:
-        """Adds what one use of a quantizer tells it."""
+        """Adds the statistics of one use of a quantizer. Ignores `None`."""
         if statistics is None:
             return
         if id(quantizer) in self._gathered:
@@ -44,53 +44,59 @@ class Updates:
         self._gathered[id(quantizer)] = (quantizer, statistics)
 
     def apply(self) -> None:
-        """Lets each quantizer learn."""
+        """Updates each quantizer from its collected statistics."""
         for quantizer, statistics in self._gathered.values():
             quantizer.learn(statistics)
 
 
 class Quantizer(ConfigurableLayer):
-    """Abstract layer that maps vectors to a finite set of codes.
+    """Base class of quantizers, layers that map vectors to a finite set of code vectors.
 
         quantized, indices = quantizer(inputs, mask=None, training=None)
 
-    `call` is the same for all and not overridden: cast to float32, find codes, add the loss,
-    learn (in training, unless frozen by `trainable = False`), estimate the gradient, cast back.
-    A training batch without vectors, or with one that is NaN or infinite, leaves the state that
-    does not learn by gradient as it was, on all replicas.
-    The losses are in `layer.losses`, for any enclosing model to add.
+    Subclasses do not override `call`. It casts the inputs to float32, finds the codes, adds the
+    losses, updates non-gradient state such as EMA statistics (in training, unless `trainable` is
+    `False`), applies the gradient estimator and casts the result to the dtype of the inputs.
+    The losses are in `layer.losses`, from which an enclosing model adds them to its own.
 
-    A subclass implements `codebook_sizes`, `find_indices` and `lookup`, and where it needs them
+    A training batch without unmasked vectors, or with NaN or infinity in them, leaves the
+    non-gradient state unchanged on all replicas. So does a batch whose update is not finite.
 
-    - `project_in`, `project_out`: from inputs to the space where codes live, and back;
-    - `commitment_loss`: what pulls latents and codes together; `auxiliary_loss`: any other;
-    - `statistics`, `learn`: what is learnt from batches and not by gradient.
+    A subclass implements `codebook_sizes`, `find_indices` and `lookup`, and overrides as needed:
+
+    - `project_in`, `project_out`: projections from the input space to the space of the code
+      vectors and back;
+    - `commitment_loss`: commitment loss and codebook loss; `auxiliary_loss`: all other losses;
+    - `statistics`, `learn`: updates from batches without gradients.
 
     Args:
-        estimator: How gradients pass to the inputs: `"straight_through"`, `"rotation_trick"` or
-            a function of (inputs, codes, training); see `keras_vq.estimators`. Defaults to
-            `"straight_through"`. Raises a TypeError in a quantizer with a gradient of its own.
-        return_codes: Boolean. Whether a call returns the pair below, or the quantized vectors
-            alone, as a layer of `keras.Sequential` must. Defaults to `True`.
-        **kwargs: Arguments of `keras.layers.Layer`.
+        estimator: String or callable. Gradient estimator: `"straight_through"`,
+            `"rotation_trick"` or a callable `(inputs, codes, training) -> outputs`; see
+            `keras_vq.estimators`. Defaults to `"straight_through"`. A quantizer with a gradient
+            of its own raises a `TypeError`.
+        return_codes: Boolean. Whether a call returns the tuple below or only the quantized
+            vectors, as required in `keras.Sequential`. Defaults to `True`.
+        **kwargs: Keyword arguments of `keras.layers.Layer`.
 
     Call arguments:
-        inputs: Float tensor of shape `(..., dim)`: any rank of at least 2, channels last.
-        mask: Boolean tensor of shape `inputs.shape[:-1]`; false leaves a position out of losses
-            and statistics. None keeps all.
-        training: Whether state that learns from batches is updated.
-        return_codes: Takes the place of the constructor's argument, unless None.
+        inputs: Float tensor of shape `(..., dim)`, of rank 2 or higher, channels last.
+        mask: Boolean tensor of shape `inputs.shape[:-1]`. Positions where it is false are
+            excluded from losses and statistics. Defaults to `None`, which keeps all positions.
+        training: Boolean. Whether to update non-gradient state and, where configured, to draw
+            random codes, noise and dropout.
+        return_codes: Boolean. Overrides the constructor argument unless `None`.
 
     Returns:
-        A pair. `quantized`: shape and dtype of the inputs; 0 where masked. `indices`: int32,
-        shape `inputs.shape[:-1] + index_shape`; -1 where masked.
+        A tuple `(quantized, indices)`. `quantized` has the shape and dtype of the inputs and is 0
+        where masked. `indices` is an int32 tensor of codes of shape
+        `inputs.shape[:-1] + index_shape`, -1 where masked.
     """
 
-    # Whether each vector has indices of its own; if not, `indices_shape` says what has.
+    # Whether each vector has its own indices; a class where it does not overrides `indices_shape`.
     indexes_each_vector = True
-    # Whether codes depend on a vector (`context`) that `Residual` hands over.
+    # Whether code vectors depend on `context`, the partial reconstruction, which `Residual` passes.
     takes_context = False
-    # None, or in a class without an `estimator` argument the hint for a caller that gives one.
+    # Hint in the error of classes without an `estimator` argument; None in all others.
     hint_without_estimator: str | None = None
 
     def __init__(
@@ -111,74 +117,84 @@ class Quantizer(ConfigurableLayer):
             )
         self.supports_masking = True
 
-    # --- what a subclass implements
+    # --- methods for subclasses to implement
 
     @property
     def learns_before_lookup(self) -> bool:
-        """Whether codes learn from a batch before it is quantized: then by the new ones."""
+        """True if the codebook is updated before the lookup, which uses the new code vectors."""
         return False
 
     @property
     def codebook_sizes(self) -> tuple[int, ...]:
-        """How many values each index of a vector may take: one number, or one an index."""
+        """Codebook sizes, as a tuple with one entry per index of a vector."""
         raise NotImplementedError
 
     @property
     def index_shape(self) -> tuple[int, ...]:
-        """Axes that the indices of one vector have: () for one index, (L,) for L of them."""
+        """Shape of the indices of one vector: `()` for one index, `(L,)` for L indices."""
         return ()
 
     def project_in(self, vectors: Tensor, training: bool = False) -> Tensor:
-        """The vectors in the space where codes live: themselves, unless overridden."""
+        """Projects vectors to the space of the code vectors. Identity by default."""
         del training
         return vectors
 
     def find_indices(self, latents: Tensor, training: bool = False) -> Tensor:
-        """Indices of the codes of latents; changes no state but that of random generators.
+        """Finds the codes of latents. Changes no state except that of random generators.
 
         Args:
             latents: Float32 tensor of shape `(..., latent_dim)`.
-            training: Whether the codes are for a training step.
+            training: Boolean. Whether the codes are for a training step.
 
         Returns:
-            Int32 tensor of shape `(...) + index_shape`.
+            Int32 tensor of codes of shape `(...) + index_shape`.
         """
         raise NotImplementedError
 
     def lookup(self, indices: Tensor) -> Tensor:
-        """The codes of indices, float32 `(..., latent_dim)`; indices are in range."""
+        """Looks up the code vectors of indices.
+
+        Args:
+            indices: Int32 tensor of codes of shape `(...) + index_shape`, all in range.
+
+        Returns:
+            Float32 tensor of shape `(..., latent_dim)`.
+        """
         raise NotImplementedError
 
     def project_out(self, codes: Tensor) -> Tensor:
-        """From the space where codes live to that of the inputs: nothing, unless overridden."""
+        """Projects code vectors back to the input space. Identity by default."""
         return codes
 
     def commitment_loss(
         self, latents: Tensor, codes: Tensor, indices: Tensor, mask: Tensor | None
     ) -> Tensor | float:
-        """The scalar loss that pulls latents and codes together."""
+        """Computes the scalar commitment loss, plus any codebook loss. 0 by default."""
         del latents, codes, indices, mask
         return 0.0
 
     def auxiliary_loss(
         self, latents: Tensor, codes: Tensor, indices: Tensor, mask: Tensor | None
     ) -> Tensor | float:
-        """The scalar loss for other ends, such as the even use of codes."""
+        """Computes the scalar sum of all other losses, such as an entropy loss. 0 by default."""
         del latents, codes, indices, mask
         return 0.0
 
     def statistics(
         self, latents: Tensor, codes: Tensor, indices: Tensor, mask: Tensor | None
     ) -> Any:
-        """What a batch tells that `learn` needs, with a method `merged(other)`; None: nothing."""
+        """Computes the batch statistics that `learn` uses. Returns `None` if there are none.
+
+        The result has a method `merged(other)`, which combines the statistics of two uses.
+        """
         del latents, codes, indices, mask
         return None
 
     def learn(self, statistics: Any) -> None:
-        """Learns from a training batch whatever is not learnt by gradient."""
+        """Updates non-gradient state from the statistics of a training batch."""
         del statistics
 
-    # --- what every quantizer does
+    # --- shared implementation
 
     def call(
         self,
@@ -187,16 +203,16 @@ class Quantizer(ConfigurableLayer):
         training: bool | None = None,
         return_codes: bool | None = None,
     ) -> Any:
-        """Quantizes vectors; see the class."""
+        """Quantizes vectors. See the class for arguments and outputs."""
         vectors = ops.cast(inputs, "float32")
         mask = self._checked_mask(mask, inputs.shape)
         if mask is not None:
-            # A masked position may hold anything, even NaN: neither it nor its gradient counts.
+            # Masked positions may be NaN, which would spread to the losses and gradients.
             vectors = ops.where(mask[..., None], vectors, 0.0)
 
         training = bool(training)
         updates = Updates() if training and self.trainable else None
-        # Weights that the optimizer does not change: the state that learns from batches.
+        # Copied, to undo the update of a batch that is not sound.
         state = self.non_trainable_weights if updates is not None else []
         before = [ops.copy(weight) for weight in state]
         found = self.find(vectors, mask, training, updates)
@@ -224,17 +240,21 @@ class Quantizer(ConfigurableLayer):
         indices: Tensor | None = None,
         context: Tensor | None = None,
     ) -> Found:
-        """Codes and statistics of vectors: the first half of a call.
+        """Finds codes and collects statistics: the first half of a call.
 
-        For combinators, which let their parts find codes and put the answers together.
+        Combinators override it to call `find` of their parts and combine the results.
 
         Args:
             vectors: Float32 tensor of shape `(..., dim)`.
-            mask: Boolean tensor of shape `vectors.shape[:-1]`, or None.
-            training: Whether the codes are for a training step.
-            updates: Where to add what is to be learnt; None if nothing is.
-            indices: The indices to take, if they were found already.
-            context: For quantizers that take one.
+            mask: Boolean tensor of shape `vectors.shape[:-1]`, or `None`.
+            training: Boolean. Whether the codes are for a training step.
+            updates: `Updates` that collects the statistics, or `None` for no update.
+            indices: Int32 tensor of codes to use, or `None` to search for them.
+            context: Float32 tensor of shape `(..., dim)`, the partial reconstruction, or `None`.
+                Ignored unless `takes_context`.
+
+        Returns:
+            A `Found`.
         """
         extra = {"context": context} if self.takes_context else {}
         latents = self.project_in(vectors, training=training)
@@ -259,31 +279,35 @@ class Quantizer(ConfigurableLayer):
     def find_codes(
         self, latents: Tensor, training: bool = False, **context: Any
     ) -> tuple[Tensor, Tensor]:
-        """Codes and indices of latents."""
+        """Returns the code vectors and the indices of latents."""
         indices = self.find_indices(latents, training=training, **context)
         return self.lookup(indices, **context), indices
 
     def loss(self, found: Found) -> Tensor | float:
-        """The scalar that this quantizer adds to the model's loss."""
+        """Computes the scalar that this quantizer adds to the loss of the model."""
         return self.commitment_loss(*found) + self.auxiliary_loss(*found)
 
     def estimate(self, latents: Tensor, codes: Any, training: bool = False) -> Tensor:
-        """The quantized vectors, with a gradient to the latents."""
+        """Returns the quantized vectors, with a gradient to the latents."""
         return self.project_out(self.estimator(latents, codes, training=training))
 
     def reconstruct(self, codes: Any) -> Tensor:
-        """The quantized vectors with a gradient to what codes are made of, not to the inputs."""
+        """Returns the quantized vectors without applying the gradient estimator.
+
+        Gradients reach the parameters of the code vectors. They reach the inputs only if the code
+        vectors depend on them, as in `CategoricalQuantizer`.
+        """
         return self.project_out(codes)
 
     def encode(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Indices of vectors, as a call in inference gives them; changes no state.
+        """Encodes vectors as the codes that an inference call returns. Changes no state.
 
         Args:
             inputs: Float tensor of shape `(..., dim)`.
-            mask: Boolean tensor of shape `inputs.shape[:-1]`, or None.
+            mask: Boolean tensor of shape `inputs.shape[:-1]`, or `None`.
 
         Returns:
-            Int32 tensor of shape `inputs.shape[:-1] + index_shape`; -1 where masked.
+            Int32 tensor of codes of shape `inputs.shape[:-1] + index_shape`, -1 where masked.
         """
         inputs = ops.convert_to_tensor(inputs)
         if not self.built:
@@ -296,11 +320,12 @@ class Quantizer(ConfigurableLayer):
         return indices if mask is None else self.mask_indices(indices, mask)
 
     def decode(self, indices: Tensor, context: Tensor | None = None) -> Tensor:
-        """The vectors of indices: to the bit what a call in inference returned with them.
+        """Decodes codes to the quantized vectors of an inference call, bit for bit in float32.
 
         Args:
-            indices: Int32 tensor of shape `(...) + index_shape`; -1 gives zeros.
-            context: For quantizers that take one; see `Residual`.
+            indices: Int32 tensor of codes of shape `(...) + index_shape`. -1 is decoded to zeros.
+            context: Float32 tensor of shape `(..., dim)`, the partial reconstruction, or `None`.
+                Ignored unless `takes_context`; see `Residual`.
 
         Returns:
             Float32 tensor of shape `(..., dim)`.
@@ -314,10 +339,14 @@ class Quantizer(ConfigurableLayer):
         return ops.where(valid[..., None], vectors, 0.0)
 
     def adapt(self, vectors: Any, start: Start = "kmeans") -> None:
-        """Places codes by data, before training, in quantizers that have codes to place.
+        """Initializes the code vectors from data, before training.
+
+        Args:
+            vectors: Float array of shape `(..., dim)`.
+            start: `"kmeans"` or `"first"`; see `BaseCodebook.adapt`. Defaults to `"kmeans"`.
 
         Raises:
-            ValueError: If this quantizer has none.
+            ValueError: If this quantizer has no initialization from data.
         """
         del vectors, start
         raise ValueError(
@@ -326,12 +355,11 @@ class Quantizer(ConfigurableLayer):
         )
 
     def set_embeddings(self, embeddings: Any) -> None:
-        """Sets the code vectors, such as those of a pretrained codebook, before training.
+        """Sets the code vectors, for example to those of a pretrained codebook, before training.
 
         Args:
-            embeddings: Array of shape `(codebook_size, dim)`, finite. Combinators of several
-                quantizers take a list of what each of them takes; a shared quantizer has one
-                entry.
+            embeddings: Array of shape `(codebook_size, dim)`, finite. A combinator of several
+                quantizers takes a list with one such entry per distinct quantizer.
 
         Raises:
             ValueError: If this quantizer has no code vectors to set, or `embeddings` does not
@@ -344,7 +372,7 @@ class Quantizer(ConfigurableLayer):
         )
 
     def _set_own_embeddings(self, embeddings: Any) -> None:
-        """Sets the code vectors of a quantizer that has them in its own weight `embeddings`."""
+        """Sets the code vectors of a quantizer that stores them in its weight `embeddings`."""
         dim = self.dim if self.built else None
         checked = _validation.check_embeddings(
             ops.convert_to_numpy(embeddings), self.codebook_size, dim
@@ -355,24 +383,24 @@ class Quantizer(ConfigurableLayer):
 
     @property
     def codebook_size(self) -> int:
-        """Number of different codes a vector may become."""
+        """Number of combinations of codes of one vector: the product of `codebook_sizes`."""
         return math.prod(self.codebook_sizes)
 
     @property
     def bits_per_vector(self) -> float:
-        """Bits that the indices of one vector take, all codes being equally likely."""
+        """Number of bits per vector, for equally likely codes."""
         return sum(math.log2(size) for size in self.codebook_sizes)
 
     def indices_shape(self, input_shape: Shape) -> Shape:
-        """Shape of the indices of inputs of a shape."""
+        """Returns the shape of the indices for inputs of a given shape."""
         return tuple(input_shape[:-1]) + self.index_shape
 
     def output_shape_of(self, input_shape: Shape) -> Shape:
-        """Shape of the quantized vectors of inputs of a shape."""
+        """Returns the shape of the quantized vectors for inputs of a given shape."""
         return tuple(input_shape)
 
     def mask_indices(self, indices: Tensor, mask: Tensor) -> Tensor:
-        """The indices, -1 where the mask is false."""
+        """Returns the indices with -1 where the mask is false."""
         mask = ops.reshape(mask, tuple(ops.shape(mask)) + (1,) * len(self.index_shape))
         return ops.where(mask, indices, -1)
 
@@ -383,7 +411,7 @@ class Quantizer(ConfigurableLayer):
         training: bool | None = None,
         return_codes: bool | None = None,
     ) -> Any:
-        """Returns shapes and dtypes of the outputs of a call."""
+        """Returns the shapes and dtypes of the outputs of a call."""
         del mask, training
         quantized = keras.KerasTensor(self.output_shape_of(inputs.shape), dtype=inputs.dtype)
         if not self._is_pair(return_codes):
@@ -396,14 +424,14 @@ class Quantizer(ConfigurableLayer):
         return (quantized, self.indices_shape(input_shape)) if self.return_codes else quantized
 
     def compute_mask(self, inputs: Tensor, previous_mask: Tensor | None = None) -> Any:
-        """Returns the mask of the inputs for the quantized vectors, and for the indices."""
+        """Returns the input mask for the quantized vectors and for the indices."""
         del inputs
         if previous_mask is None or not self.return_codes:
             return previous_mask
         return previous_mask, previous_mask
 
     def build(self, input_shape: Shape) -> None:
-        """Checks the inputs' shape and remembers their dimension."""
+        """Checks the shape of the inputs and stores their last dimension."""
         if len(input_shape) < 2 or input_shape[-1] is None:
             raise ValueError(
                 f"{type(self).__name__} needs inputs of shape (..., dim), of rank 2 or more and "
@@ -412,12 +440,12 @@ class Quantizer(ConfigurableLayer):
         self.dim = int(input_shape[-1])
 
     def load_own_variables(self, store: Any) -> None:
-        """Loads the weights, with a warning if they hold NaN or infinity."""
+        """Loads the weights and warns if they contain NaN or infinity."""
         super().load_own_variables(store)
         warn_of_non_finite(self)
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the constructor's arguments."""
+        """Returns the constructor arguments."""
         config = {**super().get_config(), "return_codes": self.return_codes}
         if self.hint_without_estimator is None:
             config["estimator"] = keras.saving.serialize_keras_object(self.estimator)
@@ -425,7 +453,7 @@ class Quantizer(ConfigurableLayer):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Quantizer":
-        """The quantizer of a configuration, its parts with it."""
+        """Creates the quantizer, with nested objects, from its configuration."""
         plain = ("dtype", "name", "trainable")
         return cls(
             **{
@@ -435,7 +463,7 @@ class Quantizer(ConfigurableLayer):
         )
 
     def _is_pair(self, return_codes: bool | None) -> bool:
-        """Checks for a call that returns indices as well."""
+        """Returns true if a call returns indices as well."""
         return self.return_codes if return_codes is None else bool(return_codes)
 
     def _checked_mask(self, mask: Tensor | None, input_shape: Shape) -> Tensor | None:
@@ -451,20 +479,21 @@ class Quantizer(ConfigurableLayer):
 
 
 def _is_sound(vectors: Tensor, mask: Tensor | None, state: list[Any]) -> Tensor:
-    """Returns whether a training batch of all replicas may change the state.
+    """Returns whether a training batch may update the state, a decision shared by all replicas.
 
     Args:
         vectors: Float32 tensor of shape `(..., dim)`, zero where masked.
-        mask: Boolean tensor of shape `(...)`, or None.
-        state: The weights after the batch.
+        mask: Boolean tensor of shape `(...)`, or `None`.
+        state: List of weights after the update.
 
     Returns:
-        Boolean scalar: true if there are vectors, and they and the weights are finite.
+        Boolean scalar tensor: true if there are unmasked vectors and all vectors and weights are
+        finite.
     """
     kept = ops.ones_like(vectors[..., 0]) if mask is None else ops.cast(mask, "float32")
     is_bad = ops.logical_not(ops.isfinite(vectors))
     count, bad = _backend.sum_over_replicas([ops.sum(kept), ops.sum(ops.cast(is_bad, "float32"))])
-    # Finite vectors may have infinite sums. These are of all replicas already.
+    # Sums of finite vectors may overflow. The weights are already equal on all replicas.
     weights = [weight for weight in state if keras.backend.is_float_dtype(weight.dtype)]
     checks = [count > 0, ops.equal(bad, 0), *(ops.all(ops.isfinite(w)) for w in weights)]
     return ops.all(ops.stack(checks))

@@ -1,4 +1,4 @@
-"""The search for sums of codes that keeps several partial sums."""
+"""Beam search over the stages of a residual quantizer."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,18 +9,18 @@ from keras_vq._types import Tensor
 
 
 def beam_search(quantizers: Sequence[Any], vectors: Tensor, beam: int) -> Tensor:
-    """Indices of codes, one a level, whose sum is close to each vector.
+    """Finds one code per stage such that the sum of the code vectors is close to each vector.
 
-    After each level the `beam` partial sums closest to the vector are kept, each of which was
-    tried with its `beam` nearest codes of that level.
+    Each stage extends every partial sum by its `beam` nearest code vectors and keeps the `beam`
+    sums that are closest to the vector.
 
     Args:
-        quantizers: The levels, each with a method `nearest_codes`.
+        quantizers: List of stages, each with a method `nearest_codes`.
         vectors: Float32 tensor of shape `(..., dim)`.
-        beam: How many sums to keep.
+        beam: Integer. Number of partial sums to keep.
 
     Returns:
-        Int32 tensor of shape `(..., levels)`.
+        Int32 tensor of codes of shape `(..., stages)`.
     """
     dim = vectors.shape[-1]
     flat = ops.reshape(vectors, (-1, 1, dim))
@@ -41,5 +41,5 @@ def beam_search(quantizers: Sequence[Any], vectors: Tensor, beam: int) -> Tensor
         else:
             before = ops.take_along_axis(paths, (kept // count)[..., None], axis=1)
             paths = ops.concatenate([before, chosen[..., None]], axis=-1)
-    assert paths is not None  # there is a level
+    assert paths is not None  # there is at least one stage
     return ops.reshape(paths[:, 0, :], (*ops.shape(vectors)[:-1], len(quantizers)))

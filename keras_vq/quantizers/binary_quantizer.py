@@ -1,4 +1,4 @@
-"""Binary quantization: each number of a vector becomes its sign (LFQ, BSQ)."""
+"""Binary quantization: lookup-free (LFQ) and binary spherical quantization (BSQ)."""
 
 import math
 from typing import Any
@@ -15,30 +15,31 @@ from keras_vq.estimators import Estimator
 from keras_vq.losses.code_entropy import CodeEntropy, as_entropy
 from keras_vq.quantizers.base import Quantizer
 
-# Most bits of one index, an int32.
+# Maximum number of bits per int32 index.
 _BITS_PER_WORD = 30
 
-# Most bits whose joint distribution may be held: 65,536 numbers a vector.
+# Limit of `bits_per_group`: 65,536 scores per vector and group.
 _MOST_BITS_PER_GROUP = 16
 
 
 @keras.saving.register_keras_serializable("keras_vq")
 class BinaryQuantizer(Quantizer):
-    """Replaces each number of a vector by its sign: 2^dim codes without a codebook.
+    """Binary quantizer: lookup-free (LFQ) and binary spherical quantization (BSQ).
 
-    With u = x, or u = s x / |x| on the sphere, and c = s, or c = s / √dim on the sphere, each
-    number becomes q = c if u > 0, else -c (0 becomes -c). The added loss is
+    Each component of a vector is replaced by its sign, times a constant: 2^dim code vectors
+    without a codebook. With u = x and c = s for LFQ, or u = s x / |x| and c = s / √dim for BSQ,
+    each component of u becomes q = c if it is positive, else q = -c. The added loss is
 
         β · mean |u - sg(q)|² + a · mean of H(p) - b · H(mean of p)
 
-    for the distribution p = softmax(-|u - e|² / T) of each vector over codes e, as in
-    `losses.CodeEntropy`. Bits are independent in p, so H(p) is the sum over bits, exactly. H of
-    the mean is the sum over groups of bits of the joint entropy within a group: exact up to
-    `bits_per_group` dimensions, above that an upper bound, and never a table of all codes.
+    where p = softmax(-|u - e|² / T) is the distribution of a vector over the code vectors e, as in
+    `losses.CodeEntropy`. Both entropies are sums over groups of bits. The sum is exact for H(p), in
+    which bits are independent. For H(mean of p) it is exact if all dimensions fit into one group,
+    and an upper bound otherwise. Neither needs a table of all 2^dim code vectors.
 
-    A vector's index has the first dimension as its most significant bit, 1 where q > 0. One
-    int32 holds up to 30 dimensions; for more, a vector has as few indices as hold its bits, in
-    the order of dimensions, of equal numbers of bits or the first ones with one more.
+    The first dimension is the most significant bit of a code; a bit is 1 where q > 0. An int32 code
+    has up to 30 bits. A longer vector has the smallest sufficient number of codes, which split its
+    dimensions in order and as evenly as possible, the larger parts first.
 
     Sources: Yu et al., "Language Model Beats Diffusion: Tokenizer is Key to Visual Generation"
     (MAGVIT-v2, lookup-free quantization), 2023, section 3.1; Zhao et al., "Image and Video
@@ -46,19 +47,21 @@ class BinaryQuantizer(Quantizer):
     over dimensions; here all losses are means.
 
     Args:
-        spherical: Whether vectors are scaled to the sphere first.
-        commitment: β, weight of the commitment loss, at least 0.
-        entropy: A `losses.CodeEntropy`; or a number, the weight of both its terms at temperature
-            0.01 (0.1 and 0.01 as in the library vector_quantize_pytorch); 0 or None for none.
-        bits_per_group: Most bits in a group of the entropy, from 1 to 16. It holds
-            2^bits_per_group scores for every vector and group.
-        scale: s, above 0: size of a code's numbers, or radius of the sphere.
-        estimator: How gradients pass to the inputs; see `Quantizer`.
-        **kwargs: `return_codes` and `keras.layers.Layer` arguments; see `Quantizer`.
+        spherical: Boolean. Whether to normalize vectors to the sphere (BSQ). Defaults to `False`.
+        commitment: Float, at least 0. Weight β of the commitment loss. Defaults to 0.25.
+        entropy: A `losses.CodeEntropy`, a float or `None`. A float is the weight of both entropy
+            terms, at temperature T = 0.01; 0 or `None` disables the entropy loss. Defaults to 0.1.
+            Weight and temperature are those of the library vector_quantize_pytorch.
+        bits_per_group: Integer from 1 to 16. Maximum number of bits per group of the entropy loss,
+            which stores 2^bits_per_group scores per vector and group. Defaults to 8.
+        scale: Float, above 0. Absolute value s of the components of a code vector (LFQ), or radius
+            s of the sphere (BSQ). Defaults to 1.0.
+        estimator: Gradient estimator; see `Quantizer`. Defaults to `"straight_through"`.
+        **kwargs: `return_codes` and keyword arguments of `keras.layers.Layer`; see `Quantizer`.
 
     Returns:
-        A pair: quantized vectors, and indices of shape `inputs.shape[:-1]`, or of
-        `inputs.shape[:-1] + (words,)` above 30 dimensions.
+        A tuple `(quantized, indices)`. `indices` is an int32 tensor of codes of shape
+        `inputs.shape[:-1]`, or `inputs.shape[:-1] + (words,)` above 30 dimensions.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -96,14 +99,14 @@ class BinaryQuantizer(Quantizer):
         self.scale = _validation.check_positive("scale", scale)
 
     def build(self, input_shape: Shape) -> None:
-        """Divides the bits of vectors of shape `(..., dim)` into indices."""
+        """Splits the dimensions of vectors of shape `(..., dim)` into int32 codes."""
         super().build(input_shape)
         self._words = _even_parts(self.dim, _BITS_PER_WORD)
         self._size = self.scale / math.sqrt(self.dim) if self.spherical else self.scale
 
     @property
     def codebook_sizes(self) -> tuple[int, ...]:
-        """For each index 2 to the power of its bits."""
+        """Codebook size of each index: 2 to the power of its number of bits."""
         if not self.built:
             raise ValueError(
                 "The codes of a BinaryQuantizer depend on the vectors' dimension: build it first. "
@@ -113,16 +116,16 @@ class BinaryQuantizer(Quantizer):
 
     @property
     def index_shape(self) -> tuple[int, ...]:
-        """() up to 30 dimensions, and before the layer is built; above, the number of indices."""
+        """Shape `()` up to 30 dimensions and before `build`, else `(words,)`."""
         return (len(self._words),) if self.built and len(self._words) > 1 else ()
 
     def project_in(self, vectors: Tensor, training: bool = False) -> Tensor:
-        """The vectors, or on the sphere their directions, of norm `scale`."""
+        """Scales vectors to norm `scale` if `spherical`, else returns them unchanged."""
         del training
         return self.scale * vq_ops.unit_vectors(vectors) if self.spherical else vectors
 
     def find_indices(self, latents: Tensor, training: bool = False) -> Tensor:
-        """The signs as bits of numbers."""
+        """Packs the signs of latents into the bits of integers."""
         del training
         bits = ops.cast(latents > 0, "int32")
         words = [
@@ -132,7 +135,7 @@ class BinaryQuantizer(Quantizer):
         return ops.stack(words, axis=-1) if self.index_shape else words[0]
 
     def lookup(self, indices: Tensor) -> Tensor:
-        """The signs of indices."""
+        """Unpacks the bits of indices into code vectors with components c and -c."""
         words = ops.unstack(indices, axis=-1) if self.index_shape else [indices]
         bits = [
             ops.mod(ops.floor_divide(ops.expand_dims(word, -1), _powers(count)), 2)
@@ -144,26 +147,26 @@ class BinaryQuantizer(Quantizer):
     def commitment_loss(
         self, latents: Tensor, codes: Tensor, indices: Tensor, mask: Tensor | None
     ) -> Tensor:
-        """The mean squared distance of vectors to their codes."""
+        """Computes the commitment loss: the weighted mean squared error of the quantization."""
         del indices
         return self.commitment * vq_ops.error_to_fixed(latents, codes, mask)
 
     def auxiliary_loss(
         self, latents: Tensor, codes: Tensor, indices: Tensor, mask: Tensor | None
     ) -> Tensor | float:
-        """The entropy loss, if there is one."""
+        """Computes the entropy loss, or returns 0 without one."""
         if self.entropy is None:
             return 0.0
         groups = _split(latents, _even_parts(self.dim, self.bits_per_group))
-        # All codes have one norm, so -2 u·e is the squared distance up to a constant of each
-        # vector, and in float32 it is more exact.
+        # All code vectors have the same norm, so -2 u·e differs from the squared distance by a
+        # constant per vector, with a smaller rounding error in float32.
         return sum(
             self.entropy(-2.0 * ops.matmul(group, self._codes_of(group.shape[-1])), mask)
             for group in groups
         )
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Returns the constructor arguments."""
         return {
             **super().get_config(),
             "spherical": self.spherical,
@@ -174,22 +177,22 @@ class BinaryQuantizer(Quantizer):
         }
 
     def _codes_of(self, bits: int) -> np.ndarray:
-        """All codes of a group of bits, as columns: float32 `(bits, 2^bits)`."""
+        """Returns all code vectors of a group of bits as columns, float32 `(bits, 2^bits)`."""
         signs = 2 * (np.arange(2**bits) // _powers(bits)[:, None] % 2) - 1
         return (self._size * signs).astype("float32")
 
 
 def _powers(bits: int) -> np.ndarray:
-    """What each bit of a number counts, the most significant first."""
+    """Returns the place values of the bits, most significant first."""
     return 2 ** np.arange(bits - 1, -1, -1, dtype="int32")
 
 
 def _even_parts(count: int, most: int) -> list[int]:
-    """Sizes of as few parts as have at most so many each, the first ones larger by one."""
+    """Splits `count` evenly into the fewest parts of at most `most`; returns their sizes."""
     return [len(part) for part in np.array_split(np.arange(count), -(-count // most))]
 
 
 def _split(vectors: Tensor, sizes: list[int]) -> list[Tensor]:
-    """The vectors' last axis in parts of given sizes."""
+    """Splits the last axis of a tensor into parts of given sizes."""
     ends = np.cumsum(sizes).tolist()
     return [vectors[..., end - size : end] for size, end in zip(sizes, ends, strict=True)]

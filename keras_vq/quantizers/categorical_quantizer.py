@@ -1,4 +1,4 @@
-"""The quantizer of the discrete VAE: codes drawn by Gumbel-softmax."""
+"""Gumbel-softmax quantizer of the discrete VAE (dVAE)."""
 
 import math
 from typing import Any
@@ -12,7 +12,7 @@ from keras_vq._hyperparameter import Hyperparameter
 from keras_vq._types import Shape, Tensor
 from keras_vq.quantizers.base import Quantizer
 
-# Keeps the logarithm of a uniform number finite.
+# Lower bound of uniform samples, which keeps their logarithm finite.
 _TINY = 1e-20
 
 
@@ -23,34 +23,37 @@ def _check_temperature(name: str, value: Any) -> float:
 
 @keras.saving.register_keras_serializable("keras_vq")
 class CategoricalQuantizer(Quantizer):
-    """Takes vectors to logits over codes, and in training mixes codes by Gumbel-softmax.
+    """Gumbel-softmax quantizer of the discrete VAE (dVAE).
 
-    With logits l = x W + b, Gumbel noise g, temperature τ and codes E (K of them):
+    With logits l = x W + b, Gumbel noise g, temperature τ and K code vectors, the rows of E:
 
-        in training  y = softmax((l + g) / τ) E
-        otherwise    y = e_k, k = argmax l
+        in training   y = softmax((l + g) / τ) E
+        in inference  y = e_k, k = argmax l
 
-    The added loss is w · mean over vectors of Σ p log(p K) for p = softmax(l), the divergence of
-    p from the uniform distribution. y has a gradient for W, b, E and the inputs in training; in
-    inference only E has one, and the loss. Indices in training are the argmax of l + g, and the
-    quantized vectors are mixtures, not codes, unless `hard`.
+    In training the codes are the argmax of l + g, and the quantized vectors are mixtures of code
+    vectors unless `hard`; y has gradients with respect to W, b, E and the inputs. In inference y
+    has a gradient with respect to E only.
+
+    The added loss is w · mean over vectors of Σ p log(p K) for p = softmax(l): the KL divergence
+    of p from the uniform distribution.
 
     Sources: Ramesh et al., "Zero-Shot Text-to-Image Generation" (DALL·E), 2021, section 2.1;
     Jang et al., "Categorical Reparameterization with Gumbel-Softmax", 2017. DALL·E anneals τ
-    from 1 to 1/16; w multiplies a mean, as in the library taming-transformers, whose default it
-    is.
+    from 1 to 1/16. The default of w, and its use with a mean, follow the library
+    taming-transformers.
 
-    State that changes in training: `embeddings` and the logits' layer (by the optimizer), and
-    `step` if the temperature follows a schedule.
+    Training updates `embeddings` and the logits layer (by the optimizer), and `step` if the
+    temperature follows a schedule.
 
     Args:
-        codebook_size: Number of codes, K.
-        temperature: τ, above 0: a number, or a `keras.optimizers.schedules.LearningRateSchedule`
-            of the training step.
-        kl: w, weight of the divergence, at least 0.
-        hard: Whether training gives the drawn code itself, with the gradient of the mixture.
-        seed: Seed of the noise.
-        **kwargs: `return_codes` and `keras.layers.Layer` arguments; see `Quantizer`.
+        codebook_size: Integer. Number of codes, K.
+        temperature: Float, above 0, or a `keras.optimizers.schedules.LearningRateSchedule` of the
+            training step. Temperature τ of the Gumbel-softmax. Defaults to 1.0.
+        kl: Float, at least 0. Weight w of the KL divergence. Defaults to 5e-4.
+        hard: Boolean. Whether training returns the sampled code vector with the gradient of the
+            mixture (straight-through Gumbel-softmax). Defaults to `False`.
+        seed: Integer. Seed of the Gumbel noise. Defaults to `None`.
+        **kwargs: `return_codes` and keyword arguments of `keras.layers.Layer`; see `Quantizer`.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -88,11 +91,11 @@ class CategoricalQuantizer(Quantizer):
         self.hard = bool(hard)
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
-        # In half precision the largest logits would tie.
+        # Float32, because the largest logits may tie in half precision.
         self.logits = keras.layers.Dense(size, name="logits", dtype="float32")
 
     def build(self, input_shape: Shape) -> None:
-        """Creates the codes and the logits' layer for vectors of shape `(..., dim)`."""
+        """Creates the code vectors and the logits layer for vectors of shape `(..., dim)`."""
         super().build(input_shape)
         self.logits.build(input_shape)
         self.embeddings = self.add_weight(
@@ -109,7 +112,7 @@ class CategoricalQuantizer(Quantizer):
 
     @property
     def temperature(self) -> Any:
-        """τ: a number, which may be assigned during training, or the schedule."""
+        """Temperature τ: a number, which may be assigned during training, or the schedule."""
         schedule = self.temperature_schedule
         return self.constant_temperature if schedule is None else schedule
 
@@ -124,23 +127,26 @@ class CategoricalQuantizer(Quantizer):
 
     @property
     def codebook_sizes(self) -> tuple[int, ...]:
-        """The number of codes, K."""
+        """Codebook size K, as a tuple with one entry."""
         return (self.logits.units,)
 
     def project_in(self, vectors: Tensor, training: bool = False) -> Tensor:
-        """The logits."""
+        """Computes the logits."""
         del training
         return self.logits(vectors)
 
     def find_indices(self, latents: Tensor, training: bool = False) -> Tensor:
-        """The index of the largest logit; the lowest wins a tie."""
+        """Returns the argmax of the logits. Ties go to the lowest index."""
         del training
         return vq_ops.first_maximum(latents)
 
     def find_codes(
         self, latents: Tensor, training: bool = False, **context: Any
     ) -> tuple[Tensor, Tensor]:
-        """In training mixtures of codes and drawn indices; else the likeliest codes."""
+        """Returns quantized vectors and codes: Gumbel-softmax samples in training, else the argmax.
+
+        The samples are mixtures of code vectors, or single code vectors if `hard`.
+        """
         if not training:
             return super().find_codes(latents, **context)
         uniforms = keras.random.uniform(ops.shape(latents), _TINY, seed=self.seed_generator)
@@ -152,13 +158,13 @@ class CategoricalQuantizer(Quantizer):
         return ops.matmul(shares, self.embeddings), indices
 
     def lookup(self, indices: Tensor) -> Tensor:
-        """The codes of indices."""
+        """Looks up the code vectors of indices."""
         return ops.take(ops.convert_to_tensor(self.embeddings), indices, axis=0)
 
     def auxiliary_loss(
         self, latents: Tensor, codes: Tensor, indices: Tensor, mask: Tensor | None
     ) -> Tensor:
-        """The divergence of the logits' distribution from the uniform one."""
+        """Computes the weighted KL divergence of the softmax of the logits from uniform."""
         del codes, indices
         log_p = ops.log_softmax(latents, axis=-1)
         divergences = ops.sum(ops.exp(log_p) * log_p, axis=-1) + math.log(self.logits.units)
@@ -167,17 +173,17 @@ class CategoricalQuantizer(Quantizer):
     def statistics(
         self, latents: Tensor, codes: Tensor, indices: Tensor, mask: Tensor | None
     ) -> "_Step | None":
-        """That a training step was made, if the temperature follows a schedule."""
+        """Returns a marker of the training step if the temperature follows a schedule."""
         del latents, codes, indices, mask
         return None if self.temperature_schedule is None else _Step()
 
     def learn(self, statistics: "_Step") -> None:
-        """Counts the step."""
+        """Increments the step counter of the temperature schedule."""
         del statistics
         self.step.assign(self.step + 1)
 
     def estimate(self, latents: Tensor, codes: Any, training: bool = False) -> Tensor:
-        """The codes: they have the gradient already."""
+        """Returns the quantized vectors unchanged: Gumbel-softmax provides their gradient."""
         del latents, training
         return self.project_out(codes)
 
@@ -186,7 +192,7 @@ class CategoricalQuantizer(Quantizer):
         self._set_own_embeddings(embeddings)
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Returns the constructor arguments."""
         return {
             **super().get_config(),
             "codebook_size": self.logits.units,
@@ -203,7 +209,7 @@ class CategoricalQuantizer(Quantizer):
 
 
 class _Step:
-    """A training step, however often the quantizer served in it."""
+    """Marker of one training step, the same for any number of uses of the quantizer."""
 
     def merged(self, other: "_Step") -> "_Step":
         del other
@@ -211,18 +217,17 @@ class _Step:
 
 
 def code_with_gradient_of_shares(indices: Tensor, shares: Tensor, codes: Any) -> Tensor:
-    """The codes of indices, with the gradient of (onehot + p - sg(p)) E for shares p.
+    """Returns code vectors with the gradient of (onehot + p - sg(p)) E for probabilities p.
 
     Args:
-        indices: Int32 tensor of shape `(...)`.
-        shares: Float32 tensor of shape `(..., codebook_size)`.
-        codes: Float32 tensor of shape `(codebook_size, dim)`, E.
+        indices: Int32 tensor of codes of shape `(...)`.
+        shares: Float32 tensor of probabilities p of shape `(..., codebook_size)`.
+        codes: Float32 tensor of code vectors E of shape `(codebook_size, dim)`.
 
     Returns:
-        Float32 tensor of shape `(..., dim)`: codes to the bit, which the product would round.
+        Float32 tensor of shape `(..., dim)`, equal to rows of E bit for bit.
     """
     codes = ops.convert_to_tensor(codes)
-    # The shares' own part adds nothing, so codes learn only by their own index and by what the
-    # shares depend on.
+    # (p - sg(p)) is 0, so E gets no gradient from this product, except through p.
     mixture = ops.matmul(shares, ops.stop_gradient(codes))
     return ops.take(codes, indices, axis=0) + (mixture - ops.stop_gradient(mixture))

@@ -1,4 +1,4 @@
-"""A vector quantizer whose codes depend on what was reconstructed so far: a level of QINCo."""
+"""Vector quantizer with a codebook that depends on context: one stage of QINCo."""
 
 from typing import Any
 
@@ -17,24 +17,26 @@ from keras_vq.quantizers.base import Quantizer
 
 @keras.saving.register_keras_serializable("keras_vq")
 class ConditionedVectorQuantizer(Quantizer):
-    """Replaces each vector by the nearest of K codes that a network makes for its context.
+    """Vector quantizer with a codebook predicted by a network: one stage of QINCo.
 
-    As a level of `Residual` the context is the sum of the levels before it: the codes fit what
-    those left. On its own, or as first level, the context is zero. The loss is
-    mean |sg(x) - e|² + β · mean |x - sg(e)|²; codes and network learn by its gradient.
+    The network computes K code vectors for each vector from a context. In a stage of `Residual`
+    the context is the partial reconstruction, the sum of the previous stages; in the first stage,
+    or outside `Residual`, it is zero. Each vector is replaced by the nearest of its code vectors.
+    The loss is mean |sg(x) - e|² + β · mean |x - sg(e)|²; its gradient trains the base code vectors
+    and the network.
 
-    A search makes K codes for each vector, so it costs as many runs of the network as there are
-    vectors times codes.
+    The search evaluates the network K times per vector.
 
     Source: Huijben et al., "Residual Quantization with Implicit Neural Codebooks" (QINCo), 2024.
 
     Args:
-        codebook_size: Number of codes, K.
-        network: Layer that takes context and base code side by side, `(..., 2 * dim)`, and gives
-            the code, `(..., dim)`; a `layers.ImplicitCodes` when None.
-        commitment: β, at least 0.
-        estimator: How gradients pass to the inputs; see `Quantizer`.
-        **kwargs: `return_codes` and `keras.layers.Layer` arguments; see `Quantizer`.
+        codebook_size: Integer. Number of codes, K.
+        network: Layer that maps the concatenation of context and base code vector, of shape
+            `(..., 2 * dim)`, to a code vector, of shape `(..., dim)`. Defaults to `None`, for a
+            `layers.ImplicitCodes`.
+        commitment: Float, at least 0. Weight β of the commitment loss. Defaults to 0.25.
+        estimator: Gradient estimator; see `Quantizer`. Defaults to `"straight_through"`.
+        **kwargs: `return_codes` and keyword arguments of `keras.layers.Layer`; see `Quantizer`.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -67,7 +69,7 @@ class ConditionedVectorQuantizer(Quantizer):
         self.commitment = commitment
 
     def build(self, input_shape: Shape) -> None:
-        """Creates base codes and network for vectors of shape `(..., dim)`."""
+        """Creates the base code vectors and the network for vectors of shape `(..., dim)`."""
         super().build(input_shape)
         self.embeddings = self.add_weight(
             name="embeddings",
@@ -86,18 +88,18 @@ class ConditionedVectorQuantizer(Quantizer):
 
     @property
     def codebook_sizes(self) -> tuple[int, ...]:
-        """The number of codes, K."""
+        """Codebook size K, as a tuple with one entry."""
         return (self.size,)
 
     def find_indices(
         self, latents: Tensor, training: bool = False, context: Tensor | None = None
     ) -> Tensor:
-        """Index of the nearest code of each vector in its context."""
+        """Finds the nearest code vector of each vector, given its context."""
         del training
         return self._nearest(latents, 1, context)[..., 0]
 
     def lookup(self, indices: Tensor, context: Tensor | None = None) -> Tensor:
-        """The codes of indices in their contexts."""
+        """Computes the code vectors of indices, given their contexts."""
         base = ops.take(ops.convert_to_tensor(self.embeddings), indices, axis=0)
         context = ops.zeros_like(base) if context is None else context
         return self._codes(context, base)
@@ -105,7 +107,11 @@ class ConditionedVectorQuantizer(Quantizer):
     def nearest_codes(
         self, inputs: Tensor, count: int, context: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """The `count` nearest codes of each vector, nearest first; see `VectorQuantizer`."""
+        """Returns the `count` nearest code vectors of each vector and their codes, nearest first.
+
+        See `VectorQuantizer.nearest_codes`. `context` has the shape of the inputs, or is `None` for
+        zeros.
+        """
         latents = ops.cast(inputs, "float32")
         indices = self._nearest(latents, count, context)
         if context is not None:
@@ -116,17 +122,17 @@ class ConditionedVectorQuantizer(Quantizer):
     def commitment_loss(
         self, latents: Tensor, codes: Tensor, indices: Tensor, mask: Tensor | None
     ) -> Tensor:
-        """Commitment loss and codebook loss."""
+        """Computes the sum of commitment loss and codebook loss."""
         del indices
         commitment = self.commitment * vq_ops.error_to_fixed(latents, codes, mask)
         return commitment + vq_ops.error_to_fixed(codes, latents, mask)
 
     def set_embeddings(self, embeddings: Any) -> None:
-        """Sets the base codes, which the network refines; see `Quantizer.set_embeddings`."""
+        """Sets the base code vectors, which the network takes; see `Quantizer.set_embeddings`."""
         self._set_own_embeddings(embeddings)
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Returns the constructor arguments."""
         return {
             **super().get_config(),
             "codebook_size": self.size,
@@ -138,12 +144,12 @@ class ConditionedVectorQuantizer(Quantizer):
         pairs = ops.concatenate([context, base], axis=-1)
         if not isinstance(self.code_network, keras.Model):
             return ops.cast(self.code_network(pairs), "float32")
-        # A Keras model takes inputs of the rank that it was built for.
+        # A `keras.Model` accepts only inputs of the rank that it was built for.
         codes = self.code_network(ops.reshape(pairs, (-1, pairs.shape[-1])))
         return ops.reshape(ops.cast(codes, "float32"), ops.shape(base))
 
     def _nearest(self, latents: Tensor, count: int, context: Tensor | None) -> Tensor:
-        """Indices of the nearest codes, `(..., dim)` -> `(..., count)`, without gradient."""
+        """Returns the nearest codes, `(..., dim)` -> `(..., count)`, without gradient."""
         context = ops.zeros_like(latents) if context is None else context
         rows = ops.stop_gradient(ops.concatenate([latents, context], axis=-1))
         base = ops.stop_gradient(ops.convert_to_tensor(self.embeddings))

@@ -1,4 +1,4 @@
-"""Finite scalar quantization: each number of a vector is bounded and rounded."""
+"""Finite scalar quantization (FSQ)."""
 
 from typing import Any, Literal, get_args
 
@@ -17,45 +17,47 @@ Convention = Literal["mentzer", "vector_quantize_pytorch", "symmetric"]
 
 @keras.saving.register_keras_serializable("keras_vq")
 class FiniteScalarQuantizer(LevelQuantizer):
-    """Bounds each number of a vector and rounds it to one of a few levels; nothing is learnt.
+    """Finite scalar quantization (FSQ): bounds each component and rounds it to one of a few levels.
 
-    With L levels in a dimension, h = ⌊L/2⌋ and o = 1/2 if L is even, else 0:
+    The codebook is a fixed grid without trainable parameters. With L levels in a dimension,
+    h = ⌊L/2⌋, and o = 1/2 for even L or 0 for odd L:
 
         b = (a tanh(z + s) - o) / h,   q = round(b h) / h
 
-    The gradient passes the rounding unchanged and the bound by its derivative. There is no loss:
-    the layer needs no commitment. Index = Σ_i j_i ∏_{j<i} L_j, with j = q h + h.
+    The gradient passes the rounding unchanged (straight-through estimator), and the bound by its
+    derivative. No loss is added. The code of a vector is Σ_i j_i ∏_{m<i} L_m, with j = q h + h.
 
-    The constants are those of one of three conventions, which differ in codes (0.2 % of numbers
-    for the first two), so that a model trained by one does not fit another:
+    The constants a and s depend on the convention. A trained model fits its own convention only:
+    even the first two assign different levels to 0.2 % of components.
 
-    - `"mentzer"`: a = (L - 1)(1 - ε)/2, s = tan(o/a), ε = 1e-3, as published by the authors;
-      hence the default.
-    - `"vector_quantize_pytorch"`: a = (L - 1)(1 + ε)/2, s = artanh(o/a), for which 0 becomes 0.
-      Not defined for 2 levels in that library, nor here.
-    - `"symmetric"`: b = tanh z and q = 2/(L-1) ⌊(L-1)(b+1)/2 + 1/2⌋ - 1, levels evenly over
-      [-1, 1], also for even L (Parker et al., 2024). The one to take for 2 levels: by
-      `"mentzer"` those are -1 and 0 with the border at z = -1.56.
+    - `"mentzer"`: a = (L - 1)(1 - ε)/2, s = tan(o/a), ε = 1e-3, as published by the authors.
+    - `"vector_quantize_pytorch"`: a = (L - 1)(1 + ε)/2, s = artanh(o/a), which maps 0 to 0.
+      Undefined for 2 levels, as in that library.
+    - `"symmetric"`: b = tanh z and q = 2/(L-1) ⌊(L-1)(b+1)/2 + 1/2⌋ - 1, with h = (L - 1)/2 in j:
+      evenly spaced levels in [-1, 1], also for even L (Parker et al., 2024). Recommended for
+      2 levels, which are -1 and 0 in `"mentzer"`, with the boundary at z = -1.56.
 
     Sources: Mentzer et al., "Finite Scalar Quantization: VQ-VAE Made Simple", 2023; Parker et
     al., "Scaling Transformers for Low-Bitrate High-Quality Speech Coding", 2024, section 3.2.
 
     Args:
-        levels: Number of levels of each dimension, a list of whole numbers of at least 2. Their
-            product, the number of codes, is at most 2³¹ - 1. The paper recommends [8, 6, 5] for
-            2⁸, [8, 5, 5, 5] for 2¹⁰, [7, 5, 5, 5, 5] for 2¹², [8, 8, 8, 6, 5] for 2¹⁴ and
+        levels: List of integers, at least 2. Number of levels of each dimension. Their product,
+            the codebook size, is at most 2³¹ - 1. The paper recommends [8, 6, 5] for 2⁸,
+            [8, 5, 5, 5] for 2¹⁰, [7, 5, 5, 5, 5] for 2¹², [8, 8, 8, 6, 5] for 2¹⁴ and
             [8, 8, 8, 5, 5, 5] for 2¹⁶ codes.
-        convention: One of the above.
-        noise: Probability in [0, 1) that in training a number is not rounded, but gets uniform
-            noise as wide as a level, and is clipped to the range of the codes (Parker et al.).
-            Indices are those of rounding.
-        estimator: How gradients pass the rounding; see `Quantizer`.
-        seed: Seed of the noise.
-        **kwargs: `return_codes` and `keras.layers.Layer` arguments; see `Quantizer`.
+        convention: `"mentzer"`, `"vector_quantize_pytorch"` or `"symmetric"`; see above. Defaults
+            to `"mentzer"`.
+        noise: Float in [0, 1). Probability that a component in training is not rounded: it gets
+            uniform noise as wide as the distance of two levels, and is clipped to the range of
+            the levels (Parker et al.). The codes are those of rounding. Defaults to 0.0.
+        estimator: Gradient estimator of the rounding; see `Quantizer`. Defaults to
+            `"straight_through"`.
+        seed: Integer. Seed of the noise. Defaults to `None`.
+        **kwargs: `return_codes` and keyword arguments of `keras.layers.Layer`; see `Quantizer`.
 
     Raises:
-        ValueError: If an argument is out of its range, or inputs have another dimension than
-            there are levels.
+        ValueError: If an argument is out of its range, or the last dimension of the inputs is not
+            the number of entries in `levels`.
 
     Example:
         >>> import numpy as np, keras_vq
@@ -91,14 +93,14 @@ class FiniteScalarQuantizer(LevelQuantizer):
         self._set_constants()
 
     def project_in(self, vectors: Tensor, training: bool = False) -> Tensor:
-        """The bounded numbers."""
+        """Bounds each component."""
         del training
         bounded = ops.tanh(ops.add(vectors, self._shift))
         levels = ops.subtract(ops.multiply(bounded, self._amplitude), self._offset)
         return ops.divide(levels, self._half)
 
     def find_levels(self, latents: Tensor) -> Tensor:
-        """The nearest level of each number."""
+        """Returns the number of the nearest level of each component."""
         if self.convention == "symmetric":
             levels = ops.floor(ops.multiply(latents + 1.0, self._half) + 0.5)
         else:
@@ -108,7 +110,10 @@ class FiniteScalarQuantizer(LevelQuantizer):
     def find_codes(
         self, latents: Tensor, training: bool = False, **context: Any
     ) -> tuple[Tensor, Tensor]:
-        """The nearest codes, in training with noise; and indices."""
+        """Returns the nearest code vectors and their codes.
+
+        In training, noise replaces the rounding of randomly chosen components.
+        """
         codes, indices = super().find_codes(latents, training=training, **context)
         if training and self.adds_noise:
             shape = ops.shape(latents)
@@ -120,11 +125,11 @@ class FiniteScalarQuantizer(LevelQuantizer):
         return codes, indices
 
     def values_of_levels(self) -> Tensor:
-        """The levels of all dimensions in one row."""
+        """Returns the levels of all dimensions, concatenated, float32 `(sum of levels,)`."""
         return ops.convert_to_tensor(self._values)
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Returns the constructor arguments."""
         return {
             **super().get_config(),
             "convention": self.convention,

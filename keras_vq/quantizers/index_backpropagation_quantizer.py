@@ -1,4 +1,4 @@
-"""Index backpropagation quantization: every code has a gradient from every vector."""
+"""Index backpropagation quantization (IBQ)."""
 
 from typing import Any
 
@@ -16,33 +16,35 @@ from keras_vq.quantizers.categorical_quantizer import code_with_gradient_of_shar
 
 @keras.saving.register_keras_serializable("keras_vq")
 class IndexBackpropagationQuantizer(Quantizer):
-    """Replaces each vector by the code of the largest inner product, with a soft gradient.
+    """Index backpropagation quantization (IBQ): every code vector gets a gradient.
 
-    With codes C (K of them), logits l = x Cᵀ, p = softmax(l), k = argmax l and q = c_k:
+    With a codebook C of K code vectors, logits l = x Cᵀ, p = softmax(l), k = argmax l and q = c_k:
 
         y = (onehot(k) + p - sg(p)) C
 
-    whose value is q to the bit and whose gradient passes p to the inputs and to all codes, so
-    that none is left behind. The added loss is
+    The value of y equals q bit for bit. Its gradient passes through p to the inputs and to all code
+    vectors, so that every code vector is updated. The added loss is
 
         mean |y - x|² + mean |sg(q) - x|² + β · mean |q - sg(x)|²
 
-    as in the authors' implementation, with means over vectors and dimensions. Training holds a
-    score for every vector and code; inference does not, and there y has no gradient for the
-    inputs but that of the loss.
+    as in the authors' implementation, with means over vectors and dimensions. In training a score
+    per vector and code is stored. In inference scores are computed in blocks, and the inputs get a
+    gradient from the loss only.
 
     Source: Shi et al., "Scalable Image Tokenization with Index Backpropagation Quantization",
     2024.
 
-    State that changes in training: `embeddings` (by the optimizer).
+    Training updates `embeddings` (by the optimizer).
 
     Args:
-        codebook_size: Number of codes, K.
-        codebook_weight: β, weight of the last term, which pulls codes to the vectors, at least 0.
-        entropy: A `losses.CodeEntropy` of the distribution softmax(l / T); or a number, the
-            weight of both its terms at T = 0.01, the authors' temperature; 0 or None for none.
-            Without it codes fall out of use within a few hundred steps.
-        **kwargs: `return_codes` and `keras.layers.Layer` arguments; see `Quantizer`.
+        codebook_size: Integer. Number of codes, K.
+        codebook_weight: Float, at least 0. Weight β of the codebook loss, the last term. Defaults
+            to 0.25.
+        entropy: A `losses.CodeEntropy` of the distribution softmax(l / T), a float or `None`. A
+            float is the weight of both entropy terms, at the authors' temperature T = 0.01; 0 or
+            `None` disables the entropy loss, which leads to dead codes within a few hundred steps.
+            Defaults to 0.1.
+        **kwargs: `return_codes` and keyword arguments of `keras.layers.Layer`; see `Quantizer`.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -73,7 +75,7 @@ class IndexBackpropagationQuantizer(Quantizer):
         self.entropy = as_entropy(entropy)
 
     def build(self, input_shape: Shape) -> None:
-        """Creates the codes for vectors of shape `(..., dim)`."""
+        """Creates the code vectors for vectors of shape `(..., dim)`."""
         super().build(input_shape)
         self.embeddings = self.add_weight(
             name="embeddings",
@@ -85,11 +87,11 @@ class IndexBackpropagationQuantizer(Quantizer):
 
     @property
     def codebook_sizes(self) -> tuple[int, ...]:
-        """The number of codes, K."""
+        """Codebook size K, as a tuple with one entry."""
         return (self.size,)
 
     def find_indices(self, latents: Tensor, training: bool = False) -> Tensor:
-        """The index of the largest inner product; the lowest wins a tie."""
+        """Returns the argmax of the inner products. Ties go to the lowest index."""
         del training
         columns = ops.stop_gradient(self._centered_columns())
 
@@ -101,7 +103,10 @@ class IndexBackpropagationQuantizer(Quantizer):
     def find_codes(
         self, latents: Tensor, training: bool = False, **context: Any
     ) -> tuple[Tensor, Tensor]:
-        """The codes, in training with the gradient of the distribution over them."""
+        """Returns the code vectors and their codes.
+
+        In training the code vectors have the gradient of the softmax over the codebook.
+        """
         if not training:
             return super().find_codes(latents, **context)
         logits = self._logits(latents)
@@ -110,13 +115,13 @@ class IndexBackpropagationQuantizer(Quantizer):
         return code_with_gradient_of_shares(indices, shares, self.embeddings), indices
 
     def lookup(self, indices: Tensor) -> Tensor:
-        """The codes of indices."""
+        """Looks up the code vectors of indices."""
         return ops.take(ops.convert_to_tensor(self.embeddings), indices, axis=0)
 
     def commitment_loss(
         self, latents: Tensor, codes: Tensor, indices: Tensor, mask: Tensor | None
     ) -> Tensor:
-        """The three terms that pull vectors and codes together."""
+        """Computes the sum of the three terms of the loss, without the entropy loss."""
         terms = [
             (1.0, codes - latents),
             (1.0, ops.stop_gradient(codes) - latents),
@@ -128,11 +133,11 @@ class IndexBackpropagationQuantizer(Quantizer):
     def auxiliary_loss(
         self, latents: Tensor, codes: Tensor, indices: Tensor, mask: Tensor | None
     ) -> Tensor | float:
-        """The entropy loss, if there is one."""
+        """Computes the entropy loss, or returns 0 without one."""
         return 0.0 if self.entropy is None else self.entropy(-self._logits(latents), mask)
 
     def estimate(self, latents: Tensor, codes: Any, training: bool = False) -> Tensor:
-        """The codes: they have the gradient already."""
+        """Returns the code vectors unchanged: `find_codes` provides their gradient."""
         del latents, training
         return self.project_out(codes)
 
@@ -141,7 +146,7 @@ class IndexBackpropagationQuantizer(Quantizer):
         self._set_own_embeddings(embeddings)
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Returns the constructor arguments."""
         return {
             **super().get_config(),
             "codebook_size": self.size,
@@ -153,6 +158,6 @@ class IndexBackpropagationQuantizer(Quantizer):
         return ops.matmul(latents, self._centered_columns())
 
     def _centered_columns(self) -> Tensor:
-        """Returns the codes as columns, less what would add the same to all logits of a vector."""
+        """Returns the code vectors as columns, less a common offset that cancels in the softmax."""
         codes = ops.convert_to_tensor(self.embeddings)
         return ops.transpose(codes - vq_ops.code_center(codes))

@@ -1,4 +1,4 @@
-"""Latent quantization: each number of a vector takes a value of a learnt list."""
+"""Latent quantization (QLAE): scalar quantization to learned values."""
 
 from typing import Any
 
@@ -16,36 +16,35 @@ from keras_vq.quantizers.level_quantizer import LevelQuantizer
 
 @keras.saving.register_keras_serializable("keras_vq")
 class LatentQuantizer(LevelQuantizer):
-    """Replaces each number of a vector by the nearest of a list of values of its dimension.
+    """Latent quantization (QLAE): scalar quantization to learned values in each dimension.
 
-    Dimension d has values v_d1 ... v_dL that learn by gradient: j_d = argmin_j |x_d - v_dj|,
-    q_d = v_dj, and the added loss is
+    Dimension d has trainable values v_d1 ... v_dL, of which the nearest replaces the component x_d:
+    j_d = argmin_j |x_d - v_dj|, and q_d is the value of that number. The added loss is
 
         λ_q · mean |sg(x) - q|² + λ_c · mean |x - sg(q)|²
 
-    whose first term, the quantization loss, pulls values to the vectors, and whose second, the
-    commitment loss, vectors to the values. Index = Σ_i j_i ∏_{j<i} L_j. Frozen
-    (`trainable = False`), the values stay.
+    The first term, the quantization loss, moves the values towards the vectors. The second, the
+    commitment loss, moves the vectors towards the values. The code of a vector is
+    Σ_i j_i ∏_{m<i} L_m. With `trainable = False` the values are constant.
 
-    Values start evenly over [-1/2, 1/2], without the upper end if L is even, so that 0 is among
-    them. The paper's model needs a strong weight decay on encoder and decoder.
+    The initial values are evenly spaced in [-1/2, 1/2]. For even L the upper end is left out, so
+    that 0 is one of them. The model of the paper needs strong weight decay on encoder and decoder.
 
     Source: Hsu et al., "Disentanglement via Latent Quantization", 2023.
 
-    State that changes in training: `values` (by the optimizer), those of all dimensions in one
-    row.
+    Training updates `values` (by the optimizer), which concatenates the values of all dimensions.
 
     Args:
-        levels: Number of values of each dimension, a list of whole numbers of at least 2. Their
-            product, the number of codes, is at most 2³¹ - 1.
-        commitment: λ_c, weight of the commitment loss, at least 0.
-        quantization: λ_q, weight of the quantization loss, at least 0.
-        estimator: How gradients pass to the inputs; see `Quantizer`.
-        **kwargs: `return_codes` and `keras.layers.Layer` arguments; see `Quantizer`.
+        levels: List of integers, at least 2. Number of values of each dimension. Their product,
+            the codebook size, is at most 2³¹ - 1.
+        commitment: Float, at least 0. Weight λ_c of the commitment loss. Defaults to 0.1.
+        quantization: Float, at least 0. Weight λ_q of the quantization loss. Defaults to 0.1.
+        estimator: Gradient estimator; see `Quantizer`. Defaults to `"straight_through"`.
+        **kwargs: `return_codes` and keyword arguments of `keras.layers.Layer`; see `Quantizer`.
 
     Raises:
-        ValueError: If an argument is out of its range, or inputs have another dimension than
-            there are levels.
+        ValueError: If an argument is out of its range, or the last dimension of the inputs is not
+            the number of entries in `levels`.
 
     Example:
         >>> import numpy as np, keras_vq
@@ -69,8 +68,8 @@ class LatentQuantizer(LevelQuantizer):
         super().__init__(levels, estimator, **kwargs)
         self.commitment = commitment
         self.quantization = quantization
-        # Lists are searched as rows of a matrix; a shorter one repeats its last value, which
-        # never wins against the same value at a lower number.
+        # The values are searched as rows of a matrix. Shorter rows repeat their last value, which
+        # is never selected because ties go to the lowest number.
         places = np.arange(max(self.levels), dtype="int32")
         self._places = np.minimum(places, self._sizes[:, None] - 1) + self._starts[:, None]
 
@@ -87,24 +86,24 @@ class LatentQuantizer(LevelQuantizer):
         )
 
     def find_levels(self, latents: Tensor) -> Tensor:
-        """The number of the nearest value in each dimension; the lowest wins a tie."""
+        """Returns the number of the nearest value of each component. Ties go to the lowest."""
         rows = ops.take(self.values_of_levels(), self._places, axis=0)
         return vq_ops.first_maximum(-ops.abs(ops.expand_dims(latents, -1) - rows))
 
     def values_of_levels(self) -> Tensor:
-        """The values of all dimensions in one row."""
+        """Returns the values of all dimensions, concatenated, float32 `(sum of levels,)`."""
         return ops.convert_to_tensor(self.values)
 
     def commitment_loss(
         self, latents: Tensor, codes: Tensor, indices: Tensor, mask: Tensor | None
     ) -> Tensor:
-        """The quantization loss and the commitment loss."""
+        """Computes the sum of quantization loss and commitment loss."""
         del indices
         quantization = self.quantization * vq_ops.error_to_fixed(codes, latents, mask)
         return quantization + self.commitment * vq_ops.error_to_fixed(latents, codes, mask)
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Returns the constructor arguments."""
         return {
             **super().get_config(),
             "commitment": self.commitment,
@@ -113,6 +112,6 @@ class LatentQuantizer(LevelQuantizer):
 
 
 def _even_values(count: int) -> np.ndarray:
-    """Evenly spaced values from -1/2 with 0 among them."""
+    """Returns evenly spaced values from -1/2, with 0 among them."""
     values = np.linspace(-0.5, 0.5, count) if count % 2 else np.arange(count) / count - 0.5
     return values.astype("float32")

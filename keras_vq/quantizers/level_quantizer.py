@@ -1,4 +1,4 @@
-"""What quantizers of single numbers share: each dimension has its own list of values."""
+"""Base class of scalar quantizers, where each dimension has its own list of values."""
 
 import math
 from typing import Any
@@ -10,27 +10,28 @@ from keras_vq._types import Shape, Tensor
 from keras_vq.estimators import Estimator
 from keras_vq.quantizers.base import Quantizer
 
-# Indices are int32.
+# Codes are int32.
 _MOST_CODES = 2**31 - 1
 
-# Finer levels than float32 tells apart near 1.
+# Adjacent levels near 1 must differ in float32.
 _MOST_LEVELS = 2**16
 
 
 class LevelQuantizer(Quantizer):
-    """Abstract quantizer of single numbers: each dimension has its own list of values.
+    """Base class of scalar quantizers, where each dimension has its own list of values.
 
-    Dimension i has L_i values; a vector's index is Σ_i j_i ∏_{j<i} L_j, the first dimension
-    changing fastest. A subclass says which number j_i each takes (`find_levels`) and what the
-    values are (`values_of_levels`).
+    Dimension i has L_i values, and a component with the value number j_i contributes to the code
+    of the vector, Σ_i j_i ∏_{m<i} L_m, in which the first dimension changes fastest. A subclass
+    implements `find_levels`, which returns the j_i, and `values_of_levels`.
 
     Args:
-        levels: Number of values of each dimension, a list of whole numbers of at least 2.
-        estimator: How gradients pass to the latents; see `Quantizer`.
-        **kwargs: `return_codes` and `keras.layers.Layer` arguments; see `Quantizer`.
+        levels: List of integers, at least 2. Number of values of each dimension.
+        estimator: Gradient estimator; see `Quantizer`. Defaults to `"straight_through"`.
+        **kwargs: `return_codes` and keyword arguments of `keras.layers.Layer`; see `Quantizer`.
 
     Raises:
-        ValueError: If the levels are out of range, or inputs have another dimension.
+        ValueError: If `levels` is out of range, or the last dimension of the inputs is not the
+            number of entries in `levels`.
     """
 
     def __init__(
@@ -40,11 +41,11 @@ class LevelQuantizer(Quantizer):
         self.levels = checked_levels(levels)
         self._sizes = np.array(self.levels, "int32")
         self._basis = np.array([math.prod(self.levels[:i]) for i in range(len(levels))], "int32")
-        # Where the values of each dimension start when all stand in one row.
+        # Offset of each dimension in the concatenated values.
         self._starts = np.array([sum(self.levels[:i]) for i in range(len(levels))], "int32")
 
     def build(self, input_shape: Shape) -> None:
-        """Checks that vectors have as many dimensions as there are levels."""
+        """Checks that the last dimension of the inputs is the number of entries in `levels`."""
         super().build(input_shape)
         if self.dim != len(self.levels):
             raise ValueError(
@@ -55,41 +56,42 @@ class LevelQuantizer(Quantizer):
 
     @property
     def codebook_sizes(self) -> tuple[int, ...]:
-        """The number of codes: the product of the levels."""
+        """Product of `levels`, as a tuple with one entry."""
         return (math.prod(self.levels),)
 
     def find_levels(self, latents: Tensor) -> Tensor:
-        """Which of its values each number takes: int32, of the latents' shape."""
+        """Returns the number of the value of each component, int32, in the shape of the latents."""
         raise NotImplementedError
 
     def values_of_levels(self) -> Tensor:
-        """The values of all dimensions in one row, float32 `(sum of levels,)`."""
+        """Returns the values of all dimensions, concatenated, float32 `(sum of levels,)`."""
         raise NotImplementedError
 
     def find_indices(self, latents: Tensor, training: bool = False) -> Tensor:
-        """The indices of the vectors of nearest values."""
+        """Computes the codes from the value numbers of all components."""
         del training
         return ops.sum(ops.multiply(self.find_levels(latents), self._basis), axis=-1)
 
     def lookup(self, indices: Tensor) -> Tensor:
-        """The codes of indices."""
-        # From a row of values, not by arithmetic, which a compiler may round otherwise.
+        """Looks up the code vectors of indices."""
+        # A table lookup, because a compiler may round the arithmetic differently.
         quotients = ops.floor_divide(ops.expand_dims(indices, -1), self._basis)
-        # Subtracted, because Keras adds a vector by an operation that LiteRT has for floats only.
+        # `subtract`, because Keras adds a vector with an operation that LiteRT has for floats only.
         places = ops.subtract(ops.mod(quotients, self._sizes), -self._starts)
-        # As a column, because converters know no look-up of single numbers by a grid of places.
+        # A column, because converters do not support the lookup of scalars by a grid of indices.
         return ops.take(self.values_of_levels()[:, None], places, axis=0)[..., 0]
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Returns the constructor arguments."""
         return {**super().get_config(), "levels": list(self.levels)}
 
 
 def checked_levels(levels: Any) -> list[int]:
-    """The levels as a list of ints.
+    """Validates `levels` and returns them as a list of integers.
 
     Raises:
-        ValueError: If they are no list of whole numbers from 2 to 65,536, or make too many codes.
+        ValueError: If `levels` is not a list of integers from 2 to 65,536, or their product does
+            not fit into an int32.
     """
     is_list = isinstance(levels, list | tuple) and len(levels) > 0
     if not is_list or not all(_is_level(level) for level in levels):

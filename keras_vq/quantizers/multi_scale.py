@@ -1,4 +1,4 @@
-"""Multi-scale quantization: a grid of vectors as a pyramid of code grids."""
+"""Multi-scale residual quantization (VAR)."""
 
 import math
 from collections.abc import Sequence
@@ -20,35 +20,43 @@ from keras_vq.quantizers.base import Found, Quantizer, Updates
 
 @keras.saving.register_keras_serializable("keras_vq")
 class MultiScale(Quantizer):
-    """Quantizes a grid from coarse to fine, each scale what the coarser ones left.
+    """Multi-scale residual quantization (VAR): quantizes a grid to a pyramid of code grids.
 
-    For each scale s the residual r is averaged down to s cells, quantized, brought back up by
-    bicubic interpolation to h, mixed by φ(h) = h / 2 + conv(h) / 2, and taken off: r ← r - φ(h).
-    The output f̂ is the sum of all φ(h); the loss is the mean over scales of
-    |sg(f̂ₛ) - f|² β + |f̂ₛ - sg(f)|², where f̂ₛ is the sum up to scale s. It takes the place of the
-    quantizer's own commitment and codebook loss.
+    From coarse to fine, each scale s quantizes the residual r of the coarser scales: r is averaged
+    to the grid of the scale, quantized, upsampled to h by bicubic interpolation and mixed by
+    φ(h) = h / 2 + conv(h) / 2. Then r ← r - φ(h). The output f̂ is the sum of all φ(h). The added
+    loss is the mean over scales of
+
+        β · mean |f - sg(f̂ₛ)|² + mean |f̂ₛ - sg(f)|²
+
+    where f̂ₛ is the sum up to scale s. It replaces the commitment loss and codebook loss of the
+    quantizer. Other losses of the quantizer, such as an entropy loss, are averaged over scales too.
 
     Source: Tian et al., "Visual Autoregressive Modeling" (VAR), 2024, section 3.2.
 
     Args:
-        quantizer: The quantizer of all scales, with one index a vector. It learns once a batch.
-        scales: List of grid sizes, the coarsest first: numbers, for all axes alike, or tuples
-            with one number an axis. The last is the size of the inputs' grid.
-        mixers: How many convolutions φ the scales share, neighbours the same; 0 for none.
-        commitment: β, at least 0.
-        estimator: How gradients pass to the inputs; see `Quantizer`.
-        **kwargs: `return_codes` and `keras.layers.Layer` arguments; see `Quantizer`.
+        quantizer: Quantizer with one index per vector, shared by all scales. It is updated once
+            per batch.
+        scales: List of grid sizes, coarsest first. An entry is an integer, for all axes, or a
+            tuple with one integer per axis. The last entry is the grid size of the inputs.
+        mixers: Integer, at least 0. Number of convolutions of φ, each shared by adjacent scales.
+            0 for φ(h) = h. Defaults to 4.
+        commitment: Float, at least 0. Weight β of the commitment loss. Defaults to 0.25.
+        estimator: Gradient estimator; see `Quantizer`. Defaults to `"straight_through"`.
+        **kwargs: `return_codes` and keyword arguments of `keras.layers.Layer`; see `Quantizer`.
 
     Call arguments:
         inputs: Float tensor of shape `(batch, ..., dim)` with one to three grid axes.
-        mask: Boolean tensor of shape `inputs.shape[:-1]`. A cell averages what the mask keeps.
+        mask: Boolean tensor of shape `inputs.shape[:-1]`. Each cell averages unmasked vectors only.
 
     Returns:
-        A pair: quantized vectors, and int32 indices of shape `(batch, tokens)`: the cells of all
-        scales in row-major order, one scale after the other; -1 for cells without a vector.
+        A tuple `(quantized, indices)`. `indices` is an int32 tensor of codes of shape
+        `(batch, tokens)`: the cells of each scale in row-major order, coarsest scale first; -1 for
+        cells without unmasked vectors.
 
     Raises:
-        ValueError: If an argument is out of its range, or the inputs' grid is not the last scale.
+        ValueError: If an argument is out of its range, or the grid of the inputs is not the last
+            scale.
 
     Example:
         >>> import numpy as np, keras_vq
@@ -89,7 +97,7 @@ class MultiScale(Quantizer):
         self.commitment = commitment
 
     def build(self, input_shape: Shape) -> None:
-        """Builds the quantizer and the mixers for inputs of shape `(batch, ..., dim)`."""
+        """Builds the quantizer and the convolutions for inputs of shape `(batch, ..., dim)`."""
         super().build(input_shape)
         grid = tuple(input_shape[1:-1])
         axes = len(grid)
@@ -109,7 +117,7 @@ class MultiScale(Quantizer):
         if not self.quantizer.built:
             self.quantizer.build((None, self.dim))
         convolution = (layers.Conv1D, layers.Conv2D, layers.Conv3D)[axes - 1]
-        # Without bias, so that what was not quantized stays zero.
+        # No bias, so that cells without a code contribute zero.
         self.convolutions = [
             convolution(
                 self.dim,
@@ -126,17 +134,17 @@ class MultiScale(Quantizer):
 
     @property
     def codebook_sizes(self) -> tuple[int, ...]:
-        """Those of the quantizer."""
+        """Codebook sizes of the inner quantizer."""
         return self.quantizer.codebook_sizes
 
     @property
     def bits_per_vector(self) -> float:
-        """Bits that the indices of one vector of the grid take, coarser scales included."""
+        """Number of bits per vector of the grid, including the codes of coarser scales."""
         bits = sum(math.prod(grid) for grid in self.grids) * self.quantizer.bits_per_vector
         return bits / math.prod(self.grids[-1])
 
     def indices_shape(self, input_shape: Shape) -> Shape:
-        """Shape `(batch, tokens)`."""
+        """Returns the shape of the indices, `(batch, tokens)`."""
         grids = getattr(self, "grids", None)
         if grids is None:
             axes = len(input_shape) - 2
@@ -152,7 +160,7 @@ class MultiScale(Quantizer):
         indices: Tensor | None = None,
         context: Tensor | None = None,
     ) -> Found:
-        """Finds codes scale after scale."""
+        """Finds the codes of all scales, from coarse to fine."""
         del context, indices
         updates = updates if self.trainable else None
         weights = None if mask is None else ops.cast(mask, "float32")[..., None]
@@ -173,7 +181,7 @@ class MultiScale(Quantizer):
         return Found(vectors, (levels, totals), ops.concatenate(all_indices, axis=1), mask)
 
     def loss(self, found: Found) -> Tensor | float:
-        """The mean of the scales' losses."""
+        """Computes the mean of the losses of all scales."""
         vectors, (levels, totals), _, mask = found
         total_loss: Any = 0.0
         for level, total in zip(levels, totals, strict=True):
@@ -183,26 +191,26 @@ class MultiScale(Quantizer):
         return total_loss / len(levels)
 
     def estimate(self, latents: Tensor, codes: Any, training: bool = False) -> Tensor:
-        """The sum of all scales, with a gradient to the inputs."""
+        """Returns the sum of all scales, with a gradient to the inputs."""
         return self.estimator(latents, ops.stop_gradient(codes[1][-1]), training=training)
 
     def reconstruct(self, codes: Any) -> Tensor:
-        """The sum of all scales."""
+        """Returns the sum of all scales."""
         return codes[1][-1]
 
     def decode(self, indices: Tensor, context: Tensor | None = None) -> Tensor:
-        """The grid of indices of shape `(batch, tokens)`; -1 gives zeros."""
+        """Decodes indices of shape `(batch, tokens)` to a grid of vectors, zeros where masked."""
         del context
         return self.decode_scales(indices)[-1]
 
     def decode_scales(self, indices: Tensor) -> list[Tensor]:
-        """The grid after each scale, coarse to fine: what VAR shows while it draws.
+        """Decodes indices to the partial reconstruction after each scale, coarse to fine.
 
         Args:
-            indices: Int32 tensor of shape `(batch, tokens)`.
+            indices: Int32 tensor of codes of shape `(batch, tokens)`.
 
         Returns:
-            For each scale a float32 tensor of the shape of the inputs.
+            List with one float32 tensor per scale, each in the shape of the inputs.
         """
         indices = ops.convert_to_tensor(indices, dtype="int32")
         total: Any = 0.0
@@ -213,14 +221,13 @@ class MultiScale(Quantizer):
             total = total + self._mixed(self.quantizer.decode(cells), scale)
             totals.append(total)
             start = stop
-        # The finest scale has a cell for every vector: a masked vector is one of -1 there.
+        # In the finest scale each vector has its own cell, with code -1 if the vector is masked.
         return [ops.where((cells >= 0)[..., None], total, 0.0) for total in totals]
 
     def adapt(self, vectors: Any, start: Start = "kmeans") -> None:
-        """Places the quantizer's codes by data; see `VectorQuantizer.adapt`.
+        """Initializes the code vectors from data; see `VectorQuantizer.adapt`.
 
-        They are placed among the cells of all scales, each of what coarser cells, not quantized,
-        leave of the vectors.
+        The data are the cells of all scales, computed from residuals without quantization.
         """
         residual = ops.convert_to_tensor(as_array("vectors", vectors), "float32")
         if not self.built:
@@ -233,23 +240,23 @@ class MultiScale(Quantizer):
         self.quantizer.adapt(ops.concatenate(cells_of_scales, axis=0), start)
 
     def mask_indices(self, indices: Tensor, mask: Tensor) -> Tensor:
-        """The indices as they are: `find` marked cells without a vector."""
+        """Returns the indices unchanged: `find` has set cells without a vector to -1."""
         del mask
         return indices
 
     def compute_mask(self, inputs: Tensor, previous_mask: Tensor | None = None) -> Any:
-        """Returns the mask of the inputs for the quantized vectors."""
+        """Returns the input mask for the quantized vectors, and none for the indices."""
         del inputs
         if previous_mask is None or not self.return_codes:
             return previous_mask
         return previous_mask, None
 
     def set_embeddings(self, embeddings: Any) -> None:
-        """Sets the code vectors of the quantizer of all scales."""
+        """Sets the code vectors of the quantizer that all scales share."""
         self.quantizer.set_embeddings(embeddings)
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Returns the constructor arguments."""
         return {
             **super().get_config(),
             "quantizer": keras.saving.serialize_keras_object(self.quantizer),
@@ -259,18 +266,18 @@ class MultiScale(Quantizer):
         }
 
     def _mixed(self, cells: Tensor, scale: int) -> Tensor:
-        """φ of the cells of a scale, brought up to the full grid."""
+        """Upsamples the cells of a scale to the full grid and applies φ."""
         cells = _grown(cells, self.grids[-1])
         if not self.mixers:
             return cells
-        # Scales share the mixers evenly: the first the first, the last the last.
+        # Assigns the mixers evenly to the scales, the last mixer to the last scale.
         share = scale / max(1, len(self.grids) - 1)
         mixer = min(int(share * self.mixers), self.mixers - 1)
         return 0.5 * cells + 0.5 * self.convolutions[mixer](cells)
 
 
 def area_matrix(size: int, cells: int) -> np.ndarray:
-    """The `(cells, size)` matrix that averages what lies in each of evenly spread cells."""
+    """Returns the `(cells, size)` matrix that averages an axis over evenly spaced cells."""
     matrix = np.zeros((cells, size), "float32")
     for cell in range(cells):
         start, stop = cell * size // cells, -(-(cell + 1) * size // cells)
@@ -279,11 +286,11 @@ def area_matrix(size: int, cells: int) -> np.ndarray:
 
 
 def bicubic_matrix(cells: int, size: int, sharpness: float = -0.75) -> np.ndarray:
-    """The `(size, cells)` matrix of cubic convolution, cells repeated beyond the border.
+    """Returns the `(size, cells)` matrix of cubic interpolation with repeated border cells.
 
-    Keras's own resizing differs between backends, and codes must not. Source: Keys, "Cubic
-    Convolution Interpolation for Digital Image Processing", 1981; the parameter is PyTorch's,
-    which VAR was trained with.
+    Replaces the resizing of Keras, which differs between backends and would change the codes.
+    Source: Keys, "Cubic Convolution Interpolation for Digital Image Processing", 1981. The default
+    `sharpness` is that of PyTorch, with which VAR was trained.
     """
     matrix = np.zeros((size, cells))
     for place in range(size):
@@ -304,13 +311,13 @@ def _cubic(distance: float, a: float) -> float:
 
 
 def _along_axis(values: Tensor, matrix: np.ndarray, axis: int) -> Tensor:
-    """The product of a matrix with one axis of a tensor."""
+    """Multiplies one axis of a tensor by a matrix."""
     product = ops.tensordot(values, ops.convert_to_tensor(matrix), axes=[[axis], [1]])
     return ops.moveaxis(product, -1, axis)
 
 
 def _grown(cells: Tensor, grid: tuple[int, ...]) -> Tensor:
-    """Cells brought up to a full grid."""
+    """Upsamples cells to a full grid by cubic interpolation."""
     for axis, full in enumerate(grid):
         size = cells.shape[axis + 1]
         if size != full:
@@ -321,7 +328,7 @@ def _grown(cells: Tensor, grid: tuple[int, ...]) -> Tensor:
 def _averaged(
     vectors: Tensor, weights: Tensor | None, grid: tuple[int, ...]
 ) -> tuple[Tensor, Tensor | None]:
-    """Mean vector of each cell, and which cells have one if vectors have weights."""
+    """Averages vectors over cells; with weights, also returns which cells are not empty."""
 
     def down(values: Tensor) -> Tensor:
         for axis, cells in enumerate(grid):

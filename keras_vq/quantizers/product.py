@@ -1,4 +1,4 @@
-"""Product quantization: each part of a vector has its own quantizer."""
+"""Product quantization (PQ)."""
 
 from typing import Any
 
@@ -20,26 +20,28 @@ from keras_vq.quantizers.base import Found, Quantizer, Updates
 
 @keras.saving.register_keras_serializable("keras_vq")
 class Product(Quantizer):
-    """Splits each vector into equal parts, quantizes each and puts the answers together.
+    """Product quantization (PQ): splits each vector into equal parts and quantizes each part.
 
-    With L parts of K codes a vector may become Kᴸ codes, for L searches of K. The loss is the
-    mean of the parts' losses. Parts may be any quantizers: `Product([a, b])` with `Residual` a
-    and b is grouped residual quantization, and the same quantizer several times is heads that
-    share a codebook.
+    With L parts and K code vectors per part, a vector has Kᴸ possible quantized values, for the
+    cost of L searches over K code vectors. The loss is the mean of the losses of the parts. The
+    parts may be any quantizers: `Product([a, b])` with `Residual` quantizers a and b is grouped
+    residual quantization, and a repeated quantizer is multi-head quantization with a shared
+    codebook.
 
     Sources: Jégou et al., "Product Quantization for Nearest Neighbor Search", 2011; Yang et al.,
     "HiFi-Codec", 2023, for groups of residual quantizers.
 
     Args:
-        quantizers: List of the parts' quantizers, of vectors of dimension dim / L. One that
-            stands in it several times is shared; it learns once a batch.
-        **kwargs: `return_codes` and `keras.layers.Layer` arguments; see `Quantizer`.
+        quantizers: List of L quantizers of vectors of dimension dim / L. A repeated instance is
+            shared and updated once per batch.
+        **kwargs: `return_codes` and keyword arguments of `keras.layers.Layer`; see `Quantizer`.
 
     Returns:
-        A pair: quantized vectors, and indices of shape `inputs.shape[:-1] + (L,)`.
+        A tuple `(quantized, indices)`. `indices` is an int32 tensor of codes of shape
+        `inputs.shape[:-1] + (L,)`.
 
     Raises:
-        ValueError: If an argument is out of its range, or the vectors can't be split evenly.
+        ValueError: If an argument is out of its range, or `dim` is not a multiple of L.
 
     Example:
         >>> import numpy as np, keras_vq
@@ -70,16 +72,16 @@ class Product(Quantizer):
 
     @property
     def codebook_sizes(self) -> tuple[int, ...]:
-        """The sizes of all parts."""
+        """Codebook sizes of all parts, concatenated."""
         return tuple(size for part in self.quantizers for size in part.codebook_sizes)
 
     @property
     def index_shape(self) -> tuple[int, ...]:
-        """One index a part; after it the axes that a part's own index has."""
+        """Number of parts, followed by the index shape of one part."""
         return (len(self.quantizers), *self.quantizers[0].index_shape)
 
     def project_in(self, vectors: Tensor, training: bool = False) -> Any:
-        """For each part its latents."""
+        """Returns a list with the latents of each part."""
         pairs = zip(self.quantizers, self._split(vectors), strict=True)
         return [part.project_in(chunk, training=training) for part, chunk in pairs]
 
@@ -92,7 +94,7 @@ class Product(Quantizer):
         indices: Tensor | None = None,
         context: Tensor | None = None,
     ) -> Found:
-        """Lets each part find its codes."""
+        """Finds the codes of each part."""
         del context
         updates = updates if self.trainable else None
         axis = len(vectors.shape) - 1
@@ -108,12 +110,12 @@ class Product(Quantizer):
         return Found([found.latents for found in parts], parts, stacked, mask)
 
     def loss(self, found: Found) -> Tensor | float:
-        """The mean of the parts' losses."""
+        """Computes the mean of the losses of the parts."""
         pairs = zip(self.quantizers, found.codes, strict=True)
         return sum((part.loss(own) for part, own in pairs), start=0.0) / len(self.quantizers)
 
     def estimate(self, latents: Any, codes: Any, training: bool = False) -> Tensor:
-        """The parts' quantized vectors, side by side."""
+        """Concatenates the quantized vectors of the parts, with a gradient to the latents."""
         triples = zip(self.quantizers, latents, codes, strict=True)
         return ops.concatenate(
             [part.estimate(own, found.codes, training=training) for part, own, found in triples],
@@ -121,12 +123,12 @@ class Product(Quantizer):
         )
 
     def reconstruct(self, codes: Any) -> Tensor:
-        """The parts' vectors, side by side."""
+        """Concatenates the quantized vectors of the parts, without their estimators."""
         pairs = zip(self.quantizers, codes, strict=True)
         return ops.concatenate([part.reconstruct(own.codes) for part, own in pairs], axis=-1)
 
     def decode(self, indices: Tensor, context: Tensor | None = None) -> Tensor:
-        """The vectors of indices; a part of -1 is zero."""
+        """Decodes indices to vectors; a part with index -1 is zero."""
         del context
         indices = ops.convert_to_tensor(indices, dtype="int32")
         axis = len(indices.shape) - len(self.index_shape)
@@ -134,9 +136,9 @@ class Product(Quantizer):
         return ops.concatenate([part.decode(chosen) for part, chosen in pairs], axis=-1)
 
     def adapt(self, vectors: Any, start: Start = "kmeans") -> None:
-        """Places the codes by data; see `VectorQuantizer.adapt`.
+        """Initializes the code vectors from data; see `VectorQuantizer.adapt`.
 
-        A shared quantizer is placed by the vectors of all its parts together.
+        A shared quantizer is initialized from the vectors of all its parts.
         """
         vectors = ops.convert_to_tensor(as_array("vectors", vectors), "float32")
         if not self.built:
@@ -154,18 +156,18 @@ class Product(Quantizer):
         """Sets the code vectors of each part; see `Quantizer.set_embeddings`.
 
         Args:
-            embeddings: List of what each part takes, a `(codebook_size, dim)` array for a
-                `VectorQuantizer`. A shared quantizer has one entry.
+            embeddings: List with the embeddings of each distinct part, for a `VectorQuantizer` an
+                array of shape `(codebook_size, dim / L)`.
         """
         set_embeddings_of_parts(self.quantizers, embeddings)
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Returns the constructor arguments."""
         return {**super().get_config(), "quantizers": serialized(self.quantizers)}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Product":
-        """The quantizer of a configuration."""
+        """Creates the quantizer, with its parts, from its configuration."""
         return cls(**{**config, "quantizers": deserialized(config["quantizers"])})
 
     def _split(self, vectors: Tensor) -> list[Tensor]:

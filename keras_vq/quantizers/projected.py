@@ -1,4 +1,4 @@
-"""A quantizer of another dimension than the vectors: projections before and after it."""
+"""Quantization in a space of another dimension, between two learned projections."""
 
 from typing import Any
 
@@ -14,19 +14,22 @@ from keras_vq.quantizers.base import Found, Quantizer, Updates
 
 @keras.saving.register_keras_serializable("keras_vq")
 class Projected(Quantizer):
-    """Projects vectors to where a quantizer works, and its codes back.
+    """Projections around a quantizer: to a space of lower dimension, and back after quantization.
 
-    A search in 8 dimensions instead of 512 is cheaper and leaves fewer codes unused (Yu et al.,
-    "Vector-quantized Image Modeling with Improved VQGAN" (ViT-VQGAN), 2021, section 3.2); and a
-    quantizer of fixed dimension, such as `FiniteScalarQuantizer`, serves any vectors.
+    A search in 8 dimensions instead of 512 is faster and leaves fewer dead codes (Yu et al.,
+    "Vector-quantized Image Modeling with Improved VQGAN" (ViT-VQGAN), 2021, section 3.2). A
+    quantizer of fixed dimension, such as `FiniteScalarQuantizer`, becomes applicable to vectors of
+    any dimension.
 
-    Gradients pass both projections. The loss is the quantizer's, taken between them.
+    Both projections receive gradients. The loss is that of the quantizer, in the lower dimension.
 
     Args:
-        quantizer: Any quantizer, of vectors of the lower dimension.
-        project_in: That dimension, for a `Dense`; or a layer `(..., dim)` -> `(..., lower)`.
-        project_out: A layer `(..., lower)` -> `(..., dim)`; a `Dense` when None.
-        **kwargs: `return_codes` and `keras.layers.Layer` arguments; see `Quantizer`.
+        quantizer: Quantizer of vectors of the lower dimension.
+        project_in: Integer, the lower dimension, for a `Dense` layer; or a layer that maps
+            `(..., dim)` to `(..., lower)`.
+        project_out: Layer that maps `(..., lower)` to `(..., dim)`. Defaults to `None`, for a
+            `Dense` layer.
+        **kwargs: `return_codes` and keyword arguments of `keras.layers.Layer`; see `Quantizer`.
 
     Raises:
         ValueError: If an argument is out of its range, or a projection has the wrong dimension.
@@ -54,7 +57,7 @@ class Projected(Quantizer):
         self.given_project_out = project_out
 
     def build(self, input_shape: Shape) -> None:
-        """Builds the projections for vectors of shape `(..., dim)`, and the quantizer."""
+        """Builds the projections and the quantizer for vectors of shape `(..., dim)`."""
         super().build(input_shape)
         given = self.given_project_in
         into = given if isinstance(given, keras.Layer) else _dense(given, "project_in")
@@ -72,16 +75,16 @@ class Projected(Quantizer):
 
     @property
     def codebook_sizes(self) -> tuple[int, ...]:
-        """Those of the quantizer."""
+        """Codebook sizes of the inner quantizer."""
         return self.quantizer.codebook_sizes
 
     @property
     def index_shape(self) -> tuple[int, ...]:
-        """That of the quantizer."""
+        """Index shape of the inner quantizer."""
         return self.quantizer.index_shape
 
     def project_in(self, vectors: Tensor, training: bool = False) -> Any:
-        """The quantizer's latents of the projected vectors."""
+        """Projects the vectors and returns the latents of the inner quantizer."""
         return self.quantizer.project_in(self._projected(vectors, training), training=training)
 
     def find(
@@ -93,7 +96,7 @@ class Projected(Quantizer):
         indices: Tensor | None = None,
         context: Tensor | None = None,
     ) -> Found:
-        """Lets the quantizer find codes of the projected vectors."""
+        """Finds the codes of the projected vectors."""
         del context
         updates = updates if self.trainable else None
         lower = self._projected(vectors, training)
@@ -101,21 +104,21 @@ class Projected(Quantizer):
         return Found(found.latents, found, found.indices, mask)
 
     def loss(self, found: Found) -> Tensor | float:
-        """The quantizer's loss."""
+        """Computes the loss of the inner quantizer."""
         return self.quantizer.loss(found.codes)
 
     def estimate(self, latents: Any, codes: Any, training: bool = False) -> Tensor:
-        """The quantizer's vectors, projected back."""
+        """Projects the quantized vectors back, with a gradient to the latents."""
         return self._projected_back(
             self.quantizer.estimate(latents, codes.codes, training=training)
         )
 
     def reconstruct(self, codes: Any) -> Tensor:
-        """The quantizer's vectors, projected back."""
+        """Projects the quantized vectors back, without the gradient estimator."""
         return self._projected_back(self.quantizer.reconstruct(codes.codes))
 
     def decode(self, indices: Tensor, context: Tensor | None = None) -> Tensor:
-        """The vectors of indices; -1 gives zeros."""
+        """Decodes indices to vectors in the input space. -1 is decoded to zeros."""
         del context
         indices = keras.ops.convert_to_tensor(indices, dtype="int32")
         valid = indices >= 0
@@ -125,18 +128,18 @@ class Projected(Quantizer):
         return keras.ops.where(valid[..., None], vectors, 0.0)
 
     def adapt(self, vectors: Any, start: Start = "kmeans") -> None:
-        """Places the codes by data; see `VectorQuantizer.adapt`."""
+        """Initializes the code vectors from data; see `VectorQuantizer.adapt`."""
         vectors = keras.ops.convert_to_tensor(as_array("vectors", vectors), "float32")
         if not self.built:
             self.build(vectors.shape)
         self.quantizer.adapt(self._projected(vectors, False), start)
 
     def set_embeddings(self, embeddings: Any) -> None:
-        """Sets the code vectors of the quantizer, in its lower dimension."""
+        """Sets the code vectors of the inner quantizer, in its lower dimension."""
         self.quantizer.set_embeddings(embeddings)
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Returns the constructor arguments."""
         serialize = keras.saving.serialize_keras_object
         return {
             **super().get_config(),
@@ -153,7 +156,7 @@ class Projected(Quantizer):
 
 
 def _dense(dim: int, name: str) -> keras.Layer:
-    # Distances are taken of what they give: in half precision codes would flip.
+    # Float32, because rounding to half precision before the search would change codes.
     return keras.layers.Dense(dim, name=name, dtype="float32")
 
 

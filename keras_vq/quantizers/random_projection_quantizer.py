@@ -1,4 +1,4 @@
-"""The random-projection quantizer of BEST-RQ: labels that nothing learns."""
+"""Random-projection quantizer (BEST-RQ)."""
 
 import math
 from typing import Any
@@ -16,30 +16,31 @@ _EPSILON = 1e-5
 
 @keras.saving.register_keras_serializable("keras_vq")
 class RandomProjectionQuantizer(Quantizer):
-    """Projects vectors by a random matrix to the nearest of random codes, both frozen.
+    """Random-projection quantizer (BEST-RQ): frozen projection and codebook, for training targets.
 
         k = argmin_k ‖ e_k - n(A z) ‖,   z = (x - mean x) / √(var x + 1e-5)
 
-    with n scaling to unit norm. A is drawn from N(0, 2 / (dim + code_dim)) (Xavier), codes e
-    from N(0, 1) and scaled to unit norm. The indices are labels for a model to predict from
-    masked inputs. The quantized vectors are the codes, of another dimension than the inputs,
-    and without a gradient. There is no loss.
+    where n scales to unit norm. A is drawn from N(0, 2 / (dim + code_dim)) (Xavier). The code
+    vectors e are drawn from N(0, 1) and scaled to unit norm. The codes are labels that a model
+    learns to predict from masked inputs. The quantized vectors are the code vectors, whose
+    dimension differs from that of the inputs, and have no gradient. There is no loss.
 
     Source: Chiu et al., "Self-Supervised Learning with Random-Projection Quantizer for Speech
-    Recognition" (BEST-RQ), 2022. It normalises inputs over the data; here each
-    vector is, over its dimensions.
+    Recognition" (BEST-RQ), 2022. The paper normalizes inputs over the data set; this layer
+    normalizes each vector over its dimensions.
 
     Args:
-        codebook_size: Number of codes, K.
-        code_dim: Dimension of the codes.
-        codebooks: Number of projections, each with codes of its own, for as many labels a
-            vector.
-        seed: Seed of projections and codes.
-        **kwargs: `return_codes` and `keras.layers.Layer` arguments; see `Quantizer`.
+        codebook_size: Integer. Number of codes, K.
+        code_dim: Integer. Dimension of the code vectors. Defaults to 16.
+        codebooks: Integer. Number of codebooks, each with its own projection: the number of labels
+            per vector. Defaults to 1.
+        seed: Integer. Seed of projections and code vectors. Defaults to `None`.
+        **kwargs: `return_codes` and keyword arguments of `keras.layers.Layer`; see `Quantizer`.
 
     Returns:
-        A pair: codes, of shape `inputs.shape[:-1] + (code_dim * codebooks,)`; and indices, of
-        shape `inputs.shape[:-1]`, or `inputs.shape[:-1] + (codebooks,)` for more than one.
+        A tuple `(quantized, indices)`. `quantized` has shape
+        `inputs.shape[:-1] + (code_dim * codebooks,)`. `indices` is an int32 tensor of codes of
+        shape `inputs.shape[:-1]`, or `inputs.shape[:-1] + (codebooks,)` for several codebooks.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -69,9 +70,9 @@ class RandomProjectionQuantizer(Quantizer):
         self.seed = seed
 
     def build(self, input_shape: Shape) -> None:
-        """Draws projections and codes for vectors of shape `(..., dim)`."""
+        """Draws projections and code vectors for vectors of shape `(..., dim)`."""
         super().build(input_shape)
-        # One generator for both, which from one seed would be the same numbers.
+        # One generator, because two with the same seed would draw the same numbers.
         seeds = keras.random.SeedGenerator(self.seed)
         deviation = math.sqrt(2.0 / (self.dim + self.code_dim))
         self.projection = self._frozen(
@@ -88,20 +89,20 @@ class RandomProjectionQuantizer(Quantizer):
 
     @property
     def codebook_sizes(self) -> tuple[int, ...]:
-        """The number of codes, K, once for each codebook."""
+        """Codebook size K, once per codebook."""
         return (self.size,) * self.codebooks
 
     @property
     def index_shape(self) -> tuple[int, ...]:
-        """() for one codebook, (codebooks,) for more."""
+        """Shape `()` for one codebook, `(codebooks,)` for several."""
         return (self.codebooks,) if self.codebooks > 1 else ()
 
     def output_shape_of(self, input_shape: Shape) -> Shape:
-        """Shape of the codes."""
+        """Returns the shape of the quantized vectors, which differs from that of the inputs."""
         return (*input_shape[:-1], self.codebooks * self.code_dim)
 
     def project_in(self, vectors: Tensor, training: bool = False) -> Tensor:
-        """Unit vectors of the projections, one codebook's after another's."""
+        """Projects normalized vectors to unit norm; concatenates the results of all codebooks."""
         del training
         centred = vectors - ops.mean(vectors, axis=-1, keepdims=True)
         variances = ops.mean(ops.square(centred), axis=-1, keepdims=True)
@@ -113,7 +114,7 @@ class RandomProjectionQuantizer(Quantizer):
         return ops.stop_gradient(ops.concatenate(projected, axis=-1))
 
     def find_indices(self, latents: Tensor, training: bool = False) -> Tensor:
-        """For each codebook the index of the code at the smallest angle."""
+        """Finds the code vector with the smallest angle in each codebook."""
         del training
         parts = ops.split(latents, self.codebooks, axis=-1)
         codes = vq_ops.unit_vectors(self.codes)
@@ -121,19 +122,19 @@ class RandomProjectionQuantizer(Quantizer):
         return ops.stack(found, axis=-1) if self.index_shape else found[0]
 
     def lookup(self, indices: Tensor) -> Tensor:
-        """The codes of indices, one codebook's after another's."""
+        """Looks up the code vectors of indices; concatenates those of all codebooks."""
         numbers = ops.unstack(indices, axis=-1) if self.index_shape else [indices]
         codes = ops.unstack(ops.convert_to_tensor(self.codes), axis=0)
         pairs = zip(codes, numbers, strict=True)
         return ops.concatenate([ops.take(own, number, axis=0) for own, number in pairs], axis=-1)
 
     def estimate(self, latents: Tensor, codes: Any, training: bool = False) -> Tensor:
-        """The codes, without a gradient."""
+        """Returns the code vectors without a gradient."""
         del latents, training
         return ops.stop_gradient(codes)
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Returns the constructor arguments."""
         return {
             **super().get_config(),
             "codebook_size": self.size,

@@ -1,4 +1,4 @@
-"""Residual quantization: each level quantizes what the levels before it left."""
+"""Residual vector quantization (RVQ)."""
 
 from typing import Any
 
@@ -24,37 +24,41 @@ from keras_vq.quantizers.beam_search import beam_search
 
 @keras.saving.register_keras_serializable("keras_vq")
 class Residual(Quantizer):
-    """Quantizes a vector in levels, as the sum of one code a level.
+    """Residual vector quantization (RVQ): each stage quantizes the residual of the previous stages.
 
-    r₀ = x; qᵢ = Qᵢ(rᵢ₋₁), rᵢ = rᵢ₋₁ - sg(qᵢ); the output is Σ qᵢ. Losses of the levels are added
-    up, each taken on its own residual. Every level estimates gradients in its own way, through
-    rᵢ = rᵢ₋₁ - qᵢ without the stop, so that the whole has the gradient of one: the identity with
-    straight-through, whatever the number of levels (elsewhere it is as many times too large).
+    r₀ = x; qᵢ = Qᵢ(rᵢ₋₁), rᵢ = rᵢ₋₁ - sg(qᵢ); the output is Σ qᵢ. The loss is the sum of the losses
+    of the stages, each on its own residual. Each stage applies its own gradient estimator, to
+    rᵢ = rᵢ₋₁ - qᵢ without the stop-gradient, so that the gradient of the sum is that of a single
+    quantizer: the identity for straight-through stages. With the stop-gradient it would be
+    multiplied by the number of stages.
 
     Sources: Zeghidour et al., "SoundStream", 2021; Lee et al., "Autoregressive Image Generation
     using Residual Quantization" (RQ-VAE), 2022, for the shared codebook; Huijben et al.,
-    "Residual Quantization with Implicit Neural Codebooks" (QINCo), 2024, for codes that depend
-    on the levels before.
+    "Residual Quantization with Implicit Neural Codebooks" (QINCo), 2024, for codebooks that depend
+    on the previous stages.
 
     Args:
-        quantizers: List of the levels: any quantizers of vectors of the same dimension. One that
-            stands in it several times is a shared codebook; it learns once a batch.
-        dropout: Probability with which a training example is left with its first n levels only,
-            n drawn evenly from 1 to all: so that fewer levels serve too. In [0, 1].
-        beam: How many partial sums to keep in the search: 1 takes each level's nearest code,
-            more find closer sums in `beam` times the time. It takes levels that can name their
-            nearest codes (`VectorQuantizer`, `ConditionedVectorQuantizer`) and draw none.
-        estimator: None, or one estimator for the sum in place of the levels' own. `Synchronized`
-            belongs here: in the levels it would cancel but for the last one.
-        seed: Seed of the dropout.
-        **kwargs: `return_codes` and `keras.layers.Layer` arguments; see `Quantizer`.
+        quantizers: List of stages: any quantizers of vectors of the same dimension. A repeated
+            instance is a shared codebook, which is updated once per batch.
+        dropout: Float in [0, 1]. Quantizer dropout: probability that a training example uses only
+            the first n stages, with n uniform from 1 to the number of stages. The model then also
+            works with fewer stages. Defaults to 0.0.
+        beam: Integer. Number of partial sums kept by the beam search. 1 selects the nearest code
+            vector in each stage; larger values find closer sums in `beam` times the time. They need
+            stages with a method `nearest_codes` (`VectorQuantizer`, `ConditionedVectorQuantizer`)
+            and without random codes. Defaults to 1.
+        estimator: Gradient estimator of the sum, which replaces those of the stages. Defaults to
+            `None`, for those of the stages. Pass `Synchronized` here: in the stages its gradients
+            to the code vectors cancel, except in the last stage.
+        seed: Integer. Seed of the dropout. Defaults to `None`.
+        **kwargs: `return_codes` and keyword arguments of `keras.layers.Layer`; see `Quantizer`.
 
     Call arguments:
         inputs: Float tensor of shape `(batch, ..., dim)`.
 
     Returns:
-        A pair: quantized vectors, and indices of shape `inputs.shape[:-1] + (levels,)`, -1 for
-        levels dropped.
+        A tuple `(quantized, indices)`. `indices` is an int32 tensor of codes of shape
+        `inputs.shape[:-1] + (stages,)`, -1 for dropped stages.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -100,7 +104,7 @@ class Residual(Quantizer):
             self.seed_generator = keras.random.SeedGenerator(seed)
 
     def build(self, input_shape: Shape) -> None:
-        """Builds the levels for vectors of shape `(..., dim)`."""
+        """Builds the stages for vectors of shape `(..., dim)`."""
         super().build(input_shape)
         for part in distinct(self.quantizers):
             if not part.built:
@@ -108,12 +112,12 @@ class Residual(Quantizer):
 
     @property
     def codebook_sizes(self) -> tuple[int, ...]:
-        """The sizes of all levels."""
+        """Codebook sizes of all stages, concatenated."""
         return tuple(size for part in self.quantizers for size in part.codebook_sizes)
 
     @property
     def index_shape(self) -> tuple[int, ...]:
-        """One index a level; after it the axes that a level's own index has."""
+        """Number of stages, followed by the index shape of one stage."""
         return (len(self.quantizers), *self.quantizers[0].index_shape)
 
     def find(
@@ -125,7 +129,7 @@ class Residual(Quantizer):
         indices: Tensor | None = None,
         context: Tensor | None = None,
     ) -> Found:
-        """Finds level after level."""
+        """Finds the codes stage by stage, or by beam search."""
         del context
         updates = updates if self.trainable else None
         axis = len(vectors.shape) - 1
@@ -144,11 +148,11 @@ class Residual(Quantizer):
             found = part.find(residual, level_mask, training, updates, given[level], total)
             levels.append(found)
             if len(levels) == len(self.quantizers):
-                break  # nobody reads what is left, and it costs time where nothing is compiled
+                break  # The last residual is unused; skipping it saves time in eager mode.
             quantized = ops.stop_gradient(part.reconstruct(found.codes))
             residual = residual - quantized
             if has_context:
-                # Added up as `decode` does, so that a level finds its codes in the same context.
+                # Same order of additions as in `decode`, so that both compute the same context.
                 total = quantized if total is None else total + quantized
 
         all_indices = [found.indices for found in levels]
@@ -162,18 +166,18 @@ class Residual(Quantizer):
         return Found(vectors, levels, ops.stack(all_indices, axis=axis), mask)
 
     def loss(self, found: Found) -> Tensor | float:
-        """The sum of the levels' losses."""
+        """Computes the sum of the losses of the stages."""
         pairs = zip(self.quantizers, found.codes, strict=True)
         return sum((part.loss(level) for part, level in pairs), start=0.0)
 
     def estimate(self, latents: Tensor, codes: Any, training: bool = False) -> Tensor:
-        """The sum of the levels' codes."""
+        """Returns the sum of the quantized vectors of all stages, with a gradient to the inputs."""
         if self.has_own_estimator:
             return self.estimator(latents, self.reconstruct(codes), training=training)
         total = None
         residual = latents
         for level, (part, found) in enumerate(zip(self.quantizers, codes, strict=True)):
-            # The first level's latents are at hand; the others' again, with their gradient.
+            # After the first stage `found.latents` lack the gradient of the previous stages.
             own = found.latents if level == 0 else part.project_in(residual, training=training)
             quantized = _masked(part.estimate(own, found.codes, training=training), found.mask)
             total = quantized if total is None else total + quantized
@@ -182,7 +186,7 @@ class Residual(Quantizer):
         return total
 
     def reconstruct(self, codes: Any) -> Tensor:
-        """The sum of the levels' codes, without estimators."""
+        """Returns the sum of the quantized vectors of all stages, without their estimators."""
         total = None
         for part, found in zip(self.quantizers, codes, strict=True):
             quantized = _masked(part.reconstruct(found.codes), found.mask)
@@ -190,7 +194,7 @@ class Residual(Quantizer):
         return total
 
     def decode(self, indices: Tensor, context: Tensor | None = None) -> Tensor:
-        """The sum of the codes of indices; a level of -1 adds nothing."""
+        """Decodes indices to the sum of the vectors of all stages. -1 adds nothing."""
         del context
         indices = ops.convert_to_tensor(indices, dtype="int32")
         axis = len(indices.shape) - len(self.index_shape)
@@ -201,9 +205,9 @@ class Residual(Quantizer):
         return total
 
     def adapt(self, vectors: Any, start: Start = "kmeans") -> None:
-        """Places the codes by data, level after level; see `VectorQuantizer.adapt`.
+        """Initializes the code vectors from data, stage by stage; see `VectorQuantizer.adapt`.
 
-        A shared quantizer is placed once, by the vectors of its first level.
+        A shared quantizer is initialized once, from the residuals of its first stage.
         """
         vectors = ops.convert_to_tensor(as_array("vectors", vectors), "float32")
         if not self.built:
@@ -216,16 +220,16 @@ class Residual(Quantizer):
             vectors = vectors - part(vectors, training=False, return_codes=True)[0]
 
     def set_embeddings(self, embeddings: Any) -> None:
-        """Sets the code vectors of each level; see `Quantizer.set_embeddings`.
+        """Sets the code vectors of each stage; see `Quantizer.set_embeddings`.
 
         Args:
-            embeddings: List of what each level takes, a `(codebook_size, dim)` array for a
-                `VectorQuantizer`. A shared quantizer has one entry.
+            embeddings: List with the embeddings of each distinct stage, for a `VectorQuantizer` an
+                array of shape `(codebook_size, dim)`.
         """
         set_embeddings_of_parts(self.quantizers, embeddings)
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Returns the constructor arguments."""
         config = super().get_config()
         return {
             **config,
@@ -238,13 +242,13 @@ class Residual(Quantizer):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Residual":
-        """The quantizer of a configuration."""
+        """Creates the quantizer, with its stages, from its configuration."""
         estimator = keras.saving.deserialize_keras_object(config["estimator"])
         parts = deserialized(config["quantizers"])
         return cls(**{**config, "estimator": estimator, "quantizers": parts})
 
     def _levels_kept(self, vectors: Tensor, mask: Tensor | None) -> list[Tensor]:
-        """For each level the mask of the positions that it serves."""
+        """Draws quantizer dropout and returns the mask of kept positions of each stage."""
         levels = len(self.quantizers)
         uniforms = keras.random.uniform((2, ops.shape(vectors)[0]), seed=self.seed_generator)
         first, second = uniforms[0], uniforms[1]
@@ -259,5 +263,5 @@ class Residual(Quantizer):
 
 
 def _masked(vectors: Tensor, mask: Tensor | None) -> Tensor:
-    """The vectors, zero where the mask is false."""
+    """Sets vectors to zero where the mask is false."""
     return vectors if mask is None else ops.where(mask[..., None], vectors, 0.0)

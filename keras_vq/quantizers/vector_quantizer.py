@@ -1,4 +1,4 @@
-"""The vector quantizer of VQ-VAE: each vector becomes its nearest code."""
+"""Vector quantization (VQ) with a codebook, as in VQ-VAE."""
 
 from typing import Any, Literal, get_args
 
@@ -21,41 +21,44 @@ from keras_vq.quantizers.base import Quantizer
 
 Metric = Literal["euclidean", "cosine", "angle"]
 
-# In units of the squared distance: draws the nearest code.
+# Lower bound of the temperature, at which sampling returns the nearest code.
 _LOWEST_TEMPERATURE = 1e-12
 
 
 @keras.saving.register_keras_serializable("keras_vq")
 class VectorQuantizer(Quantizer):
-    """Replaces each vector by the nearest code of a codebook.
+    """Vector quantization (VQ): replaces each vector by the nearest code vector of a codebook.
 
-    k = argmin_k |x - e_k|², q = e_k; the added loss is β · mean |x - sg(q)|², plus the
-    codebook's own loss if it learns by gradient. Both are taken with the codes from before the
-    update (with a `StepCodebook`, with those after it). Source: van den Oord et al., "Neural
-    Discrete Representation Learning", 2017.
+    k = argmin_k |x - e_k|², q = e_k. The added loss is β · mean |x - sg(q)|², plus the codebook
+    loss if the codebook is trained by gradient. Both use the code vectors from before the update,
+    or from after it with a `StepCodebook`.
 
-    State that changes in training: the codebook's.
+    Source: van den Oord et al., "Neural Discrete Representation Learning", 2017.
+
+    Training updates the codebook.
 
     Args:
-        codebook: A codebook of `keras_vq.codebooks`, or the number of codes: then an
-            `EMACodebook` of that size that restarts dead codes.
-        commitment: β, weight of the commitment loss, at least 0; or another commitment loss,
-            see `keras_vq.losses`.
-        estimator: How gradients pass to the inputs; see `Quantizer`.
-        metric: `"euclidean"`; `"cosine"`, which scales vectors and codes to unit norm, compares,
-            averages and returns those (Yu et al., ViT-VQGAN, 2021); or `"angle"`, which searches
-            among them so but returns codes and takes losses in their own scale (Kumar et al.,
-            "High-Fidelity Audio Compression with Improved RVQGAN", DAC, 2023).
-        temperature: Above 0, codes are drawn in training, with probability
-            softmax(-|x - e|² / temperature) (Lee et al., RQ-VAE, 2022, section 3.2.3).
-        entropy: A `losses.CodeEntropy` to add, or a number, the weight of both its terms; 0 or
-            None for none. It holds a score for every vector and code.
-        seed: Seed of the draws.
-        **kwargs: `return_codes` and `keras.layers.Layer` arguments; see `Quantizer`.
+        codebook: A codebook of `keras_vq.codebooks`; or an integer, the codebook size of an
+            `EMACodebook` with dead-code restart.
+        commitment: Float, at least 0. Weight β of the commitment loss; or another commitment loss
+            of `keras_vq.losses`. Defaults to 0.25.
+        estimator: Gradient estimator; see `Quantizer`. Defaults to `"straight_through"`.
+        metric: `"euclidean"`, `"cosine"` or `"angle"`. `"cosine"` scales vectors and code vectors
+            to unit norm for search, losses, updates and outputs (Yu et al., ViT-VQGAN, 2021).
+            `"angle"` does so for the search only (Kumar et al., "High-Fidelity Audio Compression
+            with Improved RVQGAN", DAC, 2023). Defaults to `"euclidean"`.
+        temperature: Float, at least 0. Above 0, training draws the codes from
+            softmax(-|x - e|² / temperature) (Lee et al., RQ-VAE, 2022, section 3.2.3). Defaults to
+            0.0, for the nearest code vector.
+        entropy: A `losses.CodeEntropy`, a float or `None`. A float is the weight of both entropy
+            terms; 0 or `None` disables the entropy loss, which stores a score per vector and code.
+            Defaults to `None`.
+        seed: Integer. Seed of the random codes. Defaults to `None`.
+        **kwargs: `return_codes` and keyword arguments of `keras.layers.Layer`; see `Quantizer`.
 
     Raises:
-        ValueError: If an argument is out of its range, or inputs have another dimension than
-            the codes.
+        ValueError: If an argument is out of its range, or the dimension of the inputs is not that
+            of the code vectors.
 
     Example:
         >>> import numpy as np, keras_vq
@@ -107,34 +110,37 @@ class VectorQuantizer(Quantizer):
 
     @property
     def codebook_sizes(self) -> tuple[int, ...]:
-        """The number of codes, K."""
+        """Codebook size K, as a tuple with one entry."""
         return (self.codebook.codebook_size,)
 
     @property
     def learns_before_lookup(self) -> bool:
-        """Whether the codebook learns from a batch before it quantizes it."""
+        """True if the codebook is updated before the lookup, as in a `StepCodebook`."""
         return self.codebook.learns_before_lookup
 
     def project_in(self, vectors: Tensor, training: bool = False) -> Tensor:
-        """The vectors, scaled to unit norm if the metric is the cosine."""
+        """Scales vectors to unit norm for the cosine metric, else returns them unchanged."""
         del training
         return vq_ops.unit_vectors(vectors) if self.metric == "cosine" else vectors
 
     def codes(self) -> Tensor:
-        """All codes as vectors become them, a float32 tensor of shape `(K, dim)`."""
+        """Returns the code vectors, unit vectors for the cosine metric, float32 `(K, dim)`."""
         codes = self.codebook.codes()
         return vq_ops.unit_vectors(codes) if self.metric == "cosine" else codes
 
     def find_codes(
         self, latents: Tensor, training: bool = False, **context: Any
     ) -> tuple[Tensor, Tensor]:
-        """The nearest code of each vector, and its index."""
+        """Returns the nearest code vectors and their codes.
+
+        In training with a temperature above 0, codes are drawn at random instead.
+        """
         del context
         codes = self.codes()
         vectors, searched = self._searched(latents, codes)
         if training and self.draws_codes:
             uniforms = keras.random.uniform(ops.shape(vectors)[:-1], seed=self.seed_generator)
-            # Lowered to 0 it is the nearest code.
+            # The temperature may be lowered to 0 during training.
             temperature = ops.maximum(self.temperature, _LOWEST_TEMPERATURE)
             indices = vq_ops.sample_code(vectors, searched, uniforms, temperature)
         else:
@@ -142,14 +148,15 @@ class VectorQuantizer(Quantizer):
         return ops.take(codes, indices, axis=0), indices
 
     def nearest_codes(self, inputs: Tensor, count: int) -> tuple[Tensor, Tensor]:
-        """The `count` nearest codes of each vector, nearest first; changes no state.
+        """Returns the `count` nearest code vectors of each vector and their codes, nearest first.
 
         Args:
             inputs: Float tensor of shape `(..., dim)`.
-            count: How many codes, from 1 to K.
+            count: Integer from 1 to K. Number of code vectors.
 
         Returns:
-            Codes, float32 of shape `(..., count, dim)`, and indices, int32 `(..., count)`.
+            A tuple of code vectors, float32 of shape `(..., count, dim)`, and codes, int32 of shape
+            `(..., count)`.
         """
         latents = self.project_in(ops.cast(inputs, "float32"))
         codes = self.codes()
@@ -160,56 +167,57 @@ class VectorQuantizer(Quantizer):
     def cross_entropy(
         self, inputs: Tensor, indices: Tensor, mask: Tensor | None = None, temperature: float = 1.0
     ) -> Tensor:
-        """Mean cross-entropy, in nats, of softmax(-|x - e|² / temperature) with given codes.
+        """Computes the cross-entropy of softmax(-|x - e|² / temperature) with given codes, in nats.
 
-        To train an encoder towards codes that are known. It has a gradient for the inputs.
+        This loss trains an encoder to produce known codes. It has a gradient with respect to the
+        inputs, and none with respect to the codebook.
 
         Args:
             inputs: Float tensor of shape `(..., dim)`.
-            indices: Int32 tensor of shape `(...)`: the code that each vector should have.
-            mask: Boolean tensor of shape `(...)`, or None.
-            temperature: Above 0.
+            indices: Int32 tensor of target codes of shape `(...)`.
+            mask: Boolean tensor of shape `(...)`, or `None`. Defaults to `None`.
+            temperature: Float, above 0. Defaults to 1.0.
 
         Returns:
-            Scalar float32 tensor.
+            Scalar float32 tensor: the mean over unmasked vectors.
         """
         latents = self.project_in(ops.cast(inputs, "float32"))
         loss = CrossEntropyCommitment(1.0, temperature)
         return loss(latents, None, ops.cast(indices, "int32"), self.codes, mask)
 
     def lookup(self, indices: Tensor) -> Tensor:
-        """The codes of indices."""
+        """Looks up the code vectors of indices."""
         return ops.take(self.codes(), indices, axis=0)
 
     def commitment_loss(
         self, latents: Tensor, codes: Tensor, indices: Tensor, mask: Tensor | None
     ) -> Tensor:
-        """Commitment loss, plus the codebook's own."""
+        """Computes the commitment loss plus the loss of the codebook."""
         commitment = self.commitment(latents, codes, indices, self.codes, mask)
         return commitment + self.codebook.loss(latents, codes, mask)
 
     def auxiliary_loss(
         self, latents: Tensor, codes: Tensor, indices: Tensor, mask: Tensor | None
     ) -> Tensor | float:
-        """The entropy loss, if there is one."""
+        """Computes the entropy loss, or returns 0 without one."""
         if self.entropy is None:
             return 0.0
         flat = ops.reshape(latents, (-1, self.dim))
-        # A copy: codes that learn by statistics are written to before the gradient is taken.
+        # Copied, because a codebook update overwrites the code vectors before the backward pass.
         return self.entropy(vq_ops.squared_distances(flat, ops.copy(self.codes())), mask)
 
     def statistics(
         self, latents: Tensor, codes: Tensor, indices: Tensor, mask: Tensor | None
     ) -> CodeStatistics:
-        """What the batch tells the codebook."""
+        """Computes the assignment statistics of a batch for the codebook update."""
         return self.codebook.statistics(latents, codes, indices, mask)
 
     def learn(self, statistics: CodeStatistics) -> None:
-        """Hands the codebook the batch's statistics."""
+        """Updates the codebook from the statistics of a training batch."""
         self.codebook.update(statistics)
 
     def adapt(self, vectors: Any, start: Start = "kmeans") -> None:
-        """Places the codes by data, before training; see `BaseCodebook.adapt`."""
+        """Initializes the code vectors from data, before training; see `BaseCodebook.adapt`."""
         vectors = ops.convert_to_tensor(as_array("vectors", vectors), "float32")
         if not self.built:
             self.build(vectors.shape)
@@ -219,12 +227,12 @@ class VectorQuantizer(Quantizer):
         """Sets the code vectors, before training; see `BaseCodebook.set_embeddings`.
 
         Args:
-            embeddings: Array of shape `(codebook_size, dim)`, finite. With the cosine metric it
-                is scaled to unit norm.
+            embeddings: Array of shape `(codebook_size, dim)`, finite. Scaled to unit norm for the
+                cosine metric.
 
         Raises:
-            ValueError: If the array has another shape, or is not finite; or if the codes of a
-                `ProjectedCodebook` are made by a layer that was given.
+            ValueError: If the array has another shape or is not finite, or if a layer given to a
+                `ProjectedCodebook` computes its code vectors.
         """
         embeddings = _validation.check_embeddings(
             ops.convert_to_numpy(embeddings),
@@ -238,7 +246,7 @@ class VectorQuantizer(Quantizer):
         self.codebook.set_embeddings(embeddings)
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Returns the constructor arguments."""
         return {
             **super().get_config(),
             "codebook": keras.saving.serialize_keras_object(self.codebook),
@@ -250,7 +258,7 @@ class VectorQuantizer(Quantizer):
         }
 
     def _searched(self, latents: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
-        """Vectors and codes as the search compares them, without gradient."""
+        """Returns vectors and code vectors as the search compares them, without gradient."""
         vectors, codes = ops.stop_gradient(latents), ops.stop_gradient(codes)
         if self.metric == "angle":
             return vq_ops.unit_vectors(vectors), vq_ops.unit_vectors(codes)
