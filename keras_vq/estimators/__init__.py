@@ -1,7 +1,7 @@
-"""How gradients pass a quantizer: functions (inputs, codes, training) -> outputs.
+"""Gradient estimators of quantizers: callables `(inputs, codes, training) -> outputs`.
 
-The value of an estimator is the codes, to the bit (in training `Directional` adds noise); they
-differ in the gradient they hand to the inputs, and some to the codes.
+The outputs equal the code vectors bit for bit, except in `Directional`, which adds noise in
+training. Estimators differ in the gradient to the inputs, and some have one to the code vectors.
 """
 
 from keras_vq.estimators._estimator import Estimator
@@ -19,10 +19,10 @@ _BY_NAME: dict[str, Estimator] = {
 
 
 def get(identifier: str | Estimator) -> Estimator:
-    """The estimator of a name, or the callable itself.
+    """Returns the estimator for a name, or the callable itself.
 
     Raises:
-        ValueError: If the name is unknown or the object can't be called.
+        ValueError: If the name is unknown or the object is not callable.
 
     Example:
         >>> import keras_vq

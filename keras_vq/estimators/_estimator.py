@@ -1,4 +1,4 @@
-"""What all estimators share."""
+"""Protocol and helpers of gradient estimators."""
 
 from typing import Protocol
 
@@ -8,16 +8,22 @@ from keras_vq._types import Tensor
 
 
 class Estimator(Protocol):
-    """A function of (inputs, codes, training) that gives codes with a gradient."""
+    """Protocol of gradient estimators: callables `(inputs, codes, training) -> outputs`."""
 
     def __call__(self, inputs: Tensor, codes: Tensor, training: bool = False) -> Tensor:
-        """The codes."""
+        """Returns the code vectors, with the gradient of the estimator.
+
+        Args:
+            inputs: Float32 tensor of shape `(..., dim)`.
+            codes: Float32 tensor of the code vectors of the inputs, of the same shape.
+            training: Boolean. Whether the call is part of a training step. Defaults to `False`.
+        """
 
 
-# Below it the norm of a float32 vector counts as zero.
+# Norms of float32 vectors below this value count as zero.
 TINY = 1e-12
 
 
 def norm(vectors: Tensor) -> Tensor:
-    """Euclidean norm of each vector, `(..., dim)` -> `(..., 1)`."""
+    """Computes the Euclidean norm of each vector, `(..., dim)` -> `(..., 1)`."""
     return ops.sqrt(ops.sum(ops.square(vectors), axis=-1, keepdims=True))

@@ -1,4 +1,4 @@
-"""DiVeQ: quantization as a move of the input's own length and direction."""
+"""Differentiable vector quantization (DiVeQ)."""
 
 from typing import Any
 
@@ -14,23 +14,24 @@ from keras_vq.ops import with_value
 
 @keras.saving.register_keras_serializable("keras_vq")
 class Directional(ConfigurableLayer):
-    """DiVeQ: the step from input to code is a constant direction times a length that learns.
+    """Differentiable vector quantization (DiVeQ): constant direction, differentiable distance.
 
-    outputs = x + sg(d / |d|) |q - x|, with d = q - x + σ n and n standard normal in training. The
-    length has a gradient for the inputs and for the codes, so neither commitment nor codebook
-    loss is needed: give the quantizer `commitment=0`. Codes that learn by moving averages keep
-    learning by them. Without training there is no noise, and the value is the code to the bit.
+    outputs = x + sg(d / |d|) |q - x|, with d = q - x + σ n, where n is standard normal noise in
+    training and 0 in inference. The distance |q - x| has gradients with respect to the inputs and
+    the code vectors, so that neither commitment loss nor codebook loss is needed: set
+    `commitment=0` in the quantizer. EMA updates of a codebook remain active. In inference the
+    outputs equal the code vectors bit for bit.
 
     Source: Vali et al., "DiVeQ: Differentiable Vector Quantization Using the Reparameterization
     Trick", 2025, section 3.
 
     Args:
-        deviation: σ, standard deviation of the noise, at least 0.
-        seed: Seed of the noise.
-        **kwargs: Arguments of `keras.layers.Layer`.
+        deviation: Float, at least 0. Standard deviation σ of the noise. Defaults to 1e-3.
+        seed: Integer. Seed of the noise. Defaults to `None`.
+        **kwargs: Keyword arguments of `keras.layers.Layer`.
 
     Raises:
-        ValueError: If the deviation is negative.
+        ValueError: If `deviation` is negative.
 
     Example:
         >>> import keras_vq
@@ -44,7 +45,7 @@ class Directional(ConfigurableLayer):
     deviation = Hyperparameter(_validation.check_not_negative, zero_is_off=True)
 
     def __init__(self, deviation: float = 1e-3, seed: int | None = None, **kwargs: Any) -> None:
-        # Distances overflow in half precision.
+        # Squared distances overflow in half precision.
         super().__init__(**{**kwargs, "dtype": "float32"})
         self.deviation = deviation
         self.adds_noise = deviation > 0
@@ -52,9 +53,9 @@ class Directional(ConfigurableLayer):
         self.seed_generator = keras.random.SeedGenerator(seed)
 
     def call(self, inputs: Tensor, codes: Tensor, training: bool = False) -> Tensor:
-        """Codes, with gradients for inputs and codes."""
+        """Returns the code vectors, with gradients to inputs and code vectors."""
         step = codes - inputs
-        # Where input and code are one, the length has no gradient: that of a root of 0 is NaN.
+        # The gradient of sqrt is infinite at 0, so inputs equal to their code vector are masked.
         squared = ops.sum(ops.square(step), axis=-1, keepdims=True)
         is_step = squared > TINY**2
         length = ops.where(is_step, ops.sqrt(ops.where(is_step, squared, 1.0)), 0.0)
@@ -68,5 +69,5 @@ class Directional(ConfigurableLayer):
         return ops.where(self.deviation > 0, moved, exact) if is_noisy else exact
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Returns the constructor arguments."""
         return {**super().get_config(), "deviation": self.deviation, "seed": self.seed}

@@ -1,4 +1,4 @@
-"""The rotation trick."""
+"""Rotation trick estimator."""
 
 import keras
 from keras import ops
@@ -10,22 +10,23 @@ from keras_vq.ops import with_value
 
 @keras.saving.register_keras_serializable("keras_vq")
 def rotation_trick(inputs: Tensor, codes: Tensor, training: bool = False) -> Tensor:
-    """Rotates and scales the gradient as the quantization rotated and scaled the vector.
+    """Applies the rotation trick: gradients are rotated and scaled with the quantized vectors.
 
-    Treats the code q as a constant rotation and rescaling of the input x, which turns x/|x| to
-    q/|q| in the plane that the two span, and lets the gradient pass through that linear map:
-    angles between gradient and vector are kept, so that inputs in one cell may be moved apart.
+    The code vector q is treated as a constant rotation and rescaling of the input x: the linear map
+    that takes x/|x| to q/|q| in the plane of both, and |x| to |q|. Gradients pass through this map.
+    It preserves the angle between gradient and vector, so that inputs of the same code can be moved
+    apart.
 
     Source: Fifty et al., "Restructuring Vector Quantization with the Rotation Trick", 2024.
 
     Args:
         inputs: Float32 tensor of shape `(..., dim)`.
-        codes: Float32 tensor of the same shape: what the inputs were quantized to.
-        training: Makes no difference.
+        codes: Float32 tensor of the code vectors of the inputs, of the same shape.
+        training: Boolean. Has no effect.
 
     Returns:
-        Tensor equal to `codes`. Where an input is zero it has no direction to rotate, and the
-        gradient passes unchanged; where a code is zero the gradient is.
+        Tensor equal to `codes`. The gradient is unchanged where an input is zero, which has no
+        direction, and zero where a code vector is zero.
 
     Example:
         >>> import numpy as np, keras_vq
@@ -49,6 +50,6 @@ def rotation_trick(inputs: Tensor, codes: Tensor, training: bool = False) -> Ten
     along_x = ops.sum(inputs * x_unit, axis=-1, keepdims=True)
     rotated = inputs - 2.0 * along_w * w + 2.0 * along_x * q_unit
     has_direction = x_norm > TINY
-    # The scale is made finite before it is discarded: the gradient of `where` is 0 times it.
+    # Finite also where it is discarded, because the gradient of `where` multiplies it by 0.
     scale = ops.where(has_direction, q_norm / ops.maximum(x_norm, TINY), 0.0)
     return with_value(codes, ops.where(has_direction, scale * rotated, inputs))

@@ -1,4 +1,4 @@
-"""The straight-through estimator of VQ-VAE."""
+"""Straight-through estimator (STE)."""
 
 import keras
 from keras import ops
@@ -9,14 +9,14 @@ from keras_vq.ops import with_value
 
 @keras.saving.register_keras_serializable("keras_vq")
 def straight_through(inputs: Tensor, codes: Tensor, training: bool = False) -> Tensor:
-    """Copies the gradient of the outputs to the inputs unchanged.
+    """Applies the straight-through estimator: copies the gradient of the outputs to the inputs.
 
     Source: van den Oord et al., "Neural Discrete Representation Learning", 2017, section 3.2.
 
     Args:
         inputs: Float32 tensor of shape `(..., dim)`.
-        codes: Float32 tensor of the same shape: what the inputs were quantized to.
-        training: Makes no difference.
+        codes: Float32 tensor of the code vectors of the inputs, of the same shape.
+        training: Boolean. Has no effect.
 
     Returns:
         Tensor equal to `codes` whose derivative with respect to `inputs` is the identity.

@@ -1,4 +1,4 @@
-"""The synchronized estimator, by which codes get the task's gradient too."""
+"""Synchronized straight-through estimator."""
 
 from typing import Any
 
@@ -13,19 +13,20 @@ from keras_vq.ops import with_value
 
 @keras.saving.register_keras_serializable("keras_vq")
 class Synchronized(Configurable):
-    """Straight-through for the inputs, and a share ν of the same gradient for the codes.
+    """Synchronized straight-through estimator: code vectors get a share ν of the gradient too.
 
-    The codes then move with the inputs that chose them, instead of lagging one step behind:
-    outputs = q + (x - sg(x)) + ν (q - sg(q)). It takes codes that learn by gradient
+    outputs = q + (x - sg(x)) + ν (q - sg(q)). The code vectors move together with their inputs
+    instead of one step later. The estimator needs a codebook that is trained by gradient
     (`keras_vq.Codebook`).
 
     Source: Huh et al., "Straightening Out the Straight-Through Estimator", 2023, section 4.3.
 
     Args:
-        share: ν, at least 0; 0 is the straight-through estimator. The paper: 0.2 to 2.
+        share: Float, at least 0. Share ν of the gradient for the code vectors: 0.2 to 2 in the
+            paper; 0 is the straight-through estimator.
 
     Raises:
-        ValueError: If it is negative.
+        ValueError: If `share` is negative.
 
     Example:
         >>> import keras_vq
@@ -40,16 +41,16 @@ class Synchronized(Configurable):
         self.share = share
 
     def __call__(self, inputs: Tensor, codes: Tensor, training: bool = False) -> Tensor:
-        """Codes, with gradients for inputs and codes."""
+        """Returns the code vectors, with gradients to inputs and code vectors."""
         del training
         inputs, codes = ops.convert_to_tensor(inputs), ops.convert_to_tensor(codes)
         return with_value(codes, inputs + self.share * codes)
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Returns the constructor arguments."""
         return {"share": self.share}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Synchronized":
-        """The estimator of a configuration."""
+        """Creates the estimator from its configuration."""
         return cls(**config)
