@@ -1,4 +1,4 @@
-"""Distributions to draw from: over grids of codes, and over continuous latents."""
+"""Priors: distributions over code grids and over continuous latents."""
 
 from keras_vq.priors.base import CodePrior
 from keras_vq.priors.gaussian_mixture import GaussianMixturePrior

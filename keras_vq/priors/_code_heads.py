@@ -1,4 +1,4 @@
-"""From what a model knows of a position to the probabilities of its codes."""
+"""Output heads of autoregressive priors: hidden states to code logits."""
 
 from typing import Any
 
@@ -12,16 +12,17 @@ from keras_vq.layers.code_embedding import CodeEmbedding
 
 @keras.saving.register_keras_serializable("keras_vq")
 class CodeHeads(ConfigurableLayer):
-    """Logits of the codes of a position, each level's given those of the levels before.
+    """Output heads that predict the codes of a position autoregressively, codebook by codebook.
 
-    The codes of one position (of residual or grouped quantizers) depend on each other: each
-    level has a perceptron of its own, which is told the codes before it by the sum of their
-    vectors, as the depth transformer of Lee et al., "Autoregressive Image Generation using
-    Residual Quantization", 2022, is. With one level it is a perceptron.
+    Each codebook has its own MLP with one hidden layer. Its input is the hidden state of the
+    position plus the summed embeddings of the codes of the previous codebooks. This models the
+    dependence between the codes of a residual or product quantizer, as does the depth transformer
+    of Lee et al., "Autoregressive Image Generation using Residual Quantization", 2022. With one
+    codebook there is a single MLP.
 
     Args:
-        codebook_sizes: Number of codes of each level.
-        dim: Dimension of the contexts, and width of the hidden layers.
+        codebook_sizes: Tuple of integers. Size of each codebook.
+        dim: Integer. Dimension of the hidden states, and width of the hidden layers.
         **kwargs: Arguments of `keras.layers.Layer`.
     """
 
@@ -35,7 +36,7 @@ class CodeHeads(ConfigurableLayer):
         policy, context = self.dtype_policy, (None, self.dim)
         hidden = {"activation": "relu", "dtype": policy}
         self.hidden = [layers.Dense(self.dim, **hidden) for _ in self.codebook_sizes]
-        # In float32: half precision rounds away what likelihoods need.
+        # Half precision is too coarse for log-likelihoods.
         self.logits = [layers.Dense(size, dtype="float32") for size in self.codebook_sizes]
         for part in (*self.hidden, *self.logits):
             part.build(context)
@@ -44,12 +45,13 @@ class CodeHeads(ConfigurableLayer):
             self.before.build((None, len(self.codebook_sizes) - 1))
 
     def level(self, context: Tensor, codes_before: Tensor | None, level: int) -> Tensor:
-        """Logits of one level.
+        """Computes the logits of one codebook.
 
         Args:
-            context: Float tensor of shape `(..., dim)`.
-            codes_before: Int32 tensor of shape `(..., level)`; ignored at level 0.
-            level: Number of the level.
+            context: Float tensor of shape `(..., dim)`. Hidden states.
+            codes_before: Int32 tensor of shape `(..., level)`. Codes of the previous codebooks;
+                ignored if `level` is 0.
+            level: Integer. Index of the codebook.
 
         Returns:
             Float32 tensor of shape `(..., codebook_sizes[level])`.
@@ -59,14 +61,14 @@ class CodeHeads(ConfigurableLayer):
         return self.logits[level](self.hidden[level](context))
 
     def call(self, contexts: Tensor, codes: Tensor) -> tuple[Tensor, ...]:
-        """Logits of all levels, from the codes as they are.
+        """Computes the logits of all codebooks with teacher forcing.
 
         Args:
-            contexts: Float tensor of shape `(..., dim)`.
-            codes: Int32 tensor of shape `(..., L)`.
+            contexts: Float tensor of shape `(..., dim)`. Hidden states.
+            codes: Int32 tensor of shape `(..., L)` for L codebooks.
 
         Returns:
-            For each level a float32 tensor of shape `(..., size)`.
+            Tuple with one float32 tensor of shape `(..., size)` per codebook.
         """
         levels = range(len(self.codebook_sizes))
         return tuple(self.level(contexts, codes[..., :level], level) for level in levels)

@@ -1,4 +1,4 @@
-"""What a prior is told beside the codes: a label, or the codes of a coarser level."""
+"""Conditioning of priors on class labels and coarser codes."""
 
 from typing import Any
 
@@ -12,17 +12,21 @@ from keras_vq.layers.code_embedding import CodeEmbedding
 
 @keras.saving.register_keras_serializable("keras_vq")
 class Conditioning(ConfigurableLayer):
-    """Vectors for the places of a grid of codes: of the label, and of the coarser codes there.
+    """Embedding of class labels and coarser codes for each position of a code grid.
 
-    Coarser codes are embedded, looked at by residual convolutions, and repeated until they
-    cover the grid (Razavi et al., "Generating Diverse High-Fidelity Images with VQ-VAE-2", 2019).
+    Coarser codes are embedded, pass through two residual convolution blocks, and are upsampled to
+    the grid by repetition (Razavi et al., "Generating Diverse High-Fidelity Images with
+    VQ-VAE-2", 2019).
 
     Args:
-        dim: Dimension of the vectors.
-        grid: (height, width) of the grid of codes.
-        num_classes: Number of labels, 0 for none; the label after the last means no label.
-        condition_sizes: Codebook sizes of the coarser codes, () for none.
-        condition_grid: (height, width) of the coarser codes; divides `grid`.
+        dim: Integer. Dimension of the output vectors.
+        grid: Tuple of integers. (height, width) of the code grid.
+        num_classes: Integer. Number of classes; 0 disables class conditioning. The label
+            `num_classes` stands for "no label". Defaults to 0.
+        condition_sizes: Tuple of integers. Codebook sizes of the coarser codes; () disables
+            conditioning on codes. Defaults to ().
+        condition_grid: Tuple of integers. (height, width) of the coarser codes. Must divide
+            `grid`. Defaults to (1, 1).
         **kwargs: Arguments of `keras.layers.Layer`.
     """
 
@@ -57,7 +61,16 @@ class Conditioning(ConfigurableLayer):
                 part.build(grid)
 
     def call(self, given: dict[str, Tensor]) -> Tensor | None:
-        """Vectors of shape `(batch, height or 1, width or 1, dim)`; None if nothing is given."""
+        """Computes the conditioning vectors.
+
+        Args:
+            given: Dictionary with `labels` (int32 of shape `(batch,)`) and `condition` (int32,
+                coarser codes), as configured.
+
+        Returns:
+            Float tensor of shape `(batch, height, width, dim)`, of shape `(batch, 1, 1, dim)` with
+            labels only, or None without conditioning.
+        """
         vectors = None
         if self.num_classes:
             vectors = self.label(given["labels"])[:, None, None, :]

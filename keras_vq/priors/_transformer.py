@@ -1,4 +1,4 @@
-"""The network of the priors that are transformers."""
+"""Transformer network of `TransformerPrior` and `MaskedPrior`."""
 
 from typing import Any
 
@@ -13,16 +13,16 @@ from keras_vq.layers.transformer_block import TransformerBlock
 
 @keras.saving.register_keras_serializable("keras_vq")
 class Transformer(ConfigurableLayer):
-    """Transformer blocks over the positions of a grid, told where each is and what is given there.
+    """Transformer over the positions of a grid, with positional embeddings and conditioning.
 
     Args:
-        grid_shape: Shape of the grid of positions.
-        dim: Width.
-        depth: Number of blocks.
-        heads: Attention heads of a block.
-        causal: Whether a position sees only itself and those before it.
-        dropout: Share dropped in training.
-        seed: Seed of the dropout.
+        grid_shape: Tuple of integers. Shape of the grid of positions.
+        dim: Integer. Width of the transformer.
+        depth: Integer. Number of transformer blocks.
+        heads: Integer. Number of attention heads per block.
+        causal: Boolean. Whether a position attends only to itself and earlier positions.
+        dropout: Float. Dropout rate.
+        seed: Integer. Seed of the dropout. Defaults to None.
         **kwargs: Arguments of `keras.layers.Layer`.
     """
 
@@ -52,14 +52,22 @@ class Transformer(ConfigurableLayer):
             part.build(input_shape)
 
     def at_places(self, embedded: Tensor, given: Tensor | None) -> Tensor:
-        """Vectors `(batch, N, dim)`, with those of their places and what `Conditioning` made."""
+        """Adds positional embeddings and conditioning vectors to the embeddings.
+
+        Args:
+            embedded: Float tensor of shape `(batch, N, dim)`.
+            given: Output of `Conditioning`, or None.
+
+        Returns:
+            Float tensor of shape `(batch, N, dim)`.
+        """
         x = self.places(embedded)
         if given is None:
             return x
         return x + ops.reshape(given, (-1, given.shape[1] * given.shape[2], self.dim))
 
     def call(self, embedded: Tensor, given: Tensor | None, training: bool = False) -> Tensor:
-        """What the transformer makes of all positions, `(batch, N, dim)`."""
+        """Computes the hidden states of all positions. Shape `(batch, N, dim)`."""
         x = self.drop(self.at_places(embedded, given), training=training)
         for block in self.blocks:
             x = block(x, training=training)

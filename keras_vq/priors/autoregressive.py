@@ -1,4 +1,4 @@
-"""What priors that draw one position after another share."""
+"""Base class of autoregressive priors."""
 
 from typing import Any
 
@@ -15,54 +15,56 @@ State = Any
 
 
 class AutoregressivePrior(CodePrior):
-    """Abstract prior p(codes) = ∏ p(codes of a position | those of the positions before).
+    """Base class of autoregressive priors, p(codes) = ∏ p(codes of a position | earlier codes).
 
-    The probabilities are exact, so that the log-likelihood is. Sampling keeps what it has
-    computed for earlier positions: one image costs about one forward pass.
+    The log-likelihood is exact. Sampling caches the activations of earlier positions, such as the
+    KV cache of a transformer, so that generating one grid costs about one forward pass.
 
-    A subclass implements `contexts`, which takes all positions at once, for training; and
-    `first_state` and `step`, which take one after another, for sampling. It embeds codes by
-    `self.embedding`.
+    A subclass implements `contexts`, which processes all positions at once for training, and
+    `first_state` and `step`, which process one position at a time for sampling. It embeds codes
+    with `self.embedding`.
     """
 
     def contexts(self, codes: Tensor, given: Tensor | None, training: bool) -> Tensor:
-        """What the network knows of each position from those before.
+        """Computes causal hidden states for all positions (teacher forcing).
 
         Args:
             codes: Int32 tensor of shape `(batch, N, L)`.
-            given: What `Conditioning` makes of label and condition.
-            training: Whether for a training step.
+            given: Output of `Conditioning`, or None.
+            training: Boolean. Whether the call is part of a training step.
 
         Returns:
-            Float tensor of shape `(batch, N, dim)`.
+            Float tensor of shape `(batch, N, dim)`. The vector of a position depends only on the
+            codes of earlier positions.
         """
         raise NotImplementedError
 
     def first_state(self, like: Tensor, given: Tensor | None) -> State:
-        """What `step` takes at the first position.
+        """Returns the sampling state before the first position.
 
         Args:
-            like: Int32 zeros of shape `(rows, N, L)`, for as many rows as the contexts have.
-            given: What `Conditioning` makes of label and condition.
+            like: Int32 tensor of zeros of shape `(rows, N, L)`. `rows` is the batch size, or twice
+                the batch size with classifier-free guidance.
+            given: Output of `Conditioning` with the same number of rows, or None.
         """
         raise NotImplementedError
 
     def step(self, position: Any, before: Tensor, state: State) -> tuple[Tensor, State]:
-        """What `contexts` knows of the next position, from what was kept of those before.
+        """Computes the hidden state of the next position from the cached state.
 
         Args:
-            position: Its number, a scalar.
-            before: Codes of the position before, int32 `(rows, L)`; at the first whatever there
-                is.
-            state: What was kept.
+            position: Scalar integer. Index of the position.
+            before: Int32 tensor of shape `(rows, L)`. Codes of the previous position; ignored at
+                position 0.
+            state: State returned by `first_state` or by the previous `step`.
 
         Returns:
-            Float tensor of shape `(rows, dim)`, and what to keep.
+            Tuple of the hidden state, a float tensor of shape `(rows, dim)`, and the new state.
         """
         raise NotImplementedError
 
     def build_network(self) -> None:
-        """Creates what all such priors have."""
+        """Creates the code embedding and the output heads."""
         policy = self.dtype_policy
         self.embedding = CodeEmbedding(self.codebook_sizes, self.dim, dtype=policy)
         self.embedding.build((None, len(self.codebook_sizes)))
@@ -70,17 +72,17 @@ class AutoregressivePrior(CodePrior):
         self.code_heads.build((None, self.dim))
 
     def code_logits(self, codes: Tensor, given: Tensor | None, training: bool) -> dict[str, Any]:
-        """Logits of all codes, each from the true codes before it."""
+        """Computes the logits of all codes with teacher forcing."""
         return {"logits": self.code_heads(self.contexts(codes, given, training), codes)}
 
     def draws_shape(self) -> tuple[int, ...]:
-        """A uniform number for each code."""
+        """Returns the shape of the uniform random numbers, one per code."""
         return (self.positions, len(self.codebook_sizes))
 
     def sample_batch(
         self, inputs: dict[str, Tensor], top_k: int | None, nucleus: bool, guided: bool
     ) -> Tensor:
-        """Codes of a batch; see `CodePrior.sample_batch`."""
+        """Samples the codes of a batch. See `CodePrior.sample_batch`."""
         uniforms = inputs["uniforms"]
         places = ops.reshape(ops.arange(self.positions), (1, -1, 1))
 
@@ -99,28 +101,37 @@ class AutoregressivePrior(CodePrior):
         return ops.split(codes, 2, axis=0)[0] if guided else codes
 
     def first_state_batch(self, inputs: Any) -> State:
-        """`first_state` of a batch, from what `as_inputs` gives for codes of zeros."""
+        """Computes `first_state` for a batch.
+
+        Args:
+            inputs: Output of `as_inputs` for codes of zeros.
+        """
         codes, given = self._unpacked(inputs)
         return self.first_state(codes, self.conditioning(given))
 
     def step_batch(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        """`step` of a batch.
+        """Computes `step` for a batch.
 
         Args:
-            inputs: `position`, int32 of shape `(1,)`; `before` and `state` as `step` takes them.
+            inputs: Dictionary with `position`, int32 of shape `(1,)`, and with `before` and
+                `state`, the arguments of `step`.
 
         Returns:
-            `contexts`, and `state` for the next step.
+            Dictionary with `contexts`, the hidden states, and `state`, the state of the next step.
         """
         contexts, state = self.step(inputs["position"][0], inputs["before"], inputs["state"])
         return {"contexts": contexts, "state": state}
 
     def level_logits_batch(self, inputs: dict[str, Tensor], level: int) -> Tensor:
-        """Logits of a level at one position, float32 `(batch, size)`.
+        """Computes the logits of one codebook at one position.
 
         Args:
-            inputs: `contexts` of `step_batch`; `codes_before`, int32 `(batch, level)`.
-            level: Number of the level.
+            inputs: Dictionary with `contexts`, the hidden states from `step_batch`, and
+                `codes_before`, an int32 tensor of shape `(batch, level)`.
+            level: Integer. Index of the codebook.
+
+        Returns:
+            Float32 tensor of shape `(batch, size)`.
         """
         return self.code_heads.level(inputs["contexts"], inputs["codes_before"], level)
 
@@ -133,19 +144,19 @@ class AutoregressivePrior(CodePrior):
         nucleus: bool,
         is_guided: bool,
     ) -> Tensor:
-        """Draws the codes of a position, level after level.
+        """Samples the codes of one position, codebook by codebook.
 
         Args:
-            contexts: Float tensor of shape `(batch, dim)`; when guided `(2 batch, dim)`, with
-                labels and then without.
-            draws: Uniform numbers of shape `(batch, L)`.
+            contexts: Float tensor of shape `(batch, dim)`. With guidance, of shape
+                `(2 batch, dim)`: hidden states with labels, then without.
+            draws: Float tensor of shape `(batch, L)`. Uniform random numbers.
             inputs: See `CodePrior.sample_batch`.
             top_k: See `CodePrior.sample_batch`.
             nucleus: See `CodePrior.sample_batch`.
             is_guided: See `CodePrior.sample_batch`.
 
         Returns:
-            Int32 tensor with as many rows as the contexts, `(..., L)`.
+            Int32 tensor of shape `(rows, L)`, with as many rows as `contexts`.
         """
         chosen: list[Tensor] = []
         for level in range(len(self.codebook_sizes)):

@@ -1,4 +1,4 @@
-"""The contract of a prior: a distribution over grids of codes, to fit and to draw from."""
+"""Base class of priors over code grids."""
 
 import math
 from collections.abc import Sequence
@@ -16,47 +16,52 @@ from keras_vq._types import Tensor
 from keras_vq.priors._conditioning import Conditioning
 from keras_vq.priors.sampling import checked_options, uniform_numbers
 
-# What a batch of samples may take, unless the user says how many: logits, caches, codes.
+# Memory budget (logits, caches, codes) and size limit of a sampling batch without `batch_size`.
 _BYTES_OF_A_BATCH = 2**29
 _LARGEST_BATCH = 256
 
 
 class CodePrior(Model):
-    """Abstract model of a grid of codes, with which a VQ-VAE generates.
+    """Base class of priors over code grids, from which a VQ-VAE generates images.
 
         prior.fit_codes(vqvae, images)
         images = vqvae.generate(prior, 100)
 
-    It is a `keras.Model` of codes: `fit`, `evaluate`, callbacks and files are Keras's. The loss
-    is the cross-entropy in nats a code; the logs add `bits_per_grid`, of all codes of an image.
+    A prior is a `keras.Model` of codes: `fit`, `evaluate`, callbacks and saving work as in Keras.
+    The loss is the cross-entropy in nats per code. The logs also contain `bits_per_grid`, the
+    bits of all codes of an image.
 
-    A subclass implements `code_logits`, `sample_batch` and `draws_shape`, and names its network.
+    A subclass implements `build_network`, `code_logits`, `sample_batch` and `draws_shape`.
 
     Args:
-        codebook_size: Number of codes; for several codes a position a list with one number a
-            level.
-        grid_shape: Shape of the grid of positions, such as `(7, 7)`, without the levels.
-        num_classes: Number of labels to generate by; None for no labels.
-        condition_size: Codebook size, or sizes, of a coarser grid of codes that is given; None
-            for none.
-        condition_shape: Shape of that grid; it divides `grid_shape`.
-        label_dropout: Share of labels that are left out in training, in [0, 1): so the model
-            learns to do without them, which guidance and `labels=None` need.
-        dim: Width of the network.
-        seed: Seed of what is random in training.
+        codebook_size: Integer. Codebook size. If each position has several codes (residual or
+            product quantization), a list with the size of each codebook.
+        grid_shape: Tuple of integers. Shape of the grid of positions, such as `(7, 7)`, without
+            the axis of several codes.
+        num_classes: Integer. Number of classes for class conditioning. None disables it.
+            Defaults to None.
+        condition_size: Integer, or list of integers. Codebook size or sizes of a coarser code
+            grid that the prior is conditioned on. None disables it. Defaults to None.
+        condition_shape: Tuple of integers. Shape of the coarser grid. Must have as many axes as
+            `grid_shape`, divide it in the last two, and equal it in the others. Required with
+            `condition_size`. Defaults to None.
+        label_dropout: Float in [0, 1). Share of labels that are replaced by "no label" in
+            training, which guidance and `labels=None` require. Defaults to 0.1.
+        dim: Integer. Width of the network. Defaults to 128.
+        seed: Integer. Seed of the random numbers in training. Defaults to None.
         **kwargs: Arguments of `keras.Model`.
 
     Call arguments:
-        inputs: Int32 tensor of codes of shape `(batch, *grid_shape)`, with an axis of L levels
-            at the end if there are several. A model with labels or a condition takes a
-            dictionary: `codes`, `labels` (int32 `(batch,)`), `condition`.
+        inputs: Int32 tensor of codes of shape `(batch, *grid_shape)`, with a last axis of L codes
+            if there are L codebooks. With conditioning, a dictionary: `codes`, `labels` (int32 of
+            shape `(batch,)`), `condition` (int32, coarser codes).
 
     Returns:
-        A dictionary: `logits`, for each level a float32 tensor `(batch, N, size)` over the N
-        positions in row-major order.
+        Dictionary with `logits`, a tuple with one float32 tensor of shape `(batch, N, size)` per
+        codebook, for the N positions in row-major order. `code_logits` lists further entries.
 
     Raises:
-        ValueError: If an argument is out of its range.
+        ValueError: If an argument is out of range.
     """
 
     label_dropout = Hyperparameter(_validation.check_fraction)
@@ -108,69 +113,73 @@ class CodePrior(Model):
         )
         self.bits_tracker = keras.metrics.Mean(name="bits_per_grid")
 
-    # --- what a subclass implements
+    # --- methods to implement
 
     def build_network(self) -> None:
-        """Creates and builds the layers; the constructor of a subclass ends in `build()`."""
+        """Creates and builds the layers.
+
+        `build` calls it; the constructor of a subclass must end with `self.build()`.
+        """
         raise NotImplementedError
 
     def code_logits(self, codes: Tensor, given: Tensor | None, training: bool) -> dict[str, Any]:
-        """Logits of codes, and where the loss counts.
+        """Computes the logits of all codes.
 
         Args:
             codes: Int32 tensor of shape `(batch, N, L)`.
-            given: What `Conditioning` makes of label and condition.
-            training: Whether for a training step.
+            given: Output of `Conditioning`, or None.
+            training: Boolean. Whether the call is part of a training step.
 
         Returns:
-            `logits` (see the class); where not every code counts `counted`, a float tensor
-            `(batch, N, L)` of weights; where the cross-entropy of codes is not that of the
-            logits `nats`, of the same shape.
+            Dictionary with `logits` (see the class) and two optional float tensors of shape
+            `(batch, N, L)`: `counted`, the weights of the codes in the loss (1 by default), and
+            `nats`, the negative log-likelihood of each code (the cross-entropy of the logits by
+            default).
         """
         raise NotImplementedError
 
     def draws_shape(self) -> tuple[int, ...]:
-        """Shape of the uniform numbers that one sample takes."""
+        """Returns the shape of the uniform random numbers consumed per sample."""
         raise NotImplementedError
 
     def sample_batch(
         self, inputs: dict[str, Tensor], top_k: int | None, nucleus: bool, guided: bool
     ) -> Tensor:
-        """Codes `(batch, N, L)` from uniform numbers, labels and options, compiled by `generate`.
+        """Samples codes of shape `(batch, N, L)`. `generate` compiles this method.
 
         Args:
-            inputs: `uniforms`, `temperature` and, as far as they are used, `labels`,
-                `condition`, `top_p` and `guidance`: tensors with a row for each sample.
+            inputs: Dictionary of tensors with one row per sample: `uniforms`, `temperature` and, if
+                used, `labels`, `condition`, `top_p` and `guidance`.
             top_k: See `generate`.
-            nucleus: Whether `top_p` is used.
-            guided: Whether `guidance` is used.
+            nucleus: Boolean. Whether to use `top_p`.
+            guided: Boolean. Whether to use `guidance`.
         """
         raise NotImplementedError
 
     def floats_of_a_sample(self) -> int:
-        """About how many numbers sampling keeps in memory for one sample."""
+        """Returns the approximate number of floats held per sample while sampling."""
         return 4 * self.positions * (self.dim + sum(self.codebook_sizes))
 
     # --- training
 
     @classmethod
     def for_codes_of(cls, vqvae: Any, **options: Any) -> Self:
-        """A prior for the codes of a VQ-VAE, built for its images.
+        """Creates a prior for the codes of a VQ-VAE.
 
         Args:
             vqvae: A built `VQVAE`.
-            **options: The other arguments of the class.
+            **options: Other constructor arguments.
         """
         return cls(*codes_of(vqvae.quantizer, vqvae.code_shape), **options)
 
     @property
     def positions(self) -> int:
-        """Number of positions of the grid, N."""
+        """Number of grid positions, N."""
         return math.prod(self.grid_shape)
 
     @property
     def code_shape(self) -> tuple[int, ...]:
-        """Shape of the codes of one image: the grid's, with the levels if there are several."""
+        """Shape of the codes of one image: `grid_shape`, or `(*grid_shape, L)` for L codebooks."""
         return _with_levels(self.grid_shape, self.codebook_size)
 
     def fit_codes(
@@ -183,25 +192,26 @@ class CodePrior(Model):
         epochs: int = 1,
         **kwargs: Any,
     ) -> keras.callbacks.History:
-        """Encodes images once, then fits the prior to their codes.
+        """Encodes images to codes once, then fits the prior to them.
 
-        Compiles the prior, where the user has not, with Adam at its usual learning rate.
+        Compiles an uncompiled prior with Adam at the default learning rate.
 
         Args:
             vqvae: A trained `VQVAE`.
             images: Array of shape `(n, height, width, channels)`, or a data set of such batches.
-            labels: Integers of shape `(n,)`, for a prior with `num_classes`; None takes those of a
-                data set of (image, label) batches.
-            validation_data: Images, a pair (images, labels), or a data set.
-            batch_size: Images of a step.
-            epochs: Passes through the codes.
-            **kwargs: Further arguments of `fit`.
+            labels: Integer array of shape `(n,)`, for a prior with `num_classes`. None takes the
+                labels of a data set of (image, label) batches. Defaults to None.
+            validation_data: Images, a tuple (images, labels), or a data set. Defaults to None.
+            batch_size: Integer. Images per training step. Defaults to 128.
+            epochs: Integer. Number of epochs. Defaults to 1.
+            **kwargs: Other arguments of `fit`.
 
         Returns:
-            The history of `fit`.
+            A `keras.callbacks.History`.
 
         Raises:
-            ValueError: If the codes are not those of the prior's grid, or labels are wrong.
+            ValueError: If the codebook sizes or the code shape of the model differ from those of
+                the prior, or if labels are invalid.
         """
         sizes, grid = codes_of(vqvae.quantizer, vqvae.code_shape)
         if (sizes, tuple(grid)) != (self.codebook_size, self.grid_shape):
@@ -221,18 +231,22 @@ class CodePrior(Model):
     def fit_inputs(
         self, inputs: Any, validation: Any = None, **kwargs: Any
     ) -> keras.callbacks.History:
-        """Fits to what `as_inputs` made; compiles with Adam where the user has not.
+        """Fits the prior to the output of `as_inputs`.
+
+        Compiles an uncompiled prior with Adam at the default learning rate.
 
         Args:
-            inputs: Of training images.
-            validation: Of others, or None.
-            **kwargs: Further arguments of `fit`.
+            inputs: Training inputs.
+            validation: Validation inputs, or None. Defaults to None.
+            **kwargs: Other arguments of `fit`.
+
+        Returns:
+            A `keras.callbacks.History`.
         """
         if not self.compiled:
             self.compile(keras.optimizers.Adam())
         if validation is not None:
-            # A pair, so that Keras does not take the codes for a data set; codes are their own
-            # targets.
+            # A tuple without targets, so that Keras does not interpret the codes as a data set.
             kwargs["validation_data"] = (validation, None)
         return self.fit(inputs, **kwargs)
 
@@ -244,21 +258,23 @@ class CodePrior(Model):
         epochs: int = 1,
         **kwargs: Any,
     ) -> keras.callbacks.History:
-        """Trains the prior; takes what `keras.Model.fit` takes.
+        """Trains the prior. Accepts the arguments of `keras.Model.fit`.
 
         Args:
-            x: Codes, or what `as_inputs` makes of codes, labels and condition; or a data set of
-                them.
-            y: None: codes are their own targets.
-            batch_size: Grids of a step, 32 when None; left out where `x` yields batches.
-            epochs: Passes through the codes.
-            **kwargs: `validation_data` (a pair of such inputs and None), `callbacks` and so on.
+            x: Codes, the output of `as_inputs`, or a data set of batches of them.
+            y: None. The codes are their own targets.
+            batch_size: Integer. Code grids per step. None means 32, or the batches of a data set.
+                Defaults to None.
+            epochs: Integer. Number of epochs. Defaults to 1.
+            **kwargs: Other arguments, such as `callbacks` and `validation_data`, a tuple (`x`,
+                None) or a data set.
 
         Returns:
-            The history: loss in nats a code and bits of a grid, by epoch.
+            A `keras.callbacks.History` with the loss in nats per code and `bits_per_grid`.
 
         Raises:
-            ValueError: If codes are not those of the grid, or the loss stops being finite.
+            ValueError: If codes have a wrong shape or range, or if the loss becomes NaN or
+                infinite.
         """
         self._check_inputs(x)
         validation = kwargs.get("validation_data")
@@ -266,36 +282,40 @@ class CodePrior(Model):
         return super().fit(x, y, batch_size, epochs, **kwargs)
 
     def evaluate(self, x: Any = None, y: Any = None, **kwargs: Any) -> Any:
-        """Loss in nats a code, and bits of a grid; takes what `keras.Model.evaluate` takes."""
+        """Computes the loss in nats per code and `bits_per_grid`.
+
+        Accepts the arguments of `keras.Model.evaluate`.
+        """
         self._check_inputs(x)
         return super().evaluate(x, y, **kwargs)
 
     def _check_inputs(self, x: Any) -> None:
-        """Checks arrays; a data set is read as it comes."""
+        """Checks the codes of arrays; batches of a data set are not checked."""
         codes = x.get("codes") if isinstance(x, dict) else x
         if isinstance(codes, np.ndarray) or ops.is_tensor(codes):
             _check_rows(_checked_codes("codes", codes, self.code_shape, self.codebook_sizes))
 
     def as_inputs(self, codes: Any, labels: Any = None, condition: Any = None) -> Any:
-        """What `fit` and `evaluate` take: codes, with labels and condition if there are any.
+        """Returns the inputs of `fit` and `evaluate`: codes, labels and coarser codes.
 
         Args:
             codes: Integer array of shape `(n, *code_shape)`.
-            labels: Whole numbers of shape `(n,)`; None for no labels.
-            condition: Integer array of the coarser codes.
+            labels: Integer array of shape `(n,)`, or None. Defaults to None.
+            condition: Integer array of coarser codes, for a prior with `condition_shape`. Defaults
+                to None.
 
         Returns:
-            An array, or a dictionary of arrays.
+            An array of codes, or a dictionary of arrays for a conditional prior.
 
         Raises:
-            ValueError: If one has not the shape or range it must have, or is missing.
+            ValueError: If an argument is missing, or has a wrong shape or range.
         """
         codes = _checked_codes("codes", codes, self.code_shape, self.codebook_sizes)
         given = self._given(len(codes), labels, condition)
         return {"codes": codes, **given} if given else codes
 
     def _given(self, n: int, labels: Any, condition: Any) -> dict[str, np.ndarray]:
-        """Labels and condition as arrays of n rows, as far as the prior takes them."""
+        """Returns labels and coarser codes as a dictionary of arrays with n rows."""
         given = {}
         if self.num_classes is not None:
             given["labels"] = self._checked_labels(n, labels)
@@ -337,7 +357,7 @@ class CodePrior(Model):
         return labels.astype("int32")
 
     def call(self, inputs: Any, training: bool | None = None) -> dict[str, Any]:
-        """Logits of a batch of codes."""
+        """Computes the logits of a batch of codes."""
         codes, given = self._unpacked(inputs)
         if training and self.num_classes is not None:
             given = {**given, "labels": self._some_left_out(given["labels"])}
@@ -348,7 +368,7 @@ class CodePrior(Model):
         return self.flat(given.pop("codes")), given
 
     def flat(self, codes: Tensor) -> Tensor:
-        """Codes as an int32 tensor of shape `(batch, N, L)`."""
+        """Returns codes as an int32 tensor of shape `(batch, N, L)`."""
         codes = ops.convert_to_tensor(codes, dtype="int32")
         return ops.reshape(codes, (-1, self.positions, len(self.codebook_sizes)))
 
@@ -364,7 +384,7 @@ class CodePrior(Model):
         sample_weight: Tensor | None = None,
         training: bool = True,
     ) -> Tensor:
-        """Computes the cross-entropy in nats per code, averaged over the codes that count."""
+        """Computes the cross-entropy in nats per code, as a mean weighted by `counted`."""
         del y, training
         codes, _ = self._unpacked(x)
         nats = y_pred["nats"] if "nats" in y_pred else nats_of(y_pred["logits"], codes)
@@ -381,13 +401,14 @@ class CodePrior(Model):
     def log_likelihood(
         self, codes: Any, labels: Any = None, condition: Any = None, batch_size: int = 128
     ) -> np.ndarray:
-        """Log-likelihood of the codes of images, in nats.
+        """Computes the log-likelihood of codes, in nats per image.
 
         Args:
             codes: Integer array of shape `(n, *code_shape)`.
-            labels: Whole numbers of shape `(n,)`; None for the likelihood without labels.
-            condition: Integer array of the coarser codes.
-            batch_size: Images computed at a time.
+            labels: Integer array of shape `(n,)`. None computes the unconditional log-likelihood.
+                Defaults to None.
+            condition: Integer array of coarser codes. Defaults to None.
+            batch_size: Integer. Images per batch. Defaults to 128.
 
         Returns:
             Float32 array of shape `(n,)`, also for n = 0.
@@ -396,13 +417,15 @@ class CodePrior(Model):
         return self.apply_in_batches("log_likelihood_batch", inputs, batch_size)
 
     def log_likelihood_batch(self, inputs: Any) -> Tensor:
-        """Log-likelihood of a batch of codes, in nats, shape `(batch,)`."""
+        """Computes the log-likelihood of a batch of codes, in nats. Shape `(batch,)`."""
         codes, given = self._unpacked(inputs)
         logits = self.code_logits(codes, self.conditioning(given), False)["logits"]
         return -ops.sum(nats_of(logits, codes), axis=(1, 2))
 
     def bits_per_image(self, codes: Any, labels: Any = None, condition: Any = None) -> float:
-        """Mean bits of the codes of an image: what a perfect arithmetic coder would take.
+        """Computes the mean negative log-likelihood in bits per image.
+
+        This is the code length of ideal entropy coding.
 
         Args:
             codes: Integer array of shape `(n, *code_shape)`.
@@ -419,13 +442,14 @@ class CodePrior(Model):
     def bits_per_dimension(
         self, codes: Any, image_shape: Sequence[int], labels: Any = None, condition: Any = None
     ) -> float:
-        """Bits of the codes of an image for each number of the image (each colour of a pixel).
+        """Computes the bits per dimension (bpd) of the codes.
 
-        It is the rate of the codes alone: what the decoder leaves out is not in it.
+        The dimensions are the color values of all pixels. The rate covers the codes only, not the
+        reconstruction error of the decoder.
 
         Args:
             codes: Integer array of shape `(n, *code_shape)`.
-            image_shape: `(height, width, channels)` of the images.
+            image_shape: Tuple of integers. `(height, width, channels)` of the images.
             labels: See `log_likelihood`.
             condition: See `log_likelihood`.
         """
@@ -445,27 +469,33 @@ class CodePrior(Model):
         seed: int | None = None,
         batch_size: int | None = None,
     ) -> np.ndarray:
-        """New grids of codes.
+        """Samples new code grids.
 
         Args:
-            n: How many.
-            labels: What of: a whole number for all, or an array of shape `(n,)`; None for
-                anything.
-            condition: Coarser codes of shape `(n, ...)`, for a prior that takes them.
-            temperature: Above 0; below 1 for likelier and less varied codes.
-            top_k: Number of likeliest codes that may be drawn; None for all.
-            top_p: Draws from the smallest set of likeliest codes that has this share of the
-                probability, in (0, 1]; None for all.
-            guidance: How much to follow the labels: 1 as learnt, more for more typical images;
-                None is 1 and takes half the time.
-            seed: The same seed draws the same codes, whatever the batch size.
-            batch_size: Samples computed at a time; None for what memory allows, 256 at most.
+            n: Integer. Number of grids.
+            labels: Integer, or integer array of shape `(n,)`. Classes to generate. None generates
+                without labels. Defaults to None.
+            condition: Integer array of coarser codes of shape `(n, ...)`, for a prior with
+                `condition_shape`. Defaults to None.
+            temperature: Float above 0. Softmax temperature; values below 1 give likelier and less
+                varied codes. Defaults to 1.0.
+            top_k: Integer. Number of most likely codes to sample from. None keeps all. Defaults to
+                None.
+            top_p: Float in (0, 1]. Samples from the smallest set of most likely codes with at least
+                this total probability. None keeps all. Defaults to None.
+            guidance: Float. Scale of classifier-free guidance, at least 0; requires labels. 1 is
+                plain class-conditional sampling, larger values give images more typical of the
+                class. None equals 1 at half the cost. Defaults to None.
+            seed: Integer. Seed of the samples, which do not depend on `batch_size`. Defaults to
+                None.
+            batch_size: Integer. Samples per batch. None chooses at most 256 within a memory budget
+                of 512 MiB. Defaults to None.
 
         Returns:
             Int32 array of shape `(n, *code_shape)`.
 
         Raises:
-            ValueError: If an argument is out of its range.
+            ValueError: If an argument is out of range.
         """
         n = _validation.check_positive_integer("n", n)
         options = checked_options(temperature, top_k, top_p, guidance)
@@ -497,7 +527,7 @@ class CodePrior(Model):
         return codes[:n].reshape((n, *self.code_shape)).astype("int32")
 
     def conditions(self, inputs: dict[str, Tensor], guided: bool) -> Tensor | None:
-        """What `Conditioning` makes of inputs; when guided below it the same without labels."""
+        """Computes the output of `Conditioning`; with guidance, followed by that without labels."""
         given = self.conditioning(inputs)
         if not guided:
             return given
@@ -507,7 +537,7 @@ class CodePrior(Model):
     # --- structure
 
     def build(self, input_shape: Any = None) -> None:
-        """Creates and builds all layers: the shape of codes is known from the start."""
+        """Creates and builds all layers; ignores `input_shape`."""
         del input_shape
         if not self.conditioning.built:
             self.conditioning.build((None,))
@@ -515,7 +545,7 @@ class CodePrior(Model):
             self.built = True
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Returns the constructor arguments."""
         return {
             **super().get_config(),
             "codebook_size": self.codebook_size,
@@ -530,11 +560,11 @@ class CodePrior(Model):
 
 
 def nats_of(logits: Sequence[Tensor], codes: Tensor) -> Tensor:
-    """Cross-entropy of each code, in nats.
+    """Computes the cross-entropy of each code, in nats.
 
     Args:
-        logits: For each of L levels a float tensor of shape `(..., size)`.
-        codes: Int32 tensor of shape `(..., L)`.
+        logits: Sequence with one float tensor of shape `(..., size)` per codebook.
+        codes: Int32 tensor of shape `(..., L)` for L codebooks.
 
     Returns:
         Float32 tensor of shape `(..., L)`.
@@ -547,18 +577,21 @@ def nats_of(logits: Sequence[Tensor], codes: Tensor) -> Tensor:
 
 
 def as_plane(shape: tuple[int, ...]) -> tuple[int, int]:
-    """A grid of any number of axes as (height, width), its rows below each other."""
+    """Returns (height, width) of a grid with all but its last axis merged."""
     return math.prod(shape[:-1]), shape[-1]
 
 
 def encoded(vqvae: Any, images: Any, labels: Any = None, *, takes_labels: bool) -> tuple[Any, Any]:
-    """Returns the codes of images, and their labels, which a data set may bring with it.
+    """Encodes images to codes, and returns the codes and labels.
 
     Args:
         vqvae: A model with a method `encode_to_codes`.
-        images: An array, or a data set.
-        labels: Integers of shape `(n,)`, or None.
-        takes_labels: Whether to take labels from a data set where `labels` is None.
+        images: Array, or data set.
+        labels: Integer array of shape `(n,)`, or None. Defaults to None.
+        takes_labels: Boolean. Whether to take the labels of a data set if `labels` is None.
+
+    Returns:
+        Tuple of the codes and the labels; the labels may be None.
     """
     if labels is not None or not takes_labels or not is_data_set(images):
         return vqvae.encode_to_codes(images), labels
@@ -568,14 +601,15 @@ def encoded(vqvae: Any, images: Any, labels: Any = None, *, takes_labels: bool) 
 
 
 def codes_of(quantizer: Any, code_shape: Any) -> tuple[int | tuple[int, ...], tuple[int, ...]]:
-    """Codebook size, or sizes, and grid of the codes of a quantizer.
+    """Returns the codebook size or sizes of a quantizer, and the shape of its code grid.
 
     Args:
         quantizer: A `Quantizer`.
-        code_shape: Shape of the codes of one image; None or with None where it is not known.
+        code_shape: Tuple of integers. Shape of the codes of one image. Unknown if it is None or
+            contains None.
 
     Raises:
-        ValueError: If it is not known.
+        ValueError: If the shape is unknown.
     """
     if code_shape is None or None in tuple(code_shape):
         raise ValueError(
@@ -589,7 +623,7 @@ def codes_of(quantizer: Any, code_shape: Any) -> tuple[int | tuple[int, ...], tu
 
 
 def _sizes(name: str, value: Any) -> tuple[int | tuple[int, ...], tuple[int, ...]]:
-    """The size or sizes as given, and as a tuple."""
+    """Validates codebook sizes, and returns them as an integer or a tuple, and as a tuple."""
     if not hasattr(value, "__iter__"):
         size = _validation.check_positive_integer(name, value)
         return size, (size,)
@@ -600,7 +634,7 @@ def _sizes(name: str, value: Any) -> tuple[int | tuple[int, ...], tuple[int, ...
 
 
 def _with_levels(grid: tuple[int, ...], size: int | tuple[int, ...]) -> tuple[int, ...]:
-    """The grid, with an axis of levels where there are several sizes."""
+    """Returns the code shape: the grid, with an axis for several codebooks if `size` is a tuple."""
     return grid if isinstance(size, int) else (*grid, len(size))
 
 
@@ -627,7 +661,7 @@ def _check_divides(coarse: tuple[int, ...], fine: tuple[int, ...]) -> None:
 def _checked_codes(
     name: str, codes: Any, shape: tuple[int, ...], sizes: tuple[int, ...], n: int | None = None
 ) -> np.ndarray:
-    """The codes as an int32 array, if they have the shape and range that they must have."""
+    """Returns codes as an int32 array after checking their shape and range."""
     codes = np.asarray(None if codes is None else ops.convert_to_numpy(codes))
     is_right = codes.dtype.kind in "iu" and codes.shape[1:] == shape and codes.ndim > 0
     if not is_right or (n is not None and len(codes) != n):
@@ -640,7 +674,7 @@ def _checked_codes(
 
 
 def _check_rows(rows: np.ndarray) -> None:
-    """Checks that there are codes of at least one image."""
+    """Checks that there is at least one row."""
     if len(rows) == 0:
         raise ValueError(
             "`codes` must be those of at least one image. Received: no rows. Check that the array "
@@ -649,7 +683,7 @@ def _check_rows(rows: np.ndarray) -> None:
 
 
 def _filled_up(inputs: dict[str, np.ndarray], n: int, batch_size: int) -> dict[str, np.ndarray]:
-    """The inputs with rows repeated to whole batches: one compilation serves all."""
+    """Repeats rows to fill the last batch, so that all batches share one compiled function."""
     missing = -n % min(n, batch_size)
     rows = np.concatenate([np.arange(n), np.arange(missing)])
     return {name: values[rows] for name, values in inputs.items()} if missing else inputs

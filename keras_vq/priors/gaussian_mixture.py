@@ -1,4 +1,4 @@
-"""A mixture of Gaussians, fitted to the latents of a trained model."""
+"""Gaussian mixture prior over continuous latents."""
 
 import json
 import math
@@ -16,31 +16,34 @@ _ARRAYS = ("weights", "means", "covariances")
 
 
 class GaussianMixturePrior:
-    """Mixture of Gaussians with full covariances, from which latents are drawn.
+    """Gaussian mixture model (GMM) with full covariances, as a prior over continuous latents.
 
-    The latents of training images hardly ever fill the standard normal distribution of a VAE's
-    prior, and those of an autoencoder have no prior at all: draws from where the decoder has
-    never been come out badly. A mixture fitted after training says where the latents are.
+    The latents of training images rarely fill the standard normal prior of a VAE, and an
+    autoencoder has no prior. Samples from regions without training latents decode to poor images.
+    A mixture fitted after training approximates the distribution of the latents (ex-post density
+    estimation).
 
-    Fit it to what the decoder took in training. For a VAE that is `vae.sample_latents(images)`:
-    samples of the posteriors, means with noise. A mixture of the means alone would be too narrow,
-    by the posteriors' variance: a latent that carries nothing has mean 0 for every image, and the
-    mixture would hold it still where the decoder expects the whole of N(0, 1). For an autoencoder
-    it is `autoencoder.encode(images)`.
+    Fit the mixture to the decoder inputs of training. For a VAE these are
+    `vae.sample_latents(images)`, samples from the posteriors. A mixture of the posterior means
+    would be too narrow by the posterior variance: an unused latent dimension has mean 0 for every
+    image, while the decoder expects samples from N(0, 1). For an autoencoder, use
+    `autoencoder.encode(images)`.
 
-    State: `weights` `(components,)`, `means` `(components, dim)` and `covariances` `(components,
-    dim, dim)`, float64, and `latent_shape`; None until `fit`. dim counts all numbers of the
-    latents of an image, also of a map.
+    The fitted arrays are `weights` of shape `(components,)`, `means` of shape `(components, dim)`
+    and `covariances` of shape `(components, dim, dim)`, in float64, and `latent_shape`. They are
+    None before `fit`. `dim` is the number of values in the latents of one image, also for a latent
+    map.
 
-    Source: Ghosh et al., "From Variational to Deterministic Autoencoders", 2020: ex-post density
-    estimation. Expectation maximisation is scikit-learn's.
+    Source: Ghosh et al., "From Variational to Deterministic Autoencoders", 2020. Fitting uses the
+    expectation-maximization (EM) algorithm of scikit-learn.
 
     Args:
-        components: Number of Gaussians. With one, mean and covariance of all latents.
-        seed: Seed of the start of `fit`.
+        components: Integer. Number of Gaussians. With 1, the mean and covariance of all latents.
+            Defaults to 10.
+        seed: Integer. Seed of the initialization in `fit`. Defaults to None.
 
     Raises:
-        ValueError: If `components` is no whole number of at least 1.
+        ValueError: If `components` is not an integer of at least 1.
 
     Example:
         >>> import numpy as np, keras_vq
@@ -66,16 +69,16 @@ class GaussianMixturePrior:
         self.latent_shape: tuple[int, ...] | None = None
 
     def fit(self, latents: Any) -> Self:
-        """Fits the mixture to latents, by expectation maximisation from a k-means start.
+        """Fits the mixture to latents by expectation-maximization (EM), initialized by k-means.
 
         Args:
-            latents: Array of shape `(n, ...)`; n should be many times components · dim.
+            latents: Float array of shape `(n, ...)`. n should be much larger than components · dim.
 
         Returns:
             The prior itself.
 
         Raises:
-            ValueError: If the latents are fewer than the components, or not finite.
+            ValueError: If there are fewer latents than components, or if latents are not finite.
         """
         from sklearn.mixture import GaussianMixture
 
@@ -100,19 +103,20 @@ class GaussianMixturePrior:
         return self
 
     def generate(self, n: int, temperature: float = 1.0, seed: int | None = None) -> np.ndarray:
-        """Draws latents.
+        """Samples latents.
 
         Args:
-            n: Number of latents.
-            temperature: By what the deviation of a latent from the mean of its component is
-                multiplied, at least 0: below 1, draws are more typical and less varied.
-            seed: Seed of the draw.
+            n: Integer. Number of latents.
+            temperature: Float of at least 0. Scale of the deviation of a latent from the mean of
+                its component; values below 1 give more typical and less varied samples. Defaults to
+                1.0.
+            seed: Integer. Seed of the samples. Defaults to None.
 
         Returns:
             Float32 array of shape `(n, *latent_shape)`.
 
         Raises:
-            ValueError: If the prior is not fitted yet, or an argument is out of its range.
+            ValueError: If the prior is not fitted, or an argument is out of range.
         """
         _validation.check_positive_integer("n", n)
         _validation.check_not_negative("temperature", temperature)
@@ -127,13 +131,13 @@ class GaussianMixturePrior:
         return latents.reshape(n, *latent_shape).astype("float32")
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the fitted prior to a `.npz` file, which is there whole or not at all.
+        """Saves the fitted prior to an `.npz` file, in an atomic write.
 
         Args:
-            path: The file.
+            path: Path of the file.
 
         Raises:
-            ValueError: If the prior is not fitted yet.
+            ValueError: If the prior is not fitted.
         """
         weights, means, covariances, latent_shape = self._fitted()
         config = {"components": self.components, "seed": self.seed, "latent_shape": latent_shape}
@@ -148,16 +152,16 @@ class GaussianMixturePrior:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
-        """Loads the prior that `save` wrote.
+        """Loads a prior that `save` wrote.
 
-        The file may come from a stranger: sizes are checked before arrays are allocated, Python
-        objects are refused, and the values must be those of a mixture.
+        Untrusted files are safe to load: array sizes are checked before memory is allocated,
+        pickled Python objects are rejected, and the arrays must describe a valid mixture.
 
         Args:
-            path: The file.
+            path: Path of the file.
 
         Raises:
-            ValueError: If it is no such file, or its arrays are not a mixture of Gaussians.
+            ValueError: If the file cannot be read, or does not contain a Gaussian mixture.
         """
         try:
             with open(path, "rb") as file:
@@ -196,7 +200,7 @@ def _checked_shape(sizes: Any) -> tuple[int, ...]:
 
 
 def _check_mixture(prior: GaussianMixturePrior) -> None:
-    """Checks shapes, types and values of a prior that was read from a file."""
+    """Checks shapes, data types and values of a prior that was read from a file."""
     weights, means, covariances, latent_shape = prior._fitted()
     components, dim = prior.components, math.prod(latent_shape)
     for name, array, shape in (
@@ -212,7 +216,7 @@ def _check_mixture(prior: GaussianMixturePrior) -> None:
         # Latents are float32.
         if not (np.abs(array) <= np.finfo("float32").max).all():
             raise ValueError(f"its {name} hold NaN or infinity, or numbers beyond float32")
-    # What NumPy asks of probabilities.
+    # `numpy.random.Generator.choice` requires a sum of 1.
     if not (weights > 0).all() or abs(float(weights.sum()) - 1.0) > 1e-8:
         raise ValueError("its weights must be positive and sum to 1")
     for index, covariance in enumerate(covariances):

@@ -1,4 +1,4 @@
-"""A prior over codes that fills in masked ones, many at a time."""
+"""Masked prior over codes (MaskGIT)."""
 
 import math
 from typing import Any
@@ -19,40 +19,43 @@ from keras_vq.priors.sampling import sample_codes
 
 @keras.saving.register_keras_serializable("keras_vq")
 class MaskedPrior(CodePrior):
-    """MaskGIT: a transformer that sees all positions, and guesses the masked codes.
+    """MaskGIT: a bidirectional transformer that predicts masked codes in parallel.
 
-    It is trained on codes of which a random share is masked. Sampling starts from masks alone;
-    each of a few steps draws all codes that are missing, and keeps those of which the model is
-    surest. Source: Chang et al., "MaskGIT: Masked Generative Image Transformer", 2022.
+    Training masks a random share of the codes. Sampling starts from a fully masked grid; each of a
+    few steps samples all masked codes, and keeps those with the highest confidence. Source: Chang
+    et al., "MaskGIT: Masked Generative Image Transformer", 2022.
 
-    The order in which `generate` fills the grid depends on the codes drawn, so that its samples
-    have no likelihood that can be computed. `log_likelihood`, `evaluate` and the validation logs
-    report that of the same network with random orders: the grid is filled in `likelihood_steps`
-    steps, whose codes are independent given those of the steps before, and the log-likelihood is
-    averaged over `likelihood_orders` orders. With one order it is the exact log-likelihood of a
-    normalized distribution, with several a lower bound of the log-likelihood of their mixture.
-    As many steps as codes give the order-agnostic bound of Hoogeboom et al., "Autoregressive
-    Diffusion Models", 2022. The orders come from a fixed seed, the same for every grid, batch
-    size and backend. The logs of training are of a random share of masked codes, and no
-    likelihood.
+    The order in which `generate` fills the grid depends on the sampled codes, so that the
+    likelihood of its samples is intractable. `log_likelihood`, `evaluate` and the validation logs
+    report the likelihood of the same network with random orders: the grid is filled in
+    `likelihood_steps` steps, with the codes of a step independent given those of earlier steps,
+    and the log-likelihood is averaged over `likelihood_orders` orders. With one order this is the
+    exact log-likelihood of a normalized distribution, with several orders a lower bound of the
+    log-likelihood of their mixture. With as many steps as codes it is the order-agnostic bound of
+    Hoogeboom et al., "Autoregressive Diffusion Models", 2022. The orders come from a fixed seed
+    and are the same for every grid, batch size and backend. The training logs are the
+    cross-entropy of the masked codes, and not a likelihood.
 
     Args:
-        codebook_size: Number of codes, or of each level; see `CodePrior`.
-        grid_shape: Shape of the grid of positions, of any number of axes.
-        num_classes: Number of labels to generate by; None for no labels.
-        dim: Width of the transformer.
-        depth: Number of transformer blocks.
-        heads: Attention heads of a block; divides `dim`.
-        dropout: Share dropped in training, in [0, 1).
-        sampling_steps: Steps in which `generate` fills the grid.
-        choice_temperature: How much chance there is in which codes are kept, at the first step;
-            it falls to 0 at the last. The paper has 4.5; with so little the model keeps what it
-            is always sure of, such as the background, and images become poor (MNIST, 2,000
-            digits: Fréchet distance 99 at 4.5, 49 at 20, 45 at 100).
-        likelihood_steps: Number of steps in which the likelihood fills a grid, each a forward
-            pass; at most the number of codes is used. Fewer steps are faster and give a lower
-            likelihood.
-        likelihood_orders: Number of orders over which the log-likelihood is averaged.
+        codebook_size: Integer, or list of integers. Codebook size or sizes; see `CodePrior`.
+        grid_shape: Tuple of integers. Shape of the code grid, with any number of axes.
+        num_classes: Integer. Number of classes for class conditioning. None disables it.
+            Defaults to None.
+        dim: Integer. Width of the transformer. Defaults to 128.
+        depth: Integer. Number of transformer blocks. Defaults to 4.
+        heads: Integer. Number of attention heads per block. Must divide `dim`. Defaults to 4.
+        dropout: Float in [0, 1). Dropout rate. Defaults to 0.1.
+        sampling_steps: Integer. Number of steps in which `generate` fills the grid. Defaults to 12.
+        choice_temperature: Float of at least 0. Scale of the Gumbel noise that is added to the
+            confidences when codes are kept; it decreases linearly to 0 at the last step. Defaults
+            to 20.0. The paper uses 4.5. With so little noise the model keeps codes that are always
+            certain, such as the background, and image quality drops (MNIST, 2,000 digits: Fréchet
+            distance 99 at 4.5, 49 at 20, 45 at 100).
+        likelihood_steps: Integer. Number of steps in which the likelihood fills a grid, one forward
+            pass each; at most the number of codes. Fewer steps are faster and give a lower
+            likelihood. Defaults to 16.
+        likelihood_orders: Integer. Number of orders over which the log-likelihood is averaged.
+            Defaults to 1.
         **kwargs: Other arguments of `CodePrior`.
 
     Example:
@@ -99,7 +102,7 @@ class MaskedPrior(CodePrior):
     def build_network(self) -> None:
         """Creates the layers."""
         policy, tokens = self.dtype_policy, (None, self.positions, self.dim)
-        # The code after the last of each level is the mask.
+        # The mask token of a codebook is the code after its last one.
         with_mask = tuple(size + 1 for size in self.codebook_sizes)
         self.embedding = CodeEmbedding(with_mask, self.dim, dtype=policy)
         self.embedding.build((None, len(with_mask)))
@@ -118,10 +121,10 @@ class MaskedPrior(CodePrior):
             part.build(tokens)
 
     def code_logits(self, codes: Tensor, given: Tensor | None, training: bool) -> dict[str, Any]:
-        """Computes logits of codes of which a random share is masked, in training.
+        """Computes the logits of the codes, of which training masks a random share.
 
-        In inference the logits are those of a grid that is masked as a whole, and `nats` holds
-        the terms of `log_likelihood`, of shape `(batch, N, L)`, which make up the loss.
+        In inference the logits are those of a fully masked grid, and the dictionary contains
+        `nats`, the terms of `log_likelihood` of shape `(batch, N, L)`, which form the loss.
         """
         if not training:
             logits = self.logits_of(self._with_masks(codes, True), given)
@@ -137,26 +140,26 @@ class MaskedPrior(CodePrior):
     def logits_of(
         self, codes: Tensor, given: Tensor | None, training: bool = False
     ) -> tuple[Tensor, ...]:
-        """Logits of all codes from those that are not masked.
+        """Computes the logits of all codes from the unmasked ones.
 
         Args:
-            codes: Int32 tensor of shape `(batch, N, L)`; a level's size stands for the mask.
-            given: What `Conditioning` makes of label and condition.
-            training: Whether for a training step.
+            codes: Int32 tensor of shape `(batch, N, L)`. The size of a codebook is its mask token.
+            given: Output of `Conditioning`, or None.
+            training: Boolean. Whether the call is part of a training step. Defaults to False.
 
         Returns:
-            For each level a float32 tensor of shape `(batch, N, size)`.
+            Tuple with one float32 tensor of shape `(batch, N, size)` per codebook.
         """
         x = self.transformer(self.embedding(codes), given, training=training)
         return tuple(head(x) for head in self.heads_of_levels)
 
     @property
     def code_count(self) -> int:
-        """Number of codes of a grid, over all levels."""
+        """Number of codes of a grid, over all codebooks."""
         return self.positions * len(self.codebook_sizes)
 
     def _lowest(self, values: Tensor, count: Tensor) -> Tensor:
-        """Where the `count` lowest of the values of each row are, shape `(batch, N, L)`."""
+        """Returns a mask of the `count` lowest values of each row. Shape `(batch, N, L)`."""
         ranks = ops.argsort(ops.argsort(values, axis=-1), axis=-1)
         is_low = ops.cast(ranks, "float32") < count
         return ops.reshape(is_low, (-1, self.positions, len(self.codebook_sizes)))
@@ -168,16 +171,16 @@ class MaskedPrior(CodePrior):
         return ops.convert_to_tensor(np.array(self.codebook_sizes, "int32"))
 
     def log_likelihood_batch(self, inputs: Any) -> Tensor:
-        """Computes the log-likelihood of a batch, in nats; see the class."""
+        """Computes the log-likelihood of a batch of codes, in nats. Shape `(batch,)`."""
         codes, given = self._unpacked(inputs)
         return -ops.sum(self._likelihood_nats(codes, self.conditioning(given)), axis=(1, 2))
 
     def _likelihood_nats(self, codes: Tensor, given: Tensor | None) -> Tensor:
-        """Computes minus the log-likelihood of each code, averaged over the orders.
+        """Computes the negative log-likelihood of each code, averaged over the orders.
 
         Args:
             codes: Int32 tensor of shape `(batch, N, L)`.
-            given: What `Conditioning` makes of label and condition.
+            given: Output of `Conditioning`, or None.
 
         Returns:
             Float32 tensor of shape `(batch, N, L)`.
@@ -195,22 +198,25 @@ class MaskedPrior(CodePrior):
         return ops.fori_loop(0, orders * steps, add_step, zeros) / orders
 
     def _likelihood_order(self) -> np.ndarray:
-        """Returns the step that fills in each code, int32 of shape `(likelihood_orders, N, L)`."""
+        """Returns the step that fills each code, int32 of shape `(likelihood_orders, N, L)`."""
         count, steps = self.code_count, min(self.likelihood_steps, self.code_count)
-        # NumPy's, which is the same on every backend.
+        # NumPy gives the same orders on every backend.
         rng = np.random.default_rng(0)
         ranks = rng.permuted(np.tile(np.arange(count), (self.likelihood_orders, 1)), axis=1)
         shape = (-1, self.positions, len(self.codebook_sizes))
         return (ranks * steps // count).reshape(shape).astype("int32")
 
     def draws_shape(self) -> tuple[int, ...]:
-        """At each step a number for the draw of each code, and one for the choice of it."""
+        """Returns the shape of the uniform random numbers consumed per sample.
+
+        Each step uses two numbers per code: one samples the code, one is noise on its confidence.
+        """
         return (self.sampling_steps, 2, self.positions, len(self.codebook_sizes))
 
     def sample_batch(
         self, inputs: dict[str, Tensor], top_k: int | None, nucleus: bool, guided: bool
     ) -> Tensor:
-        """Codes of a batch; see `CodePrior.sample_batch`."""
+        """Samples the codes of a batch. See `CodePrior.sample_batch`."""
         uniforms, steps = inputs["uniforms"], self.sampling_steps
         given = self.conditions(inputs, guided)
         masks = self._masks()
@@ -225,7 +231,7 @@ class MaskedPrior(CodePrior):
                 if guided:
                     logits = guided_logits(logits, inputs["guidance"])
                 drawn.append(sample_codes(logits, draws[:, 0, :, level], temperature, top_k, top_p))
-                # Of what is drawn, whatever the options: as the paper has it.
+                # Confidence before temperature, top-k and top-p, as in the paper.
                 sureness.append(-nats_of([logits], drawn[-1][..., None])[..., 0])
             is_missing = ops.equal(codes, masks)
             codes = ops.where(is_missing, ops.stack(drawn, axis=-1), codes)
@@ -233,7 +239,7 @@ class MaskedPrior(CodePrior):
             gumbel = -ops.log(-ops.log(draws[:, 1] + 1e-6) + 1e-6)
             scores = ops.stack(sureness, axis=-1) + self.choice_temperature * (1.0 - done) * gumbel
             scores = ops.where(is_missing, scores, np.inf)
-            # The last step leaves none.
+            # The last step leaves no masks, despite rounding errors.
             left = ops.floor(
                 ops.cos(ops.minimum(done, 1.0) * (math.pi / 2)) * self.code_count + 1e-4
             )
@@ -244,7 +250,7 @@ class MaskedPrior(CodePrior):
         return ops.fori_loop(0, steps, fill_in, codes)
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Returns the constructor arguments."""
         return {
             **super().get_config(),
             "depth": self.depth,

@@ -1,4 +1,4 @@
-"""A prior over codes by the gated PixelCNN."""
+"""Gated PixelCNN prior over codes."""
 
 from typing import Any
 
@@ -14,21 +14,22 @@ from keras_vq.priors.base import as_plane
 
 @keras.saving.register_keras_serializable("keras_vq")
 class PixelCNNPrior(AutoregressivePrior):
-    """The gated PixelCNN over the positions of a grid of codes, in row-major order.
+    """Gated PixelCNN over the positions of a code grid, in row-major order.
 
-    A grid of more than two axes is taken as a plane, its rows below each other; one of one axis
-    as a single row. Sampling computes each row of the vertical stack and each position of the
-    horizontal stack once, from the last few before. Source: van den Oord et al., "Conditional
-    Image Generation with PixelCNN Decoders", 2016.
+    A grid with more than two axes is reshaped to two by merging all but the last axis; a grid with
+    one axis is a single row. Sampling uses a cache: each row of the vertical stack and each
+    position of the horizontal stack is computed once, from a few preceding ones. Source: van den
+    Oord et al., "Conditional Image Generation with PixelCNN Decoders", 2016.
 
     Args:
-        codebook_size: Number of codes, or of each level; see `CodePrior`.
-        grid_shape: Shape of the grid of positions.
-        num_classes: Number of labels to generate by; None for no labels.
-        dim: Channels of the layers.
-        depth: Number of gated layers.
-        kernel_size: Odd size of their kernels.
-        dropout: Share of the channels between layers that is dropped in training, in [0, 1).
+        codebook_size: Integer, or list of integers. Codebook size or sizes; see `CodePrior`.
+        grid_shape: Tuple of integers. Shape of the code grid.
+        num_classes: Integer. Number of classes for class conditioning. None disables it.
+            Defaults to None.
+        dim: Integer. Channels of the layers. Defaults to 96.
+        depth: Integer. Number of gated layers. Defaults to 5.
+        kernel_size: Odd integer. Kernel size of the gated layers. Defaults to 3.
+        dropout: Float in [0, 1). Dropout rate between layers. Defaults to 0.1.
         **kwargs: Other arguments of `CodePrior`.
 
     Example:
@@ -71,16 +72,16 @@ class PixelCNNPrior(AutoregressivePrior):
         self.drop = layers.Dropout(self.dropout, seed=self.seed, dtype=policy)
         self.given_to: list[Any] = []
         if self.num_classes is not None or self.condition_shape is not None:
-            # For each layer what its two stacks are given.
+            # One projection per layer, for the gates of both stacks.
             self.given_to = [layers.Dense(4 * self.dim, dtype=policy) for _ in steps]
             for part in self.given_to:
                 part.build((None, None, None, self.dim))
 
     def contexts(self, codes: Tensor, given: Tensor | None, training: bool) -> Tensor:
-        """What the horizontal stack knows of each position."""
+        """Computes the output of the horizontal stack at all positions."""
         height, width = self.plane
         embedded = ops.reshape(self.embedding(codes), (-1, height, width, self.dim))
-        # A position sees neither itself nor what comes after it: all is moved on by one.
+        # Shift the inputs by one, so that a position does not depend on its own codes.
         vertical = with_zeros(embedded, axis=1, before=1)[:, :-1]
         horizontal = with_zeros(embedded, axis=2, before=1)[:, :, :-1]
         for layer, condition in zip(self.gated, self._conditions(given), strict=True):
@@ -89,13 +90,13 @@ class PixelCNNPrior(AutoregressivePrior):
         return ops.reshape(horizontal, (-1, height * width, self.dim))
 
     def _conditions(self, given: Tensor | None) -> list[Any]:
-        """For each layer what its vertical and its horizontal stack are given; or None."""
+        """Returns the conditioning of each layer: a pair (vertical, horizontal), or None."""
         if given is None:
             return [None] * self.depth
         return [ops.split(dense(given), 2, axis=-1) for dense in self.given_to]
 
     def first_state(self, like: Tensor, given: Tensor | None) -> State:
-        """Zeros: of the row so far, of what both stacks have seen; and what is given."""
+        """Returns the state before the first position: caches of zeros, and the conditioning."""
         height, width = self.plane
         conditions = tuple(() if part is None else tuple(part) for part in self._conditions(given))
         grid = ops.reshape(ops.zeros_like(self.embedding(like)), (-1, height, width, self.dim))
@@ -107,7 +108,7 @@ class PixelCNNPrior(AutoregressivePrior):
         return row, from_above, *caches, conditions
 
     def step(self, position: Any, before: Tensor, state: State) -> tuple[Tensor, State]:
-        """What the horizontal stack knows of a position; in a new row the vertical stack first."""
+        """Computes the horizontal stack at a position, after the vertical stack if a row starts."""
         row_so_far, from_above, rows_before, columns_before, conditions = state
         width = self.plane[1]
         row, column = position // width, position % width
@@ -121,7 +122,7 @@ class PixelCNNPrior(AutoregressivePrior):
 
         is_first = ops.equal(column, 0)
         from_above, rows_before = ops.cond(is_first, next_row, lambda: (from_above, rows_before))
-        # One tensor of all layers, of which a position takes one slice.
+        # `from_above` stacks all layers, so that one slice serves the position.
         here = ops.expand_dims(ops.take(from_above, column, axis=3), axis=3)
         x, new_columns = ops.where(is_first, 0.0, embedded), []
         for index, (layer, seen) in enumerate(zip(self.gated, columns_before, strict=True)):
@@ -133,7 +134,12 @@ class PixelCNNPrior(AutoregressivePrior):
     def _step_row(
         self, row: Any, before: Tensor, rows_before: State, conditions: State
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """What all layers see above a row, `(batch, layers, 1, width, 2 dim)`, and what to keep."""
+        """Computes the vertical stack of all layers for one row.
+
+        Returns:
+            Tuple of the inputs of the horizontal stack from above, a tensor of shape
+            `(batch, layers, 1, width, 2 dim)`, and the new row cache of each layer.
+        """
         x, from_above, new_rows = before, [], []
         for layer, seen, given in zip(self.gated, rows_before, conditions, strict=True):
             for_vertical, for_horizontal = [_row(part, row) for part in given] or (0.0, 0.0)
@@ -143,7 +149,7 @@ class PixelCNNPrior(AutoregressivePrior):
         return ops.stack(from_above, axis=1), tuple(new_rows)
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Returns the constructor arguments."""
         return {
             **super().get_config(),
             "depth": self.depth,
@@ -153,7 +159,7 @@ class PixelCNNPrior(AutoregressivePrior):
 
 
 def _row(given: Tensor, row: Any) -> Tensor:
-    """The row of what is given, which may be the same for all rows."""
+    """Returns one row of the conditioning; a conditioning of height 1 applies to every row."""
     if given.shape[1] == 1:
         return given
     return ops.expand_dims(ops.take(given, row, axis=1), axis=1)

@@ -1,4 +1,4 @@
-"""From the logits of a model of codes to codes."""
+"""Sampling of codes from logits: temperature, top-k, top-p, classifier-free guidance."""
 
 from typing import Any
 
@@ -10,17 +10,17 @@ from keras_vq._types import Tensor
 
 
 def uniform_numbers(seed: int | None, shape: tuple[int, ...]) -> np.ndarray:
-    """Uniform numbers that `sample_codes` takes, the same for a seed on every backend.
+    """Returns uniform random numbers for `sample_codes`, equal on all backends for one seed.
 
     Args:
-        seed: The seed; None for others each time.
-        shape: Shape of the array.
+        seed: Integer. None gives different numbers at each call.
+        shape: Tuple of integers. Shape of the array.
 
     Returns:
-        Float32 array, in [0, 1).
+        Float32 array with values in [0, 1).
     """
     numbers = np.random.default_rng(seed).random(shape, dtype="float32")
-    # So far below 1 that a rounded sum of probabilities is not reached.
+    # The margin to 1 covers the rounding error of a cumulative sum of probabilities.
     return numbers * np.float32(1 - 1e-5)
 
 
@@ -31,23 +31,23 @@ def sample_codes(
     top_k: int | None = None,
     top_p: Tensor | float | None = None,
 ) -> Tensor:
-    """Draws a code from each distribution, by the inverse of its cumulative distribution.
+    """Samples one code from each distribution by inverse transform sampling.
 
-    The draw is a function of logits and uniform numbers alone: the same numbers give the same
-    codes, however codes are batched or cached. The logits are divided by the temperature; then
-    `top_k` and `top_p` leave out unlikely codes (nucleus sampling: Holtzman et al., "The Curious
-    Case of Neural Text Degeneration", 2020).
+    The result depends on the logits and uniform numbers only: the same numbers give the same codes
+    with any batch size or cache. The logits are divided by the temperature; `top_k` and `top_p`
+    exclude unlikely codes (nucleus sampling: Holtzman et al., "The Curious Case of Neural Text
+    Degeneration", 2020).
 
     Args:
         logits: Float tensor of shape `(..., K)`.
-        uniforms: Float tensor of shape `(...)`, in [0, 1).
-        temperature: Above 0; below 1 for likelier codes. A number, or a tensor that broadcasts
-            to `(...)`.
-        top_k: Number of likeliest codes to keep; None for all. Of equally likely codes those of
-            the lowest index are kept, so that exactly `top_k` remain.
-        top_p: Keeps the smallest set of likeliest codes whose probabilities sum to at least this
-            share, in (0, 1], to within 1e-6 of it: a number, or a tensor that broadcasts to
-            `(...)`; ties are resolved as for `top_k`. 1 or None keeps all.
+        uniforms: Float tensor of shape `(...)`, with values in [0, 1).
+        temperature: Float above 0, or a tensor that broadcasts to `(...)`. Values below 1 favor
+            likely codes. Defaults to 1.0.
+        top_k: Integer. Number of most likely codes to keep. Ties go to the lowest index, so that
+            exactly `top_k` codes remain. None keeps all. Defaults to None.
+        top_p: Float in (0, 1], or a tensor that broadcasts to `(...)`. Keeps the smallest set of
+            most likely codes whose total probability reaches `top_p`, with a relative tolerance of
+            1e-6. Ties go to the lowest index. 1 or None keeps all. Defaults to None.
 
     Returns:
         Int32 tensor of shape `(...)`.
@@ -63,26 +63,26 @@ def sample_codes(
     temperature = ops.convert_to_tensor(temperature, dtype="float32")
     logits = ops.cast(logits, "float32")
     if top_k is not None and top_k < logits.shape[-1]:
-        # Before the division by the temperature, which may round different logits to equal ones.
+        # Before the division by the temperature, which may round different logits to a tie.
         least = ops.top_k(logits, top_k)[0][..., -1:]
         logits = ops.where(_likeliest(logits, least, float(top_k)), logits, -np.inf)
-    # Moved below 0 first, so that no temperature makes them infinite.
+    # The maximum becomes 0, so that a division by a low temperature cannot overflow.
     logits = logits - ops.amax(logits, axis=-1, keepdims=True)
     probabilities = ops.softmax(logits / temperature[..., None])
     if top_p is not None:
         probabilities = _nucleus(probabilities, ops.convert_to_tensor(top_p, dtype="float32"))
     cumulative = ops.cumsum(probabilities, axis=-1)
     drawn = uniforms[..., None] * cumulative[..., -1:]
-    # Codes of no probability are never drawn, whatever the rounding of the sums.
+    # Rounding errors of the cumulative sum must not select a code of probability 0.
     is_past = ops.logical_and(cumulative > drawn, probabilities > 0)
     return ops.cast(ops.argmax(ops.cast(is_past, "int32"), axis=-1), "int32")
 
 
 def _nucleus(probabilities: Tensor, top_p: Tensor) -> Tensor:
-    """Sets the probabilities outside the smallest set that reaches a share to 0."""
+    """Sets probabilities outside the top-p set to 0."""
     descending = ops.flip(ops.sort(probabilities, axis=-1), axis=-1)
     sum_before = ops.cumsum(descending, axis=-1) - descending
-    # Sums are rounded: a set that lacks a millionth of the share has reached it.
+    # The tolerance covers the rounding error of the cumulative sum.
     share = top_p[..., None] * (1.0 - 1e-6)
     in_set = ops.logical_or(sum_before < share, top_p[..., None] >= 1.0)
     least = ops.amin(ops.where(in_set, descending, 1.0), axis=-1, keepdims=True)
@@ -91,12 +91,12 @@ def _nucleus(probabilities: Tensor, top_p: Tensor) -> Tensor:
 
 
 def _likeliest(values: Tensor, least: Tensor, count: Tensor | float) -> Tensor:
-    """Returns a mask of the `count` greatest values; of equal ones the first are taken.
+    """Returns a mask of the `count` largest values. Ties go to the lowest index.
 
     Args:
         values: Float tensor of shape `(..., K)`.
-        least: The smallest of the `count` greatest values, shape `(..., 1)`.
-        count: A number, or float tensor of shape `(..., 1)`.
+        least: Float tensor of shape `(..., 1)`. The smallest of the `count` largest values.
+        count: Number, or float tensor of shape `(..., 1)`.
     """
     is_greater = values > least
     is_tied = ops.equal(values, least)
@@ -108,10 +108,10 @@ def _likeliest(values: Tensor, least: Tensor, count: Tensor | float) -> Tensor:
 def checked_options(
     temperature: Any, top_k: Any, top_p: Any, guidance: Any
 ) -> tuple[float, int | None, float | None, float | None]:
-    """The options of `generate`, if they are in their ranges.
+    """Returns the sampling options of `generate` after checking their ranges.
 
     Raises:
-        ValueError: If one isn't.
+        ValueError: If an option is out of range.
     """
     temperature = _validation.check_positive("temperature", temperature)
     if top_k is not None:
@@ -124,14 +124,15 @@ def checked_options(
 
 
 def guided(logits: Tensor, guidance: Tensor) -> Tensor:
-    """Logits moved from those without labels towards, and past, those with labels.
+    """Applies classifier-free guidance to logits.
 
-    Source: Ho and Salimans, "Classifier-Free Diffusion Guidance", 2022, here on logits.
+    The result is `without + guidance * (with_labels - without)`. Source: Ho and Salimans,
+    "Classifier-Free Diffusion Guidance", 2022, applied here to logits.
 
     Args:
-        logits: Float tensor of shape `(2 batch, ..., K)`: with labels, then without.
-        guidance: Tensor of shape `(batch,)`: 0 ignores the labels, 1 takes them as they are,
-            more follows them more.
+        logits: Float tensor of shape `(2 batch, ..., K)`: logits with labels, then without.
+        guidance: Tensor of shape `(batch,)`. Guidance scale: 0 ignores the labels, 1 equals
+            plain class-conditional logits, larger values amplify the effect of the labels.
 
     Returns:
         Float tensor of shape `(batch, ..., K)`.

@@ -1,4 +1,4 @@
-"""A prior over codes by a transformer that reads them in order."""
+"""Autoregressive transformer prior over codes."""
 
 from typing import Any
 
@@ -13,21 +13,22 @@ from keras_vq.priors.autoregressive import AutoregressivePrior, State
 
 @keras.saving.register_keras_serializable("keras_vq")
 class TransformerPrior(AutoregressivePrior):
-    """A decoder-only transformer over the positions of a grid of codes, in row-major order.
+    """Decoder-only transformer over the positions of a code grid, in row-major order.
 
-    Places are told by learned vectors of their row and column. Sampling keeps the keys and
-    values of earlier positions. Source: Esser et al., "Taming Transformers for High-Resolution
-    Image Synthesis", 2021, with the several codes of a position drawn as by Lee et al.,
-    "Autoregressive Image Generation using Residual Quantization", 2022.
+    Positional embeddings are learned, one per row and one per column. Sampling uses a KV cache.
+    Source: Esser et al., "Taming Transformers for High-Resolution Image Synthesis", 2021. Several
+    codes of one position are sampled as in Lee et al., "Autoregressive Image Generation using
+    Residual Quantization", 2022.
 
     Args:
-        codebook_size: Number of codes, or of each level; see `CodePrior`.
-        grid_shape: Shape of the grid of positions, of any number of axes.
-        num_classes: Number of labels to generate by; None for no labels.
-        dim: Width of the transformer.
-        depth: Number of transformer blocks.
-        heads: Attention heads of a block; divides `dim`.
-        dropout: Share dropped in training, in [0, 1).
+        codebook_size: Integer, or list of integers. Codebook size or sizes; see `CodePrior`.
+        grid_shape: Tuple of integers. Shape of the code grid, with any number of axes.
+        num_classes: Integer. Number of classes for class conditioning. None disables it.
+            Defaults to None.
+        dim: Integer. Width of the transformer. Defaults to 128.
+        depth: Integer. Number of transformer blocks. Defaults to 4.
+        heads: Integer. Number of attention heads per block. Must divide `dim`. Defaults to 4.
+        dropout: Float in [0, 1). Dropout rate. Defaults to 0.1.
         **kwargs: Other arguments of `CodePrior`.
 
     Example:
@@ -74,20 +75,20 @@ class TransformerPrior(AutoregressivePrior):
         self.transformer.build((None, self.positions, self.dim))
 
     def contexts(self, codes: Tensor, given: Tensor | None, training: bool) -> Tensor:
-        """What the transformer makes of the codes before each position."""
+        """Computes the transformer output at each position from the codes of earlier positions."""
         embedded = self.embedding(codes)
         start = ops.zeros_like(embedded[:, :1]) + ops.cast(self.start, embedded.dtype)
         moved_on = ops.concatenate([start, embedded[:, :-1]], axis=1)
         return self.transformer(moved_on, given, training=training)
 
     def first_state(self, like: Tensor, given: Tensor | None) -> State:
-        """What is added at each place, and empty caches of keys and values."""
+        """Returns the positional and conditioning vectors, and an empty KV cache per block."""
         zeros = ops.zeros_like(self.embedding(like))
         added = self.transformer.at_places(zeros, given)
         return added, tuple(block.start_cache(zeros) for block in self.transformer.blocks)
 
     def step(self, position: Any, before: Tensor, state: State) -> tuple[Tensor, State]:
-        """What the transformer makes of the codes before a position."""
+        """Computes the transformer output at one position with the KV cache."""
         added, caches = state
         here = ops.take(added, position, axis=1)
         start = ops.cast(self.start, here.dtype)
@@ -99,11 +100,11 @@ class TransformerPrior(AutoregressivePrior):
         return self.transformer.norm(x), (added, tuple(new_caches))
 
     def floats_of_a_sample(self) -> int:
-        """Keys and values of all blocks, and what every prior keeps."""
+        """Returns the approximate number of floats held per sample, including the KV cache."""
         return super().floats_of_a_sample() + 2 * self.depth * self.positions * self.dim
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Returns the constructor arguments."""
         return {
             **super().get_config(),
             "depth": self.depth,

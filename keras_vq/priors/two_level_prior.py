@@ -1,4 +1,4 @@
-"""A prior over the codes of a two-level model: the top ones first, then the bottom ones."""
+"""Prior over the codes of both scales of a VQ-VAE-2."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Self
@@ -12,27 +12,27 @@ from keras_vq.priors.base import CodePrior, codes_of, encoded
 
 @keras.saving.register_keras_serializable("keras_vq")
 class TwoLevelPrior(Model):
-    """Prior p(top codes) · p(bottom codes | top codes), a product of two priors.
+    """Prior over VQ-VAE-2 codes, p(top codes) · p(bottom codes | top codes), from two priors.
 
-    It has the interface of one prior: `VQVAE2.generate` takes it as `VQVAE.generate` takes one.
-    It is a `keras.Model`, saved to one `.keras` file; `fit_codes` trains its two priors one after
-    the other.
+    `VQVAE2.generate` takes it as `VQVAE.generate` takes a `CodePrior`. It is a `keras.Model` that
+    is saved to one `.keras` file. `fit_codes` trains its two priors one after the other.
 
     Source: Razavi et al., "Generating Diverse High-Fidelity Images with VQ-VAE-2", 2019.
 
     Args:
         top: A `CodePrior` of the top codes.
-        bottom: A `CodePrior` of the bottom codes, with the top codes as its condition.
+        bottom: A `CodePrior` of the bottom codes, conditioned on the top codes.
         **kwargs: Arguments of `keras.Model`.
 
     Call arguments:
-        inputs: A dictionary: `top` and `bottom`, each what `as_inputs` of the prior returns.
+        inputs: Dictionary with `top` and `bottom`, each the output of `as_inputs` of its prior.
 
     Returns:
-        A dictionary: `top` and `bottom`, each what the prior returns.
+        Dictionary with `top` and `bottom`, each the output of its prior.
 
     Raises:
-        ValueError: If they are not such priors.
+        ValueError: If `top` or `bottom` is not a `CodePrior`, or if `bottom` is not conditioned on
+            the codes of `top`.
 
     Example:
         >>> from keras_vq.priors import PixelCNNPrior, TransformerPrior, TwoLevelPrior
@@ -67,13 +67,13 @@ class TwoLevelPrior(Model):
         bottom: Callable[..., CodePrior],
         **options: Any,
     ) -> Self:
-        """Priors of two classes, for the codes of a model of two levels.
+        """Creates the priors of both scales for a VQ-VAE-2.
 
         Args:
             vqvae: A built `VQVAE2`.
             top: Class of the prior of the top codes.
             bottom: Class of the prior of the bottom codes.
-            **options: What both classes take, such as `num_classes`.
+            **options: Constructor arguments of both classes, such as `num_classes`.
         """
         size, shape = codes_of(vqvae.top_quantizer, getattr(vqvae.code_shape, "top", None))
         below = codes_of(vqvae.bottom_quantizer, vqvae.code_shape.bottom)
@@ -90,20 +90,20 @@ class TwoLevelPrior(Model):
         epochs: int = 1,
         **kwargs: Any,
     ) -> Mapping[str, keras.callbacks.History]:
-        """Encodes images once, then fits both priors to their codes.
+        """Encodes images to codes once, then fits both priors to them.
 
         Args:
-            vqvae: A trained model of two levels, such as `VQVAE2`.
+            vqvae: A trained `VQVAE2`.
             images: Array of shape `(n, height, width, channels)`, or a data set of such batches.
-            labels: Integers of shape `(n,)`, for priors with `num_classes`; None takes those of a
-                data set of (image, label) batches.
-            validation_data: Images, a pair (images, labels), or a data set.
-            batch_size: Images of a step.
-            epochs: Passes through the codes, of each prior.
-            **kwargs: Further arguments of `fit`.
+            labels: Integer array of shape `(n,)`, for priors with `num_classes`. None takes the
+                labels of a data set of (image, label) batches. Defaults to None.
+            validation_data: Images, a tuple (images, labels), or a data set. Defaults to None.
+            batch_size: Integer. Images per training step. Defaults to 128.
+            epochs: Integer. Number of epochs of each prior. Defaults to 1.
+            **kwargs: Other arguments of `fit`.
 
         Returns:
-            The histories of `fit`: `top` and `bottom`.
+            Dictionary with the `keras.callbacks.History` of `top` and `bottom`.
         """
         takes_labels = self.top.num_classes is not None
         validation = {}
@@ -125,7 +125,7 @@ class TwoLevelPrior(Model):
         }
 
     def build(self, input_shape: Any = None) -> None:
-        """Does nothing: both priors are built when they are made."""
+        """Does nothing: the constructors of both priors build them."""
         del input_shape
 
     def _inputs(self, codes: Any, labels: Any = None) -> dict[str, Any]:
@@ -138,30 +138,30 @@ class TwoLevelPrior(Model):
     def generate(
         self, n: int, labels: Any = None, seed: int | None = None, **options: Any
     ) -> tuple[np.ndarray, np.ndarray]:
-        """New pairs of grids of codes.
+        """Samples pairs of top and bottom code grids.
 
         Args:
-            n: How many.
+            n: Integer. Number of pairs.
             labels: See `CodePrior.generate`.
-            seed: The same seed draws the same codes.
-            **options: What else `CodePrior.generate` takes, for both priors.
+            seed: Integer. Seed of the samples. Defaults to None.
+            **options: Other arguments of `CodePrior.generate`, for both priors.
 
         Returns:
-            The top codes and the bottom codes, int32 arrays.
+            Tuple of the top codes and the bottom codes, int32 arrays.
         """
-        # Of one seed both would draw by the same uniform numbers, from a corner on.
+        # With one seed, both priors would share uniform numbers.
         seeds = np.random.SeedSequence(seed).generate_state(2).tolist()
         top = self.top.generate(n, labels, seed=seeds[0], **options)
         bottom = self.bottom.generate(n, labels, condition=top, seed=seeds[1], **options)
         return top, bottom
 
     def log_likelihood(self, codes: Any, labels: Any = None, batch_size: int = 128) -> np.ndarray:
-        """Log-likelihood of pairs of grids of codes, in nats.
+        """Computes the log-likelihood of pairs of code grids, in nats per image.
 
         Args:
-            codes: The pair (top codes, bottom codes).
+            codes: Tuple (top codes, bottom codes).
             labels: See `CodePrior.log_likelihood`.
-            batch_size: Images computed at a time.
+            batch_size: Integer. Images per batch. Defaults to 128.
 
         Returns:
             Float32 array of shape `(n,)`.
@@ -171,10 +171,10 @@ class TwoLevelPrior(Model):
         return of_top + self.bottom.log_likelihood(bottom, labels, top, batch_size)
 
     def bits_per_image(self, codes: Any, labels: Any = None) -> float:
-        """Mean bits of the codes of an image, of both levels.
+        """Computes the mean bits per image of the codes of both scales.
 
         Args:
-            codes: The pair (top codes, bottom codes).
+            codes: Tuple (top codes, bottom codes).
             labels: See `CodePrior.log_likelihood`.
         """
         top, bottom = _checked_pair(codes)
@@ -182,7 +182,7 @@ class TwoLevelPrior(Model):
         return of_top + self.bottom.bits_per_image(bottom, labels, top)
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the constructor's arguments."""
+        """Returns the constructor arguments."""
         parts = {"top": self.top, "bottom": self.bottom}
         return {
             **super().get_config(),
@@ -191,7 +191,7 @@ class TwoLevelPrior(Model):
 
 
 def _checked_pair(codes: Any) -> tuple[Any, Any]:
-    """Checks that codes are a pair."""
+    """Returns the top and bottom codes after checking that `codes` is a pair."""
     if not isinstance(codes, tuple | list) or len(codes) != 2:
         raise ValueError(
             "`codes` must be a pair of arrays, top and bottom, as `encode_to_codes` of a VQVAE2 "
