@@ -1,4 +1,4 @@
-"""Layers other than quantizers: of autoencoders, and of priors over codes."""
+"""Layers of autoencoders and priors, other than quantizers."""
 
 from keras_vq.layers.code_embedding import CodeEmbedding
 from keras_vq.layers.conv2d_transpose import Conv2DTranspose

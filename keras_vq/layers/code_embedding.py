@@ -1,4 +1,4 @@
-"""Vectors that stand for codes in a model of codes."""
+"""Embedding layer for codes."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,18 +14,16 @@ from keras_vq._types import Shape, Tensor
 
 @keras.saving.register_keras_serializable("keras_vq")
 class CodeEmbedding(ConfigurableLayer):
-    """A learned vector for each code of each level, summed over the levels of a position.
-
-    State that changes in training: the table, by gradient.
+    """Embedding of codes: one trainable vector per code of each codebook, summed over codebooks.
 
     Args:
-        codebook_sizes: Number of codes of each level.
-        dim: Dimension of the vectors.
+        codebook_sizes: Sequence of integers. Size of each codebook.
+        dim: Integer. Dimension of the output vectors.
         **kwargs: Arguments of `keras.layers.Layer`.
 
     Call arguments:
-        codes: Int32 tensor of shape `(..., L)` for L levels, in `[0, size)` of the level. Fewer
-            levels than L are taken to be the first ones.
+        codes: Int32 tensor of shape `(..., L)` for L codebooks, with codes in `[0, size)` of each
+            codebook. A shorter last axis holds the codes of the first codebooks.
 
     Returns:
         Float tensor of shape `(..., dim)`.
@@ -41,28 +39,28 @@ class CodeEmbedding(ConfigurableLayer):
         super().__init__(**kwargs)
         self.codebook_sizes = tuple(codebook_sizes)
         self.dim = _validation.check_positive_integer("dim", dim)
-        # One table, the levels' codes below each other.
+        # All codebooks share one table, with an offset per codebook.
         self.starts = np.cumsum([0, *self.codebook_sizes[:-1]]).astype("int32")
         self.table = keras.layers.Embedding(
             sum(self.codebook_sizes), self.dim, dtype=self.dtype_policy, name="table"
         )
 
     def build(self, input_shape: Shape) -> None:
-        """Creates the table."""
+        """Creates the embedding table."""
         self.table.build(input_shape)
 
     def call(self, codes: Tensor) -> Tensor:
-        """Looks the codes up."""
+        """Returns the summed embeddings of the codes."""
         codes = ops.convert_to_tensor(codes, dtype="int32")
         levels = codes.shape[-1]
         vectors = self.table(ops.add(codes, self.starts[:levels]))
         return vectors[..., 0, :] if levels == 1 else ops.sum(vectors, axis=-2)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """The codes' shape with the levels' axis replaced by the vectors'."""
+        """Returns the input shape with the last axis replaced by `dim`."""
         return (*input_shape[:-1], self.dim)
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Returns the constructor arguments."""
         config = super().get_config()
         return {**config, "codebook_sizes": self.codebook_sizes, "dim": self.dim}

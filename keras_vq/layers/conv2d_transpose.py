@@ -1,4 +1,4 @@
-"""A transposed convolution that is fast on every backend."""
+"""Transposed 2D convolution with fast gradients on every backend."""
 
 import math
 from collections.abc import Callable
@@ -11,22 +11,23 @@ from keras_vq import _backend
 from keras_vq import ops as vq_ops
 from keras_vq._types import Shape, Tensor
 
-# So many stay in a core's own cache while all places of a kernel go over them.
+# Images per matrix product; few enough to stay in the cache of one CPU core.
 _IMAGES_AT_ONCE = 4
 
 
 @keras.saving.register_keras_serializable("keras_vq")
 class Conv2DTranspose(keras.layers.Conv2DTranspose):
-    """Keras's transposed convolution, made faster where Keras's is slow.
+    """Transposed 2D convolution, faster than that of Keras on JAX (CPU) and PyTorch.
 
-    On the CPU, JAX takes many times as long for the gradients of a transposed convolution as for
-    those of a convolution with as many multiplications. There they are written as what they are:
-    by the inputs a convolution, by the kernel one matrix product for each of its places, a few
-    images at a time. On PyTorch Keras makes larger outputs and crops them, which costs memory and
-    time, most of all for the gradients; here PyTorch makes them as large as they should be.
-    Arguments, weights and results are those of `keras.layers.Conv2DTranspose`, so that weights go
-    from one to the other. Only the default of `data_format` differs: it is "channels_last"
-    whatever `keras.config.image_data_format()` is.
+    On the CPU, JAX computes the gradients of a transposed convolution many times slower than those
+    of a convolution with as many multiplications. Here the input gradient is a convolution, and the
+    kernel gradient is one matrix product per kernel position, over a few images at a time. On
+    PyTorch, Keras computes larger outputs and crops them, which costs memory and time, mostly in
+    the gradients; here PyTorch computes outputs of the final size.
+
+    Arguments, weights and results are those of `keras.layers.Conv2DTranspose`, so that weights are
+    interchangeable. Only the default of `data_format` differs: it is "channels_last" regardless of
+    `keras.config.image_data_format()`.
 
     Source: Dumoulin and Visin, "A guide to convolution arithmetic for deep learning", 2016,
     chapter 4.
@@ -72,7 +73,11 @@ class Conv2DTranspose(keras.layers.Conv2DTranspose):
         return outputs if self.activation is None else self.activation(outputs)
 
     def _is_usual(self, input_shape: Shape) -> bool:
-        """Whether all is as in the networks of this package, and the graph is none to export."""
+        """Returns whether the fast implementations apply.
+
+        They cover the arguments used in `keras_vq.networks` and inputs of known size, and are not
+        used in graphs traced for export.
+        """
         return (
             not vq_ops.is_traced_for_export()
             and self.padding == "same"
@@ -85,12 +90,12 @@ class Conv2DTranspose(keras.layers.Conv2DTranspose):
 
 
 def transposed_convolution(inputs: Tensor, kernel: Tensor, strides: tuple[int, int]) -> Tensor:
-    """A transposed convolution with padding "same", whose gradients are ordinary operations.
+    """Computes a transposed convolution with "same" padding, with gradients made of basic ops.
 
     Args:
         inputs: Tensor of shape `(batch, height, width, channels)`.
         kernel: Tensor of shape `(kernel_height, kernel_width, filters, channels)`.
-        strides: Of height and width.
+        strides: Tuple of integers. Strides of height and width.
 
     Returns:
         Tensor of shape `(batch, height * strides[0], width * strides[1], filters)`.
@@ -114,7 +119,7 @@ def transposed_convolution(inputs: Tensor, kernel: Tensor, strides: tuple[int, i
 def _gradient_by_kernel(
     upstream: Tensor, inputs: Tensor, kernel_shape: tuple[int, ...], strides: tuple[int, int]
 ) -> Tensor:
-    """The sum over all images of what each adds to the gradient."""
+    """Computes the kernel gradient, summed over all images."""
     batch = inputs.shape[0]
     at_once = math.gcd(batch, _IMAGES_AT_ONCE)
 
@@ -131,11 +136,11 @@ def _gradient_by_kernel(
 def _products(
     upstream: Tensor, inputs: Tensor, kernel_shape: tuple[int, ...], strides: tuple[int, int]
 ) -> Tensor:
-    """For each place of the kernel the product of inputs and the gradients of what it adds to."""
+    """Computes the kernel gradient of a few images, as one matrix product per kernel position."""
     height, width, channels = inputs.shape[1:]
     rows, columns, filters, _ = kernel_shape
     down, right = strides
-    # What padding "same" cuts off in front.
+    # Rows and columns that "same" padding crops at the start.
     top, left = max(rows - down, 0) // 2, max(columns - right, 0) // 2
     padded = ops.pad(upstream, [(0, 0), (top, rows), (left, columns), (0, 0)])
     vectors = ops.reshape(inputs, (-1, channels))

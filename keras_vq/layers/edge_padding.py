@@ -1,4 +1,4 @@
-"""Padding that repeats the values at the edge."""
+"""Edge padding."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,14 +12,15 @@ from keras_vq._types import Shape, Tensor
 
 @keras.saving.register_keras_serializable("keras_vq")
 class EdgePadding(ConfigurableLayer):
-    """Pads sequences, images or volumes by repeating the values at the edge.
+    """Edge padding of sequences, images or volumes: repeats the border values.
 
-    Zeros would put an edge into the inputs where there is none. The layer is made of slices and
-    concatenations, which every export format has; `keras.ops.pad` has no such mode on TensorFlow.
+    Zero padding would add artificial edges to the inputs. The layer consists of slices and
+    concatenations, which every export format supports; `keras.ops.pad` has no edge mode on
+    TensorFlow.
 
     Args:
-        padding: A pair (before, after) for each axis between the batch and the channels: numbers
-            of repeated values, at least 0.
+        padding: Sequence of tuples (before, after) of integers of at least 0, one for each axis
+            between batch and channels. Number of repeated values at each end.
         **kwargs: Arguments of `keras.layers.Layer`.
 
     Call arguments:
@@ -29,7 +30,7 @@ class EdgePadding(ConfigurableLayer):
         Tensor of the padded shape.
 
     Raises:
-        ValueError: If `padding` does not hold such pairs.
+        ValueError: If `padding` is not a sequence of such tuples.
 
     Example:
         >>> import numpy as np, keras_vq
@@ -69,5 +70,5 @@ class EdgePadding(ConfigurableLayer):
         return (batch, *padded, channels)
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the constructor's arguments."""
+        """Returns the constructor arguments."""
         return {**super().get_config(), "padding": self.padding}

@@ -1,4 +1,4 @@
-"""The layer of the gated PixelCNN, which can also go on row by row and pixel by pixel."""
+"""Layer of the gated PixelCNN, with cached step-by-step evaluation."""
 
 from typing import Any
 
@@ -12,32 +12,35 @@ from keras_vq._types import Shape, Tensor
 
 @keras.saving.register_keras_serializable("keras_vq")
 class GatedMaskedConvolution(ConfigurableLayer):
-    """A layer of the gated PixelCNN: a stack that looks up, and one that looks left and at it.
+    """Gated PixelCNN layer with a vertical and a horizontal stack.
 
-    Both stacks see a position itself and what lies before it. A model in which a position shall
-    not see itself shifts the inputs once, the vertical stack's by a row and the horizontal's by
-    a column: then all layers are of this one kind, and there is no blind spot. Source: van den
-    Oord et al., "Conditional Image Generation with PixelCNN Decoders", 2016, section 2.
+    Both stacks include the current position. For a causal model, shift the inputs before the first
+    layer: those of the vertical stack by one row, those of the horizontal stack by one column. All
+    layers then have the same masks, without a blind spot. Source: van den Oord et al., "Conditional
+    Image Generation with PixelCNN Decoders", 2016, section 2.
 
-    `call` takes whole grids; `step_row` and `step_column` give the same for one row of the
-    vertical stack and one position of the horizontal stack, from the last few before.
+    `call` processes whole grids. `step_row` and `step_column` compute the same outputs for one row
+    of the vertical stack and one position of the horizontal stack, from a cache of the preceding
+    rows and positions.
 
     Args:
-        filters: Channels of both stacks, p.
-        kernel_size: Odd width of the kernels; they reach `kernel_size // 2` up, left and right.
+        filters: Integer. Channels of both stacks, p.
+        kernel_size: Odd integer. Kernel size; kernels extend `kernel_size // 2` positions up, left
+            and right. Defaults to 3.
         **kwargs: Arguments of `keras.layers.Layer`.
 
     Call arguments:
         vertical: Float tensor of shape `(batch, height, width, p)`.
         horizontal: Float tensor of the same shape.
-        condition: None, or a pair of float tensors that broadcast to
-            `(batch, height, width, 2p)`, added before the gates of the two stacks.
+        condition: None, or a tuple of two float tensors that broadcast to
+            `(batch, height, width, 2p)`, added to the gate inputs of the vertical and the
+            horizontal stack.
 
     Returns:
-        The pair (vertical, horizontal), of the same shapes.
+        Tuple (vertical, horizontal) of tensors of the same shapes.
 
     Raises:
-        ValueError: If an argument is out of its range.
+        ValueError: If an argument is out of range.
 
     Example:
         >>> import numpy as np, keras_vq
@@ -63,7 +66,7 @@ class GatedMaskedConvolution(ConfigurableLayer):
         del vertical_shape, horizontal_shape
         p, reach = self.filters, self.reach
         options: dict[str, Any] = {"dtype": self.dtype_policy, "data_format": "channels_last"}
-        # Kernels that end at the position itself stand for masked ones of the full size.
+        # Kernels that end at the current position replace masked kernels of the full size.
         self.up = layers.Conv2D(2 * p, (reach + 1, self.kernel_size), **options, name="up")
         self.up_to_left = layers.Conv2D(2 * p, 1, **options, name="up_to_left")
         self.left = layers.Conv2D(2 * p, (1, reach + 1), **options, name="left")
@@ -90,17 +93,18 @@ class GatedMaskedConvolution(ConfigurableLayer):
     def step_row(
         self, row: Tensor, rows_before: Tensor, condition: Tensor | float = 0.0
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """The vertical stack of the next row.
+        """Computes the vertical stack for the next row.
 
         Args:
             row: Float tensor of shape `(batch, 1, width, p)`.
-            rows_before: The `reach` rows before it, `(batch, reach, width, p)`; zeros above
-                the grid.
-            condition: That of the vertical stack, in this row.
+            rows_before: Float tensor of shape `(batch, reach, width, p)`. The preceding
+                `kernel_size // 2` rows; zeros above the grid.
+            condition: Conditioning of the vertical stack for this row. Defaults to 0.0.
 
         Returns:
-            The outputs of the vertical stack, `(batch, 1, width, p)`; what the horizontal stack
-            sees of it, `(batch, 1, width, 2p)`; and the rows before the next one.
+            Tuple of the output of the vertical stack, of shape `(batch, 1, width, p)`; its
+            contribution to the horizontal stack, of shape `(batch, 1, width, 2p)`; and
+            `rows_before` for the next row.
         """
         rows = ops.concatenate([rows_before, row], axis=1)
         padded = with_zeros(rows, axis=2, before=self.reach, after=self.reach)
@@ -110,18 +114,19 @@ class GatedMaskedConvolution(ConfigurableLayer):
     def step_column(
         self, position: Tensor, positions_before: Tensor, from_above: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """The horizontal stack at the next position of a row.
+        """Computes the horizontal stack at the next position of a row.
 
         Args:
             position: Float tensor of shape `(batch, 1, 1, p)`.
-            positions_before: The `reach` before it, `(batch, 1, reach, p)`; zeros left of the
-                grid.
-            from_above: What `step_row` gave for this position, with the condition added,
-                `(batch, 1, 1, 2p)`.
+            positions_before: Float tensor of shape `(batch, 1, reach, p)`. The preceding
+                `kernel_size // 2` positions; zeros left of the grid.
+            from_above: Float tensor of shape `(batch, 1, 1, 2p)`. Contribution of the vertical
+                stack from `step_row` at this position, plus the conditioning of the horizontal
+                stack.
 
         Returns:
-            The outputs of the horizontal stack, `(batch, 1, 1, p)`; and the positions before
-            the next one.
+            Tuple of the output of the horizontal stack, of shape `(batch, 1, 1, p)`, and
+            `positions_before` for the next position.
         """
         positions = ops.concatenate([positions_before, position], axis=2)
         gated = gate(self.left(positions) + from_above)
@@ -130,24 +135,24 @@ class GatedMaskedConvolution(ConfigurableLayer):
     def compute_output_shape(
         self, vertical_shape: Shape, horizontal_shape: Shape | None = None
     ) -> tuple[Shape, Shape]:
-        """Returns the shapes of the two stacks."""
+        """Returns the output shapes of the two stacks."""
         del horizontal_shape
         return vertical_shape, vertical_shape
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Returns the constructor arguments."""
         config = super().get_config()
         return {**config, "filters": self.filters, "kernel_size": self.kernel_size}
 
 
 def gate(x: Tensor) -> Tensor:
-    """Tanh of the first half of the channels, times the sigmoid of the second."""
+    """Computes the gated activation tanh(a) · sigmoid(b) of the two halves of the channels."""
     value, share = ops.split(x, 2, axis=-1)
     return ops.tanh(value) * ops.sigmoid(share)
 
 
 def with_zeros(x: Tensor, axis: int, before: int = 0, after: int = 0) -> Tensor:
-    """The grid with lines of zeros before and after it along an axis."""
-    # Not ops.pad, which makes torch.compile start anew at each call.
+    """Pads a grid with zeros before and after it along one axis."""
+    # `ops.pad` makes torch.compile recompile at each call.
     zeros = ops.zeros_like(x[:, :1] if axis == 1 else x[:, :, :1])
     return ops.concatenate([*[zeros] * before, x, *[zeros] * after], axis=axis)

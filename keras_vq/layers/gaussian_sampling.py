@@ -1,4 +1,4 @@
-"""Sampling of a Gaussian by the reparameterization trick."""
+"""Gaussian sampling with the reparameterization trick."""
 
 from typing import Any
 
@@ -11,15 +11,14 @@ from keras_vq._types import Shape, Tensor
 
 @keras.saving.register_keras_serializable("keras_vq")
 class GaussianSampling(ConfigurableLayer):
-    """Draws z = μ + exp(½ log σ²) · ε, with ε from the standard normal distribution.
+    """Gaussian sampling with the reparameterization trick, z = μ + exp(½ log σ²) · ε, ε ~ N(0, I).
 
-    The draw is differentiable in mean and variance (Kingma and Welling, "Auto-Encoding
-    Variational Bayes", 2013, section 2.4). It is made in training and in inference alike.
-
-    State that changes at each call: that of the random number generator.
+    Samples are differentiable with respect to mean and log-variance (Kingma and Welling,
+    "Auto-Encoding Variational Bayes", 2013, section 2.4). The layer samples in training and in
+    inference, and each call updates the state of its random number generator.
 
     Args:
-        seed: Seed of the draws.
+        seed: Integer. Seed of the samples. Defaults to None.
         **kwargs: Arguments of `keras.layers.Layer`.
 
     Call arguments:
@@ -43,18 +42,18 @@ class GaussianSampling(ConfigurableLayer):
         self.seed_generator = keras.random.SeedGenerator(seed)
 
     def build(self, mean_shape: Shape, log_variance_shape: Shape) -> None:
-        """Does nothing: names the shapes as Keras's summary passes them on."""
+        """Does nothing; the argument names are those that the summary of a model passes."""
 
     def call(self, mean: Tensor, log_variance: Tensor) -> Tensor:
-        """Draws one sample of each Gaussian."""
+        """Samples from each Gaussian once."""
         noise = keras.random.normal(ops.shape(mean), dtype=mean.dtype, seed=self.seed_generator)
         return mean + ops.exp(0.5 * log_variance) * noise
 
     def compute_output_shape(self, mean_shape: Shape, log_variance_shape: Shape) -> Shape:
-        """The mean's shape."""
+        """Returns the shape of the mean."""
         del log_variance_shape
         return mean_shape
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Returns the constructor arguments."""
         return {**super().get_config(), "seed": self.seed}

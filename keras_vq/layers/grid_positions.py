@@ -1,4 +1,4 @@
-"""Learned vectors of the places of a grid."""
+"""Learned positional embeddings of a grid."""
 
 import math
 from collections.abc import Sequence
@@ -14,22 +14,21 @@ from keras_vq._types import Shape, Tensor
 
 @keras.saving.register_keras_serializable("keras_vq")
 class GridPositions(ConfigurableLayer):
-    """A learned vector for each place of a grid: the sum of one for each of its coordinates.
+    """Learned positional embeddings of a grid: the sum of one trainable vector per coordinate.
 
-    A grid of 8 x 8 has 16 vectors to learn, not 64, and a row knows that it is one.
-
-    State that changes in training: the vectors, by gradient.
+    An 8 x 8 grid has 16 vectors instead of 64, and all positions of a row share the vector of the
+    row.
 
     Args:
-        grid_shape: Shape of the grid, of any number of axes.
-        dim: Dimension of the vectors; None takes that of the inputs.
+        grid_shape: Sequence of integers. Shape of the grid, with any number of axes.
+        dim: Integer. Dimension of the vectors. None uses that of the inputs. Defaults to None.
         **kwargs: Arguments of `keras.layers.Layer`.
 
     Call arguments:
-        inputs: Float tensor of shape `(batch, N, dim)`, the N places in row-major order.
+        inputs: Float tensor of shape `(batch, N, dim)`, with the N positions in row-major order.
 
     Returns:
-        The inputs plus the vectors of their places.
+        The inputs plus the positional embeddings.
 
     Example:
         >>> import numpy as np, keras_vq
@@ -56,7 +55,7 @@ class GridPositions(ConfigurableLayer):
         ]
 
     def vectors(self) -> Tensor:
-        """The vectors of all places, `(N, dim)`."""
+        """Computes the positional embeddings of all positions. Shape `(N, dim)`."""
         total = 0.0
         for axis, of_axis in enumerate(self.axes):
             ones = [1] * len(self.grid_shape)
@@ -66,13 +65,13 @@ class GridPositions(ConfigurableLayer):
         return ops.reshape(total, (math.prod(self.grid_shape), -1))
 
     def call(self, inputs: Tensor) -> Tensor:
-        """Adds the vectors."""
+        """Adds the positional embeddings to the inputs."""
         return inputs + ops.cast(self.vectors(), inputs.dtype)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """The inputs' shape."""
+        """Returns the input shape."""
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Returns the constructor arguments."""
         return {**super().get_config(), "grid_shape": self.grid_shape, "dim": self.dim}

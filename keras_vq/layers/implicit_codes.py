@@ -1,4 +1,4 @@
-"""The network of QINCo that makes codes fit what was reconstructed so far."""
+"""Network of QINCo, which computes code vectors for a partial reconstruction."""
 
 from typing import Any
 
@@ -12,16 +12,17 @@ from keras_vq._types import Shape, Tensor
 
 @keras.saving.register_keras_serializable("keras_vq")
 class ImplicitCodes(ConfigurableLayer):
-    """Network of QINCo: the code vector of a base code c after a partial reconstruction s.
+    """QINCo network: the code vector for a base code vector c and a partial reconstruction s.
 
     v₀ = c + P [s, c] + b, then residual blocks vᵢ = vᵢ₋₁ + Wᵢ₂ relu(Wᵢ₁ vᵢ₋₁); the output is the
     last v. This is the forward pass of the authors' published code (facebookresearch/Qinco,
-    QINCo1). The weights of its step `m` carry over, a `torch.nn.Linear` with its weight transposed:
+    QINCo1). The weights of its step `m` can be copied; the weight of a `torch.nn.Linear` is
+    transposed:
 
-    | authors' step | here |
+    | authors' step | this layer |
     | --- | --- |
     | `codebook.weight` | `ConditionedVectorQuantizer.embeddings` |
-    | `MLPconcat.weight`, which takes [c, s] | `projection.kernel`, halves of its rows exchanged |
+    | `MLPconcat.weight`, for inputs [c, s] | `projection.kernel`, with its row halves swapped |
     | `MLPconcat.bias` | `projection.bias` |
     | `residual_block{i}.0.weight` | `widen[i].kernel` |
     | `residual_block{i}.2.weight` | `narrow[i].kernel` |
@@ -30,18 +31,18 @@ class ImplicitCodes(ConfigurableLayer):
     section 3.
 
     Args:
-        hidden_dim: Width of W₁.
-        blocks: Number of residual blocks.
+        hidden_dim: Integer. Width of the hidden layer of each block, W₁. Defaults to 256.
+        blocks: Integer. Number of residual blocks. Defaults to 2.
         **kwargs: Arguments of `keras.layers.Layer`.
 
     Call arguments:
-        inputs: Float tensor of shape `(..., 2 * dim)`: s and c, one after the other.
+        inputs: Float tensor of shape `(..., 2 * dim)`: the concatenation of s and c.
 
     Returns:
-        Tensor of shape `(..., dim)`.
+        Float tensor of shape `(..., dim)`.
 
     Raises:
-        ValueError: If an argument is out of its range.
+        ValueError: If an argument is out of range.
 
     Example:
         >>> import numpy as np, keras_vq
@@ -77,17 +78,17 @@ class ImplicitCodes(ConfigurableLayer):
             narrow.build((*input_shape[:-1], self.hidden_dim))
 
     def call(self, inputs: Tensor) -> Tensor:
-        """Returns the code vectors of pairs of context and base code."""
+        """Computes the code vectors of pairs of partial reconstruction and base code vector."""
         values = ops.split(inputs, 2, axis=-1)[1] + self.projection(inputs)
         for widen, narrow in zip(self.widen, self.narrow, strict=True):
             values = values + narrow(widen(values))
         return values
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """Shape of the codes."""
+        """Returns the shape of the code vectors."""
         width = input_shape[-1]
         return (*input_shape[:-1], None if width is None else width // 2)
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Returns the constructor arguments."""
         return {**super().get_config(), "hidden_dim": self.hidden_dim, "blocks": self.blocks}

@@ -1,4 +1,4 @@
-"""The stack of residual convolution blocks of VQ-VAE's encoder and decoder."""
+"""Residual stack of the VQ-VAE encoder and decoder."""
 
 from typing import Any
 
@@ -12,13 +12,14 @@ from keras_vq._types import Shape, Tensor
 
 @keras.saving.register_keras_serializable("keras_vq")
 class ResidualStack(ConfigurableLayer):
-    """Blocks x + conv1x1(relu(conv3x3(relu(x)))), then a ReLU; the shape stays as it is.
+    """Stack of residual blocks x + conv1x1(relu(conv3x3(relu(x)))), followed by a ReLU.
 
-    Source: van den Oord et al., "Neural Discrete Representation Learning", 2017, section 4.1.
+    The output has the shape of the input. Source: van den Oord et al., "Neural Discrete
+    Representation Learning", 2017, section 4.1.
 
     Args:
-        blocks: Number of blocks.
-        filters: Filters of the 3x3 convolution in each block.
+        blocks: Integer. Number of blocks. Defaults to 2.
+        filters: Integer. Filters of the 3x3 convolution in each block. Defaults to 32.
         **kwargs: Arguments of `keras.layers.Layer`.
 
     Call arguments:
@@ -56,9 +57,9 @@ class ResidualStack(ConfigurableLayer):
         return keras.ops.relu(x)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """The inputs' shape."""
+        """Returns the input shape."""
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Returns the constructor arguments."""
         return {**super().get_config(), "blocks": self.blocks, "filters": self.filters}

@@ -1,4 +1,4 @@
-"""Several steps of a sequence as one vector, and back, with what masks say of them."""
+"""Patches of sequences, with support for masks."""
 
 from typing import Any
 
@@ -12,10 +12,11 @@ from keras_vq._types import Shape, Tensor
 
 @keras.saving.register_keras_serializable("keras_vq")
 class EndMasking(ConfigurableLayer):
-    """Masks what comes after the last step of a sequence that is not all 0.
+    """Mask of the trailing all-zero steps of a sequence.
 
-    Unlike `keras.layers.Masking`, which masks zeros wherever they are, it leaves pauses: a mask is
-    a beginning of the sequence, as fast recurrent layers need it. The first step always counts.
+    `keras.layers.Masking` masks zero steps anywhere. This layer keeps those before the last nonzero
+    step, so that the mask is strictly right-padded, as cuDNN recurrent layers require. The first
+    step is never masked.
 
     Args:
         **kwargs: Arguments of `keras.layers.Layer`.
@@ -32,12 +33,12 @@ class EndMasking(ConfigurableLayer):
         self.supports_masking = True
 
     def call(self, inputs: Tensor) -> Tensor:
-        """The inputs: zeros are zeros."""
-        # Not the same tensor, which would carry the mask outside.
+        """Returns a copy of the inputs."""
+        # A new tensor, so that the mask is not attached to the input tensor.
         return inputs * 1.0
 
     def compute_mask(self, inputs: Tensor, previous_mask: Tensor | None) -> Tensor:
-        """Where a step counts, boolean `(batch, T)`."""
+        """Computes the mask, boolean of shape `(batch, T)`, False for trailing zero steps."""
         del previous_mask
         is_given = ops.cast(ops.any(ops.not_equal(inputs, 0), axis=-1), "int32")
         given_from_here = ops.flip(ops.cumsum(ops.flip(is_given, axis=1), axis=1), axis=1)
@@ -45,25 +46,24 @@ class EndMasking(ConfigurableLayer):
         return ops.logical_or(given_from_here > 0, is_first)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """The inputs' shape."""
+        """Returns the input shape."""
         return input_shape
 
 
 @keras.saving.register_keras_serializable("keras_vq")
 class SequencePatches(ConfigurableLayer):
-    """Joins each few steps of a sequence to one: `(batch, T, C)` -> `(batch, T / size, size C)`.
+    """Patches of a sequence: `(batch, T, C)` -> `(batch, T / size, size C)`.
 
-    A mask of steps becomes one of patches: a patch counts if any of its steps does; steps that
-    don't count are 0 in it.
+    Masked steps are set to 0. A patch is masked if all of its steps are masked.
 
     Args:
-        size: Steps of a patch; divides T, unless `pad` is True.
-        pad: Boolean. Whether to fill the last patch with masked steps of zeros where `size` does
-            not divide T.
+        size: Integer. Steps per patch. Must divide T unless `pad` is True.
+        pad: Boolean. Whether to fill the last patch with masked steps of zeros if `size` does not
+            divide T. Defaults to False.
         **kwargs: Arguments of `keras.layers.Layer`.
 
     Raises:
-        ValueError: If `size` is not a whole number of at least 1, or does not divide T.
+        ValueError: If `size` is not an integer of at least 1, or does not divide T.
 
     Example:
         >>> import numpy as np, keras_vq
@@ -79,7 +79,7 @@ class SequencePatches(ConfigurableLayer):
         self.supports_masking = True
 
     def call(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Joins the steps."""
+        """Joins the steps of each patch."""
         if mask is not None:
             inputs = ops.where(ops.cast(mask, "bool")[..., None], inputs, 0.0)
         _, count, width = self.compute_output_shape(inputs.shape)
@@ -94,7 +94,7 @@ class SequencePatches(ConfigurableLayer):
         return ops.pad(steps, [(0, 0), (0, missing), *rest], constant_values=0)
 
     def compute_mask(self, inputs: Tensor, previous_mask: Tensor | None) -> Tensor | None:
-        """The mask of the patches."""
+        """Computes the mask of the patches."""
         if previous_mask is None:
             return None
         del inputs
@@ -103,7 +103,7 @@ class SequencePatches(ConfigurableLayer):
         return ops.any(ops.reshape(counts, shape) > 0, axis=-1)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """`(batch, T / size, size C)`."""
+        """Returns the shape `(batch, T / size, size C)`."""
         batch, steps, channels = input_shape
         if steps is None or channels is None or (steps % self.size and not self.pad):
             raise ValueError(
@@ -113,21 +113,22 @@ class SequencePatches(ConfigurableLayer):
         return batch, -(-steps // self.size), self.size * channels
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Returns the constructor arguments."""
         return {**super().get_config(), "size": self.size, "pad": self.pad}
 
 
 @keras.saving.register_keras_serializable("keras_vq")
 class PatchSteps(ConfigurableLayer):
-    """Takes patches apart again: `(batch, N, size C)` -> `(batch, N size, C)`.
+    """Inverse of `SequencePatches`: `(batch, N, size C)` -> `(batch, N size, C)`.
 
     Args:
-        size: Steps of a patch; divides the patches' width.
-        steps: Integer. Number of steps to keep, from the first; None keeps all N size.
+        size: Integer. Steps per patch. Must divide the last axis of the inputs.
+        steps: Integer. Number of steps to keep, from the first. None keeps all N size. Defaults to
+            None.
         **kwargs: Arguments of `keras.layers.Layer`.
 
     Raises:
-        ValueError: If `size` or `steps` is not a whole number of at least 1, or does not fit the
+        ValueError: If `size` or `steps` is not an integer of at least 1, or does not fit the
             patches.
 
     Example:
@@ -144,20 +145,20 @@ class PatchSteps(ConfigurableLayer):
         self.supports_masking = True
 
     def call(self, inputs: Tensor) -> Tensor:
-        """Takes the patches apart."""
+        """Splits the patches into steps."""
         _, _, channels = self.compute_output_shape(inputs.shape)
         steps = ops.reshape(inputs, (-1, inputs.shape[1] * self.size, channels))
         return steps if self.steps is None else steps[:, : self.steps]
 
     def compute_mask(self, inputs: Tensor, previous_mask: Tensor | None) -> Tensor | None:
-        """The mask of the steps: all of a patch count, or none."""
+        """Computes the mask of the steps from that of their patches."""
         del inputs
         if previous_mask is None:
             return None
         return ops.repeat(previous_mask, self.size, axis=1)[:, : self.steps]
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """`(batch, N size, C)`."""
+        """Returns the shape `(batch, N size, C)`, or `(batch, steps, C)`."""
         batch, count, width = input_shape
         if count is None or width is None or width % self.size:
             raise ValueError(
@@ -173,5 +174,5 @@ class PatchSteps(ConfigurableLayer):
         return batch, self.steps or steps, width // self.size
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Returns the constructor arguments."""
         return {**super().get_config(), "size": self.size, "steps": self.steps}

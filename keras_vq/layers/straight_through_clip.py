@@ -1,4 +1,4 @@
-"""A clip to an interval that gradients pass."""
+"""Clipping to an interval with a straight-through gradient."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,31 +13,37 @@ from keras_vq._types import Shape, Tensor
 
 @keras.saving.register_keras_serializable("keras_vq")
 class StraightThroughClip(ConfigurableLayer):
-    """Clips to [low, high]; in training gradients pass, except those that lead further out.
+    """Clipping to [low, high] with a straight-through gradient.
 
-    As the last layer of a decoder it keeps pixels in their range without dying: where a sigmoid
-    saturates its gradient vanishes, and under a squared error on images that are mostly black a
-    network that learns fast becomes black altogether within some ten steps, and stays so. A pixel
-    clipped too far down is pulled up as hard as any other. What is outside already is not driven
-    further out, where a loss would (a discriminator's can), for that changes no pixel and makes
-    the way back longer. A Bernoulli likelihood has no use for probabilities of exactly 0 and 1: it
-    wants the sigmoid. Source of the estimator: Bengio et al., "Estimating or Propagating Gradients
-    Through Stochastic Neurons", 2013.
+    The gradient passes unchanged, but is zeroed where it would push a clipped value further out of
+    the range.
+
+    As the last layer of a decoder it keeps pixels in their range without a vanishing gradient. A
+    sigmoid has none where it saturates: with a squared error on mostly black images and a high
+    learning rate, a network may output black images after about ten steps, and not recover. Here a
+    clipped pixel receives the same gradient toward the range as any other. Gradients that point
+    further out (of an adversarial loss, for example) would change no pixel and only delay the
+    return to the range. For a Bernoulli likelihood use a sigmoid, because probabilities of exactly
+    0 and 1 are unsuitable.
+
+    Source: Bengio et al., "Estimating or Propagating Gradients Through Stochastic Neurons", 2013
+    (straight-through estimator).
 
     Args:
-        low: Lowest value.
-        high: Highest value, above `low`.
+        low: Float. Lower bound. Defaults to 0.0.
+        high: Float. Upper bound, above `low`. Defaults to 1.0.
         **kwargs: Arguments of `keras.layers.Layer`.
 
     Call arguments:
         inputs: Float tensor of any shape.
-        training: Whether gradients pass where values are clipped; the values are the same.
+        training: Boolean. Whether to use the straight-through gradient; the outputs are the same.
+            Defaults to False.
 
     Returns:
-        Tensor of the same shape, values in [low, high].
+        Float tensor of the same shape, with values in [low, high].
 
     Raises:
-        ValueError: If they are not finite numbers, or `high` is not above `low`.
+        ValueError: If a bound is not a finite number, or `high` is not above `low`.
 
     Example:
         >>> import numpy as np, keras_vq
@@ -55,7 +61,7 @@ class StraightThroughClip(ConfigurableLayer):
         self.supports_masking = True
 
     def call(self, inputs: Tensor, training: bool = False) -> Tensor:
-        """The values in the interval."""
+        """Clips the inputs."""
         if not training:
             return ops.clip(inputs, self.low, self.high)
 
@@ -64,7 +70,7 @@ class StraightThroughClip(ConfigurableLayer):
             def gradient(*args: Tensor, upstream: Tensor | None = None) -> Tensor:
                 if upstream is None:
                     (upstream,) = args
-                # A step of descent goes against the gradient.
+                # Gradient descent moves against the gradient.
                 leads_out = ops.logical_or(
                     ops.logical_and(inputs < self.low, upstream > 0),
                     ops.logical_and(inputs > self.high, upstream < 0),
@@ -76,9 +82,9 @@ class StraightThroughClip(ConfigurableLayer):
         return clipped(inputs)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """The shape of the inputs."""
+        """Returns the input shape."""
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments of the constructor."""
+        """Returns the constructor arguments."""
         return {**super().get_config(), "low": self.low, "high": self.high}

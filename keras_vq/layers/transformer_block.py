@@ -1,4 +1,4 @@
-"""A block of a transformer that can also go on position by position."""
+"""Transformer block with a KV cache."""
 
 import math
 from typing import Any
@@ -16,33 +16,35 @@ Cache = tuple[Tensor, Tensor]
 
 @keras.saving.register_keras_serializable("keras_vq")
 class TransformerBlock(ConfigurableLayer):
-    """Self-attention and a perceptron, each on normalised inputs and added to them.
+    """Pre-norm transformer block (self-attention and MLP) with a KV cache.
 
-    `call` takes all positions at once. `step` takes the next one, with keys and values of those
-    before in a cache, and gives what `call` with `causal=True` gives there; Keras's own
-    attention layer has no such cache. Sources: Vaswani et al., "Attention Is All You Need",
-    2017; normalisation first: Xiong et al., "On Layer Normalization in the Transformer
-    Architecture", 2020.
+    `call` processes all positions at once. `step` processes the next position with a KV cache of
+    earlier ones, and returns the output of `call` with `causal=True` at that position; the
+    attention layer of Keras has no such cache. Sources: Vaswani et al., "Attention Is All You
+    Need", 2017; Xiong et al., "On Layer Normalization in the Transformer Architecture", 2020
+    (pre-norm).
 
     Args:
-        heads: Number of attention heads; divides the inputs' dimension.
-        causal: Whether a position sees only itself and those before it.
-        expansion: Width of the perceptron's hidden layer over that of the inputs.
-        dropout: Share of what is added that is dropped in training, in [0, 1).
-        seed: Seed of the dropout.
+        heads: Integer. Number of attention heads. Must divide the input dimension. Defaults to 4.
+        causal: Boolean. Whether a position attends only to itself and earlier positions. Defaults
+            to True.
+        expansion: Integer. Ratio of the hidden width of the MLP to the input dimension. Defaults
+            to 4.
+        dropout: Float in [0, 1). Dropout rate of the attention and MLP outputs. Defaults to 0.0.
+        seed: Integer. Seed of the dropout. Defaults to None.
         **kwargs: Arguments of `keras.layers.Layer`.
 
     Call arguments:
         inputs: Float tensor of shape `(batch, N, dim)`.
-        mask: Boolean tensor of shape `(batch, N)`: positions that others may look at; None for
-            all.
-        training: Whether to drop.
+        mask: Boolean tensor of shape `(batch, N)`. False for positions that no other position may
+            attend to. None masks no position. Defaults to None.
+        training: Boolean. Whether to apply dropout. Defaults to None.
 
     Returns:
-        Float tensor of the inputs' shape.
+        Float tensor of the input shape.
 
     Raises:
-        ValueError: If an argument is out of its range, or `heads` does not divide the dimension.
+        ValueError: If an argument is out of range, or `heads` does not divide the input dimension.
 
     Example:
         >>> import numpy as np, keras_vq
@@ -104,43 +106,47 @@ class TransformerBlock(ConfigurableLayer):
         return x + self.drop(self._perceptron(x), training=training)
 
     def start_cache(self, inputs: Tensor) -> Cache:
-        """An empty cache.
+        """Returns an empty KV cache.
 
         Args:
-            inputs: Float tensor of shape `(batch, N, dim)`, of which only the shape matters.
+            inputs: Float tensor of shape `(batch, N, dim)`; only its shape and data type are used.
         """
         zeros = ops.zeros_like(inputs)
         zeros = ops.reshape(zeros, (-1, self.heads, zeros.shape[1], zeros.shape[2] // self.heads))
         return zeros, zeros
 
     def step(self, inputs: Tensor, cache: Cache, position: Tensor | int) -> tuple[Tensor, Cache]:
-        """Applies the block to the next position.
+        """Applies the block to the next position, and updates the KV cache.
 
         Args:
             inputs: Float tensor of shape `(batch, dim)`.
-            cache: That of the positions before.
-            position: Its number, a scalar.
+            cache: KV cache of the earlier positions.
+            position: Scalar integer. Index of the position.
 
         Returns:
-            The outputs, of the inputs' shape, and the cache with this position in it.
+            Tuple of the output, a float tensor of the input shape, and the cache with this
+            position.
         """
         parts = self._heads_of(self.attention_norm(inputs)[:, None])
         query, key, value = (ops.swapaxes(part, 1, 2) for part in parts)
         here = (0, 0, position, 0)
         keys = ops.slice_update(cache[0], here, key)
         values = ops.slice_update(cache[1], here, value)
-        # Whole caches are neither copied nor turned: that would take longer than all else.
+        # Transpose the query and the weights, because copying the caches would dominate the cost.
         scores = ops.matmul(keys, ops.swapaxes(query, 2, 3)) / math.sqrt(query.shape[-1])
         is_seen = ops.reshape(ops.arange(keys.shape[2]) <= position, (1, 1, -1, 1))
         scores = ops.where(is_seen, scores, -math.inf)
-        # Keras's softmax warns of a grid of one position.
+        # `keras.ops.softmax` warns about an axis of size 1.
         weights = ops.exp(scores - ops.logsumexp(scores, axis=2, keepdims=True))
         attended = ops.matmul(ops.swapaxes(weights, 2, 3), values)
         x = inputs + self._joined(ops.swapaxes(attended, 1, 2))[:, 0]
         return x + self._perceptron(x), (keys, values)
 
     def _seen(self, mask: Tensor) -> Tensor:
-        """Where each may look, `(batch, 1, N, N)`: always at itself, so that a place is left."""
+        """Computes the attention mask of shape `(batch, 1, N, N)`.
+
+        A position always attends to itself, so that no row of the mask is empty.
+        """
         places = ops.arange(mask.shape[1])
         before, itself = (
             compare(places[:, None], places) for compare in (ops.greater_equal, ops.equal)
@@ -161,11 +167,11 @@ class TransformerBlock(ConfigurableLayer):
         return self.narrow(self.widen(self.perceptron_norm(x)))
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """The inputs' shape."""
+        """Returns the input shape."""
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Returns the constructor arguments."""
         return {
             **super().get_config(),
             "heads": self.heads,
