@@ -18,13 +18,13 @@ class StraightThroughClip(ConfigurableLayer):
     The gradient passes unchanged, but is zeroed where it would push a clipped value further out of
     the range.
 
-    As the last layer of a decoder it keeps pixels in their range without a vanishing gradient. A
-    sigmoid has none where it saturates: with a squared error on mostly black images and a high
-    learning rate, a network may output black images after about ten steps, and not recover. Here a
-    clipped pixel receives the same gradient toward the range as any other. Gradients that point
-    further out (of an adversarial loss, for example) would change no pixel and only delay the
-    return to the range. For a Bernoulli likelihood use a sigmoid, because probabilities of exactly
-    0 and 1 are unsuitable.
+    As the last layer of a decoder it keeps pixels in their range without a vanishing gradient. The
+    gradient of a saturated sigmoid vanishes: with a squared error on mostly black images, a network
+    that learns fast may output black images after about ten steps, and not recover. Here a clipped
+    pixel receives the same gradient toward the range as any other. Gradients that point further
+    out, as an adversarial loss can have, would change no pixel and only delay the return to the
+    range. For a Bernoulli likelihood use a sigmoid, because probabilities must not be exactly 0
+    or 1.
 
     Source: Bengio et al., "Estimating or Propagating Gradients Through Stochastic Neurons", 2013
     (straight-through estimator).

@@ -1,4 +1,4 @@
-"""Encoders and the decoders that mirror them, for images and sequences of any shape."""
+"""Encoders and decoders for images and sequences."""
 
 from keras_vq.networks._shapes import IndivisibleSizeError
 from keras_vq.networks.convolutional import convolutional

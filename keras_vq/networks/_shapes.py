@@ -1,4 +1,4 @@
-"""Checks of what the builders of networks are given."""
+"""Validation and padding of the input shapes of network builders."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -10,20 +10,21 @@ from keras_vq.layers.edge_padding import EdgePadding
 
 
 class IndivisibleSizeError(ValueError):
-    """The strides of a network do not divide the size of the images."""
+    """Error for an input size that the strides or the patch size of a network do not divide."""
 
 
 def check_image_shape(image_shape: Any, strides: int, pad: bool = False) -> tuple[int, int, int]:
-    """Returns (height, width, channels) if the product of the strides divides height and width.
+    """Returns (height, width, channels) after checking that the strides divide height and width.
 
     Args:
-        image_shape: The shape to check.
-        strides: Product of the strides.
-        pad: Whether the network pads images that the strides do not divide.
+        image_shape: Shape to check.
+        strides: Integer. Product of the strides.
+        pad: Boolean. Whether the network pads images to a multiple of the strides. Defaults to
+            False.
 
     Raises:
-        IndivisibleSizeError: If it doesn't.
-        ValueError: If it isn't such a shape.
+        IndivisibleSizeError: If `pad` is False and the strides do not divide height and width.
+        ValueError: If `image_shape` is not such a shape.
     """
     try:
         height, width, channels = (int(size) for size in image_shape)
@@ -46,16 +47,17 @@ def check_image_shape(image_shape: Any, strides: int, pad: bool = False) -> tupl
 
 
 def check_sequence_shape(sequence_shape: Any, divisor: int, pad: bool = False) -> tuple[int, int]:
-    """Returns (steps, channels) if the divisor divides the steps.
+    """Returns (steps, channels) after checking that the divisor divides the steps.
 
     Args:
-        sequence_shape: The shape to check.
-        divisor: Steps for each latent.
-        pad: Whether the network pads sequences that the divisor does not divide.
+        sequence_shape: Shape to check.
+        divisor: Integer. Number of steps per latent vector.
+        pad: Boolean. Whether the network pads sequences to a multiple of the divisor. Defaults to
+            False.
 
     Raises:
-        IndivisibleSizeError: If it doesn't.
-        ValueError: If it isn't such a shape.
+        IndivisibleSizeError: If `pad` is False and the divisor does not divide the steps.
+        ValueError: If `sequence_shape` is not such a shape.
     """
     _validation.check_positive_integer("patch", divisor)
     try:
@@ -77,19 +79,19 @@ def check_sequence_shape(sequence_shape: Any, divisor: int, pad: bool = False) -
 
 
 class Padding(NamedTuple):
-    """Layers that pad inputs to a multiple of the strides, and crop the outputs."""
+    """Layers that pad inputs to a multiple of the strides, and crop outputs to the input size."""
 
     sizes: tuple[int, ...]  # after padding
-    pad: list[Any]  # of the encoder: one layer, or none where the strides divide the sizes
-    crop: list[Any]  # of the decoder
+    pad: list[Any]  # encoder: one layer, or none if the strides divide the sizes
+    crop: list[Any]  # decoder: one layer, or none
 
 
 def padding_to_multiple(sizes: tuple[int, ...], divisor: int) -> Padding:
-    """Returns the layers that pad axes to a multiple of a divisor, and crop them.
+    """Returns layers that pad axes to a multiple of a divisor, and layers that crop them.
 
     Args:
-        sizes: Size of each padded axis: (steps,) or (height, width).
-        divisor: Product of the strides.
+        sizes: Tuple of integers. Size of each padded axis: (steps,) or (height, width).
+        divisor: Integer. Product of the strides.
     """
     extra = [_next_multiple(size, divisor) - size for size in sizes]
     if not any(extra):
@@ -104,10 +106,10 @@ def padding_to_multiple(sizes: tuple[int, ...], divisor: int) -> Padding:
 
 
 def check_widths(name: str, widths: Sequence[int]) -> tuple[int, ...]:
-    """The widths of successive layers, at least one of them.
+    """Returns layer widths as a tuple after checking them.
 
     Raises:
-        ValueError: If there is none, or one is not a whole number above zero.
+        ValueError: If there are no widths, or one is not an integer of at least 1.
     """
     if isinstance(widths, str) or not hasattr(widths, "__iter__") or not list(widths):
         raise ValueError(

@@ -20,32 +20,33 @@ def convolutional(
     output_activation: str | None = "clip",
     pad: bool = False,
 ) -> EncoderDecoder:
-    """An encoder of convolutions with stride 2, and the decoder that mirrors it.
+    """Builds an encoder of stride-2 convolutions, and the decoder that mirrors it.
 
-    With the defaults and 28 x 28 images it is the network of the VQ-VAE example of keras.io,
-    apart from the bounds of the pixels.
+    With the defaults and 28 x 28 images this is the network of the keras.io VQ-VAE example, except
+    for the bounds of the pixels.
 
     Args:
-        image_shape: (height, width, channels); 2 to the power of the number of strided layers
-            must divide height and width, unless `pad` is True.
-        filters: Filters of each strided convolution of the encoder; the decoder mirrors them.
-        latent_dim: Channels of the latent map, by a 1x1 convolution; None leaves it out: the
-            encoder then returns features, as a VAE takes them, and the decoder takes latents of
-            any number of channels.
-        kernel_size: Size of the kernels.
-        activation: Activation of the hidden layers.
-        output_activation: What bounds the pixels: "clip", a `StraightThroughClip` to [0, 1],
-            suits squared and absolute errors; "sigmoid" a Bernoulli likelihood, the VAE's
-            default; any other is Keras's; None leaves them as they are.
-        pad: Boolean. Whether to pad images whose height or width the strides do not divide: the
-            encoder repeats the pixels at the edge, the decoder crops its outputs to
-            `image_shape`. False raises an error for such sizes.
+        image_shape: Tuple of integers. (height, width, channels). Height and width must be
+            multiples of 2ⁿ, where n is the number of strided layers, unless `pad` is True.
+        filters: Sequence of integers. Filters of each strided convolution of the encoder. The
+            decoder mirrors them. Defaults to (32, 64).
+        latent_dim: Integer. Channels of the latent map, the output of a 1x1 convolution. None omits
+            this convolution: the encoder returns features, as `VAE` expects, and the decoder
+            accepts latents with any number of channels. Defaults to 16.
+        kernel_size: Integer. Size of the kernels. Defaults to 3.
+        activation: String. Activation of the hidden layers. Defaults to "relu".
+        output_activation: String. "clip" for a `StraightThroughClip` to [0, 1] (squared or absolute
+            error), "sigmoid" (Bernoulli likelihood, the default of `VAE`), another Keras
+            activation, or None for unbounded outputs. Defaults to "clip".
+        pad: Boolean. Whether to pad images if the strides do not divide their height or width: the
+            encoder repeats the border pixels, and the decoder crops its outputs to `image_shape`.
+            False raises an error for such sizes. Defaults to False.
 
     Returns:
-        The pair: images -> `(batch, height / 2ⁿ, width / 2ⁿ, latent_dim)` -> images.
+        An `EncoderDecoder`: images -> `(batch, height / 2ⁿ, width / 2ⁿ, latent_dim)` -> images.
 
     Raises:
-        ValueError: If a shape or width is not one, or the strides don't divide the images.
+        ValueError: If a shape or width is invalid, or the strides do not divide the image size.
 
     Example:
         >>> import keras_vq

@@ -16,24 +16,25 @@ def dense(
     activation: str = "relu",
     output_activation: str | None = "clip",
 ) -> EncoderDecoder:
-    """An encoder and decoder of dense layers, for images of any shape.
+    """Builds an encoder and a decoder of dense layers, for images of any size.
 
     Args:
-        image_shape: (height, width, channels).
-        units: Width of each hidden layer of the encoder; the decoder mirrors them.
-        latent_dim: Size of the latent vector; None leaves out the layer that projects to it: the
-            encoder then returns features, as a VAE takes them, and the decoder takes latents of
-            any size.
-        activation: Activation of the hidden layers.
-        output_activation: What bounds the pixels: "clip", a `StraightThroughClip` to [0, 1],
-            suits squared and absolute errors; "sigmoid" a Bernoulli likelihood, the VAE's
-            default; any other is Keras's; None leaves them as they are.
+        image_shape: Tuple of integers. (height, width, channels).
+        units: Sequence of integers. Width of each hidden layer of the encoder. The decoder mirrors
+            them. Defaults to (512, 256).
+        latent_dim: Integer. Size of the latent vector, the output of a dense layer. None omits this
+            layer: the encoder returns features, as `VAE` expects, and the decoder accepts latents
+            of any size. Defaults to 16.
+        activation: String. Activation of the hidden layers. Defaults to "relu".
+        output_activation: String. "clip" for a `StraightThroughClip` to [0, 1] (squared or absolute
+            error), "sigmoid" (Bernoulli likelihood, the default of `VAE`), another Keras
+            activation, or None for unbounded outputs. Defaults to "clip".
 
     Returns:
-        The pair: images -> `(batch, latent_dim)` -> images.
+        An `EncoderDecoder`: images -> `(batch, latent_dim)` -> images.
 
     Raises:
-        ValueError: If a shape or width is not one.
+        ValueError: If a shape or width is invalid.
 
     Example:
         >>> import keras_vq

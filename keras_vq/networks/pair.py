@@ -1,4 +1,4 @@
-"""An encoder and the decoder that mirrors it, and what all pairs share."""
+"""Encoder-decoder pairs, and helpers of all network builders."""
 
 from typing import Any, NamedTuple
 
@@ -10,7 +10,7 @@ from keras_vq.layers.straight_through_clip import StraightThroughClip
 
 
 class EncoderDecoder(NamedTuple):
-    """An encoder and its decoder, ready for a model.
+    """Encoder and decoder that fit together, for the constructor of a model.
 
     Example:
         >>> import keras_vq
@@ -24,19 +24,19 @@ class EncoderDecoder(NamedTuple):
 
 
 def flat_latent(pair: EncoderDecoder, latent_dim: int | None) -> EncoderDecoder:
-    """Turns a pair with a map of latents into one with a single latent vector.
+    """Replaces the latent map of a pair by a single latent vector.
 
-    Flattens the encoder's map and, unless `latent_dim` is None, projects it to `latent_dim`
-    numbers; the decoder begins with the dense layer that leads back to the map.
+    The encoder flattens its map and, unless `latent_dim` is None, projects it to `latent_dim`
+    values. The decoder starts with a dense layer that restores the map.
 
     Args:
-        pair: A pair whose latents have the shape `(height, width, channels)`.
-        latent_dim: Size of the latent vector; None leaves the flattened map to the model, as
-            the VAE wants, whose own heads project it. The decoder then takes whatever size it
-            is first called with.
+        pair: An `EncoderDecoder` with latents of shape `(height, width, channels)`.
+        latent_dim: Integer. Size of the latent vector. None returns the flattened map, as `VAE`
+            expects, which has its own projections; the decoder then accepts the size of its first
+            inputs.
 
     Returns:
-        The pair with latents of shape `(latent_dim,)`.
+        An `EncoderDecoder` with latents of shape `(latent_dim,)`.
 
     Example:
         >>> import keras_vq
@@ -71,7 +71,7 @@ def flat_latent(pair: EncoderDecoder, latent_dim: int | None) -> EncoderDecoder:
 
 @keras.saving.register_keras_serializable("keras_vq")
 class MaskedSequential(keras.Sequential):
-    """A Sequential model through whose layers masks pass, without Keras's warning that none do.
+    """`keras.Sequential` that supports masking, without the Keras warning about dropped masks.
 
     Example:
         >>> import keras, numpy as np, keras_vq
@@ -86,23 +86,26 @@ class MaskedSequential(keras.Sequential):
         self.supports_masking = True
 
     def compute_mask(self, inputs: Any, previous_mask: Any) -> None:
-        """None: the mask that the last layer gave its outputs is left as it is."""
+        """Returns None: Keras keeps the mask that the last layer attached to its outputs."""
         del inputs, previous_mask
 
 
 def sequential(name: str, input_shape: tuple[int, ...] | None, parts: list[Any]) -> keras.Model:
-    """A Sequential model, built when its input shape is known."""
+    """Creates a `keras.Sequential` model, built if the input shape is known."""
     head = [] if input_shape is None else [keras.Input(input_shape)]
     return keras.Sequential([*head, *parts], name=name)
 
 
 def output_bias(activation: str | None) -> Any:
-    """How the bias before the last activation starts: pixels that will be clipped start grey."""
+    """Returns the initializer of the last bias: 0.5 (mid-gray) for clipped pixels, else zeros."""
     return keras.initializers.Constant(0.5) if activation == "clip" else "zeros"
 
 
 def output_layer(activation: str | None) -> Any:
-    """The last activation, in float32: half precision rounds away what a likelihood needs."""
+    """Creates the output activation.
+
+    It computes in float32, because half precision is too coarse for a likelihood.
+    """
     if activation == "clip":
         return StraightThroughClip(dtype="float32", name="pixels")
     return layers.Activation(activation, dtype="float32", name="pixels")

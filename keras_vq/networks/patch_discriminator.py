@@ -1,4 +1,4 @@
-"""The discriminator that judges patches of images."""
+"""Patch discriminator (PatchGAN)."""
 
 import math
 from collections.abc import Sequence
@@ -14,27 +14,28 @@ from keras_vq.networks.pair import sequential
 def patch_discriminator(
     image_shape: tuple[int, int, int], filters: Sequence[int] = (64, 128, 256)
 ) -> keras.Model:
-    """A discriminator of 4x4 convolutions that gives a logit for each patch of an image.
+    """Builds a PatchGAN discriminator of 4x4 convolutions, with one logit per image patch.
 
-    All but the last of the convolutions that `filters` names have stride 2. Pixels in [0, 1] are
-    brought to [-1, 1] first. With the default a logit sees 34 x 34 pixels; with
-    `filters=(64, 128, 256, 512)` 70 x 70, as in the paper's PatchGAN. Source: Isola et al.,
-    "Image-to-Image Translation with Conditional Adversarial Networks", 2017, appendix 6.1.2, whose
-    initialization it has too.
+    All convolutions in `filters` but the last have stride 2. Pixels in [0, 1] are first rescaled to
+    [-1, 1]. With the default `filters` the receptive field of a logit is 34 x 34 pixels; with
+    `filters=(64, 128, 256, 512)` it is 70 x 70, as in the paper. Source: Isola et al.,
+    "Image-to-Image Translation with Conditional Adversarial Networks", 2017, appendix 6.1.2, which
+    also specifies the initialization.
 
-    The paper, and VQGAN's code, normalize over the batch. Here it is over groups of channels of
-    each image: a logit then depends on its own image alone, in training as in evaluation, real
-    images and reconstructions need not share statistics, and batches may be small.
+    The paper and the VQGAN code use batch normalization. This function uses group normalization: a
+    logit depends on its own image only, in training and in evaluation; real images and
+    reconstructions do not share statistics; and batches may be small.
 
     Args:
-        image_shape: (height, width, channels).
-        filters: Filters of each convolution before the one that gives the logits.
+        image_shape: Tuple of integers. (height, width, channels).
+        filters: Sequence of integers. Filters of each convolution before the one that computes the
+            logits. Defaults to (64, 128, 256).
 
     Returns:
-        A model: images -> logits of shape `(batch, rows, columns, 1)`.
+        A `keras.Model`: images -> logits of shape `(batch, rows, columns, 1)`.
 
     Raises:
-        ValueError: If a shape or width is not one.
+        ValueError: If a shape or width is invalid.
 
     Example:
         >>> import keras_vq
@@ -46,7 +47,7 @@ def patch_discriminator(
     parts: list[keras.Layer] = [layers.Rescaling(2.0, offset=-1.0)]
     for place, count in enumerate(filters):
         strides = 1 if place == len(filters) - 1 else 2
-        # A normalization takes away what a bias adds; the pixels' own layer has none.
+        # Normalization cancels a bias; the first convolution is not normalized.
         parts.append(_convolution(count, strides, use_bias=place == 0))
         if place > 0:
             parts.append(layers.GroupNormalization(math.gcd(32, count)))

@@ -22,34 +22,35 @@ def residual_convolutional(
     output_activation: str | None = "clip",
     pad: bool = False,
 ) -> EncoderDecoder:
-    """The VQ-VAE paper's network: strided 4x4 convolutions, then residual blocks, and its mirror.
+    """Builds the networks of the VQ-VAE paper: strided 4x4 convolutions and residual blocks.
 
-    With the defaults and 32 x 32 images it is that of Sonnet's CIFAR-10 notebook (728,771
-    parameters with its codebook of 512 and the codebook's moving averages), apart from the
-    bounds of the pixels. Source: van den Oord et al., "Neural Discrete Representation Learning",
-    2017, section 4.1.
+    The decoder mirrors the encoder. With the defaults and 32 x 32 images they match Sonnet's
+    CIFAR-10 notebook (728,771 parameters with a codebook of 512 and its moving averages), except
+    for the bounds of the pixels. Source: van den Oord et al., "Neural Discrete Representation
+    Learning", 2017, section 4.1.
 
     Args:
-        image_shape: (height, width, channels); 2 to the power of the number of strided layers
-            must divide height and width, unless `pad` is True.
-        filters: Filters of each strided convolution of the encoder; the decoder mirrors them.
-        latent_dim: Channels of the latent map, by a 1x1 convolution; None leaves it out: the
-            encoder then returns features, as a VAE takes them, and the decoder takes latents of
-            any number of channels.
-        residual_blocks: Blocks in each residual stack.
-        residual_filters: Filters inside a block.
-        output_activation: What bounds the pixels: "clip", a `StraightThroughClip` to [0, 1],
-            suits squared and absolute errors; "sigmoid" a Bernoulli likelihood, the VAE's
-            default; any other is Keras's; None leaves them as they are.
-        pad: Boolean. Whether to pad images whose height or width the strides do not divide: the
-            encoder repeats the pixels at the edge, the decoder crops its outputs to
-            `image_shape`. False raises an error for such sizes.
+        image_shape: Tuple of integers. (height, width, channels). Height and width must be
+            multiples of 2ⁿ, where n is the number of strided layers, unless `pad` is True.
+        filters: Sequence of integers. Filters of each strided convolution of the encoder. The
+            decoder mirrors them. Defaults to (64, 128).
+        latent_dim: Integer. Channels of the latent map, the output of a 1x1 convolution. None omits
+            this convolution: the encoder returns features, as `VAE` expects, and the decoder
+            accepts latents with any number of channels. Defaults to 64.
+        residual_blocks: Integer. Blocks per residual stack. Defaults to 2.
+        residual_filters: Integer. Filters of the 3x3 convolution in each block. Defaults to 32.
+        output_activation: String. "clip" for a `StraightThroughClip` to [0, 1] (squared or absolute
+            error), "sigmoid" (Bernoulli likelihood, the default of `VAE`), another Keras
+            activation, or None for unbounded outputs. Defaults to "clip".
+        pad: Boolean. Whether to pad images if the strides do not divide their height or width: the
+            encoder repeats the border pixels, and the decoder crops its outputs to `image_shape`.
+            False raises an error for such sizes. Defaults to False.
 
     Returns:
-        The pair: images -> `(batch, height / 2ⁿ, width / 2ⁿ, latent_dim)` -> images.
+        An `EncoderDecoder`: images -> `(batch, height / 2ⁿ, width / 2ⁿ, latent_dim)` -> images.
 
     Raises:
-        ValueError: If a shape or width is not one, or the strides don't divide the images.
+        ValueError: If a shape or width is invalid, or the strides do not divide the image size.
 
     Example:
         >>> import keras_vq
@@ -87,7 +88,7 @@ _STRIDED: dict[str, Any] = {"kernel_size": 4, "strides": 2, **_SAME}
 def downsampling(
     filters: Sequence[int], residual_blocks: int, residual_filters: int
 ) -> list[keras.Layer]:
-    """Strided convolutions of the filters given, then the residual stack."""
+    """Returns strided convolutions with the given filters, followed by a residual stack."""
     return [
         *(layers.Conv2D(width, activation="relu", **_STRIDED) for width in filters),
         layers.Conv2D(filters[-1], 3, **_SAME),
@@ -102,7 +103,15 @@ def upsampling(
     residual_filters: int,
     last_bias: Any = "zeros",
 ) -> list[keras.Layer]:
-    """The mirror of `downsampling`, up to as many channels; how the last bias starts."""
+    """Returns the mirror image of `downsampling`: a residual stack and transposed convolutions.
+
+    Args:
+        filters: Sequence of integers. Filters of the strided convolutions to mirror.
+        channels: Integer. Channels of the outputs.
+        residual_blocks: Integer. Blocks of the residual stack.
+        residual_filters: Integer. Filters of the 3x3 convolution in each block.
+        last_bias: Initializer of the bias of the last layer. Defaults to "zeros".
+    """
     widths = reversed(filters[:-1])
     return [
         layers.Conv2D(filters[-1], 3, **_SAME),

@@ -1,4 +1,4 @@
-"""Encoders and decoders of sequences: convolutions, recurrence, attention."""
+"""Encoders and decoders for sequences: convolutional, recurrent, transformer."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -24,27 +24,29 @@ def convolutional_sequence(
     output_activation: str | None = None,
     pad: bool = False,
 ) -> EncoderDecoder:
-    """Strided convolutions along the steps, and the transposed ones that mirror them.
+    """Builds an encoder of strided 1D convolutions, and the decoder that mirrors it.
 
-    For waveforms and other sequences of one length: convolutions know no masks.
+    Suitable for waveforms and other sequences of fixed length: convolutions ignore masks.
 
     Args:
-        sequence_shape: (steps, channels); 2 to the power of the number of layers divides the
-            steps, unless `pad` is True.
-        filters: Filters of each strided convolution of the encoder.
-        latent_dim: Channels of the latents, by a convolution of width 1; None leaves it out: the
-            encoder then returns features, as a VAE takes them, and the decoder takes latents of
-            any number of channels.
-        output_activation: Activation of the outputs, or None.
-        pad: Boolean. Whether to pad sequences whose steps 2 to the power of the number
-            of layers does not divide, by repeating the first and the last step,
-            and to crop the outputs to `sequence_shape`. False raises an error for such lengths.
+        sequence_shape: Tuple of integers. (steps, channels). The steps must be a multiple of 2ⁿ,
+            where n is the number of strided layers, unless `pad` is True.
+        filters: Sequence of integers. Filters of each strided convolution of the encoder. Defaults
+            to (32, 64).
+        latent_dim: Integer. Channels of the latents, the output of a convolution of width 1. None
+            omits this convolution: the encoder returns features, as `VAE` expects, and the decoder
+            accepts latents with any number of channels. Defaults to 16.
+        output_activation: String. Activation of the outputs. None leaves them unbounded. Defaults
+            to None.
+        pad: Boolean. Whether to pad sequences if 2ⁿ does not divide the steps: the encoder repeats
+            the first and last steps, and the decoder crops its outputs to `sequence_shape`. False
+            raises an error for such lengths. Defaults to False.
 
     Returns:
-        The pair: `(batch, T, C)` -> `(batch, T / 2ⁿ, latent_dim)` -> `(batch, T, C)`.
+        An `EncoderDecoder`: `(batch, T, C)` -> `(batch, T / 2ⁿ, latent_dim)` -> `(batch, T, C)`.
 
     Raises:
-        ValueError: If a shape or width is not one, or the strides don't divide the steps.
+        ValueError: If a shape or width is invalid, or the strides do not divide the steps.
 
     Example:
         >>> import keras_vq
@@ -89,33 +91,36 @@ def recurrent_sequence(
     output_activation: str | None = None,
     pad: bool = False,
 ) -> EncoderDecoder:
-    """GRUs over the steps: latents for each few steps, or one latent vector for all.
+    """Builds an encoder and a decoder of bidirectional GRUs.
 
-    What comes after a sequence's last step that is not all 0 is masked: it changes no latent, and
-    latents of steps know it too. With one vector for all the outputs have no mask: give the steps
-    that count to `fit` as `sample_weight`. Source of the form with one vector: Bowman
-    et al., "Generating Sentences from a Continuous Space", 2016, whose decoder however is told
-    the true steps before.
+    The latents are one vector per `patch` steps, or one vector per sequence. Trailing all-zero
+    steps are masked: they do not affect the latents, and latents of steps carry the mask. With one
+    vector per sequence the outputs have no mask: pass the valid steps to `fit` as `sample_weight`.
+    Source of the form with one vector: Bowman et al., "Generating Sentences from a Continuous
+    Space", 2016, whose decoder also receives the true previous steps (teacher forcing).
 
     Args:
-        sequence_shape: (steps, channels).
-        units: Width of the GRUs.
-        latent_dim: Size of the latents; None leaves out the layer that projects to them: the
-            encoder then returns features, as a VAE takes them, and the decoder takes latents of
-            any size.
-        patch: Steps that share a latent; divides the steps, unless `pad` is True.
-        whole: Whether one latent vector stands for the whole sequence, as a VAE wants.
-        output_activation: Activation of the outputs, or None.
-        pad: Boolean. Whether to pad sequences whose steps `patch` does not divide, by masked steps
-            at the end, and to crop the outputs to `sequence_shape`. False raises an error for
-            such lengths.
+        sequence_shape: Tuple of integers. (steps, channels).
+        units: Integer. Width of the GRUs. Defaults to 64.
+        latent_dim: Integer. Size of the latents, the output of a dense layer. None omits this
+            layer: the encoder returns features, as `VAE` expects, and the decoder accepts latents
+            of any size. Defaults to 16.
+        patch: Integer. Steps per latent vector. Must divide the steps unless `pad` is True.
+            Defaults to 1.
+        whole: Boolean. Whether one latent vector represents the whole sequence, as `VAE` expects.
+            Defaults to False.
+        output_activation: String. Activation of the outputs. None leaves them unbounded. Defaults
+            to None.
+        pad: Boolean. Whether to pad sequences if `patch` does not divide the steps: the encoder
+            adds masked steps at the end, and the decoder crops its outputs to `sequence_shape`.
+            False raises an error for such lengths. Defaults to False.
 
     Returns:
-        The pair: `(batch, T, C)` -> `(batch, T / patch, latent_dim)`, or `(batch, latent_dim)`,
-        -> `(batch, T, C)`.
+        An `EncoderDecoder`: `(batch, T, C)` -> `(batch, T / patch, latent_dim)`, or
+        `(batch, latent_dim)` if `whole` -> `(batch, T, C)`.
 
     Raises:
-        ValueError: If a shape or width is not one, or `patch` doesn't divide the steps.
+        ValueError: If a shape or width is invalid, or `patch` does not divide the steps.
 
     Example:
         >>> import keras_vq
@@ -162,29 +167,31 @@ def transformer_sequence(
     output_activation: str | None = None,
     pad: bool = False,
 ) -> EncoderDecoder:
-    """Transformers over patches of steps, with learned positions; all see all.
+    """Builds an encoder and a decoder of bidirectional transformers over patches of steps.
 
-    What comes after a sequence's last step that is not all 0 is masked: no step looks at it.
+    Positional embeddings are learned. Trailing all-zero steps are masked in the attention.
 
     Args:
-        sequence_shape: (steps, channels).
-        dim: Width of the transformers.
-        depth: Blocks of each.
-        heads: Attention heads of a block; divides `dim`.
-        latent_dim: Size of the latents; None leaves out the layer that projects to them: the
-            encoder then returns features, as a VAE takes them, and the decoder takes latents of
-            any size.
-        patch: Steps that share a latent; divides the steps, unless `pad` is True.
-        output_activation: Activation of the outputs, or None.
-        pad: Boolean. Whether to pad sequences whose steps `patch` does not divide, by masked steps
-            at the end, and to crop the outputs to `sequence_shape`. False raises an error for
-            such lengths.
+        sequence_shape: Tuple of integers. (steps, channels).
+        dim: Integer. Width of the transformers. Defaults to 64.
+        depth: Integer. Number of blocks of each transformer. Defaults to 2.
+        heads: Integer. Number of attention heads per block. Must divide `dim`. Defaults to 4.
+        latent_dim: Integer. Size of the latents, the output of a dense layer. None omits this
+            layer: the encoder returns features, as `VAE` expects, and the decoder accepts latents
+            of any size. Defaults to 16.
+        patch: Integer. Steps per latent vector. Must divide the steps unless `pad` is True.
+            Defaults to 1.
+        output_activation: String. Activation of the outputs. None leaves them unbounded. Defaults
+            to None.
+        pad: Boolean. Whether to pad sequences if `patch` does not divide the steps: the encoder
+            adds masked steps at the end, and the decoder crops its outputs to `sequence_shape`.
+            False raises an error for such lengths. Defaults to False.
 
     Returns:
-        The pair: `(batch, T, C)` -> `(batch, T / patch, latent_dim)` -> `(batch, T, C)`.
+        An `EncoderDecoder`: `(batch, T, C)` -> `(batch, T / patch, latent_dim)` -> `(batch, T, C)`.
 
     Raises:
-        ValueError: If a shape or width is not one, or `patch` doesn't divide the steps.
+        ValueError: If a shape or width is invalid, or `patch` does not divide the steps.
 
     Example:
         >>> import keras_vq
@@ -220,13 +227,13 @@ def transformer_sequence(
 
 
 def _projection(latent_dim: int | None) -> list[Any]:
-    """Returns the layer that projects to the latents, if there is one, in a list."""
+    """Returns a list with the projection to the latents, or an empty list."""
     if latent_dim is None:
         return []
     return [layers.Dense(_validation.check_positive_integer("latent_dim", latent_dim))]
 
 
 def _masked(name: str, input_shape: Any, parts: list[Any]) -> MaskedSequential:
-    """Returns a model through which masks pass, built when its input shape is known."""
+    """Creates a `MaskedSequential` model, built if the input shape is known."""
     head = [] if input_shape is None else [keras.Input(input_shape)]
     return MaskedSequential([*head, *parts], name=name)

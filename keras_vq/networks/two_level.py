@@ -1,4 +1,4 @@
-"""The networks of a VQ-VAE of two levels."""
+"""Encoders and decoders of VQ-VAE-2."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from keras_vq.networks.residual_convolutional import downsampling, upsampling
 
 
 class TwoLevelNetworks(NamedTuple):
-    """The networks of a `VQVAE2`, in the order of its arguments.
+    """Networks of a `VQVAE2`, in the order of its arguments.
 
     Example:
         >>> import keras_vq
@@ -38,37 +38,44 @@ def two_level(
     output_activation: str | None = "clip",
     pad: bool = False,
 ) -> TwoLevelNetworks:
-    """The networks of VQ-VAE-2, with a top level of half the height and width of the bottom one.
+    """Builds the networks of VQ-VAE-2, with a top scale of half the size of the bottom scale.
 
     The bottom encoder and the decoder are those of `residual_convolutional`, the encoder without
-    its 1x1 convolution. The top encoder halves the bottom features once more, and the top decoder
-    mirrors it. Source: Razavi et al., "Generating Diverse High-Fidelity Images with VQ-VAE-2",
-    2019, section 3.1.
+    its 1x1 convolution. The top encoder halves height and width of the bottom features, and the top
+    decoder mirrors it. Source: Razavi et al., "Generating Diverse High-Fidelity Images with
+    VQ-VAE-2", 2019, section 3.1.
 
     Args:
-        image_shape: (height, width, channels); 2 to the power of the number of strided layers
-            and one more must divide height and width, unless `pad` is True.
-        filters: Filters of each strided convolution of the bottom encoder; the decoder mirrors
-            them.
-        latent_dim: Dimension of the vectors that each level quantizes.
-        residual_blocks: Blocks in each residual stack.
-        residual_filters: Filters inside a block.
-        output_activation: What bounds the pixels: "clip", a `StraightThroughClip` to [0, 1],
-            suits squared and absolute errors; "sigmoid" a Bernoulli likelihood, the VAE's
-            default; any other is Keras's; None leaves them as they are.
-        pad: Boolean. Whether to pad images whose height or width the strides do not divide: the
-            encoder repeats the pixels at the edge, the decoder crops its outputs to
-            `image_shape`. False raises an error for such sizes.
+        image_shape: Tuple of integers. (height, width, channels). Height and width must be
+            multiples of 2ⁿ⁺¹, where n is the number of strided layers of the bottom encoder, unless
+            `pad` is True.
+        filters: Sequence of integers. Filters of each strided convolution of the bottom encoder.
+            The decoder mirrors them. Defaults to (64, 128).
+        latent_dim: Integer. Dimension of the latent vectors of each scale. Defaults to 64.
+        residual_blocks: Integer. Blocks per residual stack. Defaults to 2.
+        residual_filters: Integer. Filters of the 3x3 convolution in each block. Defaults to 32.
+        output_activation: String. "clip" for a `StraightThroughClip` to [0, 1] (squared or absolute
+            error), "sigmoid" (Bernoulli likelihood, the default of `VAE`), another Keras
+            activation, or None for unbounded outputs. Defaults to "clip".
+        pad: Boolean. Whether to pad images if the strides do not divide their height or width: the
+            encoder repeats the border pixels, and the decoder crops its outputs to `image_shape`.
+            False raises an error for such sizes. Defaults to False.
 
     Returns:
-        The networks. With n strided convolutions: images -> bottom features
-        `(batch, height / 2ⁿ, width / 2ⁿ, filters[-1])` -> top latents
-        `(batch, height / 2ⁿ⁺¹, width / 2ⁿ⁺¹, latent_dim)` -> decoded top, of the size of the
-        bottom; the two side by side -> bottom latents; the vectors of both levels side by side ->
-        images.
+        A `TwoLevelNetworks` tuple. With n strided convolutions, the shapes are:
+
+        - `bottom_encoder`: images -> bottom features,
+          `(batch, height / 2ⁿ, width / 2ⁿ, filters[-1])`.
+        - `top_encoder`: bottom features -> top latents,
+          `(batch, height / 2ⁿ⁺¹, width / 2ⁿ⁺¹, latent_dim)`.
+        - `top_decoder`: top latents -> decoded top latents,
+          `(batch, height / 2ⁿ, width / 2ⁿ, latent_dim)`.
+        - `bottom_head`: concatenated bottom features and decoded top latents -> bottom latents,
+          `(batch, height / 2ⁿ, width / 2ⁿ, latent_dim)`.
+        - `decoder`: concatenated quantized vectors of both scales -> images.
 
     Raises:
-        ValueError: If a shape or width is not one, or the strides don't divide the images.
+        ValueError: If a shape or width is invalid, or the strides do not divide the image size.
 
     Example:
         >>> import keras_vq
