@@ -31,7 +31,7 @@ class ImplicitCodes(ConfigurableLayer):
     section 3.
 
     Args:
-        hidden_dim: Integer. Width of the hidden layer of each block, W₁. Defaults to 256.
+        hidden_dim: Integer. Width of the hidden layer of each block. Defaults to 256.
         blocks: Integer. Number of residual blocks. Defaults to 2.
         **kwargs: Arguments of `keras.layers.Layer`.
 

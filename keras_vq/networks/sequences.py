@@ -94,7 +94,7 @@ def recurrent_sequence(
     """Builds an encoder and a decoder of bidirectional GRUs.
 
     The latents are one vector per `patch` steps, or one vector per sequence. Trailing all-zero
-    steps are masked: they do not affect the latents, and latents of steps carry the mask. With one
+    steps are masked: they do not affect the latents, and per-step latents carry the mask. With one
     vector per sequence the outputs have no mask: pass the valid steps to `fit` as `sample_weight`.
     Source of the form with one vector: Bowman et al., "Generating Sentences from a Continuous
     Space", 2016, whose decoder also receives the true previous steps (teacher forcing).
