@@ -1,4 +1,4 @@
-"""Pure functions of vector quantization: distances, the nearest code, statistics per code."""
+"""Pure functions of vector quantization: distances, nearest-code search, usage statistics."""
 
 import contextlib
 import threading
@@ -10,26 +10,26 @@ from keras import ops
 from keras_vq import _backend
 from keras_vq._types import Tensor
 
-# Functions of vectors and codes hold at most this many scores at a time (4 MiB of float32), and
-# memory does not grow with vectors x codes.
+# Maximum number of scores held at a time (4 MiB of float32), so that memory does not grow with
+# vectors x codes.
 SCORES_PER_BLOCK = 2**20
 
-# The product of fewer vectors with a block of codes would read every code for little work.
+# Minimum number of vectors per block: fewer would read each block of codes for little work.
 _LEAST_ROWS_PER_BLOCK = 128
 
-# The two-level argmax takes maxima of groups of so many codes, many groups side by side; where
-# there are fewer codes, the groups get smaller before they get fewer.
+# Two-level argmax: maximum number of codes per group, and the number of groups below which groups
+# get smaller instead of fewer.
 _CODES_OF_GROUP, _GROUPS = 16, 32
 
-# The center of the codes is taken from so many of them, of which these ranks are the quartiles.
+# Number of code vectors sampled by `code_center`, and the ranks of their quartiles.
 _SAMPLED, _QUARTILES = 31, (7, 15, 23)
 
-# Below every score of a real code, and finite, so that it survives the matrix product.
+# Bias of padding: below every real score, and finite, since infinity times zero is NaN.
 _NEVER = -3e38
 
 
 class _Tracing(threading.local):
-    """How functions are traced in this thread (torch.compile can't follow a ContextVar)."""
+    """Thread-local tracing options (torch.compile does not support ContextVar)."""
 
     in_one_block = False
     by_rank = False
@@ -40,14 +40,15 @@ _TRACING = _Tracing()
 
 @contextlib.contextmanager
 def in_one_block(by_rank: bool = False) -> Iterator[None]:
-    """Lets functions traced inside take all rows at once: the same answers from a plain graph.
+    """Disables blockwise search in the functions traced inside, so that graphs have no loops.
 
-    For models that leave Python: there batches are small, and of a size unknown when they are
-    traced, so that blocks would be a loop of whole blocks for a single image.
+    The results are the same. Used for export: batches are small and their size is unknown at trace
+    time, so that a single image would be padded to a whole block.
 
     Args:
-        by_rank: Whether a largest number is found by ranking, not by comparing all with it: what
-            turns numbers into int8 may give the largest another scale, and nothing equals it.
+        by_rank: Boolean. Whether an argmax is computed by top-k instead of by comparison with the
+            maximum. Conversion to int8 may give the maximum another scale, so that no value equals
+            it. Defaults to `False`.
     """
     before = _TRACING.in_one_block, _TRACING.by_rank
     _TRACING.in_one_block, _TRACING.by_rank = True, by_rank
@@ -58,21 +59,22 @@ def in_one_block(by_rank: bool = False) -> Iterator[None]:
 
 
 def is_traced_for_export() -> bool:
-    """Whether what is called now is traced inside `in_one_block`, and wants few operations."""
+    """Returns whether the code is traced inside `in_one_block`, where graphs should be small."""
     return _TRACING.in_one_block
 
 
 def code_center(codes: Tensor) -> Tensor:
-    """Returns the vector to subtract from vectors and codes before products of the two.
+    """Computes the center that is subtracted from vectors and code vectors before their product.
 
-    Products of vectors with a large common offset round away what they differ by. The center is
-    the median of 31 codes, rounded to a multiple of a power of two above twice their interquartile
-    range: exactly 0 for codes about zero, whatever a quarter of the codes are. Elsewhere it has few
-    digits, so that the subtraction is exact for codes near it. Codes in clusters far apart have no
-    common offset: their distances keep an error of about `dim * 6e-8` times the squared range.
+    The product of vectors with a large common offset loses their differences to rounding. The
+    center is the median of 31 code vectors, rounded to a multiple of a power of two above twice
+    their interquartile range. It is exactly 0 for code vectors around zero, even if up to a quarter
+    of them are outliers. Otherwise it has few digits, so that the subtraction is exact for code
+    vectors near it. Clusters far apart have no common offset: their distances keep an error of
+    about `dim * 6e-8` times the squared range.
 
     Args:
-        codes: Float32 tensor of shape `(codebook_size, dim)`.
+        codes: Float32 tensor of shape `(codebook_size, dim)`. Code vectors.
 
     Returns:
         Float32 tensor of shape `(dim,)`, without a gradient.
@@ -81,7 +83,7 @@ def code_center(codes: Tensor) -> Tensor:
     places = np.arange(_SAMPLED, dtype="int32") * ops.shape(codes)[0] // _SAMPLED
     ranked = ops.top_k(ops.transpose(ops.take(codes, places, axis=0)), _SAMPLED)[0]
     upper, median, lower = (ranked[:, rank] for rank in _QUARTILES)
-    # Added to 2^25 times the range, the median keeps only multiples of two to four times the range.
+    # Adding 2^25 times the range rounds the median to a multiple of two to four times the range.
     large = 2.0**25 * (upper - lower)
     return median + large - large
 
@@ -92,14 +94,13 @@ def _centered(vectors: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def squared_distances(vectors: Tensor, codes: Tensor) -> Tensor:
-    """Squared Euclidean distance of every vector to every code.
+    """Computes the squared Euclidean distance from each vector to each code vector.
 
-    Holds the whole (n, codebook_size) matrix; to find nearest codes use `nearest_code`, which
-    does not.
+    Holds the whole `(n, codebook_size)` matrix. `nearest_code` finds nearest codes without it.
 
     Args:
         vectors: Float32 tensor of shape `(n, dim)`.
-        codes: Float32 tensor of shape `(codebook_size, dim)`.
+        codes: Float32 tensor of shape `(codebook_size, dim)`. Code vectors.
 
     Returns:
         Float32 tensor of shape `(n, codebook_size)`, never negative.
@@ -117,19 +118,19 @@ def squared_distances(vectors: Tensor, codes: Tensor) -> Tensor:
 
 
 def nearest_code(vectors: Tensor, codes: Tensor) -> Tensor:
-    """Index of the code nearest to each vector; the lowest index wins a tie.
+    """Finds the nearest code of each vector; the lowest index wins a tie.
 
-    Minimising |x - e|² over the codes e is maximising x·e - |e|²/2, so a code's bias rides in
-    the matrix product as one more column, and no pass over the score matrix adds norms. Vectors
-    and codes are taken in blocks, so that memory does not grow with vectors x codes: no more than
-    2^20 scores (4 MiB) exist at a time, of many vectors and codes in torch.compile 2^24.
+    The nearest code vector e of a vector x is the argmax of the scores x·e - |e|²/2. The bias
+    -|e|²/2 is one more column of the matrix product, so that no pass over the scores adds norms.
+    Vectors and codes are processed in blocks, and memory does not grow with vectors x codes: at
+    most 2^20 scores (4 MiB) exist at a time, or 2^24 for large inputs in torch.compile.
 
     Args:
-        vectors: Float32 tensor of shape `(..., dim)`, finite.
-        codes: Float32 tensor of shape `(codebook_size, dim)`, finite.
+        vectors: Float32 tensor of shape `(..., dim)` with finite values.
+        codes: Float32 tensor of shape `(codebook_size, dim)`. Code vectors with finite values.
 
     Returns:
-        Int32 tensor of shape `(...)`.
+        Int32 tensor of codes, of shape `(...)`.
 
     Example:
         >>> import numpy as np
@@ -146,15 +147,15 @@ def nearest_code(vectors: Tensor, codes: Tensor) -> Tensor:
 
 
 def nearest_codes(vectors: Tensor, codes: Tensor, count: int) -> Tensor:
-    """Indices of the `count` codes nearest to each vector, the nearest first.
+    """Finds the `count` nearest codes of each vector, the nearest first.
 
     Args:
-        vectors: Float32 tensor of shape `(..., dim)`, finite.
-        codes: Float32 tensor of shape `(codebook_size, dim)`, finite.
-        count: How many codes, from 1 to codebook_size.
+        vectors: Float32 tensor of shape `(..., dim)` with finite values.
+        codes: Float32 tensor of shape `(codebook_size, dim)`. Code vectors with finite values.
+        count: Integer. Number of codes per vector, from 1 to codebook_size.
 
     Returns:
-        Int32 tensor of shape `(..., count)`.
+        Int32 tensor of codes, of shape `(..., count)`.
 
     Example:
         >>> import numpy as np
@@ -173,16 +174,17 @@ def nearest_codes(vectors: Tensor, codes: Tensor, count: int) -> Tensor:
 
 
 def sample_code(vectors: Tensor, codes: Tensor, uniforms: Tensor, temperature: float) -> Tensor:
-    """Draws a code for each vector, with probability softmax(-|x - e|² / temperature).
+    """Samples a code for each vector x with the probabilities softmax(-|x - e|² / temperature).
 
     Args:
-        vectors: Float32 tensor of shape `(..., dim)`, finite.
-        codes: Float32 tensor of shape `(codebook_size, dim)`, finite.
-        uniforms: Float32 tensor of shape `(...)`, uniform in [0, 1): one a draw.
-        temperature: Above 0, in units of the squared distance; towards 0 it is `nearest_code`.
+        vectors: Float32 tensor of shape `(..., dim)` with finite values.
+        codes: Float32 tensor of shape `(codebook_size, dim)`. Code vectors with finite values.
+        uniforms: Float32 tensor of shape `(...)`. Uniform random numbers in [0, 1), one per vector.
+        temperature: Float above 0, in units of a squared distance. As it approaches 0, the result
+            approaches that of `nearest_code`.
 
     Returns:
-        Int32 tensor of shape `(...)`.
+        Int32 tensor of codes, of shape `(...)`.
     """
     vectors, codes = _centered(vectors, codes)
 
@@ -198,15 +200,15 @@ def sample_code(vectors: Tensor, codes: Tensor, uniforms: Tensor, temperature: f
 
 
 def error_to_fixed(values: Tensor, targets: Tensor, mask: Tensor | None) -> Tensor:
-    """Mean of |v - sg(t)|² over vectors v, their targets t and dimensions: it pulls v to t.
+    """Computes the mean of |v - sg(t)|² over vectors v, their targets t, and dimensions.
 
     Args:
-        values: Float32 tensor of shape `(..., dim)`, which gets the gradient.
-        targets: Float32 tensor of the same shape, which gets none.
-        mask: Boolean tensor of shape `(...)`; false leaves a vector out. None keeps all.
+        values: Float32 tensor of shape `(..., dim)`. Vectors, which receive the gradient.
+        targets: Float32 tensor of the same shape. Targets, without a gradient (sg).
+        mask: Boolean tensor of shape `(...)`. `False` excludes a vector; `None` keeps all.
 
     Returns:
-        Scalar float32 tensor; 0 when the mask is false everywhere.
+        Scalar float32 tensor; 0 if the mask is `False` everywhere.
     """
     errors = ops.mean(ops.square(values - ops.stop_gradient(targets)), axis=-1)
     return masked_mean(errors, mask)
@@ -218,16 +220,18 @@ def map_rows(
     scores_per_row: int,
     scores_per_block: int | None = None,
 ) -> Tensor:
-    """A function of rows, computed in blocks of no more than so many scores.
+    """Applies a function to rows in blocks, to limit its memory.
 
     Args:
-        function: Takes rows `(..., width)` and gives `(..., *result)`.
+        function: Callable that maps rows of shape `(..., width)` to a tensor of shape
+            `(..., *result)`.
         rows: Tensor of shape `(..., width)`.
-        scores_per_row: How many numbers the function holds for one row.
-        scores_per_block: How many it may hold, or those of one row; `SCORES_PER_BLOCK` if None.
+        scores_per_row: Integer. Number of scores that the function holds per row.
+        scores_per_block: Integer. Maximum number of scores per block; a block has at least one row.
+            `None` uses `SCORES_PER_BLOCK`. Defaults to `None`.
 
     Returns:
-        What the function would give for all rows at once.
+        Result of the function for all rows.
     """
     if _TRACING.in_one_block:
         return function(rows)
@@ -236,7 +240,7 @@ def map_rows(
     count = ops.shape(rows)[0]
     block = max(1, (scores_per_block or SCORES_PER_BLOCK) // scores_per_row)
     if isinstance(count, int) and count == 0:
-        # Of one row: JAX cannot reshape an empty array to a size that it has to find.
+        # One row stands in, because JAX cannot reshape an empty array to an inferred size.
         results = function(ops.zeros((1, width), rows.dtype))[:0]
     elif isinstance(count, int) and count <= block:
         results = function(rows)
@@ -250,7 +254,7 @@ def map_rows(
 def _by_blocks(vectors: Tensor, codes: Tensor) -> Tensor:
     blocks = _backend.search_blocks((*vectors.shape[:-1], codes.shape[0]))
     scorers = _scorers(codes, blocks.codes)
-    # How many codes there are is unknown when they are the vectors of a batch of any size.
+    # The number of codes is unknown if they are the vectors of a batch of unknown size.
     _, groups, group_size, _ = scorers.shape
     scores_per_row = group_size * (groups or 2 * _GROUPS)
     scores = max(blocks.scores, _LEAST_ROWS_PER_BLOCK * scores_per_row)
@@ -262,21 +266,20 @@ _search = _backend.with_fused_search(_by_blocks)
 
 
 def _scores(vectors: Tensor, codes: Tensor) -> Tensor:
-    """x·e - |e|²/2, greatest where |x - e|² is least: `(..., dim)`, `(k, dim)` -> `(..., k)`."""
+    """Computes x·e - |e|²/2, whose argmax is the nearest code: `(..., dim)` -> `(..., k)`."""
     return ops.matmul(vectors, ops.transpose(codes)) - 0.5 * ops.sum(ops.square(codes), axis=-1)
 
 
 def _scorers(codes: Tensor, most: int) -> Tensor:
-    """Rows whose products with (vector, 1) are the scores of codes, in tiles of groups.
+    """Builds matrices whose products with (vector, 1) are scores, in tiles of groups of codes.
 
     Args:
-        codes: Float32 tensor of shape `(codebook_size, dim)`.
-        most: Codes of a tile.
+        codes: Float32 tensor of shape `(codebook_size, dim)`. Code vectors.
+        most: Integer. Maximum number of codes per tile, before padding.
 
     Returns:
-        Float32 tensor of shape `(tiles, groups, codes of a group, dim + 1)`, in the order of the
-        codes. Tiles are about as large as each other, so that next to no scores are of codes that
-        fill the last one up.
+        Float32 tensor of shape `(tiles, groups, group_size, dim + 1)`, in the order of the codes.
+        Tiles have nearly equal sizes, to keep the padding of the last one small.
     """
     bias = -0.5 * ops.sum(ops.square(codes), axis=-1, keepdims=True)
     count, dim = ops.shape(codes)
@@ -291,17 +294,17 @@ def _scorers(codes: Tensor, most: int) -> Tensor:
 
 
 def _padded(rows: Tensor, count: int | Tensor, value: float = 0.0) -> Tensor:
-    """The rows and `count` more, without a copy where there are none to add."""
+    """Appends `count` rows of a constant value; returns the rows without a copy if it is 0."""
     if not isinstance(count, int):
         return ops.pad(rows, [[0, count], [0, 0]], constant_values=value)
     if count == 0:
         return rows
-    # `ops.pad` makes an object with a new name each time, for which torch.compile compiles anew.
+    # `ops.pad` creates an object with a new name in each call, so that torch.compile recompiles.
     return ops.concatenate([rows, ops.full((count, rows.shape[1]), value, rows.dtype)], axis=0)
 
 
 def _search_by_columns(scorers: Tensor) -> Callable[[Tensor], Tensor]:
-    """The search of a block of vectors for compilers that fuse: a column of scores a vector."""
+    """Returns a search of one block of vectors for XLA, with one column of scores per vector."""
     tiles, _, group_size, width = scorers.shape
     scorers = ops.reshape(scorers, (tiles, -1, width))
 
@@ -320,7 +323,7 @@ def _search_by_columns(scorers: Tensor) -> Callable[[Tensor], Tensor]:
 
 
 def _search_by_rows(scorers: Tensor) -> Callable[[Tensor], Tensor]:
-    """The search of a block of vectors, one operation at a time: a row of scores a vector."""
+    """Returns a search of one block of vectors without XLA, with one row of scores per vector."""
     tiles, groups, group_size, width = scorers.shape
     scorers = ops.reshape(ops.transpose(scorers, (0, 3, 2, 1)), (tiles, width, -1))
     matmul = _backend.matmul_into_same_memory()
@@ -340,20 +343,21 @@ def _search_by_rows(scorers: Tensor) -> Callable[[Tensor], Tensor]:
 
 
 def _best_of_columns(scores: Tensor, group_size: int) -> tuple[Tensor, Tensor]:
-    """First index of the highest score of each column, and that score.
+    """Computes the argmax and the maximum of each column; the lowest index wins a tie.
 
-    An argmax along all the codes is scalar work on a processor. Maxima of groups of codes are
-    vector work, many vectors side by side; only the best group is looked at code by code.
+    A two-level argmax: CPUs compute an argmax over all codes with scalar instructions, but maxima
+    of groups of codes with vector instructions over many columns. Only the best group is then
+    searched code by code.
 
     Args:
         scores: Float32 tensor of shape `(codes, n)`.
-        group_size: Codes of a group.
+        group_size: Integer. Number of codes per group.
 
     Returns:
         Int32 and float32 tensors of shape `(n,)`.
     """
     scores = ops.reshape(scores, (-1, group_size, scores.shape[1]))
-    # Else XLA takes maxima of maxima together, and those of groups again, slowly.
+    # Without a barrier XLA fuses both reductions and recomputes the maxima of groups, slowly.
     group_bests = _backend.computed_once(ops.amax(scores, axis=1))
     best = ops.amax(group_bests, axis=0)
     group = _first_row(group_bests >= best)
@@ -362,12 +366,12 @@ def _best_of_columns(scores: Tensor, group_size: int) -> tuple[Tensor, Tensor]:
 
 
 def _best_of_rows(scores: Tensor, group_size: int) -> tuple[Tensor, Tensor]:
-    """The same of rows, with the maxima of many groups side by side.
+    """Computes the argmax and the maximum of each row, with vector instructions over groups.
 
     Args:
-        scores: Float32 tensor of shape `(n, codes)`; first come the first codes of all groups,
-            then the second ones, and so on.
-        group_size: Codes of a group.
+        scores: Float32 tensor of shape `(n, codes)`. The first codes of all groups come first, then
+            the second ones, and so on.
+        group_size: Integer. Number of codes per group.
 
     Returns:
         Int32 and float32 tensors of shape `(n,)`.
@@ -379,19 +383,19 @@ def _best_of_rows(scores: Tensor, group_size: int) -> tuple[Tensor, Tensor]:
 
 
 def _with_one(vectors: Tensor) -> Tensor:
-    # A block at a time, and not all vectors at once, which would be one more copy of them.
+    # Appended per block, because appending to all vectors at once would copy them.
     return ops.concatenate([vectors, ops.ones_like(vectors[:, :1])], axis=1)
 
 
 def _of_best_tile(indices: Tensor, scores: Tensor, codes_of_tile: int) -> Tensor:
-    """The index of each vector in its first best tile: `(tiles, n)` twice -> `(n,)`."""
+    """Returns the best code over tiles; the first wins a tie: `(tiles, n)` twice -> `(n,)`."""
     tile = first_maximum(ops.transpose(scores))
     return tile * codes_of_tile + ops.take_along_axis(indices, tile[None], axis=0)[0]
 
 
 def _first_row(values: Tensor) -> Tensor:
-    """Row of the first that is true in each column; 0 if none is, where all is NaN."""
-    # Not by an argmax, whose pairs of value and index XLA has no vector instructions for.
+    """Returns the first true row of each column; 0 if there is none, as for NaN scores."""
+    # Not an argmax, because XLA does not vectorize reductions of (value, index) pairs.
     count = ops.shape(values)[0]
     rows = ops.arange(count, dtype="int32")[:, None]
     first = ops.amin(ops.where(values, rows, count), axis=0)
@@ -399,7 +403,7 @@ def _first_row(values: Tensor) -> Tensor:
 
 
 def first_maximum(values: Tensor) -> Tensor:
-    """Index of the largest number along the last axis; the lowest index wins a tie.
+    """Computes the argmax along the last axis; the lowest index wins a tie.
 
     Args:
         values: Float tensor of shape `(..., n)`.
@@ -409,23 +413,23 @@ def first_maximum(values: Tensor) -> Tensor:
     """
     if _TRACING.by_rank:
         return ops.cast(ops.top_k(values, 1)[1][..., 0], "int32")
-    # An argmax of floats or booleans costs extra bit operations on two backends, and export
-    # formats refuse them; an argmax of integers does not.
+    # `keras.ops.argmax` of floats or booleans adds bit operations on TensorFlow and JAX, which are
+    # slow and which export formats reject; an argmax of integers does not.
     is_largest = values >= _largest(values)
     return ops.cast(ops.argmax(ops.cast(is_largest, "int32"), axis=-1), "int32")
 
 
 def _largest(values: Tensor) -> Tensor:
-    """Returns the maximum along the last axis, which is kept."""
-    # Keras refuses empty tensors in eager execution on TensorFlow. PyTorch's tracer has tensors for
-    # sizes, and warns of their comparison.
+    """Computes the maximum along the last axis, and keeps the axis."""
+    # Keras rejects empty tensors in eager execution on TensorFlow. Only integers are compared,
+    # because sizes are tensors in PyTorch's tracer, which warns about comparisons.
     if any(isinstance(size, int) and size == 0 for size in values.shape):
         return values[..., :1]
     return ops.amax(values, axis=-1, keepdims=True)
 
 
 def unit_vectors(vectors: Tensor) -> Tensor:
-    """Vectors scaled to a Euclidean norm of 1 along the last axis; a zero vector stays zero.
+    """Scales vectors to unit Euclidean norm along the last axis; a zero vector stays zero.
 
     Args:
         vectors: Float32 tensor of shape `(..., dim)`.
@@ -440,7 +444,7 @@ def unit_vectors(vectors: Tensor) -> Tensor:
         array([[0.6, 0.8]], dtype=float32)
     """
     vectors = ops.convert_to_tensor(vectors)
-    # Scaled first, so that squares of very small or large numbers stay within range.
+    # Prescaled, so that squares of very small or large numbers stay in range.
     largest = ops.stop_gradient(_largest(ops.abs(vectors)))
     vectors = vectors / ops.where(largest > 0, largest, 1.0)
     squares = ops.sum(ops.square(vectors), axis=-1, keepdims=True)
@@ -448,12 +452,13 @@ def unit_vectors(vectors: Tensor) -> Tensor:
 
 
 def code_counts(indices: Tensor, codebook_size: int, weights: Tensor | None = None) -> Tensor:
-    """How many of the indices name each code, each counted with its weight.
+    """Counts the occurrences of each code, optionally weighted.
 
     Args:
-        indices: Int32 tensor of shape `(n,)` in `[0, codebook_size)`.
-        codebook_size: Number of codes.
-        weights: Float32 tensor of shape `(n,)`; 1 for every index when None.
+        indices: Int32 tensor of codes in `[0, codebook_size)`, of shape `(n,)`.
+        codebook_size: Integer. Number of codes.
+        weights: Float32 tensor of shape `(n,)`. Weight of each occurrence; `None` uses 1. Defaults
+            to `None`.
 
     Returns:
         Float32 tensor of shape `(codebook_size,)`.
@@ -467,13 +472,14 @@ def code_counts(indices: Tensor, codebook_size: int, weights: Tensor | None = No
 def code_sums(
     vectors: Tensor, indices: Tensor, codebook_size: int, weights: Tensor | None = None
 ) -> Tensor:
-    """Sum of the vectors that chose each code, each with its weight.
+    """Sums the vectors assigned to each code, optionally weighted.
 
     Args:
         vectors: Float32 tensor of shape `(n, dim)`.
-        indices: Int32 tensor of shape `(n,)` in `[0, codebook_size)`.
-        codebook_size: Number of codes.
-        weights: Float32 tensor of shape `(n,)`; 1 for every vector when None.
+        indices: Int32 tensor of codes in `[0, codebook_size)`, of shape `(n,)`.
+        codebook_size: Integer. Number of codes.
+        weights: Float32 tensor of shape `(n,)`. Weight of each vector; `None` uses 1. Defaults to
+            `None`.
 
     Returns:
         Float32 tensor of shape `(codebook_size, dim)`.
@@ -485,15 +491,16 @@ def code_sums(
 
 
 def perplexity(counts: Tensor) -> Tensor:
-    """Exponential of the entropy of how often each code is used.
+    """Computes the perplexity of codebook usage, the exponential of its entropy.
 
-    1 when one code serves for everything, the codebook's size when all serve equally.
+    It is 1 if a single code is used, and codebook_size if usage is uniform.
 
     Args:
-        counts: Float32 tensor of shape `(codebook_size,)`, not negative.
+        counts: Float32 tensor of shape `(codebook_size,)`. Count of each code, at least 0. The sum
+            is 0 or at least 1.
 
     Returns:
-        Scalar float32 tensor in `[1, codebook_size]`; 1 when nothing was counted.
+        Scalar float32 tensor in `[1, codebook_size]`; 1 if all counts are 0.
 
     Example:
         >>> import numpy as np
@@ -508,10 +515,10 @@ def perplexity(counts: Tensor) -> Tensor:
 
 
 def with_value(value: Tensor, gradient_of: Tensor) -> Tensor:
-    """A tensor with the value of one tensor and the gradient of another.
+    """Returns the value of one tensor with the gradient of another (straight-through estimator).
 
-    `value + (g - stop_gradient(g))` and not the usual `g + stop_gradient(value - g)`, which
-    rounds: this way the outputs are the values to the bit.
+    The output `value + (g - stop_gradient(g))` equals the value exactly; the usual expression
+    `g + stop_gradient(value - g)` rounds.
 
     Args:
         value: Float tensor.
@@ -524,14 +531,14 @@ def with_value(value: Tensor, gradient_of: Tensor) -> Tensor:
 
 
 def masked_mean(values: Tensor, mask: Tensor | None) -> Tensor:
-    """Mean of the values where the mask is true; of all of them when there is no mask.
+    """Computes the mean of unmasked values.
 
     Args:
         values: Float32 tensor.
-        mask: Boolean tensor of the same shape, or None.
+        mask: Boolean tensor of the same shape. `False` excludes a value; `None` keeps all.
 
     Returns:
-        Scalar float32 tensor; 0 when the mask is false everywhere, or there are no values.
+        Scalar float32 tensor; 0 if no values are left.
     """
     values = ops.convert_to_tensor(values)
     if mask is None:
@@ -541,11 +548,11 @@ def masked_mean(values: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def mean_or_zero(values: Tensor, axis: int | None = None) -> Tensor:
-    """Returns the mean of values, 0 where there are none.
+    """Computes the mean of values, or 0 if there are none.
 
     Args:
         values: Float32 tensor.
-        axis: Axis of the mean; None takes all values together.
+        axis: Integer. Axis of the mean; `None` averages over all axes. Defaults to `None`.
     """
     shape = values.shape if axis is None else values.shape[axis : axis + 1]
     if None not in shape and 0 not in shape:

@@ -1,4 +1,4 @@
-"""Where codes live, and how they learn."""
+"""Codebooks: storage and update rules for code vectors."""
 
 from keras_vq.codebooks.base import BaseCodebook
 from keras_vq.codebooks.codebook import Codebook

@@ -1,4 +1,4 @@
-"""What every codebook is: where codes live, and how they are found, learnt and restarted."""
+"""Base class of codebooks."""
 
 import warnings
 from typing import Any, Literal, get_args
@@ -18,37 +18,40 @@ from keras_vq.codebooks.statistics import Batch, CodeStatistics
 
 Start = Literal["kmeans", "first"]
 
-# Count of a code that was placed before training: the mean count of the first batch, once known.
+# Count of a code vector set before training, which the first batch replaces by its mean count.
 OF_MEAN_COUNT = -1.0
 
 
 class BaseCodebook(ConfigurableLayer):
-    """Abstract codebook: `codebook_size` codes of the dimension of the vectors it is built for.
+    """Base class of codebooks: a table of `codebook_size` code vectors and its update rule.
 
-    A codebook is part of a quantizer, which searches its codes and hands it each training
-    batch's statistics. A subclass says where the codes are (`codes`), how they learn
-    (`loss` by gradient, or `update_codes` by statistics) and how one is placed anew
-    (`move_codes`).
+    A quantizer owns a codebook, searches its code vectors, and passes it the statistics of each
+    training batch. A subclass implements `codes` (the code vectors), the update rule (`loss` for
+    updates by gradient, `update_codes` for updates from statistics) and `move_codes`
+    (re-initialization of code vectors).
 
-    State that changes in training: `average_counts`, the moving average of how many vectors of a
-    batch choose each code. After `set_embeddings` or `adapt` it is -1 until the first training
-    batch: a negative count is in units of that batch's mean count, vectors / codebook_size.
+    State updated in training: `average_counts`, the exponential moving average (EMA) of the number
+    of vectors assigned to each code per batch. `set_embeddings` and `adapt` set it to -1: a
+    negative count is in units of the mean count of the next training batch, vectors /
+    codebook_size.
 
     Args:
-        codebook_size: Number of codes, K.
-        decay: Decay of the moving averages, in [0, 1).
-        restart: A `RestartRule` such as `DeadCodeRestart`, or None to leave unused codes where
-            they are.
-        initializer: Keras initializer of the (K, dim) codes; uniform of variance 1 / dim when
-            None. With a restart rule, the codes of an explicit initializer count as used.
-        seed: Seed of the restarts.
+        codebook_size: Integer. Number of code vectors, K.
+        decay: Float in [0, 1). Decay of the moving averages. Defaults to 0.99.
+        restart: `RestartRule` such as `DeadCodeRestart`, or `None` to disable restarts.
+            Defaults to `None`.
+        initializer: Keras initializer of the code vectors, of shape `(K, dim)`. `None` samples from
+            a uniform distribution with variance 1 / dim. With a restart rule, code vectors from an
+            explicit initializer count as used. Defaults to `None`.
+        seed: Integer or `None`. Seed of k-means initialization and of `restart`. Defaults to
+            `None`.
         **kwargs: Arguments of `keras.layers.Layer`.
 
     Raises:
         ValueError: If an argument is out of its range.
     """
 
-    # Whether codes learn from a batch before it is quantized: then by the new codes.
+    # Whether a batch updates the codebook before the lookup, and is quantized with the new vectors.
     learns_before_lookup = False
 
     decay = Hyperparameter(_validation.check_fraction)
@@ -88,7 +91,7 @@ class BaseCodebook(ConfigurableLayer):
             self.seed_generator = keras.random.SeedGenerator(seed)
 
     def build(self, input_shape: Shape) -> None:
-        """Creates the state for vectors of shape `(..., dim)`."""
+        """Creates the state for inputs of shape `(..., dim)`."""
         dim = input_shape[-1]
         if dim is None:
             raise ValueError(
@@ -104,24 +107,24 @@ class BaseCodebook(ConfigurableLayer):
         )
 
     def default_initializer(self) -> keras.initializers.Initializer:
-        """Returns the initializer of the codes when none is given."""
-        # Variance 1/dim, so that codes have a norm near 1 whatever the dimension.
+        """Returns the initializer of the code vectors that is used if none is given."""
+        # Variance 1 / dim gives code vectors a norm near 1 in any dimension.
         return keras.initializers.VarianceScaling(mode="fan_out", distribution="uniform")
 
     @property
     def starts_placed(self) -> bool:
-        """Returns whether the initial codes count as used, so that restarts leave them."""
+        """Returns whether initial code vectors count as used, so that restart rules keep them."""
         return self.has_own_initializer and self.restart is not None
 
     @property
     def starts_unused(self) -> bool:
-        """Whether codes that no vector chose yet have a count of zero, not of one."""
+        """Returns whether average counts are initialized to 0 instead of 1."""
         return self.restart is not None and self.restart.starts_unused
 
     def add_state(
         self, name: str, shape: tuple[int, ...], initializer: Any, trainable: bool = False
     ) -> Any:
-        """A float32 weight that mixed precision leaves alone."""
+        """Adds a float32 weight that mixed-precision policies do not cast."""
         return self.add_weight(
             name=name,
             shape=shape,
@@ -132,36 +135,36 @@ class BaseCodebook(ConfigurableLayer):
         )
 
     def codes(self) -> Tensor:
-        """All codes, a float32 tensor of shape `(codebook_size, dim)`."""
+        """Returns all code vectors: float32, shape `(codebook_size, dim)`."""
         raise NotImplementedError
 
     def call(self, vectors: Tensor) -> Tensor:
-        """Index of the nearest code of each vector: int32, of shape `vectors.shape[:-1]`."""
+        """Computes the nearest code of each vector: int32, shape `vectors.shape[:-1]`."""
         return vq_ops.nearest_code(ops.cast(vectors, "float32"), self.codes())
 
     def compute_output_spec(self, vectors: Tensor) -> keras.KerasTensor:
-        """Shape and dtype of the indices."""
+        """Returns the shape and dtype of the codes."""
         return keras.KerasTensor(vectors.shape[:-1], dtype="int32")
 
     def lookup(self, indices: Tensor) -> Tensor:
-        """The codes of the indices: float32, shape `indices.shape + (dim,)`."""
+        """Returns the code vectors of codes: float32, shape `indices.shape + (dim,)`."""
         return ops.take(self.codes(), indices, axis=0)
 
     def loss(self, vectors: Tensor, codes: Tensor, mask: Tensor | None) -> Tensor:
-        """The loss by whose gradient the codes learn; 0 where they learn otherwise."""
+        """Computes the scalar codebook loss; 0 if code vectors are not updated by gradient."""
         del vectors, codes, mask
         return ops.zeros(())
 
     def statistics(
         self, vectors: Tensor, codes: Tensor, indices: Tensor, mask: Tensor | None
     ) -> CodeStatistics:
-        """What a batch of this replica tells: counts, sums, and vectors if codes restart.
+        """Computes the statistics of this replica's batch: counts, sums, and restart candidates.
 
         Args:
             vectors: Float32 tensor of shape `(..., dim)`.
-            codes: Float32 tensor of the same shape: the code of each vector.
-            indices: Int32 tensor of shape `(...)`.
-            mask: Boolean tensor of shape `(...)`: false leaves a vector out. None keeps all.
+            codes: Float32 tensor of the same shape. Code vector of each vector.
+            indices: Int32 tensor of codes, of shape `(...)`.
+            mask: Boolean tensor of shape `(...)`. `False` excludes a vector; `None` keeps all.
         """
         flat = ops.reshape(vectors, (-1, self.dim))
         indices = ops.reshape(indices, (-1,))
@@ -179,9 +182,10 @@ class BaseCodebook(ConfigurableLayer):
         return CodeStatistics(counts, sums, [Batch.not_empty(flat, distances, weights)])
 
     def update(self, statistics: CodeStatistics) -> None:
-        """Takes in a training batch: averages, codes that learn by statistics, restarts.
+        """Updates averages and code vectors from a training batch, and applies the restart rule.
 
-        Does nothing when the codebook is frozen (`trainable = False`).
+        Statistics are summed over replicas. Does nothing if the codebook is frozen (`trainable =
+        False`).
         """
         if not self.trainable:
             return
@@ -202,31 +206,31 @@ class BaseCodebook(ConfigurableLayer):
             self.move_codes(*move)
 
     def update_codes(self, counts: Tensor, sums: Tensor) -> None:
-        """Moves averages, and codes that learn by them, towards a batch's statistics."""
+        """Updates the moving averages, and code vectors that depend on them, from statistics."""
         del sums
         self.average_counts.assign(move_average(self.average_counts, counts, self.decay))
 
     def scale_averages(self, factors: Tensor) -> None:
-        """Multiplies the moving averages of each code by its factor."""
+        """Multiplies the moving averages of each code by a factor."""
         self.average_counts.assign(self.average_counts * factors)
 
     def recent_counts(self) -> Tensor:
-        """How many vectors of a batch lately chose each code, float32 `(codebook_size,)`."""
+        """Returns the EMA of assigned vectors per batch: float32, shape `(codebook_size,)`."""
         return ops.abs(self.average_counts)
 
     def move_codes(self, shares: Tensor, targets: Tensor, counts: Tensor) -> None:
-        """Moves each code its share of the way to its target, its averages with it.
+        """Interpolates each code vector and its averages linearly towards a target.
 
         Args:
-            shares: Float32 tensor of shape `(codebook_size,)`, in [0, 1]; 0 leaves a code.
+            shares: Float32 tensor of shape `(codebook_size,)`, in [0, 1]. Interpolation weights: 0
+                keeps a code vector, 1 replaces it by its target.
             targets: Float32 tensor of shape `(codebook_size, dim)`.
-            counts: Float32 tensor of shape `(codebook_size,)`: a code moved wholly is from then
-                on taken to have been chosen by so many vectors of each batch.
+            counts: Float32 tensor of shape `(codebook_size,)`. Target of the average counts.
         """
         raise NotImplementedError
 
     def scale_to_unit_norm(self) -> None:
-        """Scales the initial codes to unit norm, for a quantizer that compares directions."""
+        """Scales the initial code vectors to unit norm, for quantizers with the cosine metric."""
         codes = vq_ops.unit_vectors(self.codes())
         if self.starts_placed:
             self.place_codes(codes)
@@ -234,26 +238,26 @@ class BaseCodebook(ConfigurableLayer):
             self.move_codes(ops.ones((self.codebook_size,)), codes, self.recent_counts())
 
     def place_codes(self, codes: Tensor) -> None:
-        """Replaces all codes, and sets their averages as if all had been used alike.
+        """Replaces all code vectors and sets their averages as for uniform usage.
 
         Args:
-            codes: Float32 tensor of shape `(codebook_size, dim)`.
+            codes: Float32 tensor of shape `(codebook_size, dim)`. New code vectors.
         """
         each = ops.ones((self.codebook_size,))
         self.move_codes(each, codes, OF_MEAN_COUNT * each)
 
     def set_embeddings(self, embeddings: Any) -> None:
-        """Sets all codes, such as those of a pretrained codebook, before training.
+        """Sets all code vectors before training, e.g. to those of a pretrained codebook.
 
-        The moving averages are set with them: in the first training step each code weighs as much
-        as the vectors that choose a code on average, so that training goes on from the codes, and
-        a restart rule counts them as used.
+        The moving averages are initialized too: in the first training step each code counts as used
+        as often as the mean code. EMA updates then start from these code vectors, and a restart
+        rule does not treat them as dead.
 
         Args:
-            embeddings: Array of shape `(codebook_size, dim)`, finite.
+            embeddings: Array of shape `(codebook_size, dim)` with finite values.
 
         Raises:
-            ValueError: If the array has another shape, or is not finite.
+            ValueError: If the array has another shape or contains NaN or infinity.
 
         Example:
             >>> import numpy as np, keras_vq
@@ -270,15 +274,18 @@ class BaseCodebook(ConfigurableLayer):
         self.place_codes(ops.convert_to_tensor(embeddings))
 
     def adapt(self, vectors: Any, start: Start = "kmeans") -> None:
-        """Places all codes by data, before training.
+        """Initializes all code vectors from data, before training (k-means initialization).
 
         Args:
-            vectors: Array of shape `(..., dim)`, finite, with at least `codebook_size` vectors.
-            start: `"kmeans"` puts the codes on the centres of scikit-learn's k-means (10
-                iterations on at most 256 vectors a code); `"first"` on the first vectors.
+            vectors: Array or data set of inputs of shape `(..., dim)`, with at least
+                `codebook_size` vectors and finite values.
+            start: `"kmeans"` uses the cluster centers of scikit-learn's k-means (10 iterations on
+                at most 256 vectors per code); `"first"` uses the first `codebook_size` vectors.
+                Defaults to `"kmeans"`.
 
         Raises:
-            ValueError: If the vectors are too few, not finite or of another dimension.
+            ValueError: If there are too few vectors, or if they have another dimension or contain
+                NaN or infinity.
 
         Example:
             >>> import numpy as np, keras_vq
@@ -300,17 +307,17 @@ class BaseCodebook(ConfigurableLayer):
             codes = vectors[: self.codebook_size]
         else:
             codes = kmeans_centres(vectors, self.codebook_size, self.seed)
-        # Each process of PyTorch may have been given other vectors.
+        # PyTorch processes may have received different vectors.
         codes = _backend.from_first_replica(ops.convert_to_tensor(codes))
         self.place_codes(codes)
 
     def load_own_variables(self, store: Any) -> None:
-        """Loads the weights, with a warning if they hold NaN or infinity."""
+        """Loads the weights and warns if they contain NaN or infinity."""
         super().load_own_variables(store)
         warn_of_non_finite(self)
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Returns the constructor arguments."""
         return {
             **super().get_config(),
             "codebook_size": self.codebook_size,
@@ -324,7 +331,7 @@ class BaseCodebook(ConfigurableLayer):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "BaseCodebook":
-        """The codebook of a configuration."""
+        """Creates a codebook from its configuration."""
         config = dict(config)
         config["restart"] = keras.saving.deserialize_keras_object(config["restart"])
         return cls(**config)
@@ -333,13 +340,14 @@ class BaseCodebook(ConfigurableLayer):
 def kmeans_centres(
     vectors: np.ndarray, clusters: int, seed: int | None = None, iterations: int = 10
 ) -> np.ndarray:
-    """Centres of scikit-learn's k-means (k-means++ start, Lloyd's algorithm).
+    """Computes cluster centers with scikit-learn (k-means++ initialization, Lloyd's algorithm).
 
     Args:
-        vectors: Float32 array of shape `(n, dim)`; of more than 256 a cluster a sample is used.
-        clusters: Number of centres.
-        seed: Seed of the sample and the start.
-        iterations: Most iterations of Lloyd's algorithm.
+        vectors: Float32 array of shape `(n, dim)`. If n exceeds 256 * clusters, a random sample of
+            that size is used.
+        clusters: Integer. Number of clusters.
+        seed: Integer or `None`. Seed of the sample and of the initialization. Defaults to `None`.
+        iterations: Integer. Maximum number of iterations of Lloyd's algorithm. Defaults to 10.
 
     Returns:
         Float32 array of shape `(clusters, dim)`.
@@ -353,8 +361,7 @@ def kmeans_centres(
         vectors = vectors[np.sort(chosen)]
     means = KMeans(clusters, n_init=1, max_iter=iterations, random_state=seed, algorithm="lloyd")
     with warnings.catch_warnings():
-        # Ten iterations need not converge, and repeated vectors make fewer clusters than asked:
-        # both are a fair start for codes that go on learning.
+        # Raised for too few iterations or repeated vectors; neither harms an initialization.
         warnings.simplefilter("ignore", ConvergenceWarning)
         means.fit(vectors)
     return means.cluster_centers_.astype("float32")
@@ -371,10 +378,10 @@ def _as_vectors(vectors: Any) -> np.ndarray:
 
 
 def move_average(average: Tensor, value: Tensor, decay: float) -> Tensor:
-    """An exponential moving average after one more value."""
+    """Returns an exponential moving average (EMA) updated with one value."""
     return decay * average + (1.0 - decay) * value
 
 
 def part_of_the_way(shares: Tensor, start: Tensor, end: Tensor) -> Tensor:
-    """Point on the way from start to end: start to the bit for a share of 0, end for 1."""
+    """Interpolates linearly from start to end, exact at both endpoints."""
     return (1.0 - shares) * start + shares * end

@@ -1,4 +1,4 @@
-"""A codebook that learns by gradient."""
+"""Codebook trained by gradient."""
 
 from typing import Any
 
@@ -15,23 +15,27 @@ from keras_vq.codebooks.restart import RestartRule
 
 @keras.saving.register_keras_serializable("keras_vq")
 class Codebook(BaseCodebook):
-    """Codes that the optimizer moves by the gradient of the codebook loss.
+    """Codebook trained by gradient with the codebook loss.
 
-    The loss is the mean of |sg(x) - e|² over vectors x and their codes e, and over dimensions
-    (van den Oord et al., "Neural Discrete Representation Learning", 2017, equation 3, second
-    term).
+    The loss is the mean of |sg(x) - e|² over vectors x, their code vectors e, and dimensions, where
+    sg is the stop-gradient operator (van den Oord et al., "Neural Discrete Representation
+    Learning", 2017, equation 3, second term).
 
-    State that changes in training: `embeddings` (by the optimizer), `average_counts`, and with
-    a restart rule `restart_offset`.
+    State updated in training: `embeddings` (by the optimizer), `average_counts`, and with a
+    restart rule `restart_offset`.
 
     Args:
-        codebook_size: Number of codes, K.
-        decay: Decay of the usage average, by which dead codes are told, in [0, 1).
-        restart: A `RestartRule`, or None to leave unused codes where they are.
-        initializer: Keras initializer of the (K, dim) codes; see `BaseCodebook`.
-        regularizer: Keras regularizer of the codes, such as `regularizers.Orthogonality`.
-        weight: Weight of the codebook loss, at least 0.
-        seed: Seed of the restarts.
+        codebook_size: Integer. Number of code vectors, K.
+        decay: Float in [0, 1). Decay of the EMA of usage, which identifies dead codes. Defaults to
+            0.99.
+        restart: `RestartRule`, or `None` to disable restarts. Defaults to `None`.
+        initializer: Keras initializer of the code vectors, of shape `(K, dim)`; see `BaseCodebook`.
+            Defaults to `None`.
+        regularizer: Keras regularizer of the code vectors, such as `regularizers.Orthogonality`.
+            Defaults to `None`.
+        weight: Float, at least 0. Weight of the codebook loss. Defaults to 1.0.
+        seed: Integer or `None`. Seed of k-means initialization and of `restart`. Defaults to
+            `None`.
         **kwargs: Arguments of `keras.layers.Layer`.
 
     Raises:
@@ -60,27 +64,27 @@ class Codebook(BaseCodebook):
         self.weight = weight
 
     def build(self, input_shape: Shape) -> None:
-        """Creates the codes for vectors of shape `(..., dim)`."""
+        """Creates the code vectors for inputs of shape `(..., dim)`."""
         super().build(input_shape)
         shape = (self.codebook_size, self.dim)
         self.embeddings = self.add_state("embeddings", shape, self.initializer, trainable=True)
         if self.restart is not None:
-            # Codes are embeddings + restart_offset: a forward pass can't write to what the
-            # optimizer writes to (JAX returns one new value for it, the optimizer's).
+            # Code vectors are embeddings + restart_offset: a forward pass must not assign to a
+            # weight of the optimizer, whose value replaces the assigned one on JAX.
             self.restart_offset = self.add_state("restart_offset", shape, "zeros")
 
     def codes(self) -> Tensor:
-        """All codes, a float32 tensor of shape `(codebook_size, dim)`."""
+        """Returns all code vectors: float32, shape `(codebook_size, dim)`."""
         codes = ops.convert_to_tensor(self.embeddings)
         return codes if self.restart is None else codes + self.restart_offset
 
     def loss(self, vectors: Tensor, codes: Tensor, mask: Tensor | None) -> Tensor:
-        """Mean squared distance from each code to the vectors that chose it, and the penalty."""
+        """Computes the scalar codebook loss, with the penalty of the regularizer."""
         loss = self.weight * vq_ops.error_to_fixed(codes, vectors, mask)
         return loss if self.regularizer is None else loss + self.regularizer(self.codes())
 
     def move_codes(self, shares: Tensor, targets: Tensor, counts: Tensor) -> None:
-        """Moves each code its share of the way to its target."""
+        """Interpolates each code vector and its count linearly towards a target."""
         recent_counts = self.recent_counts()
         self.average_counts.assign(part_of_the_way(shares, recent_counts, counts))
         rows = shares[:, None]
@@ -92,15 +96,15 @@ class Codebook(BaseCodebook):
             self.restart_offset.assign(part_of_the_way(rows, offset, target_offset))
 
     def place_codes(self, codes: Tensor) -> None:
-        """Replaces all codes, and sets their averages as if all had been used alike."""
+        """Replaces all code vectors and sets their averages as for uniform usage."""
         super().place_codes(codes)
-        # Exactly: the sum of embeddings and an offset would be rounded.
+        # Assigned directly, because embeddings plus an offset would be rounded.
         self.embeddings.assign(codes)
         if self.restart is not None:
             self.restart_offset.assign(ops.zeros_like(codes))
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Returns the constructor arguments."""
         return {
             **super().get_config(),
             "regularizer": keras.regularizers.serialize(self.regularizer),

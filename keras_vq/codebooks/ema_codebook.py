@@ -1,4 +1,4 @@
-"""A codebook that learns by exponential moving averages."""
+"""Codebook updated by exponential moving averages (EMA)."""
 
 from typing import Any
 
@@ -11,32 +11,36 @@ from keras_vq._types import Shape, Tensor
 from keras_vq.codebooks.base import BaseCodebook, move_average, part_of_the_way
 from keras_vq.codebooks.restart import RestartRule
 
-# Above it float32 counts no further; the bias of averages that started empty is long gone.
+# Largest step count of float32, at which the bias correction has vanished.
 _STEPS_WITHOUT_BIAS = 2.0**24
 
 
 @keras.saving.register_keras_serializable("keras_vq")
 class EMACodebook(BaseCodebook):
-    """Codes that are the moving average of the vectors that choose them: no gradient, no loss.
+    """Codebook updated by exponential moving averages (EMA), without gradient or codebook loss.
 
-    After each training batch, with n the moving average of the counts and m that of the sums,
-    code e = m / ñ, where ñ = (n + ε) / (Σn + K ε) · Σn is the count with Laplace smoothing (van
-    den Oord et al., "Neural Discrete Representation Learning", 2017, appendix A.1).
+    Each code vector is the EMA of the vectors assigned to it. After each training batch it is
+    e = m / ñ, with m the EMA of the sums of assigned vectors, n the EMA of their counts, and
+    ñ = (n + ε) / (Σn + K ε) · Σn the count after Laplace smoothing (van den Oord et al., "Neural
+    Discrete Representation Learning", 2017, appendix A.1).
 
-    State that changes in training: `embeddings`, `average_counts`, `average_sums`, and with bias
+    State updated in training: `embeddings`, `average_counts`, `average_sums`, and with bias
     correction `steps`.
 
     Args:
-        codebook_size: Number of codes, K.
-        decay: Decay of the moving averages, in [0, 1).
-        epsilon: ε of the Laplace smoothing.
-        bias_correction: False starts the averages at one vector a code, the code itself, so that
-            a code no vector chooses stays where it is. True starts them at zero and divides by
-            1 - decayᵗ, as Sonnet does: the initial codes have no weight, and a code not chosen
-            in the first step becomes zero.
-        restart: A `RestartRule`, or None to leave unused codes where they are.
-        initializer: Keras initializer of the (K, dim) codes; see `BaseCodebook`.
-        seed: Seed of the restarts.
+        codebook_size: Integer. Number of code vectors, K.
+        decay: Float in [0, 1). Decay of the moving averages. Defaults to 0.99.
+        epsilon: Float above 0. ε of the Laplace smoothing. Defaults to 1e-5.
+        bias_correction: Boolean. `False` initializes the averages with one vector per code,
+            the code vector itself: an unused code vector keeps its value while its average count is
+            far above `epsilon`. `True` initializes them with zero and divides by 1 - decayᵗ at step
+            t, as Sonnet does: initial code vectors have no weight, and the code vector of a code
+            unused in the first step becomes zero. Defaults to `False`.
+        restart: `RestartRule`, or `None` to disable restarts. Defaults to `None`.
+        initializer: Keras initializer of the code vectors, of shape `(K, dim)`; see `BaseCodebook`.
+            Defaults to `None`.
+        seed: Integer or `None`. Seed of k-means initialization and of `restart`. Defaults to
+            `None`.
         **kwargs: Arguments of `keras.layers.Layer`.
 
     Raises:
@@ -65,7 +69,7 @@ class EMACodebook(BaseCodebook):
         self.bias_correction = bool(bias_correction)
 
     def build(self, input_shape: Shape) -> None:
-        """Creates the codes for vectors of shape `(..., dim)`."""
+        """Creates the code vectors for inputs of shape `(..., dim)`."""
         super().build(input_shape)
         shape = (self.codebook_size, self.dim)
         self.embeddings = self.add_state("embeddings", shape, self.initializer)
@@ -76,20 +80,20 @@ class EMACodebook(BaseCodebook):
         if self.starts_placed:
             self.place_codes(self.codes())
         elif not self.bias_correction:
-            # A copy: two weights on one buffer can not both be donated to a JAX step.
+            # A copy, because JAX cannot donate one buffer for two weights.
             self.average_sums.assign(ops.copy(self.embeddings))
 
     @property
     def starts_unused(self) -> bool:
-        """Never: a code is the average of what it counts, at first of itself."""
+        """Returns `False`: code vectors are computed from the averages."""
         return False
 
     def codes(self) -> Tensor:
-        """All codes, a float32 tensor of shape `(codebook_size, dim)`."""
+        """Returns all code vectors: float32, shape `(codebook_size, dim)`."""
         return ops.convert_to_tensor(self.embeddings)
 
     def update_codes(self, counts: Tensor, sums: Tensor) -> None:
-        """Moves the averages towards a batch's statistics, and the codes with them."""
+        """Updates the averages with batch statistics, and computes the code vectors from them."""
         if self.bias_correction:
             self.steps.assign(self.steps + 1.0)
         self.average_counts.assign(move_average(self.average_counts, counts, self.decay))
@@ -99,15 +103,15 @@ class EMACodebook(BaseCodebook):
         total = ops.sum(recent)
         smoothed = (recent + self.epsilon) / (total + self.codebook_size * self.epsilon) * total
         codes = self.average_sums / self._averaged_weight() / smoothed[:, None]
-        # Before any vector was counted (a batch masked altogether) the codes stay.
+        # Keeps the code vectors while all counts are 0, as after a fully masked first batch.
         self.embeddings.assign(ops.where(total > 0, codes, self.codes()))
 
     def recent_counts(self) -> Tensor:
-        """How many vectors of a batch lately chose each code, float32 `(codebook_size,)`."""
+        """Returns the EMA of assigned vectors per batch: float32, shape `(codebook_size,)`."""
         return ops.abs(self.average_counts) / self._averaged_weight()
 
     def move_codes(self, shares: Tensor, targets: Tensor, counts: Tensor) -> None:
-        """Moves each code its share of the way to its target, its averages with it."""
+        """Interpolates each code vector and its averages linearly towards a target."""
         counts = counts * self._averaged_weight()
         rows = shares[:, None]
         average_counts = part_of_the_way(shares, self.average_counts, counts)
@@ -117,25 +121,25 @@ class EMACodebook(BaseCodebook):
         self.embeddings.assign(part_of_the_way(rows, self.codes(), targets))
 
     def place_codes(self, codes: Tensor) -> None:
-        """Replaces all codes, and sets their averages as if all had been used alike."""
+        """Replaces all code vectors and sets their averages as for uniform usage."""
         if self.bias_correction:
-            # The averages do not start empty: nothing is left to correct.
+            # Averages that do not start at zero need no bias correction.
             self.steps.assign(ops.full((), _STEPS_WITHOUT_BIAS))
         super().place_codes(codes)
 
     def scale_averages(self, factors: Tensor) -> None:
-        """Multiplies the moving averages of each code by its factor."""
+        """Multiplies the moving averages of each code by a factor."""
         super().scale_averages(factors)
         self.average_sums.assign(self.average_sums * factors[:, None])
 
     def _averaged_weight(self) -> Tensor:
-        """The weight that the batches seen so far have in the averages, which it normalises."""
+        """Returns the bias-correction factor `1 - decay**steps`, or 1 without bias correction."""
         if not self.bias_correction:
             return ops.ones(())
         return 1.0 - ops.power(self.decay, ops.maximum(self.steps, 1.0))
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Returns the constructor arguments."""
         return {
             **super().get_config(),
             "epsilon": self.epsilon,

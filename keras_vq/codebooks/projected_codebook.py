@@ -1,4 +1,4 @@
-"""A codebook seen through a layer that learns: SimVQ and its kin."""
+"""Codebook reparameterized by a trainable layer (SimVQ)."""
 
 from typing import Any
 
@@ -15,25 +15,28 @@ from keras_vq.codebooks.base import OF_MEAN_COUNT, BaseCodebook
 
 @keras.saving.register_keras_serializable("keras_vq")
 class ProjectedCodebook(BaseCodebook):
-    """Codes C = W(C₀): a layer W that learns, over codes C₀ that by default do not.
+    """Codebook reparameterized by a trainable layer (SimVQ).
 
-    A gradient that reaches one code reaches W, and so moves all of them: none is left behind.
-    The loss is the codebook loss of `Codebook`.
+    The code vectors are C = W(C₀), with a trainable layer W and embeddings C₀ that are frozen by
+    default. The gradient of any code vector updates W and thereby all code vectors, including
+    those of unused codes. The loss is the codebook loss of `Codebook`.
 
     Sources: Zhu et al., "Addressing Representation Collapse in Vector Quantized Models with One
-    Linear Layer" (SimVQ), 2024, with a linear W; with an affine layer, the reparametrization of
+    Linear Layer" (SimVQ), 2024, with a linear W; with an affine layer, the reparameterization of
     Huh et al., "Straightening Out the Straight-Through Estimator", 2023, section 4.1; with a
     deeper network, VQBridge (2025).
 
-    State that changes in training: the layer's weights (by the optimizer), `average_counts`.
+    State updated in training: the weights of W (by the optimizer), `average_counts`.
 
     Args:
-        codebook_size: Number of codes, K.
-        projection: Layer of `(codebook_size, dim)` codes; a `Dense` without bias when None.
-        weight: Weight of the codebook loss, at least 0.
-        learn_codes: Whether C₀ learns by gradient too.
-        decay: Decay of the usage average, in [0, 1).
-        initializer: Keras initializer of C₀; normal of variance 1 / dim when None.
+        codebook_size: Integer. Number of code vectors, K.
+        projection: Keras layer W, which maps inputs of shape `(codebook_size, dim)` to that shape.
+            `None` uses a `Dense` layer without bias. Defaults to `None`.
+        weight: Float, at least 0. Weight of the codebook loss. Defaults to 1.0.
+        learn_codes: Boolean. Whether C₀ is trained too. Defaults to `False`.
+        decay: Float in [0, 1). Decay of the EMA of usage. Defaults to 0.99.
+        initializer: Keras initializer of C₀. `None` samples from a normal distribution with
+            variance 1 / dim. Defaults to `None`.
         **kwargs: Arguments of `keras.layers.Layer`.
 
     Raises:
@@ -68,7 +71,7 @@ class ProjectedCodebook(BaseCodebook):
         self.learn_codes = bool(learn_codes)
 
     def build(self, input_shape: Shape) -> None:
-        """Creates C₀ and W for vectors of shape `(..., dim)`."""
+        """Creates C₀ and W for inputs of shape `(..., dim)`."""
         super().build(input_shape)
         shape = (self.codebook_size, self.dim)
         self.embeddings = self.add_state(
@@ -84,25 +87,25 @@ class ProjectedCodebook(BaseCodebook):
             )
 
     def default_initializer(self) -> keras.initializers.Initializer:
-        """Returns the initializer of C₀ when none is given."""
+        """Returns the initializer of C₀ that is used if none is given."""
         return keras.initializers.VarianceScaling(mode="fan_out", distribution="untruncated_normal")
 
     def codes(self) -> Tensor:
-        """All codes, a float32 tensor of shape `(codebook_size, dim)`."""
+        """Returns all code vectors: float32, shape `(codebook_size, dim)`."""
         return ops.cast(self.layer(ops.convert_to_tensor(self.embeddings)), "float32")
 
     def loss(self, vectors: Tensor, codes: Tensor, mask: Tensor | None) -> Tensor:
-        """Mean squared distance from each code to the vectors that chose it."""
+        """Computes the scalar codebook loss."""
         return self.weight * vq_ops.error_to_fixed(codes, vectors, mask)
 
     def scale_to_unit_norm(self) -> None:
-        """Nothing: what the layer gives is scaled where it is used."""
+        """Does nothing, because quantizers normalize the output of W at each lookup."""
 
     def place_codes(self, codes: Tensor) -> None:
-        """Replaces C₀ by the codes, and W by the identity.
+        """Sets C₀ to the given code vectors, and W to the identity.
 
         Raises:
-            ValueError: If W is a layer that was given, of which the identity is not known.
+            ValueError: If a `projection` was given, which cannot be set to the identity in general.
         """
         if self.projection is not None:
             raise ValueError(
@@ -116,7 +119,7 @@ class ProjectedCodebook(BaseCodebook):
         self.layer.kernel.assign(ops.eye(self.dim))
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Returns the constructor arguments."""
         config = super().get_config()
         del config["restart"], config["seed"]
         return {
@@ -128,6 +131,6 @@ class ProjectedCodebook(BaseCodebook):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "ProjectedCodebook":
-        """The codebook of a configuration."""
+        """Creates a codebook from its configuration."""
         projection = keras.saving.deserialize_keras_object(config["projection"])
         return cls(**{**config, "projection": projection})

@@ -1,4 +1,4 @@
-"""What becomes of codes that hardly any vector chooses: they are placed anew, on vectors."""
+"""Dead-code restart: rules that re-initialize rarely used code vectors from batch vectors."""
 
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -15,21 +15,21 @@ Anchor = Literal["closest", "uniform"]
 
 
 class Move(NamedTuple):
-    """Where a rule wants codes: code k goes the share sₖ of the way to its target."""
+    """Update proposed by a restart rule: an interpolation of each code vector to a target."""
 
-    shares: Tensor  # (codebook_size,), in [0, 1]
+    shares: Tensor  # (codebook_size,), in [0, 1]: interpolation weights
     targets: Tensor  # (codebook_size, dim)
-    counts: Tensor  # (codebook_size,): the average count a code moved wholly then has
+    counts: Tensor  # (codebook_size,): targets of the average counts
 
 
 class RestartRule(Configurable):
-    """Abstract rule: which codes move after a training batch, how far and where to.
+    """Base class of restart rules, which update rarely used code vectors after a training batch.
 
     A subclass implements `move`, and `get_config` if it has arguments.
     """
 
-    # Whether a code that no vector chose yet counts as unused at once; else as chosen by one
-    # vector of each batch, so that its count fades.
+    # Whether average counts are initialized to 0, so that codes count as unused before their first
+    # use. Otherwise they are initialized to 1 and decay.
     starts_unused = False
 
     def move(
@@ -40,25 +40,25 @@ class RestartRule(Configurable):
         batches: list[Batch],
         seed: Any,
     ) -> Move:
-        """The move of each code.
+        """Computes the update of each code vector.
 
         Args:
-            codes: Float32 tensor of shape `(codebook_size, dim)`.
-            recent_counts: Float32 tensor of shape `(codebook_size,)`: moving average of how
-                many vectors of a batch chose each code.
-            mean_count: Scalar: the vectors of this batch divided by codebook_size.
-            batches: This replica's vectors.
-            seed: Keras seed generator.
+            codes: Float32 tensor of shape `(codebook_size, dim)`. Code vectors.
+            recent_counts: Float32 tensor of shape `(codebook_size,)`. EMA of the number of vectors
+                assigned to each code per batch.
+            mean_count: Scalar. Number of vectors of the global batch divided by codebook_size.
+            batches: List of `Batch`. Vectors of this replica.
+            seed: `keras.random.SeedGenerator`.
         """
         raise NotImplementedError
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Returns the constructor arguments."""
         return {}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "RestartRule":
-        """The rule of a configuration."""
+        """Creates a rule from its configuration."""
         return cls(**config)
 
 
@@ -70,24 +70,26 @@ def _check_threshold(name: str, value: Any) -> float:
 
 @keras.saving.register_keras_serializable("keras_vq")
 class DeadCodeRestart(RestartRule):
-    """Moves a code that has fallen out of use onto a vector of the current batch.
+    """Dead-code restart: replaces dead code vectors by vectors of the current batch.
 
-    A code is dead when the moving average of its count falls below `threshold` times the count
-    that it would have if all codes served equally (vectors per batch / codebook size). Being a
-    ratio, the threshold means the same for every batch and codebook size.
+    A code is dead if the EMA of its count is below `threshold` times the mean count (vectors per
+    batch / codebook size). Being a ratio, the threshold does not depend on the batch size or the
+    codebook size.
 
-    Sources: the restart of Jukebox (Dhariwal et al., 2020) and SoundStream (Zeghidour et al.,
-    2021), which use an absolute count; the choice by squared distance is that of k-means++
-    (Arthur and Vassilvitskii, 2007).
+    Sources: the restarts of Jukebox (Dhariwal et al., 2020) and SoundStream (Zeghidour et al.,
+    2021), which use an absolute count; sampling by squared distance is that of k-means++ (Arthur
+    and Vassilvitskii, 2007).
 
     Args:
-        threshold: Number in (0, 1]; 0.1 restarts codes used less than a tenth as often as the
-            mean code.
-        reset: The count given to a restarted code, as a multiple of the mean count: how long it
-            may stay unused before it is restarted again.
-        sampling: `"distance"` draws vectors in proportion to their squared distance from their
-            nearest code: codes go where the codebook serves worst. `"uniform"` draws every
-            vector alike: codes go where most vectors are.
+        threshold: Float in (0, 1]. At 0.1, codes used less than a tenth as often as the mean code
+            are restarted. Defaults to 0.1.
+        reset: Float above 0. Average count of a restarted code, as a multiple of the mean count. It
+            determines how long the code may stay unused before it is restarted again. Defaults to
+            1.0.
+        sampling: `"distance"` samples vectors with probabilities proportional to their squared
+            distance from the nearest code vector, which favors regions with a large quantization
+            error. `"uniform"` samples all vectors with equal probability, which favors dense
+            regions. Defaults to `"distance"`.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -115,7 +117,7 @@ class DeadCodeRestart(RestartRule):
         batches: list[Batch],
         seed: Any,
     ) -> Move:
-        """Dead codes go wholly to a vector drawn for each."""
+        """Replaces each dead code vector by a randomly drawn vector."""
         weights = [batch.weights for batch in batches]
         if self.sampling == "distance":
             weights = [batch.weights * batch.distances for batch in batches]
@@ -127,24 +129,26 @@ class DeadCodeRestart(RestartRule):
         )
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Returns the constructor arguments."""
         return {"threshold": self.threshold, "reset": self.reset, "sampling": self.sampling}
 
 
 @keras.saving.register_keras_serializable("keras_vq")
 class OnlineClustering(RestartRule):
-    """Draws every code towards a vector of the batch, the more the less it is used.
+    """Online clustered codebook (CVQ-VAE): moves rarely used code vectors towards batch vectors.
 
-    With u the code's moving average count over the mean count, it goes the share
-    exp(-10 u / (1 - decay) - 10⁻³) of the way: all of it when never used, nothing to speak of
-    once it serves a hundredth as often as the mean code (at a decay of 0.99).
+    With u the EMA of a code's count divided by the mean count, its code vector is interpolated
+    towards an anchor vector of the batch with weight exp(-10 u / (1 - decay) - 10⁻³). The weight is
+    close to 1 for unused codes, and below 10⁻⁴ for codes used at least a hundredth as often as the
+    mean code (at a decay of 0.99).
 
     Source: Zheng and Vedaldi, "Online Clustered Codebook" (CVQ-VAE), 2023, equations 4 to 6.
 
     Args:
-        anchor: `"closest"` takes the vector closest to the code, at the cost of one more search;
-            `"uniform"` any vector of the batch.
-        decay: The decay of the formula, in [0, 1).
+        anchor: `"closest"` uses the batch vector closest to the code vector, which costs one more
+            nearest-neighbor search; `"uniform"` uses a random vector of the batch. Defaults to
+            `"closest"`.
+        decay: Float in [0, 1). Decay in the formula above. Defaults to 0.99.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -169,7 +173,7 @@ class OnlineClustering(RestartRule):
         batches: list[Batch],
         seed: Any,
     ) -> Move:
-        """Codes go towards their anchors."""
+        """Interpolates each code vector towards its anchor."""
         if self.anchor == "closest":
             targets = closest_vectors(batches, codes)
         else:
@@ -177,9 +181,9 @@ class OnlineClustering(RestartRule):
             targets = sample_vectors(batches, [batch.weights for batch in batches], uniforms)
         usage = recent_counts / ops.where(mean_count > 0, mean_count, 1.0)
         shares = ops.exp(-10.0 * usage / (1.0 - self.decay) - 1e-3)
-        # A batch that is masked altogether has no vector to go to.
+        # A fully masked batch has no anchors.
         return Move(ops.where(mean_count > 0, shares, 0.0), targets, recent_counts)
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Returns the constructor arguments."""
         return {"anchor": self.anchor, "decay": self.decay}

@@ -1,4 +1,4 @@
-"""What a batch tells a codebook, and draws from it, over all replicas that share the batch."""
+"""Assignment statistics of a batch, and sampling of its vectors, over all replicas."""
 
 from typing import Any, NamedTuple
 
@@ -8,23 +8,23 @@ from keras_vq import _backend
 from keras_vq import ops as vq_ops
 from keras_vq._types import Tensor
 
-# Farther than any vector, with a square within float32.
+# Component of a stand-in vector: farther than any vector, with a square in float32's range.
 _FAR = 1e15
 
 
 class Batch(NamedTuple):
-    """The vectors of a batch, on which codes may restart."""
+    """Vectors of a batch, as candidates for dead-code restarts."""
 
     vectors: Tensor  # (n, dim)
-    distances: Tensor  # (n,): squared, of each to its code
+    distances: Tensor  # (n,): squared, from each vector to its code vector
     weights: Tensor  # (n,): 1, or 0 where masked
 
     @classmethod
     def not_empty(cls, vectors: Tensor, distances: Tensor, weights: Tensor) -> "Batch":
-        """Returns a batch, with one masked vector more if there might be none."""
+        """Creates a batch, with one masked vector added if it may be empty."""
         if vectors.shape[0] not in (0, None):
             return cls(vectors, distances, weights)
-        padding = [[1, 0]]  # in front: a position past the end falls back to the last vector
+        padding = [[1, 0]]  # in front, since positions past the end are clipped to the last vector
         return cls(
             ops.pad(vectors, [*padding, [0, 0]]),
             ops.pad(distances, padding),
@@ -33,36 +33,37 @@ class Batch(NamedTuple):
 
 
 class CodeStatistics(NamedTuple):
-    """What a batch tells a codebook. It adds up over batches, levels and replicas."""
+    """Assignment statistics of a batch, which are additive over batches, stages and replicas."""
 
-    counts: Tensor  # (codebook_size,): vectors that chose each code
-    sums: Tensor  # (codebook_size, dim): their sum
-    batches: list[Batch]  # for codebooks whose codes restart: one for each merged part
+    counts: Tensor  # (codebook_size,): number of vectors assigned to each code
+    sums: Tensor  # (codebook_size, dim): sums of these vectors
+    batches: list[Batch]  # one for each merged part; empty without a restart rule
 
     def merged(self, other: "CodeStatistics") -> "CodeStatistics":
-        """The statistics of both together."""
+        """Returns the sum of two statistics."""
         sums = self.counts + other.counts, self.sums + other.sums
         return CodeStatistics(*sums, [*self.batches, *other.batches])
 
 
 def sample_vectors(batches: list[Batch], weights: list[Tensor], uniforms: Tensor) -> Tensor:
-    """Draws vectors of the global batch with probabilities in proportion to weights.
+    """Samples vectors of the global batch with probabilities proportional to weights.
 
-    With equal uniforms, several replicas draw what one would from their batches joined.
+    With the same uniforms, several replicas draw the same vectors as one device from their joined
+    batches.
 
     Args:
-        batches: This replica's vectors.
-        weights: For each batch a float32 tensor of shape `(n,)`, not negative: one a vector. A
-            vector of weight 0 is never drawn, unless all weights of all replicas are 0.
-        uniforms: Float32 tensor of shape `(m,)`, uniform in [0, 1): one a draw.
+        batches: List of `Batch`. Vectors of this replica.
+        weights: List of float32 tensors of shape `(n,)`, one per batch. Weight of each vector, at
+            least 0. A vector of weight 0 is never drawn, unless all weights of all replicas are 0.
+        uniforms: Float32 tensor of shape `(m,)`. Uniform random numbers in [0, 1), one per draw.
 
     Returns:
         Float32 tensor of shape `(m, dim)`, the same on all replicas.
     """
     uniforms = _backend.from_first_replica(ops.convert_to_tensor(uniforms))
     cumulatives = [ops.cumsum(own) for own in weights]
-    # One row a replica, one column a batch. All replicas' first batches come before the second
-    # ones, as they do where one device has the joined batches.
+    # Rows are replicas, columns are batches. All replicas' first batches precede their second ones,
+    # as in the joined batches of one device.
     totals = _backend.gather_over_replicas(ops.stack([own[-1] for own in cumulatives]))
     replicas, parts = totals.shape
     ends = ops.reshape(ops.cumsum(ops.reshape(ops.transpose(totals), (-1,))), (parts, replicas))
@@ -76,7 +77,7 @@ def sample_vectors(batches: list[Batch], weights: list[Tensor], uniforms: Tensor
         is_last = ops.logical_and(ops.equal(index, replicas - 1), part == parts - 1)
         is_here = ops.logical_and(targets >= start, ops.logical_or(targets < end, is_last))
         positions = ops.searchsorted(cumulative, targets - start, side="right")
-        # A uniform close to 1 times the rounded total may fall past the end.
+        # Rounding of the total may put a target past the end.
         most = ops.shape(batch.vectors)[0] - 1
         positions = ops.minimum(ops.cast(positions, "int32"), most)
         rows = ops.take(batch.vectors, positions, axis=0)
@@ -86,18 +87,18 @@ def sample_vectors(batches: list[Batch], weights: list[Tensor], uniforms: Tensor
 
 
 def closest_vectors(batches: list[Batch], codes: Tensor) -> Tensor:
-    """The vector of the global batch that is closest to each code.
+    """Finds the vector of the global batch that is closest to each code vector.
 
     Args:
-        batches: This replica's vectors.
-        codes: Float32 tensor of shape `(codebook_size, dim)`.
+        batches: List of `Batch`. Vectors of this replica.
+        codes: Float32 tensor of shape `(codebook_size, dim)`. Code vectors.
 
     Returns:
         Float32 tensor of shape `(codebook_size, dim)`, the same on all replicas.
     """
     weights = ops.concatenate([batch.weights for batch in batches], axis=0)[:, None]
     candidates = ops.concatenate([batch.vectors for batch in batches], axis=0)
-    # In place of masked vectors stands one that is not, so that the search sees none but those.
+    # Masked vectors are replaced by an unmasked one, so that the search cannot return them.
     first = ops.argmax(ops.cast(weights > 0, "int32"), axis=0)
     stand_in = ops.where(ops.any(weights > 0), ops.take(candidates, first, axis=0), _FAR)
     candidates = ops.where(weights > 0, candidates, stand_in)

@@ -1,4 +1,4 @@
-"""A codebook that takes its own gradient step, before the batch is quantized."""
+"""Codebook updated by a closed-form gradient step before the lookup."""
 
 from typing import Any
 
@@ -14,26 +14,29 @@ from keras_vq.codebooks.restart import RestartRule
 
 @keras.saving.register_keras_serializable("keras_vq")
 class StepCodebook(BaseCodebook):
-    """Codes that take a step of gradient descent on each batch, which they quantize after it.
+    """Codebook updated by one closed-form SGD step per batch, before the lookup.
 
-    The step is that of plain gradient descent on the mean of |x - e|², in closed form from the
-    counts n and sums m of the batch: e ← e - η · 2 / (N D) · (n e - m), for N vectors of D
-    dimensions. No optimizer is involved, and codes are never a step behind their vectors; it
-    costs a second search.
+    The step is gradient descent on the mean of |x - e|² over vectors x, their code vectors e, and
+    dimensions. In closed form it is e ← e - η · 2 / (N D) · (n e - m), where n vectors with the sum
+    m are assigned to e, in a batch of N vectors of D dimensions. No optimizer is involved. Each
+    batch is quantized with the code vectors updated by it, at the cost of a second search.
 
     Source: Huh et al., "Straightening Out the Straight-Through Estimator", 2023, section 4.2
     (alternated optimization).
 
-    State that changes in training: `embeddings`, `average_counts`.
+    State updated in training: `embeddings`, `average_counts`.
 
     Args:
-        codebook_size: Number of codes, K.
-        learning_rate: η, above 0. N D / (2 n) would move a code that n vectors chose onto their
-            mean at once; with evenly used codes that is K D / 2.
-        decay: Decay of the usage average, by which dead codes are told, in [0, 1).
-        restart: A `RestartRule`, or None to leave unused codes where they are.
-        initializer: Keras initializer of the (K, dim) codes; see `BaseCodebook`.
-        seed: Seed of the restarts.
+        codebook_size: Integer. Number of code vectors, K.
+        learning_rate: Float above 0. Step size η. A value of N D / (2 n) moves a code vector onto
+            the mean of its n assigned vectors in one step; with uniform usage that is K D / 2.
+        decay: Float in [0, 1). Decay of the EMA of usage, which identifies dead codes. Defaults to
+            0.99.
+        restart: `RestartRule`, or `None` to disable restarts. Defaults to `None`.
+        initializer: Keras initializer of the code vectors, of shape `(K, dim)`; see `BaseCodebook`.
+            Defaults to `None`.
+        seed: Integer or `None`. Seed of k-means initialization and of `restart`. Defaults to
+            `None`.
         **kwargs: Arguments of `keras.layers.Layer`.
 
     Raises:
@@ -62,17 +65,17 @@ class StepCodebook(BaseCodebook):
         self.learning_rate = learning_rate
 
     def build(self, input_shape: Shape) -> None:
-        """Creates the codes for vectors of shape `(..., dim)`."""
+        """Creates the code vectors for inputs of shape `(..., dim)`."""
         super().build(input_shape)
         shape = (self.codebook_size, self.dim)
         self.embeddings = self.add_state("embeddings", shape, self.initializer)
 
     def codes(self) -> Tensor:
-        """All codes, a float32 tensor of shape `(codebook_size, dim)`."""
+        """Returns all code vectors: float32, shape `(codebook_size, dim)`."""
         return ops.convert_to_tensor(self.embeddings)
 
     def update_codes(self, counts: Tensor, sums: Tensor) -> None:
-        """Takes the step."""
+        """Updates the average counts and takes one gradient step."""
         super().update_codes(counts, sums)
         codes = self.codes()
         numbers = ops.maximum(ops.sum(counts), 1.0) * self.dim
@@ -80,10 +83,10 @@ class StepCodebook(BaseCodebook):
         self.embeddings.assign(codes - self.learning_rate * step)
 
     def move_codes(self, shares: Tensor, targets: Tensor, counts: Tensor) -> None:
-        """Moves each code its share of the way to its target."""
+        """Interpolates each code vector and its count linearly towards a target."""
         self.average_counts.assign(part_of_the_way(shares, self.recent_counts(), counts))
         self.embeddings.assign(part_of_the_way(shares[:, None], self.codes(), targets))
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Returns the constructor arguments."""
         return {**super().get_config(), "learning_rate": self.learning_rate}

@@ -1,4 +1,4 @@
-"""Losses that Keras doesn't have."""
+"""Losses of vector quantizers and variational autoencoders."""
 
 from keras_vq.losses.bernoulli import BernoulliNegativeLogLikelihood
 from keras_vq.losses.code_entropy import CodeEntropy

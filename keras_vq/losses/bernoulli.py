@@ -1,4 +1,4 @@
-"""The Bernoulli likelihood of images, the VAE's default reconstruction term."""
+"""Bernoulli negative log-likelihood, the default reconstruction loss of the VAE."""
 
 from typing import Any
 
@@ -10,16 +10,19 @@ from keras_vq._types import Tensor
 
 @keras.saving.register_keras_serializable("keras_vq")
 class BernoulliNegativeLogLikelihood(keras.losses.Loss):
-    """-Σ x log p + (1 - x) log(1 - p), summed over an image's pixels, in nats an image.
+    """Bernoulli negative log-likelihood of images, in nats per image.
 
-    Summed, not averaged, over pixels: with the KL divergence summed over latents it gives the
-    evidence lower bound; a mean would weigh the KL by the number of pixels, and the latents
-    collapse. Grey pixels in (0, 1) count as the probability of white (Kingma and Welling,
-    "Auto-Encoding Variational Bayes", 2013, appendix C.1).
+    For pixels x and probabilities p it is -Σ (x log p + (1 - x) log(1 - p)), the binary
+    cross-entropy summed over the pixels of an image. With the KL divergence summed over latents it
+    gives the negative evidence lower bound (ELBO). A mean over pixels would multiply the weight of
+    the KL divergence by the number of pixels, and lead to posterior collapse. Gray pixels in (0, 1)
+    are interpreted as the probability of white (Kingma and Welling, "Auto-Encoding Variational
+    Bayes", 2013, appendix C.1).
 
     Args:
-        reduction: Keras reduction over the batch; the mean of the images by default.
-        name: Name of the loss.
+        reduction: String. Keras reduction over the batch. Defaults to `"sum_over_batch_size"`, the
+            mean over images.
+        name: String. Name of the loss. Defaults to `"bernoulli_negative_log_likelihood"`.
         **kwargs: Arguments of `keras.losses.Loss`.
 
     Call arguments:
@@ -42,6 +45,6 @@ class BernoulliNegativeLogLikelihood(keras.losses.Loss):
         super().__init__(name=name, reduction=reduction, **kwargs)
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
-        """Nats of each image, shape `(batch,)`."""
+        """Computes the nats per image: shape `(batch,)`."""
         per_pixel = keras.losses.binary_crossentropy(y_true[..., None], y_pred[..., None])
         return ops.sum(ops.reshape(per_pixel, (ops.shape(per_pixel)[0], -1)), axis=1)

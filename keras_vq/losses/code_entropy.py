@@ -1,4 +1,4 @@
-"""The entropy loss: each vector sure of its code, all codes in use."""
+"""Entropy loss: confident code assignments and uniform codebook usage."""
 
 from typing import Any
 
@@ -13,19 +13,20 @@ from keras_vq._types import Tensor
 
 @keras.saving.register_keras_serializable("keras_vq")
 class CodeEntropy(Configurable):
-    """a · mean of H(p) - b · H(mean of p), for the distribution p of each vector over codes.
+    """Entropy loss for confident code assignments and uniform codebook usage.
 
-    The first term makes each vector sure of its code, the second makes codes serve evenly. p is
-    the softmax of -|x - e|² / T over the codes e. Entropies are in nats.
+    The loss is a · mean of H(p) - b · H(mean of p), where p is the softmax of -|x - e|² / T over
+    the code vectors e for each vector x, and H is the entropy in nats. The first term
+    makes each assignment confident; the second, which is subtracted, makes codebook usage uniform.
 
     Sources: Yu et al., "Language Model Beats Diffusion: Tokenizer is Key to Visual Generation"
     (MAGVIT-v2), 2023, equation 7; the second term alone is the diversity loss of wav2vec 2.0
     (Baevski et al., 2020).
 
     Args:
-        certainty: a, weight of the first term, at least 0.
-        diversity: b, weight of the second term, at least 0.
-        temperature: T, above 0, in units of a squared distance.
+        certainty: Float, at least 0. Weight a of the first term. Defaults to 0.1.
+        diversity: Float, at least 0. Weight b of the second term. Defaults to 0.1.
+        temperature: Float above 0. Temperature T, in units of a squared distance. Defaults to 0.01.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -48,12 +49,12 @@ class CodeEntropy(Configurable):
         self.temperature = temperature
 
     def __call__(self, squared_distances: Tensor, mask: Tensor | None = None) -> Tensor:
-        """The scalar loss.
+        """Computes the scalar loss.
 
         Args:
-            squared_distances: Float32 tensor of shape `(..., codebook_size)`, up to a constant
-                of each vector.
-            mask: Boolean tensor of shape `(...)`; false leaves a vector out. None keeps all.
+            squared_distances: Float32 tensor of shape `(..., codebook_size)`. Squared distances
+                from each vector to all code vectors, up to a constant per vector.
+            mask: Boolean tensor of shape `(...)`. `False` excludes a vector; `None` keeps all.
         """
         of_each, of_mean = self.entropies(squared_distances, mask)
         return self.certainty * of_each - self.diversity * of_mean
@@ -61,7 +62,7 @@ class CodeEntropy(Configurable):
     def entropies(
         self, squared_distances: Tensor, mask: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """The mean of the vectors' entropies, and the entropy of their mean distribution."""
+        """Computes the mean entropy of all vectors, and the entropy of their mean distribution."""
         logits = -squared_distances / self.temperature
         size = logits.shape[-1]
         logits = ops.reshape(logits, (-1, size))
@@ -77,7 +78,7 @@ class CodeEntropy(Configurable):
         return of_each, -ops.sum(ops.where(mean > 0, mean * _safe_log(mean), 0.0))
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Returns the constructor arguments."""
         return {
             "certainty": self.certainty,
             "diversity": self.diversity,
@@ -86,12 +87,12 @@ class CodeEntropy(Configurable):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "CodeEntropy":
-        """The loss of a configuration."""
+        """Creates a loss from its configuration."""
         return cls(**config)
 
 
 def as_entropy(entropy: float | CodeEntropy | None) -> CodeEntropy | None:
-    """An entropy loss from the weight of both its terms, the object itself, or none of 0."""
+    """Converts a number to `CodeEntropy(number, number)`, and 0 to `None`; keeps other values."""
     if entropy is None or isinstance(entropy, CodeEntropy):
         return entropy
     weight = _validation.check_not_negative("entropy", entropy)

@@ -1,4 +1,4 @@
-"""Commitment losses: what pulls vectors to the codes that they chose."""
+"""Commitment losses, which keep encoder outputs close to their code vectors."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,22 +13,24 @@ from keras_vq._types import Tensor
 
 
 def _check_weight(name: str, value: Any) -> float:
-    del name  # quantizers take it as `commitment`
+    del name  # quantizers call this argument `commitment`
     return _validation.check_not_negative("commitment", value)
 
 
 @keras.saving.register_keras_serializable("keras_vq")
 class SquaredCommitment(Configurable):
-    """β · mean of |x - sg(e)|² over vectors x, their codes e, and dimensions.
+    """Commitment loss: β · mean of |x - sg(e)|² over vectors x, code vectors e, and dimensions.
+
+    sg is the stop-gradient operator.
 
     Source: van den Oord et al., "Neural Discrete Representation Learning", 2017, equation 3,
     third term.
 
     Args:
-        weight: β, at least 0.
+        weight: Float, at least 0. Weight β. Defaults to 0.25.
 
     Raises:
-        ValueError: If the weight is negative.
+        ValueError: If the weight is negative or not finite.
 
     Example:
         >>> import keras_vq
@@ -50,39 +52,39 @@ class SquaredCommitment(Configurable):
         codebook: Callable[[], Tensor],
         mask: Tensor | None = None,
     ) -> Tensor:
-        """The scalar loss.
+        """Computes the scalar loss.
 
         Args:
             vectors: Float32 tensor of shape `(..., dim)`.
-            codes: Float32 tensor of the same shape: the code of each vector.
-            indices: Int32 tensor of shape `(...)`: the index of each code.
-            codebook: Function that gives all codes, a float32 tensor of shape
-                `(codebook_size, dim)`: not called here, where computing them would be for nothing.
-            mask: Boolean tensor of shape `(...)`, or None.
+            codes: Float32 tensor of the same shape. Code vector of each vector.
+            indices: Int32 tensor of codes, of shape `(...)`.
+            codebook: Callable that returns all code vectors, a float32 tensor of shape
+                `(codebook_size, dim)`. This loss does not call it.
+            mask: Boolean tensor of shape `(...)`. `False` excludes a vector; `None` keeps all.
         """
         del indices, codebook
         return self.weight * vq_ops.error_to_fixed(vectors, codes, mask)
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Returns the constructor arguments."""
         return {"weight": self.weight}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "SquaredCommitment":
-        """The loss of a configuration."""
+        """Creates a loss from its configuration."""
         return cls(**config)
 
 
 @keras.saving.register_keras_serializable("keras_vq")
 class CrossEntropyCommitment(Configurable):
-    """β · mean cross-entropy of each vector's softmax(-|x - e|² / T) with the code it chose.
+    """Cross-entropy commitment loss: β · mean of -log softmax(-|x - e|² / T) at the assigned code.
 
-    Where the squared commitment pulls a vector to its code, this one also pushes it from the
-    others. It holds a score for every vector and code.
+    The squared commitment loss pulls a vector x to its code vector; this loss also pushes it away
+    from the other code vectors e. It holds a score for each pair of vector and code.
 
     Args:
-        weight: β, at least 0.
-        temperature: T, above 0, in units of a squared distance.
+        weight: Float, at least 0. Weight β. Defaults to 1.0.
+        temperature: Float above 0. Temperature T, in units of a squared distance. Defaults to 1.0.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -109,9 +111,9 @@ class CrossEntropyCommitment(Configurable):
         codebook: Callable[[], Tensor],
         mask: Tensor | None = None,
     ) -> Tensor:
-        """The scalar loss; arguments as those of `SquaredCommitment`."""
+        """Computes the scalar loss; see `SquaredCommitment` for the arguments."""
         del codes
-        # A copy: codes that learn by statistics are written to before the gradient is taken.
+        # A copy, because updates from statistics overwrite code vectors before the backward pass.
         fixed = ops.copy(ops.stop_gradient(codebook()))
         distances = vq_ops.squared_distances(ops.reshape(vectors, (-1, fixed.shape[1])), fixed)
         log_p = ops.log_softmax(-distances / self.temperature, axis=-1)
@@ -121,17 +123,17 @@ class CrossEntropyCommitment(Configurable):
         return -self.weight * vq_ops.masked_mean(chosen, mask)
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Returns the constructor arguments."""
         return {"weight": self.weight, "temperature": self.temperature}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "CrossEntropyCommitment":
-        """The loss of a configuration."""
+        """Creates a loss from its configuration."""
         return cls(**config)
 
 
 def as_commitment(commitment: Any) -> Any:
-    """A commitment loss from a weight, or the object itself."""
+    """Returns `SquaredCommitment(commitment)` for a number, or a callable as it is."""
     if callable(commitment):
         return commitment
     return SquaredCommitment(commitment)
