@@ -1,4 +1,4 @@
-"""All that differs between TensorFlow, JAX and PyTorch: no other file asks which one runs."""
+"""Backend-specific code for TensorFlow, JAX and PyTorch; no other module checks the backend."""
 
 import contextlib
 import functools
@@ -19,10 +19,10 @@ BACKEND = keras.backend.backend()
 
 
 def num_replicas() -> int:
-    """How many replicas share the global batch of the step being run.
+    """Returns the number of replicas that share the global batch of the current step.
 
-    One wherever the step sees the global batch itself: on a single device, and always on JAX,
-    whose distributed arrays are global.
+    It is 1 wherever a step processes the global batch itself: on a single device, and always on
+    JAX, whose distributed arrays are global.
     """
     if BACKEND == "tensorflow":
         import tensorflow as tf
@@ -37,20 +37,20 @@ def num_replicas() -> int:
 
 
 def loss_replicas() -> int:
-    """By how many replicas the losses of one replica are divided before their gradients are summed.
+    """Returns the number by which to divide the loss of one replica under data parallelism.
 
-    TensorFlow's strategies sum gradients over replicas; PyTorch's DistributedDataParallel already
-    averages them, and JAX computes them on the global batch.
+    TensorFlow's strategies sum gradients over replicas, PyTorch's DistributedDataParallel averages
+    them, and JAX computes them on the global batch.
     """
     return num_replicas() if BACKEND == "tensorflow" else 1
 
 
 class LossesOfReplica:
-    """The losses a layer has added, kept apart for each replica of a TensorFlow strategy.
+    """Losses added by a layer, with a separate list for each replica of a TensorFlow strategy.
 
-    Stands in for the list in which a Keras layer keeps them. A strategy traces its replicas in
-    threads that take turns at every sum over replicas, on the same layers: with one list for all,
-    a replica would clear, or add to its own, what another added.
+    Replaces the list in which a Keras layer stores its losses. A strategy traces replicas of the
+    same layers in threads that alternate at each all-reduce. With one shared list, a replica would
+    clear or return the losses of another.
     """
 
     def __init__(self) -> None:
@@ -69,18 +69,18 @@ class LossesOfReplica:
         self._list().extend(losses)
 
     def clear(self) -> None:
-        """Forgets the losses of this replica."""
+        """Removes the losses of this replica."""
         self._list().clear()
 
     def __getitem__(self, place: slice) -> list[Tensor]:
         return self._list()[place]
 
-    def __reduce__(self) -> Any:  # a copy of the layer starts without losses
+    def __reduce__(self) -> Any:  # a copied layer has no losses
         return LossesOfReplica, ()
 
 
 def sum_over_replicas(tensors: list[Tensor]) -> list[Tensor]:
-    """Sums each tensor over the replicas of the step being run."""
+    """Sums each tensor over the replicas of the current step (all-reduce)."""
     if num_replicas() == 1:
         return tensors
     if BACKEND == "tensorflow":
@@ -97,7 +97,7 @@ def sum_over_replicas(tensors: list[Tensor]) -> list[Tensor]:
 
 
 def from_first_replica(tensor: Tensor) -> Tensor:
-    """Gives every replica the first replica's value of a tensor."""
+    """Returns the first replica's value of a tensor on all replicas (broadcast)."""
     if num_replicas() == 1 or _is_outside_replicas():
         return tensor
     is_first = ops.equal(replica_index(), 0)
@@ -106,7 +106,7 @@ def from_first_replica(tensor: Tensor) -> Tensor:
 
 
 def _is_outside_replicas() -> bool:
-    """Whether one program runs for all replicas, as in a TensorFlow strategy's scope."""
+    """Returns whether the code runs in the cross-replica context of a TensorFlow strategy."""
     if BACKEND != "tensorflow":
         return False
     import tensorflow as tf
@@ -115,7 +115,7 @@ def _is_outside_replicas() -> bool:
 
 
 def gather_over_replicas(tensor: Tensor) -> Tensor:
-    """Stacks each replica's value of a tensor along a new first axis, in the replicas' order."""
+    """Stacks the values of all replicas along a new first axis, in replica order (all-gather)."""
     count = num_replicas()
     if count == 1:
         return tensor[None]
@@ -126,7 +126,7 @@ def gather_over_replicas(tensor: Tensor) -> Tensor:
 
 
 def replica_index() -> Any:
-    """Which of the `num_replicas()` replicas runs this step: 0 for the first."""
+    """Returns the index of this replica, from 0 to `num_replicas() - 1`."""
     if num_replicas() == 1:
         return 0
     if BACKEND == "tensorflow":
@@ -140,12 +140,12 @@ def replica_index() -> Any:
 
 @contextlib.contextmanager
 def kept_weights(model: keras.Model) -> Iterator[None]:
-    """Gives a model back its weights when an error, or the user, ends a loop of steps.
+    """Restores the weights of a model on JAX if a loop of steps is interrupted.
 
-    On JAX Keras takes all values out of the model while it runs steps, and puts them back only
-    when the loop ends well: after an error, or Ctrl-C in a notebook, the model would be empty.
-    The values put back are those of after the last whole step. Other backends keep the values
-    in the model, and nothing is done.
+    On JAX, Keras moves all values out of the model while it runs steps, and moves them back only
+    at the end of the loop: after an error or a KeyboardInterrupt the model would have no values.
+    This context manager restores the values after the last completed step. It does nothing on the
+    other backends, which keep the values in the model.
     """
     if BACKEND != "jax":
         yield
@@ -153,7 +153,7 @@ def kept_weights(model: keras.Model) -> Iterator[None]:
     optimizer = getattr(model, "optimizer", None)
     variables = [*model.variables, *model.metrics_variables]
     variables += optimizer.variables if optimizer is not None else []
-    # References, not copies: a step that takes them over frees them all the same.
+    # References, not copies, so that donated buffers are still freed.
     values = [variable._value for variable in variables]
     try:
         yield
@@ -166,9 +166,9 @@ def kept_weights(model: keras.Model) -> Iterator[None]:
 
 
 def step_variable(name: str, value: float) -> Any:
-    """Returns a float32 variable for a number that compiled steps read; None on PyTorch.
+    """Creates a float32 variable for a number that compiled steps read; `None` on PyTorch.
 
-    PyTorch's steps run as Python, and torch.compile compiles anew when a number has changed.
+    PyTorch steps run as Python, and torch.compile recompiles them if a number changes.
     """
     if BACKEND == "torch":
         return None
@@ -183,7 +183,7 @@ def step_variable(name: str, value: float) -> Any:
 
 
 def traced_value(variable: Any) -> Tensor | None:
-    """Returns a `step_variable` as a tensor of the step that is being traced; None outside one."""
+    """Returns a `step_variable` as a tensor while a step is traced, and `None` otherwise."""
     if BACKEND == "tensorflow":
         import tensorflow as tf
 
@@ -197,15 +197,15 @@ def traced_value(variable: Any) -> Tensor | None:
 
 
 def is_lent_to_step(variable: Any) -> bool:
-    """Returns true while Keras on JAX runs steps and keeps the value outside the variable."""
+    """Returns whether Keras on JAX is running steps, and holds the value outside the variable."""
     return BACKEND == "jax" and variable._value is None
 
 
 def build_optimizer(model: keras.Model) -> None:
-    """Makes the state of an optimizer before a step is traced, if the model has all its weights.
+    """Builds the optimizer before a step is traced, if all layers of the model are built.
 
-    TensorFlow traces a step that makes variables twice. The other backends' loops do this by
-    themselves.
+    TensorFlow traces a step twice if it creates variables. The training loops of the other backends
+    build the optimizer themselves.
     """
     optimizer = model.optimizer
     if BACKEND != "tensorflow" or optimizer is None or optimizer.built:
@@ -216,13 +216,13 @@ def build_optimizer(model: keras.Model) -> None:
 
 
 def apply_to_batch(model: keras.Model, inputs: Any) -> Any:
-    """What a built model makes of one batch, compiled: NumPy arrays.
+    """Applies a built model to one batch in a compiled function, and returns NumPy arrays.
 
-    On JAX Keras's own method gives the weights away to the compiled function and takes them back,
-    so that an error, or Ctrl-C, in between would lose them. Here they are lent.
+    On JAX, `predict_on_batch` donates the weights to the compiled function, so that an error or a
+    KeyboardInterrupt would lose them. This function does not donate them.
 
     Args:
-        model: A model that changes no state.
+        model: Keras model. A call must not change its state.
         inputs: Nested arrays.
     """
     if BACKEND != "jax":
@@ -250,19 +250,22 @@ def prompt_data(
     shuffle: Any = False,
     class_weight: Any = None,
 ) -> tuple[Any, Any, Any]:
-    """Data of a Keras loop that ends when its last batch does: `x`, `y` and `sample_weight`.
+    """Disables `tf.data` autotuning of data for a Keras loop, to avoid a delay at its end.
 
-    A pipeline of `tf.data` tunes itself in a thread, unless told not to. When it ends it waits for
-    that thread, which sleeps 10 ms, 20 ms, 40 ms and so on up to a minute: each epoch is as long as
-    the sum that it falls into, up to twice its steps. Keras makes such a pipeline of whatever data
-    it is given on TensorFlow. Where its user has said what to tune, it stays so.
+    A `tf.data` pipeline is autotuned in a thread by default, and waits for that thread at its end.
+    The thread sleeps for 10 ms, 20 ms, 40 ms and so on, up to a minute, so that an epoch may take
+    twice as long as its steps. On TensorFlow, Keras converts all data to such a pipeline. A
+    pipeline for which the user has set the autotuning option keeps it.
 
-    Takes what Keras's loops take, which may be given what it returns. On TensorFlow `x` then has
-    `y`, `sample_weight`, `class_weight`, `shuffle` and `batch_size` in it.
+    The arguments are those of `fit`, `evaluate` and `predict`.
+
+    Returns:
+        `(x, y, sample_weight)`, to be passed to the loop. On TensorFlow `x` includes `y`,
+        `sample_weight`, `class_weight`, `shuffle` and `batch_size`, and the others are `None`.
     """
     if BACKEND != "tensorflow":
         return not_tuned(x), y, sample_weight
-    # A private module: Keras takes such an object as `x`, but gives it no public name.
+    # A private module, because Keras accepts a data adapter as `x` but does not export the class.
     from keras.src.trainers.data_adapters import get_data_adapter
 
     adapter = get_data_adapter(
@@ -274,7 +277,7 @@ def prompt_data(
 
 
 def split_arrays(data: tuple[Any, Any, Any], share: float) -> tuple[Any, Any]:
-    """The first and the last rows of arrays, as `validation_split` of Keras's `fit` parts them."""
+    """Splits arrays into training and validation rows, as `fit(validation_split=share)` does."""
     from keras.src.trainers.data_adapters import array_slicing
 
     parts: tuple[Any, Any] = array_slicing.train_validation_split(data, validation_split=share)
@@ -282,8 +285,8 @@ def split_arrays(data: tuple[Any, Any, Any], share: float) -> tuple[Any, Any]:
 
 
 def not_tuned(data: Any) -> Any:
-    """A pipeline of `tf.data` that does not tune itself; anything else as it is."""
-    # Whoever has made one has imported TensorFlow, which else takes seconds.
+    """Disables autotuning of a `tf.data` pipeline; returns other data unchanged."""
+    # A pipeline exists only if TensorFlow is imported, which would otherwise take seconds.
     tf = sys.modules.get("tensorflow")
     if tf is None or not isinstance(data, tf.data.Dataset):
         return data
@@ -296,8 +299,8 @@ def not_tuned(data: Any) -> Any:
 def restore(variables: Sequence[Any], values: Sequence[Tensor], condition: Tensor) -> None:
     """Assigns former values to variables if a boolean scalar is true.
 
-    On PyTorch the assignment is hidden from automatic differentiation, which refuses the gradient
-    of a step that writes to a tensor it needs, even if the values stay the same.
+    On PyTorch the assignment bypasses autograd, which raises an error if a step writes to a tensor
+    that its backward pass needs, even if the values stay the same.
     """
     for variable, value in zip(variables, values, strict=True):
         chosen = ops.where(condition, value, ops.convert_to_tensor(variable))
@@ -310,15 +313,15 @@ def restore(variables: Sequence[Any], values: Sequence[Tensor], condition: Tenso
 def train_step_without_skipped(
     step: Callable[..., Any], state_and_data: Sequence[Any], model: keras.Model, kept: list[Any]
 ) -> Any:
-    """Runs a training step, and undoes its changes to some variables if loss scaling skips it.
+    """Runs a training step, and reverts its changes to some variables if loss scaling skips it.
 
     A `LossScaleOptimizer` skips a step whose gradients are not finite, and halves its scale.
 
     Args:
-        step: Keras's training step of the model.
-        state_and_data: Its arguments: `(data,)`, or `(state, data)` on JAX.
-        model: A model that is compiled with a `LossScaleOptimizer`.
-        kept: Non-trainable variables that a skipped step must not change.
+        step: Callable. Training step of the Keras model.
+        state_and_data: Arguments of the step: `(data,)`, or `(state, data)` on JAX.
+        model: Keras model compiled with a `LossScaleOptimizer`.
+        kept: List of non-trainable variables that a skipped step must not change.
 
     Returns:
         The result of the step.
@@ -346,9 +349,9 @@ def train_step_without_skipped(
 
 
 def segment_sum(values: Tensor, segments: Tensor, count: int) -> Tensor:
-    """Sums of the values of each segment, as Keras's function of the name gives them.
+    """Sums the values of each segment, as `keras.ops.segment_sum` does.
 
-    On PyTorch Keras first writes the segments out for every number of a value, as int64.
+    On PyTorch, Keras's function is slower: it expands the segments to int64 indices of each number.
     """
     if BACKEND != "torch":
         return ops.segment_sum(values, segments, num_segments=count)
@@ -358,10 +361,10 @@ def segment_sum(values: Tensor, segments: Tensor, count: int) -> Tensor:
 
 
 def take_of_each(values: Tensor, indices: Tensor) -> Tensor:
-    """One column of each matrix: `(n, rows, width)` and `(n,)` give `(n, rows)`.
+    """Selects one column of each matrix: `(n, rows, width)`, `(n,)` -> `(n, rows)`.
 
-    Keras's `take_along_axis` for this takes half as long as a search of codes on TensorFlow, and a
-    tenth on PyTorch.
+    Keras's `take_along_axis` would take half as long as a nearest-code search on TensorFlow, and a
+    tenth as long on PyTorch.
     """
     if BACKEND == "tensorflow":
         import tensorflow as tf
@@ -374,9 +377,9 @@ def take_of_each(values: Tensor, indices: Tensor) -> Tensor:
 
 
 def first_maximum_and_value(values: Tensor) -> tuple[Tensor, Tensor]:
-    """Index of the largest of each row, and that number: `(n, width)` -> int32 `(n,)`, `(n,)`.
+    """Computes the argmax and the maximum of each row: `(n, width)` -> int32 `(n,)`, `(n,)`.
 
-    The lowest index wins a tie. Not for graphs to export: see `ops.first_maximum`.
+    The lowest index wins a tie. Not for exported graphs: see `ops.first_maximum`.
     """
     if BACKEND == "torch":
         maxima, indices = values.max(dim=-1)
@@ -384,7 +387,7 @@ def first_maximum_and_value(values: Tensor) -> tuple[Tensor, Tensor]:
     if BACKEND == "tensorflow":
         import tensorflow as tf
 
-        # Keras's makes -0.0 less than 0.0 first, in operations on all numbers.
+        # `keras.ops.argmax` first orders -0.0 below 0.0, with operations on all numbers.
         indices = tf.argmax(values, axis=-1, output_type=tf.int32)
     else:
         indices = ops.cast(ops.argmax(values, axis=-1), "int32")
@@ -392,10 +395,10 @@ def first_maximum_and_value(values: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def matmul_into_same_memory() -> Callable[[Tensor, Tensor], Tensor]:
-    """A product of matrices for a loop, each time into the memory of the time before; no gradients.
+    """Returns a matmul for a loop, which reuses one output buffer on PyTorch; no gradients there.
 
-    PyTorch asks the system for the memory of a large matrix, and gives it back, each time anew:
-    that may take as long as the product. Elsewhere, and compiled, the memory is planned.
+    In eager execution PyTorch allocates and frees the memory of a large matrix in each iteration,
+    which may take as long as the product. Compilers and the other backends plan memory.
     """
     return _torch_matmul_into_same_memory() if BACKEND == "torch" else ops.matmul
 
@@ -417,7 +420,7 @@ def _torch_matmul_into_same_memory() -> Callable[[Tensor, Tensor], Tensor]:
 
 
 def computed_once(tensor: Tensor) -> Tensor:
-    """A tensor that XLA shall compute and keep, not compute again in all that it is used for."""
+    """Applies an optimization barrier, so that XLA does not recompute the tensor for each use."""
     if BACKEND == "jax":
         import jax
 
@@ -426,20 +429,21 @@ def computed_once(tensor: Tensor) -> Tensor:
         return tensor
     try:
         from tensorflow.compiler.tf2xla.python import xla
-    except ImportError:  # no public module
+    except ImportError:  # a private module
         return tensor
     return xla.optimization_barrier(tensor)[0]
 
 
 def gradients(function: Callable[[Tensor], Sequence[Tensor]], at: Tensor) -> list[Tensor]:
-    """The gradients of several scalars by one tensor, within a step that takes gradients itself.
+    """Computes gradients of several scalars with respect to one tensor, within a training step.
 
     Args:
-        function: Gives the scalars of a tensor; what else they are made of should have no gradient.
-        at: The value of the tensor.
+        function: Callable that maps a tensor to the scalars. They should depend on no other tensor
+            with a gradient.
+        at: Tensor. Value at which the gradients are computed.
 
     Returns:
-        A gradient for each scalar, through which no further gradient passes.
+        List of gradients, one per scalar, which are not differentiable.
     """
     at = ops.stop_gradient(ops.convert_to_tensor(at))
     if BACKEND == "tensorflow":
@@ -460,7 +464,7 @@ def gradients(function: Callable[[Tensor], Sequence[Tensor]], at: Tensor) -> lis
     else:
         import torch
 
-        with torch.enable_grad():  # in evaluation too
+        with torch.enable_grad():  # gradients are disabled in evaluation
             at = at.clone().requires_grad_(True)
             scalars = function(at)
             found = [
@@ -471,35 +475,36 @@ def gradients(function: Callable[[Tensor], Sequence[Tensor]], at: Tensor) -> lis
 
 
 def fuses_operations() -> bool:
-    """Whether XLA compiles what is traced now, so that what lies between operations costs nothing.
+    """Returns whether XLA compiles the code that is traced now, and fuses its operations.
 
-    Not of torch.compile, whose code for the operations that this is asked for is no faster.
+    `False` under torch.compile, which does not make the operations that depend on it faster.
     """
     if BACKEND != "tensorflow":
         return BACKEND == "jax"
     try:
         import tensorflow as tf
         from tensorflow.python.ops import control_flow_util
-    except ImportError:  # the second is no public module
+    except ImportError:  # the second is a private module
         return False
     return bool(control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph()))
 
 
 class SearchBlocks(NamedTuple):
-    """What a search of nearest codes takes at a time."""
+    """Block sizes of the nearest-code search."""
 
-    codes: int  # at most
-    scores: int  # of vectors and codes; more where that were too few vectors
+    codes: int  # maximum number of codes per block
+    scores: int  # scores per block; more if the block would have too few vectors
 
 
 def search_blocks(shape: Sequence[int | None]) -> SearchBlocks:
-    """The blocks that `python -m benchmarks parts sizes` found fastest on processors.
+    """Returns the block sizes that `python -m benchmarks parts sizes` found fastest on CPUs.
 
-    XLA's loops take blocks that stay in a core's own cache. TensorFlow's without XLA and PyTorch's
-    cost time for each block.
+    XLA's loops are fastest with blocks that fit into the private cache of a core. Loops of
+    TensorFlow without XLA and of PyTorch have an overhead per block.
 
     Args:
-        shape: Of the vectors but for their own dimension, and the number of codes; None is unknown.
+        shape: Sequence of integers or `None` (unknown): shape of the vectors without the last axis,
+            then the number of codes.
     """
     codes = shape[-1]
     if fuses_operations():
@@ -510,20 +515,20 @@ def search_blocks(shape: Sequence[int | None]) -> SearchBlocks:
 
     scores, known = 2**20, [size for size in shape if size is not None]
     if torch.compiler.is_compiling() and len(known) == len(shape):
-        # The compiler writes out every turn of a loop: minutes for a thousand of them.
+        # torch.compile unrolls the loop: a thousand iterations take minutes to compile.
         scores = min(max(scores, math.prod(known) // 64), 2**24)
     return SearchBlocks(codes=8192, scores=scores)
 
 
 def with_fused_search(by_blocks: Search) -> Search:
-    """A search that on a GPU of NVIDIA's takes a kernel instead, for sizes where it is faster.
+    """Dispatches to a fused Triton or Pallas kernel on NVIDIA GPUs, for sizes where it is faster.
 
-    Which is faster is tried once for each size (`fused_search.choice`). A kernel that does not
-    run, or finds other codes, is not used; the log of `keras_vq` says so. With
-    KERAS_VQ_FUSED_SEARCH=0 in the environment none is tried.
+    The faster search is determined once per size (`fused_search.choice`). A kernel that fails or
+    finds other codes is not used, which is logged by the logger `keras_vq`. The environment
+    variable KERAS_VQ_FUSED_SEARCH=0 disables the kernels.
 
     Args:
-        by_blocks: Takes vectors `(..., dim)` and codes, gives int32 indices `(...)`.
+        by_blocks: Callable that maps vectors `(..., dim)` and code vectors to int32 codes `(...)`.
     """
     if os.environ.get("KERAS_VQ_FUSED_SEARCH") == "0":
         return by_blocks
@@ -539,7 +544,7 @@ def _with_triton(by_blocks: Search) -> Search:
         return by_blocks
     try:
         from keras_vq._by_backend.fused_search import by_triton
-    except ImportError:  # PyTorch comes without it on Windows
+    except ImportError:  # PyTorch does not include Triton on Windows
         return by_blocks
     fused_or_blocks = by_triton.or_blocks(by_blocks)
 
@@ -555,32 +560,32 @@ def _with_pallas(by_blocks: Search) -> Search:
     import jax
 
     def search(vectors: Tensor, codes: Tensor) -> Tensor:
-        # XLA can't divide a kernel between devices.
+        # XLA cannot partition a kernel across devices.
         is_divided = keras.distribution.distribution() is not None
         if jax.default_backend() != "gpu" or is_divided or None in vectors.shape:
             return by_blocks(vectors, codes)
         try:
-            from keras_vq._by_backend.fused_search import by_pallas  # takes a third of a second
-        except ImportError:  # the module is no part of JAX's that is promised to stay
+            from keras_vq._by_backend.fused_search import by_pallas  # slow, 0.3 s
+        except ImportError:  # `jax.experimental` may change
             return by_blocks
         fused_or_blocks = functools.partial(_of_rows, by_pallas.or_blocks(by_blocks))
         vectors, codes = jax.lax.stop_gradient((vectors, codes))
-        # The program may be compiled for another device than the default one.
+        # The program may be compiled for a device other than the default one.
         return jax.lax.platform_dependent(vectors, codes, cuda=fused_or_blocks, default=by_blocks)
 
     return search
 
 
 def _of_rows(search: Search, vectors: Tensor, codes: Tensor) -> Tensor:
-    """Lets a search of vectors `(n, dim)` take `(..., dim)`."""
+    """Applies a search of vectors `(n, dim)` to vectors `(..., dim)`."""
     rows = ops.reshape(vectors, (-1, vectors.shape[-1]))
     return ops.reshape(search(rows, codes), ops.shape(vectors)[:-1])
 
 
 def is_slow_to_transpose_convolutions() -> bool:
-    """Whether gradients of transposed convolutions take longer than those of others.
+    """Returns whether gradients of transposed convolutions are slow compared to convolutions.
 
-    XLA has no fast code for them on CPUs; libraries of accelerators have.
+    XLA has no fast implementation of them on CPUs.
     """
     if BACKEND != "jax":
         return False
@@ -590,9 +595,10 @@ def is_slow_to_transpose_convolutions() -> bool:
 
 
 def crops_transposed_convolutions() -> bool:
-    """Whether Keras makes more than padding "same" wants, and crops it: gradients then cost twice.
+    """Returns whether Keras crops transposed convolutions for padding "same".
 
-    PyTorch's own padding is as wide at both ends.
+    Gradients then cost twice as much. On PyTorch, the padding of the operation itself is equal at
+    both ends, so that Keras computes a larger output and crops it.
     """
     return BACKEND == "torch"
 
@@ -600,14 +606,14 @@ def crops_transposed_convolutions() -> bool:
 def uncropped_transposed_convolution(
     inputs: Tensor, kernel: Tensor, bias: Tensor | None, strides: tuple[int, int]
 ) -> Tensor:
-    """PyTorch's transposed convolution with what Keras means by padding "same".
+    """Computes PyTorch's transposed convolution with the padding "same" of Keras.
 
     Args:
         inputs: Tensor of shape `(batch, height, width, channels)`.
         kernel: Tensor of shape `(kernel_height, kernel_width, filters, channels)`, no smaller than
             the strides.
-        bias: Tensor of shape `(filters,)`, or None.
-        strides: Of height and width.
+        bias: Tensor of shape `(filters,)`, or `None`.
+        strides: Tuple of 2 integers. Strides along height and width.
 
     Returns:
         Tensor of shape `(batch, height * strides[0], width * strides[1], filters)`.
@@ -616,20 +622,20 @@ def uncropped_transposed_convolution(
 
     images, kernel = inputs.permute(0, 3, 1, 2), kernel.permute(3, 2, 0, 1)
     outputs = SameTransposedConvolution.apply(images, kernel, strides).permute(0, 2, 3, 1)
-    # Within the convolution a bias may take as long as the rest of it.
+    # Added separately, because within the convolution a bias may take as long as the rest of it.
     return outputs if bias is None else outputs + bias
 
 
 def writes_saved_models() -> bool:
-    """Whether this backend writes SavedModels of TensorFlow's own operations.
+    """Returns whether this backend exports SavedModels with native TensorFlow operations.
 
-    JAX writes one, whose graph is a single operation that neither LiteRT nor OpenVINO can take.
+    JAX exports a SavedModel with a single operation that neither LiteRT nor OpenVINO supports.
     """
     return BACKEND == "tensorflow"
 
 
 def onnx_converter() -> tuple[str, str]:
-    """The package that writes ONNX from this backend, and the extra of keras_vq that has it."""
+    """Returns the package that exports ONNX from this backend, and the extra that installs it."""
     return {
         "tensorflow": ("tf2onnx", "onnx"),
         "jax": ("jax2onnx", "onnx-jax"),
@@ -639,9 +645,9 @@ def onnx_converter() -> tuple[str, str]:
 
 @contextlib.contextmanager
 def quiet_tracing() -> Iterator[None]:
-    """Silences the warnings of PyTorch's tracer about sizes that Keras's own layers read.
+    """Silences warnings of PyTorch's tracer about tensor sizes that Keras layers read.
 
-    They are constants of the model, and not of the batch. Warnings about other code pass.
+    These sizes depend on the model, not on the batch. Warnings about other code are not silenced.
     """
     with warnings.catch_warnings():
         if BACKEND == "torch":

@@ -1,1 +1,1 @@
-"""What is written for one backend: `_backend` takes it where that one runs."""
+"""Modules for a single backend, which `_backend` imports only on that backend."""

@@ -1,4 +1,4 @@
-"""A transposed convolution with padding "same" as Keras means it, on PyTorch."""
+"""Transposed convolution with the padding "same" of Keras, on PyTorch."""
 
 from typing import Any
 
@@ -7,19 +7,20 @@ from torch.nn import functional
 
 
 class SameTransposedConvolution(torch.autograd.Function):
-    """Images `(n, channels, height, width)` and a kernel `(channels, filters, rows, columns)`.
+    """Transposed convolution with the padding "same" of Keras.
 
-    Padding "same" cuts kernel - stride off, the larger half of an odd number at the end; PyTorch
-    cuts as much at both ends. So one row more is cut here, and gradients are convolutions of
-    an upstream gradient with a row of zeros in its place. PyTorch's own gradients of a cropped
-    output, or of a padded input, take half as long again.
+    The inputs are images `(n, channels, height, width)` and a kernel `(channels, filters, rows,
+    columns)`. Padding "same" crops kernel size - stride from the output, with the larger half of an
+    odd number at the end; PyTorch's padding crops the same at both ends. The remaining row or
+    column is cropped here, and the gradients are convolutions of the upstream gradient padded with
+    zeros. Autograd of a cropped output, or of a padded input, takes 1.5 times as long.
     """
 
     @staticmethod
     def forward(
         images: torch.Tensor, kernel: torch.Tensor, strides: tuple[int, int]
     ) -> torch.Tensor:
-        """The outputs, `(n, filters, height * strides[0], width * strides[1])`."""
+        """Computes the outputs: `(n, filters, height * strides[0], width * strides[1])`."""
         at_both_ends, (rows, columns) = _cut(kernel, strides)
         outputs = functional.conv_transpose2d(images, kernel, None, strides, at_both_ends)
         height, width = outputs.shape[2:]
@@ -27,14 +28,14 @@ class SameTransposedConvolution(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
-        """Keeps what gradients are made of."""
+        """Saves the tensors for the backward pass."""
         del output
         images, kernel, ctx.strides = inputs
         ctx.save_for_backward(images, kernel)
 
     @staticmethod
     def backward(ctx: Any, upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        """Gradients by the images and the kernel."""
+        """Computes the gradients with respect to the images and the kernel."""
         images, kernel = ctx.saved_tensors
         at_both_ends, (rows, columns) = _cut(kernel, ctx.strides)
         upstream = functional.pad(upstream, (0, columns, 0, rows))
@@ -47,6 +48,6 @@ class SameTransposedConvolution(torch.autograd.Function):
 
 
 def _cut(kernel: torch.Tensor, strides: tuple[int, int]) -> tuple[list[int], list[int]]:
-    """By height and width: what is cut off at both ends, and how much more at the end."""
+    """Computes the crop at both ends, and the additional crop at the end, of height and width."""
     cut = [size - stride for size, stride in zip(kernel.shape[2:], strides, strict=True)]
     return [whole // 2 for whole in cut], [whole % 2 for whole in cut]

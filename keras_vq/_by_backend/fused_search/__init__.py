@@ -1,1 +1,1 @@
-"""Nearest codes in one kernel of a GPU: no scores are written to its memory."""
+"""Nearest-code search in one fused GPU kernel, which writes no scores to GPU memory."""

@@ -1,4 +1,4 @@
-"""The search as a Pallas kernel, for JAX on a GPU."""
+"""Nearest-code search as a Pallas kernel, for JAX on GPUs."""
 
 import functools
 from collections.abc import Callable
@@ -13,15 +13,15 @@ from jax.experimental.pallas import triton as pallas_triton
 from keras_vq._by_backend.fused_search import choice
 from keras_vq._types import Search
 
-# Vectors of a program, codes and dimensions of a product: powers of two, as Triton wants them.
+# Vectors per program, codes and dimensions per product: powers of two, as Triton requires.
 _ROWS, _CODES, _DEPTH = 64, 64, 32
 
-# Below every score of a real code, and finite: infinity times zero would be NaN.
+# Bias of padding: below every real score, and finite, since infinity times zero is NaN.
 _NEVER = -3e38
 
 
 def _kernel(vectors_ref: Any, codes_ref: Any, biases_ref: Any, indices_ref: Any) -> None:
-    """First index of the highest score of each of `_ROWS` vectors, over tiles of `_CODES` codes."""
+    """Computes the argmax of the scores of `_ROWS` vectors, over tiles of `_CODES` codes."""
     codebook_size, dim = codes_ref.shape
 
     def tile(number: jax.Array, best: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
@@ -38,7 +38,7 @@ def _kernel(vectors_ref: Any, codes_ref: Any, biases_ref: Any, indices_ref: Any)
         tile_best = jnp.max(scores, axis=1)
         lane = jax.lax.broadcasted_iota(jnp.int32, scores.shape, 1)
         first_best = jnp.min(jnp.where(scores >= tile_best[:, None], lane, _CODES - 1), axis=1)
-        # Of an earlier tile in a tie: the lowest index wins.
+        # Strictly greater, so that the lowest index wins a tie.
         is_better = tile_best > score
         return (
             jnp.where(is_better, tile_best, score),
@@ -50,12 +50,16 @@ def _kernel(vectors_ref: Any, codes_ref: Any, biases_ref: Any, indices_ref: Any)
 
 
 def search(vectors: jax.Array, codes: jax.Array, interpret: bool = False) -> jax.Array:
-    """Index of the nearest code: `(n, dim)`, `(codebook_size, dim)` -> int32 `(n,)`.
+    """Finds the nearest code of each vector; the lowest index wins a tie.
 
     Args:
-        vectors: Float32 array.
-        codes: Float32 array.
-        interpret: Whether to run without a GPU, for tests.
+        vectors: Float32 array of shape `(n, dim)`.
+        codes: Float32 array of shape `(codebook_size, dim)`. Code vectors.
+        interpret: Boolean. Whether to use Pallas's interpreter, which needs no GPU. Defaults to
+            `False`.
+
+    Returns:
+        Int32 array of codes, of shape `(n,)`.
     """
     count = len(vectors)
     biases = _padded(-0.5 * jnp.sum(jnp.square(codes), axis=1), (_CODES,), _NEVER)
@@ -78,18 +82,18 @@ def search(vectors: jax.Array, codes: jax.Array, interpret: bool = False) -> jax
 
 
 def _padded(array: jax.Array, multiples: tuple[int, ...], value: float = 0.0) -> jax.Array:
-    """The array, each size made a multiple of what is given for it."""
+    """Pads each axis to a multiple of a given size."""
     widths = [(0, -size % of) for size, of in zip(array.shape, multiples, strict=True)]
     return jnp.pad(array, widths, constant_values=value)
 
 
 @functools.cache
 def or_blocks(by_blocks: Search, fused: Search = search) -> Search:
-    """The faster of the kernel and the search by blocks, tried once for each size when traced.
+    """Returns a search by the faster of kernel and blocks, timed once per size during tracing.
 
     Args:
-        by_blocks: Takes vectors `(n, dim)` and codes, gives int32 indices `(n,)`.
-        fused: Takes and gives the same.
+        by_blocks: Callable that maps vectors `(n, dim)` and code vectors to int32 codes `(n,)`.
+        fused: Callable with the same arguments and result. Defaults to `search`.
     """
     searches: dict[str, Search] = {"by blocks": jax.jit(by_blocks), "fused": jax.jit(fused)}
     chosen: dict[tuple[int, ...], str] = {}
@@ -114,6 +118,6 @@ def _fastest(searches: dict[str, Search], size: tuple[int, ...]) -> str:
 
 
 def _outside_of_tracing(function: Callable[[], str]) -> str:
-    """What a function returns that computes, also while this thread traces."""
+    """Runs a function in another thread, where it computes even while this thread traces."""
     with futures.ThreadPoolExecutor(1) as executor:
         return executor.submit(function).result()

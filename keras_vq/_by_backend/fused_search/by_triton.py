@@ -1,4 +1,4 @@
-"""The search as a Triton kernel, for PyTorch on a GPU."""
+"""Nearest-code search as a Triton kernel, for PyTorch on GPUs."""
 
 import functools
 from typing import NamedTuple
@@ -12,16 +12,16 @@ from keras_vq._types import Search
 
 
 class Settings(NamedTuple):
-    """How a kernel divides its work, and what its products are made of."""
+    """Tile sizes and precision of a kernel."""
 
     rows: int
     codes: int
-    # "tf32x3" makes a float32 product of three TF32 products on tensor cores; "ieee" does without.
+    # "tf32x3" computes a float32 product as three TF32 products on tensor cores, "ieee" without.
     precision: str
     warps: int
 
 
-# Dimensions of a product at a time.
+# Number of dimensions per product.
 _DEPTH = 32
 SETTINGS = (
     Settings(rows=64, codes=64, precision="ieee", warps=4),
@@ -31,7 +31,7 @@ SETTINGS = (
 
 
 @triton.jit
-def _kernel(  # type: ignore[no-untyped-def]  # Triton takes types from annotations
+def _kernel(  # type: ignore[no-untyped-def]  # Triton interprets annotations
     vectors,
     codes,
     biases,
@@ -44,7 +44,7 @@ def _kernel(  # type: ignore[no-untyped-def]  # Triton takes types from annotati
     depth: tl.constexpr,
     precision: tl.constexpr,
 ):
-    """First index of the highest score of each of `rows` vectors, over tiles of codes."""
+    """Computes the argmax of the scores of `rows` vectors, over tiles of codes."""
     row = tl.program_id(0) * rows + tl.arange(0, rows)
     lane = tl.arange(0, tile)
     best = tl.full((rows,), float("-inf"), tl.float32)
@@ -68,7 +68,7 @@ def _kernel(  # type: ignore[no-untyped-def]  # Triton takes types from annotati
         bias = tl.load(biases + code, mask=code < codebook_size, other=float("-inf"))
         scores += bias[None, :]
         tile_best = tl.max(scores, axis=1)
-        # Of an earlier tile in a tie: the lowest index wins.
+        # Strictly greater, so that the lowest index wins a tie.
         is_better = tile_best > best
         best = tl.where(is_better, tile_best, best)
         index = tl.where(is_better, start + tl.argmax(scores, axis=1, tie_break_left=True), index)
@@ -76,7 +76,7 @@ def _kernel(  # type: ignore[no-untyped-def]  # Triton takes types from annotati
 
 
 def by_kernel(vectors: torch.Tensor, codes: torch.Tensor, settings: Settings) -> torch.Tensor:
-    """Index of the nearest code: `(n, dim)`, `(codebook_size, dim)` -> int32 `(n,)`."""
+    """Finds nearest codes: `(n, dim)`, `(codebook_size, dim)` -> int32 `(n,)`."""
     vectors, codes = vectors.contiguous(), codes.contiguous()
     indices = torch.empty(len(vectors), dtype=torch.int32, device=vectors.device)
     _kernel[(triton.cdiv(len(vectors), settings.rows),)](
@@ -95,12 +95,12 @@ def by_kernel(vectors: torch.Tensor, codes: torch.Tensor, settings: Settings) ->
 
 
 def or_blocks(by_blocks: Search) -> Search:
-    """The fastest of the kernels and the search by blocks, tried once for each size.
+    """Returns a search by the fastest of the kernels and the blocks, timed once per size.
 
-    It is one operation to torch.compile, which so breaks no graph at the choice.
+    The choice is a custom operation, so that torch.compile has no graph break there.
 
     Args:
-        by_blocks: Takes vectors `(n, dim)` and codes, gives int32 indices `(n,)`.
+        by_blocks: Callable that maps vectors `(n, dim)` and code vectors to int32 codes `(n,)`.
     """
     searches = {"by blocks": by_blocks}
     for settings in SETTINGS:
@@ -110,7 +110,7 @@ def or_blocks(by_blocks: Search) -> Search:
 
     @torch.library.custom_op("keras_vq::nearest_code", mutates_args=())
     def nearest_code(vectors: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
-        # Batches of about one size go alike.
+        # Batch sizes with the same power of two share a choice.
         size = (vectors.device, len(vectors).bit_length(), *codes.shape)
         if size not in chosen:
             if _is_recorded(vectors):
@@ -124,14 +124,14 @@ def or_blocks(by_blocks: Search) -> Search:
 
     def search(vectors: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
         if len(vectors) * len(codes) < choice.LEAST_SCORES:
-            return by_blocks(vectors, codes)  # where torch.compile sees it, and fuses it
+            return by_blocks(vectors, codes)  # visible to torch.compile, which fuses it
         return nearest_code(vectors.detach(), codes.detach())
 
     return search
 
 
 def _is_recorded(vectors: torch.Tensor) -> bool:
-    """Whether a CUDA graph is being recorded, which no time can be taken in."""
+    """Returns whether a CUDA graph is being recorded, during which nothing can be timed."""
     return vectors.is_cuda and torch.cuda.is_current_stream_capturing()
 
 

@@ -1,4 +1,4 @@
-"""Which of several searches for nearest codes is fastest, found by trying them."""
+"""Selection of the fastest nearest-code search by timing."""
 
 import logging
 import statistics
@@ -11,13 +11,13 @@ from keras import ops
 
 from keras_vq._types import Search, Tensor
 
-# A kernel has to be compiled, which fewer scores than these would never pay back.
+# Minimum number of scores for which compiling a kernel pays off.
 LEAST_SCORES = 2**18
 
 _TURNS = 5
-# Vectors whose codes are compared.
+# Number of vectors whose codes are compared.
 _COMPARED = 4096
-# Of float32 scores, in units of the squares they are made of; products in plain TF32 miss it.
+# Tolerance of distances, relative to squared norms: met in float32, but not in plain TF32.
 _TOLERANCE = 1e-5
 
 _LOG = logging.getLogger("keras_vq")
@@ -26,15 +26,15 @@ _LOG = logging.getLogger("keras_vq")
 def fastest(
     searches: Mapping[str, Search], vectors: Tensor, codes: Tensor, wait: Callable[[Any], None]
 ) -> str:
-    """Name of the fastest search that finds codes as near as the first one does.
+    """Returns the name of the fastest search that finds codes as near as those of the first one.
 
-    A search that fails, or finds farther codes, is left out, and the log says why.
+    A search that fails, or finds more distant codes, is skipped with a log message.
 
     Args:
-        searches: The first is the one that is known to be right.
+        searches: Mapping from names to searches. The first one is the reference.
         vectors: Float32 tensor of shape `(n, dim)`.
-        codes: Float32 tensor of shape `(codebook_size, dim)`.
-        wait: Returns when a result is there.
+        codes: Float32 tensor of shape `(codebook_size, dim)`. Code vectors.
+        wait: Callable that blocks until a result is computed.
     """
     trusted = next(iter(searches))
     nearest = searches[trusted](vectors, codes)
@@ -47,7 +47,7 @@ def fastest(
                 _LOG.warning("The search %s finds other codes than %s: unused", name, trusted)
                 continue
             seconds[name] = _median_seconds(search, vectors, codes, wait)
-        except Exception as error:  # whatever a compiler, a driver or a small memory says
+        except Exception as error:  # compilers and drivers raise errors of many types
             if name == trusted:
                 raise
             _LOG.info("The search %s does not run here: %s", name, error)
@@ -63,7 +63,7 @@ def fastest(
 
 
 def excess(found: Tensor, nearest: Tensor, vectors: Tensor, codes: Tensor) -> float:
-    """By how much found codes are farther than the nearest, at most, in units of |x|² + |e|²."""
+    """Computes the largest excess squared distance of found codes, relative to |x|² + |e|²."""
     rows, other, best = (
         ops.convert_to_numpy(tensor[:_COMPARED]) for tensor in (vectors, found, nearest)
     )
