@@ -1,4 +1,4 @@
-"""Zip archives from strangers: `.keras` and `.npz` files, checked before they are unpacked."""
+"""Checks of untrusted zip archives (`.keras` and `.npz` files) before they are unpacked."""
 
 import json
 import os
@@ -9,29 +9,31 @@ from typing import Any, BinaryIO
 import numpy as np
 
 MAX_MEMBERS = 1000
-# A member may declare this many bytes, or this many times its compressed size.
+# Limit of the uncompressed size of a member: bytes, or a multiple of its compressed size.
 MAX_MEMBER_BYTES = 64 * 2**20
 MAX_RATIO = 20
 MAX_JSON_BYTES = 4 * 2**20
 MAX_JSON_DEPTH = 100
 
-# Python's zlib is bounded by the declared size; a dictionary of LZMA is not.
+# zlib decompression is bounded by the declared size; the dictionary of LZMA is not.
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _ENCRYPTED = 0x1
 
 
 class ArchiveError(ValueError):
-    """An archive that is not read: too large, damaged, or not of the expected kind."""
+    """Error for an archive that is too large, damaged, or not of the expected kind."""
 
 
 def check_table(archive: zipfile.ZipFile) -> None:
-    """Checks the table of contents, without unpacking anything.
+    """Checks the table of contents of an archive without unpacking it.
 
     Args:
-        archive: The open archive.
+        archive: Open `zipfile.ZipFile`.
 
     Raises:
-        ArchiveError: If names occur twice or lead out of the archive, or sizes exceed the limits.
+        ArchiveError: If there are too many members, names are repeated or lie outside the archive,
+            members are encrypted or compressed with a method other than deflate, or sizes exceed
+            the limits.
     """
     members = archive.infolist()
     if len(members) > MAX_MEMBERS:
@@ -45,7 +47,7 @@ def check_table(archive: zipfile.ZipFile) -> None:
         if member.compress_type not in _COMPRESSIONS or member.flag_bits & _ENCRYPTED:
             raise ArchiveError(f"its member {name!r} is encrypted, or compressed in another way")
         _check_size(name, member.file_size, max(MAX_MEMBER_BYTES, MAX_RATIO * member.compress_size))
-    # Members can share their compressed bytes.
+    # Also checked as a sum, because members can share their compressed bytes.
     total, stored = sum(member.file_size for member in members), _size(archive)
     _check_size("all members", total, max(MAX_MEMBER_BYTES, MAX_RATIO * stored))
 
@@ -54,9 +56,9 @@ def read_json(archive: zipfile.ZipFile, name: str, max_bytes: int = MAX_JSON_BYT
     """Reads a JSON member, with limits on size and depth.
 
     Args:
-        archive: The open archive.
-        name: Name of the member.
-        max_bytes: Largest size.
+        archive: Open `zipfile.ZipFile`.
+        name: String. Name of the member.
+        max_bytes: Integer. Maximum uncompressed size. Defaults to 4 MiB.
 
     Raises:
         ArchiveError: If the member is too large, too deep or not JSON.
@@ -69,11 +71,11 @@ def parse_json(name: str, text: bytes) -> Any:
     """Parses JSON with a limit on depth.
 
     Args:
-        name: Name for messages.
-        text: UTF-8 text.
+        name: String. Name in error messages.
+        text: Bytes of UTF-8 text.
 
     Raises:
-        ArchiveError: If it is too deep or not JSON.
+        ArchiveError: If the text is nested too deeply or not JSON.
     """
     try:
         value = json.loads(text)
@@ -90,17 +92,18 @@ def parse_json(name: str, text: bytes) -> Any:
 
 
 def read_arrays(file: BinaryIO, names: Iterable[str]) -> dict[str, np.ndarray]:
-    """Reads arrays of a `.npz` file, which hold no Python objects.
+    """Reads arrays of a `.npz` file, without unpickling Python objects.
 
     Args:
-        file: The open file.
-        names: Names of the arrays.
+        file: Open binary file.
+        names: Iterable of strings. Names of the arrays.
 
     Returns:
-        The arrays by name.
+        Dictionary from names to arrays.
 
     Raises:
-        ArchiveError: If the file is damaged, too large, or lacks an array.
+        ArchiveError: If the file is damaged or too large, an array is missing, or an array contains
+            Python objects.
     """
     try:
         with zipfile.ZipFile(file) as archive:
@@ -108,7 +111,7 @@ def read_arrays(file: BinaryIO, names: Iterable[str]) -> dict[str, np.ndarray]:
             return {name: _read_array(archive, f"{name}.npy") for name in names}
     except ArchiveError:
         raise
-    except Exception as error:  # zipfile and NumPy raise many kinds on a damaged file
+    except Exception as error:  # zipfile and NumPy raise many types for damaged files
         raise ArchiveError(f"it is damaged ({str(error) or type(error).__name__})") from error
 
 
@@ -126,7 +129,7 @@ def _read_array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
         shape, _, dtype = read(file)
         if dtype.hasobject:
             raise ArchiveError(f"{name} holds Python objects")
-        # In Python's integers, which do not overflow.
+        # Python integers, which do not overflow.
         size = dtype.itemsize
         for length in shape:
             size *= length

@@ -1,4 +1,7 @@
-"""Backend-specific code for TensorFlow, JAX and PyTorch; no other module checks the backend."""
+"""Functions with a separate implementation for TensorFlow, JAX or PyTorch.
+
+Other modules call them on every backend, and do not branch on it.
+"""
 
 import contextlib
 import functools
@@ -521,7 +524,7 @@ def search_blocks(shape: Sequence[int | None]) -> SearchBlocks:
 
 
 def with_fused_search(by_blocks: Search) -> Search:
-    """Dispatches to a fused Triton or Pallas kernel on NVIDIA GPUs, for sizes where it is faster.
+    """Returns a search that uses a fused Triton or Pallas kernel on NVIDIA GPUs if it is faster.
 
     The faster search is determined once per size (`fused_search.choice`). A kernel that fails or
     finds other codes is not used, which is logged by the logger `keras_vq`. The environment

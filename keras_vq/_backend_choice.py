@@ -1,4 +1,4 @@
-"""Choice of an installed Keras backend, made before Keras is imported."""
+"""Selection of an installed Keras backend before Keras is imported."""
 
 import json
 import os
@@ -10,14 +10,14 @@ BACKENDS = ("tensorflow", "jax", "torch")
 
 
 def choose() -> None:
-    """Sets KERAS_BACKEND to an installed backend, unless Keras is imported already.
+    """Sets KERAS_BACKEND to an installed backend, unless Keras is already imported.
 
-    The backend is that of KERAS_BACKEND, else that of Keras's configuration file where it is
-    installed, else the first of tensorflow, jax and torch that is installed.
+    The order of precedence is KERAS_BACKEND, the backend in Keras's configuration file if it is
+    installed, and the first installed one of tensorflow, jax and torch.
 
     Raises:
-        ValueError: If KERAS_BACKEND names another backend than these three.
-        ImportError: If the backend that it names, or every backend, is not installed.
+        ValueError: If KERAS_BACKEND is not one of these three.
+        ImportError: If the backend in KERAS_BACKEND, or every backend, is not installed.
     """
     if "keras" in sys.modules:
         return
@@ -38,8 +38,8 @@ def choose() -> None:
             f'The backend {named} is not installed: pip install "keras-vq[{named}]", or set '
             f"KERAS_BACKEND to {' or '.join(installed)}"
         )
-    # Keras writes "tensorflow" into its configuration file by itself, so a backend that is named
-    # there and not installed is no reason to fail.
+    # No error if the configured backend is not installed, because Keras writes "tensorflow" into
+    # its configuration file by default.
     configured = _configured()
     os.environ["KERAS_BACKEND"] = named or (configured if configured in installed else installed[0])
 
@@ -47,13 +47,13 @@ def choose() -> None:
 def _is_installed(package: str) -> bool:
     try:
         spec = find_spec(package)
-    except (ImportError, ValueError):  # an import hook refuses it, or it is half imported
+    except (ImportError, ValueError):  # an import hook, or a partial import
         return False
-    return spec is not None and spec.origin is not None  # else a folder of that name
+    return spec is not None and spec.origin is not None  # no origin: a folder of that name
 
 
 def _configured() -> str | None:
-    """Returns the backend of Keras's configuration file, which Keras looks for in two folders."""
+    """Returns the backend in Keras's configuration file, which is found as Keras finds it."""
     folder = os.environ.get("KERAS_HOME")
     if folder is None:
         home = os.path.expanduser("~")

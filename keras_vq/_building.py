@@ -1,4 +1,4 @@
-"""Building of layers that a caller hands over, with or without weights."""
+"""Building of layers that are passed as arguments."""
 
 import keras
 
@@ -9,9 +9,9 @@ def build_part(part: keras.Layer, input_shape: Shape) -> Shape:
     """Builds a layer unless it is built, and returns its output shape.
 
     Args:
-        part: Layer or model of one tensor.
-        input_shape: Shape of the inputs, `None` for an unknown axis.
+        part: Keras layer or model with one input and one output tensor.
+        input_shape: Tuple of integers or `None` (unknown). Shape of the inputs.
     """
-    # A symbolic call: a model written by hand, with neither `build` nor `compute_output_shape`, is
-    # built and measured by nothing less.
+    # A symbolic call, because a subclassed model may have neither `build` nor
+    # `compute_output_shape`.
     return tuple(part(keras.KerasTensor(input_shape)).shape)

@@ -6,46 +6,46 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-# A server that watches a folder for versions takes names of digits only.
+# Has letters, because model servers interpret folders with names of digits as versions.
 UNFINISHED_PREFIX = ".keras_vq_unfinished_"
-# Writers of pictures and arrays tell the format by the suffix. A longer one names no format, and
-# would make the temporary name longer than file systems take.
+# The suffix is kept because writers of images and arrays infer the format from it, unless it would
+# make the temporary name too long for file systems.
 _LONGEST_SUFFIX = 16
 
 
 def unfinished_path(path: Path) -> Path:
-    """Returns a new temporary path beside `path`, short whatever the length of its name."""
+    """Returns a new temporary path in the folder of `path`, with a short name."""
     suffix = path.suffix if len(os.fsencode(path.suffix)) <= _LONGEST_SUFFIX else ""
     return path.with_name(f"{UNFINISHED_PREFIX}{uuid.uuid4().hex[:16]}{suffix}")
 
 
 def is_unfinished(path: Path) -> bool:
-    """Returns true for a file or folder that a process left which was killed while writing."""
+    """Returns whether a file or folder was left by an interrupted write."""
     return path.name.startswith(UNFINISHED_PREFIX)
 
 
 @contextmanager
 def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yields a temporary path to write to, and renames it to `path` after a successful `with`.
+    """Yields a temporary path for an atomic write, and renames it to `path` on success.
 
-    Other processes see the old file or the whole new one. After an error `path` is as it was.
+    Other processes see the old file or the complete new one. After an error `path` is unchanged.
 
     Args:
-        path: Path of the file. Its folder must exist.
+        path: String or path. Path of the file. Its folder must exist.
     """
     path = Path(path)
     beside = unfinished_path(path)
     try:
         yield beside
-        # The content reaches the disk before the name does, or a power cut could leave the name
-        # with nothing behind it.
+        # The content is flushed to disk before the rename, so that a power failure cannot leave an
+        # empty file.
         with open(beside, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(beside, path)
     except OSError as error:
-        # The user knows the file by its own name.
+        # Errors name the file of the user, not the temporary one.
         named = None if error.filename is None else os.fspath(error.filename)
-        if error.errno is not None and named in (None, os.fspath(beside)):  # none: a full disk
+        if error.errno is not None and named in (None, os.fspath(beside)):  # `None` for a full disk
             error.filename, error.filename2 = os.fspath(path), None
         raise
     finally:

@@ -1,4 +1,4 @@
-"""Fingerprints of models, by which files name what they were made with."""
+"""Fingerprints of models, which files store to identify the model that created them."""
 
 import hashlib
 import os
@@ -9,14 +9,15 @@ from typing import Any
 from keras import ops
 
 FINGERPRINT_BYTES = 8
-# Member of a `.keras` file, so that a model can be found without loading every file.
+# Member of a `.keras` file, which identifies its model without loading it.
 MEMBER = "fingerprint.txt"
 
 
 def fingerprint(model: Any) -> bytes:
-    """Returns the first bytes of the SHA-256 of all weights, with their shapes and types.
+    """Returns the first 8 bytes of the SHA-256 of the class name, and of all weights.
 
-    Names don't count: Keras numbers layers as a process makes them.
+    The hash includes the shapes and data types of weights, but not their names, because Keras
+    numbers layers in the order in which a process creates them.
     """
     digest = hashlib.sha256(type(model).__name__.encode())
     for weight in model.weights:
@@ -27,8 +28,8 @@ def fingerprint(model: Any) -> bytes:
 
 
 def store_fingerprint(model: Any, path: str | os.PathLike[str]) -> None:
-    """Adds the fingerprint of a model to the `.keras` file that Keras wrote of it."""
-    # Keras also writes folders, and to places that are not of the file system.
+    """Adds the fingerprint of a model to its `.keras` file."""
+    # Keras also writes folders, and to remote paths.
     if Path(path).is_file() and zipfile.is_zipfile(path):
         with zipfile.ZipFile(path, "a") as archive:
             archive.writestr(MEMBER, fingerprint(model).hex())

@@ -1,4 +1,4 @@
-"""Hyperparameters: scalars of a loss or an update that may change during training."""
+"""Hyperparameters: scalars of a loss or an update rule that may change during training."""
 
 import functools
 import inspect
@@ -11,7 +11,7 @@ from keras_vq import _backend
 
 
 class Hyperparameter:
-    """Attribute descriptor of a scalar that compiled training steps read.
+    """Attribute descriptor for a scalar that compiled training steps read.
 
         class Penalty(ConfigurableLayer):
             weight = Hyperparameter(_validation.check_not_negative)
@@ -21,15 +21,15 @@ class Hyperparameter:
                 self.weight = weight
 
     Outside a compiled step the attribute is a Python number. While a step is traced it is a
-    float32 tensor: the value of a variable that the step takes as state, so that an assignment
-    has an effect on the next step. A Python number would be a constant of the step. The variable
-    is no weight: `get_config` alone saves the value.
+    float32 tensor, the value of a variable in the state of the step, so that an assignment affects
+    the next step. A Python number would be a constant of the compiled step. The variable is not a
+    weight; only `get_config` saves the value.
 
     Args:
-        check: Function of (name, value) that returns the checked number, such as
+        check: Callable that maps (name, value) to the validated number, such as
             `_validation.check_positive`.
-        zero_is_off: Whether a value of 0 in the constructor leaves out a part of the computation,
-            so that a later assignment of another value raises.
+        zero_is_off: Boolean. Whether a value of 0 in the constructor removes a part of the
+            computation, so that assigning another value later raises an error. Defaults to `False`.
     """
 
     def __init__(self, check: Callable[[str, Any], Any], zero_is_off: bool = False) -> None:
@@ -66,12 +66,12 @@ class Hyperparameter:
 
 
 class Configurable:
-    """Mixin of objects with constructor arguments that compiled training steps depend on.
+    """Mixin for objects with constructor arguments that compiled training steps depend on.
 
-    A `Hyperparameter` of a layer, or of a plain object in a layer's attribute, may be assigned
-    between training steps. Any other constructor argument is set once: a second assignment raises
-    an AttributeError, because a compiled step would ignore it. Arguments that are layers, and
-    arguments of classes outside this package, are not guarded.
+    A `Hyperparameter` of a layer, or of a plain object in an attribute of a layer, may be assigned
+    between training steps. Any other constructor argument can be set only once: a second assignment
+    raises an `AttributeError`, because a compiled step would ignore it. Arguments that are layers,
+    and arguments of classes outside this package, are not checked.
     """
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -84,13 +84,13 @@ class Configurable:
             value.bind_hyperparameters()
 
     def bind_hyperparameters(self) -> None:
-        """Makes the hyperparameters state of the layer that this plain object is part of."""
+        """Creates variables for the hyperparameters of an object that is part of a layer."""
         for value in _values(self):
             if isinstance(value, _Scalar):
                 value.bind()
 
     def step_variables(self) -> list[Any]:
-        """Returns the variables of the hyperparameters of this object and of its plain parts."""
+        """Returns the hyperparameter variables of this object and of its non-layer attributes."""
         found = []
         for value in _values(self):
             if isinstance(value, _Scalar) and value.variable is not None:
@@ -101,11 +101,11 @@ class Configurable:
 
 
 class ConfigurableLayer(Configurable, keras.Layer):
-    """Keras layer whose hyperparameters are state of the layer, and not weights."""
+    """Keras layer whose hyperparameters are variables, but not weights."""
 
     @property
     def variables(self) -> list[Any]:
-        """All state of the layer: weights, states of random generators, hyperparameters."""
+        """Variables of the layer: weights, states of random generators, and hyperparameters."""
         variables = super().variables
         known = {id(variable) for variable in variables}
         own = {id(variable): variable for variable in self.step_variables()}
@@ -113,7 +113,7 @@ class ConfigurableLayer(Configurable, keras.Layer):
 
 
 class _Scalar:
-    """A number and, once it is bound, the variable by which a compiled step reads it."""
+    """Number with an optional variable, from which compiled steps read it."""
 
     def __init__(self, name: str, value: Any) -> None:
         self.name, self.value, self.first = name, value, value
@@ -127,14 +127,14 @@ class _Scalar:
             self.variable = _backend.step_variable(self.name, float(self.value))
 
     def read(self) -> Any:
-        """Returns the number; in a step that is being traced, a tensor."""
+        """Returns the number, or a tensor while a step is traced."""
         if self.variable is None:
             return self.value
         traced = _backend.traced_value(self.variable)
         return self.value if traced is None else traced
 
     def assign(self, value: Any) -> None:
-        """Changes the number, and the variable with it."""
+        """Assigns a value to the number and to its variable."""
         if self.variable is not None:
             if _backend.is_lent_to_step(self.variable):
                 raise RuntimeError(
@@ -145,7 +145,7 @@ class _Scalar:
             self.variable.assign(float(value))
         self.value = value
 
-    def __reduce__(self) -> Any:  # a copy has a variable of its own
+    def __reduce__(self) -> Any:  # a copy has its own variable
         return _scalar, (self.name, self.value, self.is_bound)
 
 
@@ -174,7 +174,7 @@ def _fixed(instance: Any, name: str, value: Any, when: str) -> AttributeError:
 
 @functools.cache
 def _fixed_arguments(cls: type) -> frozenset[str]:
-    """Returns the constructor arguments of a class that are set once."""
+    """Returns the constructor arguments of a class that can be set only once."""
     names: set[str] = set()
     for base in cls.__mro__:
         if base.__module__.partition(".")[0] == "keras_vq" and "__init__" in vars(base):

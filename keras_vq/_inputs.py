@@ -1,4 +1,4 @@
-"""Arrays and data sets, in every form in which users pass them."""
+"""Conversion of arrays and data sets of all supported types."""
 
 import itertools
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from keras import ops
 
 from keras_vq import _backend
 
-# Neither TensorFlow nor PyTorch is imported to recognize their data sets: both are iterable.
+# Data sets of TensorFlow and PyTorch are recognized as iterables, without importing either.
 SOURCES = (
     "an array, a `keras.utils.PyDataset`, a `tf.data.Dataset`, a PyTorch `DataLoader`, or a data "
     "set of `keras_vq.data`"
@@ -23,7 +23,7 @@ def is_array(value: Any) -> bool:
 
 
 def is_data_set(value: Any) -> bool:
-    """Returns whether a value yields batches, rather than being an array or nested lists."""
+    """Returns whether a value yields batches, and is not an array or nested lists."""
     if is_array(value) or hasattr(value, "__array__") or isinstance(value, list | tuple):
         return False
     return not isinstance(value, str | bytes | dict | keras.Model) and (
@@ -37,17 +37,18 @@ def has_batches(value: Any) -> bool:
 
 
 def is_read_once(value: Any) -> bool:
-    """Returns whether a value is a generator or another iterator, which one pass uses up."""
+    """Returns whether a value is a generator or another iterator, which can be read only once."""
     return isinstance(value, Iterator)
 
 
 def for_keras(data: Any, batch_size: int | None = None, shuffle: bool = False) -> Any:
-    """Returns data in a form that Keras's loops take: an `ImageDataset` as its batches.
+    """Converts an `ImageDataset` to batches for Keras; returns other data unchanged.
 
     Args:
-        data: Anything.
-        batch_size: Rows of a batch of an `ImageDataset`, 32 when None.
-        shuffle: Whether an `ImageDataset` has a new random order in each epoch.
+        data: Array, data set, or any other value.
+        batch_size: Integer. Batch size for an `ImageDataset`; `None` uses 32. Defaults to `None`.
+        shuffle: Boolean. Whether an `ImageDataset` is reshuffled in each epoch. Defaults to
+            `False`.
     """
     if not has_batches(data):
         return data
@@ -55,11 +56,11 @@ def for_keras(data: Any, batch_size: int | None = None, shuffle: bool = False) -
 
 
 def batches_of(data: Any, batch_size: int | None = None) -> Iterator[Any]:
-    """Yields the batches of a data set as they come: arrays, or tuples with targets or labels.
+    """Returns an iterator over the batches of a data set: arrays, or tuples with targets or labels.
 
     Args:
-        data: A data set.
-        batch_size: Rows of a batch of an `ImageDataset`, 32 when None.
+        data: Data set.
+        batch_size: Integer. Batch size for an `ImageDataset`; `None` uses 32. Defaults to `None`.
     """
     data = for_keras(data, batch_size)
     if isinstance(data, keras.utils.PyDataset):
@@ -74,12 +75,13 @@ def inputs_of(data: Any, batch_size: int | None = None) -> Iterator[np.ndarray]:
 
 
 def with_labels(data: Any, labels: list[np.ndarray]) -> Iterator[np.ndarray]:
-    """Yields the inputs of each batch of a data set, and appends the labels beside them to a list.
+    """Yields the inputs of each batch of a data set, and appends its labels to a list.
+
+    A single pass reads both, so that labels match the inputs of shuffled data too.
 
     Args:
-        data: A data set of (input, label) batches; of one without labels the list stays empty.
-        labels: List to fill, in the order of the inputs: one pass gives both, also of shuffled
-            data.
+        data: Data set of batches of (inputs, labels). Without labels the list is not changed.
+        labels: List to which the labels of each batch are appended.
     """
     if has_batches(data) and getattr(data, "labels", None) is not None:
         data = data.batches(with_labels=True)
@@ -91,28 +93,29 @@ def with_labels(data: Any, labels: list[np.ndarray]) -> Iterator[np.ndarray]:
 
 
 def first_batch(data: Any) -> tuple[Any, Any]:
-    """Returns the first batch of a data set, None if it is empty, and the data set unchanged.
+    """Returns the first batch of a data set, or `None` if it is empty, and the data set.
 
     Args:
-        data: A data set; a generator is returned with its first batch put back.
+        data: Data set. An iterator is replaced by a generator that starts with the first batch.
     """
     batches = batches_of(data)
     batch = next(batches, None)
     if is_read_once(data) and batch is not None:
-        data = (each for each in itertools.chain([batch], batches))  # Keras asks for a generator
+        data = (each for each in itertools.chain([batch], batches))  # Keras requires a generator
     return batch, data
 
 
 def as_array(name: str, data: Any, rows: int | None = None) -> Any:
-    """Returns an array or tensor as it is, and lists and data sets as one NumPy array.
+    """Converts nested lists and data sets to one NumPy array; returns arrays and tensors unchanged.
 
     Args:
-        name: Name of the argument in messages.
-        data: An array, nested lists, or a data set, which is read into memory.
-        rows: Number of rows after which the rest of a data set is not read; None reads it whole.
+        name: String. Name of the argument in error messages.
+        data: Array, nested lists, or a data set, which is read into memory.
+        rows: Integer. Number of rows after which reading of a data set stops, at the end of a
+            batch; `None` reads all. Defaults to `None`.
 
     Raises:
-        ValueError: If the data are none of these, or of unequal shapes.
+        ValueError: If the data have another type, or batches or rows of different shapes.
     """
     if is_array(data):
         return data
@@ -142,8 +145,8 @@ def _joined(batches: Iterator[np.ndarray], rows: int | None) -> np.ndarray:
 
 
 def to_numpy(batch: Any) -> np.ndarray:
-    """Returns a batch as a NumPy array, whichever library's tensor it is."""
+    """Converts a batch to a NumPy array from the tensor type of any library."""
     if ops.is_tensor(batch):
         return np.asarray(ops.convert_to_numpy(batch))
-    # A tf.data.Dataset yields TensorFlow's tensors under every backend.
+    # A `tf.data.Dataset` yields TensorFlow tensors on every backend.
     return np.asarray(batch.numpy() if hasattr(batch, "numpy") else batch)

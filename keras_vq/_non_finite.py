@@ -1,4 +1,4 @@
-"""Weights that hold NaN or infinity."""
+"""Detection of weights that contain NaN or infinity."""
 
 import warnings
 from typing import Any
@@ -8,16 +8,16 @@ from keras import ops
 
 
 class NonFiniteWeightsWarning(UserWarning):
-    """Weights that were loaded hold NaN or infinity."""
+    """Warning about loaded weights that contain NaN or infinity."""
 
 
 def non_finite_weights(layer: keras.Layer) -> list[str]:
-    """Returns the paths of weights of a layer or model that hold NaN or infinity."""
+    """Returns the paths of weights of a layer or model that contain NaN or infinity."""
     return [weight.path for weight in layer.weights if not _is_finite(weight)]
 
 
 def warn_of_non_finite(layer: keras.Layer) -> None:
-    """Warns if weights that a layer or model has just loaded hold NaN or infinity."""
+    """Warns if the loaded weights of a layer or model contain NaN or infinity."""
     spoiled = non_finite_weights(layer)
     if spoiled:
         warnings.warn(

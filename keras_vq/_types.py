@@ -1,4 +1,4 @@
-"""The names that type hints use for what Keras leaves untyped."""
+"""Type aliases for tensors, shapes and search functions."""
 
 from collections.abc import Callable
 from typing import Any

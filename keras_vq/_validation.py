@@ -1,4 +1,4 @@
-"""Checks of arguments, with errors that say what was expected and what came."""
+"""Validation of arguments, with errors that state the expected and the received value."""
 
 import math
 from collections.abc import Sequence
@@ -8,10 +8,10 @@ import numpy as np
 
 
 def check_finite(name: str, value: Any) -> float:
-    """The value as a float if it is a finite number.
+    """Returns the value as a float if it is a finite number.
 
     Raises:
-        ValueError: If it isn't.
+        ValueError: If the value is not a finite number.
     """
     if not _is_number(value) or not math.isfinite(value):
         raise ValueError(f"`{name}` must be a finite number. Received: {value!r}")
@@ -19,10 +19,10 @@ def check_finite(name: str, value: Any) -> float:
 
 
 def check_positive_integer(name: str, value: Any) -> int:
-    """The value as an int if it is a whole number above zero.
+    """Returns the value as an int if it is a positive integer.
 
     Raises:
-        ValueError: If it isn't.
+        ValueError: If the value is not an integer of at least 1.
     """
     if isinstance(value, bool) or not hasattr(value, "__index__") or value < 1:
         raise ValueError(f"`{name}` must be a whole number of at least 1. Received: {value!r}")
@@ -30,10 +30,10 @@ def check_positive_integer(name: str, value: Any) -> int:
 
 
 def check_not_negative(name: str, value: Any) -> float:
-    """The value as a float if it is a finite number of at least zero.
+    """Returns the value as a float if it is a finite number of at least 0.
 
     Raises:
-        ValueError: If it isn't.
+        ValueError: If the value is not a finite number of at least 0.
     """
     if not _is_number(value) or not math.isfinite(value) or value < 0:
         raise ValueError(f"`{name}` must be a finite number of at least 0. Received: {value!r}")
@@ -41,10 +41,10 @@ def check_not_negative(name: str, value: Any) -> float:
 
 
 def check_positive(name: str, value: Any) -> float:
-    """The value as a float if it is a finite number above zero.
+    """Returns the value as a float if it is a finite number above 0.
 
     Raises:
-        ValueError: If it isn't.
+        ValueError: If the value is not a finite number above 0.
     """
     if not _is_number(value) or not math.isfinite(value) or value <= 0:
         raise ValueError(f"`{name}` must be a finite number above 0. Received: {value!r}")
@@ -52,10 +52,10 @@ def check_positive(name: str, value: Any) -> float:
 
 
 def check_fraction(name: str, value: Any) -> float:
-    """The value as a float if it is in [0, 1).
+    """Returns the value as a float if it is in [0, 1).
 
     Raises:
-        ValueError: If it isn't.
+        ValueError: If the value is not a number in [0, 1).
     """
     if not _is_number(value) or not 0 <= value < 1:
         raise ValueError(f"`{name}` must be a number in [0, 1). Received: {value!r}")
@@ -66,7 +66,7 @@ def check_probability(name: str, value: Any) -> float:
     """Returns the value as a float if it is in [0, 1].
 
     Raises:
-        ValueError: If it isn't.
+        ValueError: If the value is not a number in [0, 1].
     """
     if not _is_number(value) or not 0 <= value <= 1:
         raise ValueError(f"`{name}` must be a number in [0, 1]. Received: {value!r}")
@@ -74,10 +74,10 @@ def check_probability(name: str, value: Any) -> float:
 
 
 def check_count(name: str, value: Any) -> int:
-    """Returns the value as an int if it is a whole number of at least zero.
+    """Returns the value as an int if it is an integer of at least 0.
 
     Raises:
-        ValueError: If it isn't.
+        ValueError: If the value is not an integer of at least 0.
     """
     if isinstance(value, bool) or not hasattr(value, "__index__") or value < 0:
         raise ValueError(f"`{name}` must be a whole number of at least 0. Received: {value!r}")
@@ -85,10 +85,10 @@ def check_count(name: str, value: Any) -> int:
 
 
 def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> Any:
-    """The value if it is one of the choices.
+    """Returns the value if it is one of the choices.
 
     Raises:
-        ValueError: If it isn't.
+        ValueError: If the value is not one of the choices.
     """
     if value not in choices:
         raise ValueError(f"`{name}` must be one of {choices}. Received: {value!r}")
@@ -96,16 +96,17 @@ def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> Any:
 
 
 def check_codes(name: str, codes: Any, sizes: Sequence[int], least: int = 0) -> np.ndarray:
-    """The codes as an int32 array of their shape, if they are codes of a quantizer.
+    """Returns codes as an int32 array of the same shape if they are valid for a quantizer.
 
     Args:
-        name: What to call the argument in messages.
-        codes: Integer array, whose last axis has a place for each of several sizes.
-        sizes: The quantizer's `codebook_sizes`.
-        least: 0; -1 where a code may stand for none.
+        name: String. Name of the argument in error messages.
+        codes: Integer array. If there are several sizes, the last axis has one code per size.
+        sizes: Sequence of integers. `codebook_sizes` of the quantizer.
+        least: Integer. Smallest allowed code: 0, or -1 if masked positions are allowed. Defaults to
+            0.
 
     Raises:
-        ValueError: If a code is not a whole number, or out of range.
+        ValueError: If codes are not integers or are out of range.
     """
     codes = np.asarray(codes)
     is_whole = codes.dtype.kind in "iu" and codes.size % len(sizes) == 0
@@ -127,12 +128,12 @@ def check_embeddings(
 
     Args:
         embeddings: Array.
-        codebook_size: Number of code vectors.
-        dim: Their dimension, or None while any will do.
-        name: Name of the argument in messages.
+        codebook_size: Integer. Number of code vectors.
+        dim: Integer. Dimension of the code vectors; `None` allows any. Defaults to `None`.
+        name: String. Name of the argument in error messages. Defaults to `"embeddings"`.
 
     Raises:
-        ValueError: If the array has another shape, or is not finite.
+        ValueError: If the array has another shape or contains NaN or infinity.
     """
     embeddings = np.asarray(embeddings, dtype="float32")
     fits = embeddings.ndim == 2 and embeddings.shape[0] == codebook_size
