@@ -1,26 +1,26 @@
-"""Everything that must pass before a change lands: `nox` runs it all, `nox -s tests` the tests."""
+"""Checks that must pass before a change is merged: `nox` runs all, `nox -s tests` the tests."""
 
 import os
 
 import nox
 from nox.command import CommandFailed
 
-# Without its compiled modules a backend takes three times as long to import, and many tests start
-# processes of their own. Some machines are set up not to keep them.
+# Many tests start processes, and without bytecode caches the import of a backend takes three times
+# as long.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.reuse_existing_virtualenvs = True
 nox.options.error_on_missing_interpreters = True
 
 BACKENDS = ("tensorflow", "jax", "torch")
-# All three in one environment: files are carried from each backend to the others.
-# PyTorch is pinned, because the newest one draws in gigabytes of CUDA packages.
+# All backends in one environment, because tests load files of each backend in the others.
+# PyTorch is pinned because newer versions install gigabytes of CUDA packages.
 REQUIREMENTS = ("-e", ".[dev,benchmarks,tensorflow,jax,export,serve]", "torch==2.13.0")
 
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Style, types and which room may import which."""
+    """Checks style, types and the layering of imports."""
     session.install(*REQUIREMENTS)
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
@@ -31,7 +31,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 @nox.parametrize("backend", BACKENDS)
 def tests(session: nox.Session, backend: str) -> None:
-    """Tests on one backend; on TensorFlow also examples of docstrings."""
+    """Runs the tests on one backend, on TensorFlow with docstring examples."""
     session.install(*REQUIREMENTS)
     paths = () if backend == "tensorflow" else ("tests",)
     run_tests(session, backend, *paths)
@@ -39,14 +39,14 @@ def tests(session: nox.Session, backend: str) -> None:
 
 @nox.session
 def kernels(session: nox.Session) -> None:
-    """The search of GPUs that Triton compiles, which can't share a process with TensorFlow."""
+    """Tests the Triton search kernel, which can't share a process with TensorFlow."""
     session.install("-e", ".", "pytest", "torch==2.13.0", "triton")
     session.run("pytest", "tests/fused_search", *session.posargs, env={"KERAS_BACKEND": "torch"})
 
 
 @nox.session(default=False)
 def coverage(session: nox.Session) -> None:
-    """Which lines the tests on TensorFlow run; counting them takes a quarter longer."""
+    """Measures line coverage of the tests on TensorFlow, which takes 25 % longer."""
     session.install(*REQUIREMENTS)
     session.run("coverage", "erase")
     run_tests(session, "tensorflow", "--cov", "--cov-report=")
@@ -55,15 +55,15 @@ def coverage(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def fuzz(session: nox.Session) -> None:
-    """Reads mutated files and requests; `nox -s fuzz -- --target kvq --cases 100000`."""
+    """Runs the fuzz targets, e.g. `nox -s fuzz -- --target kvq --cases 100000`."""
     session.install(*REQUIREMENTS)
     session.run("python", "-m", "tests.fuzz", *session.posargs, env={"KERAS_BACKEND": "tensorflow"})
 
 
 def flags_of_xla(session: nox.Session, backend: str) -> str:
-    """Flags with which XLA compiles small functions fast: on JAX most of the time goes there.
+    """Returns XLA flags for fast compilation, which takes most of the time of tests on JAX.
 
-    XLA ends a process with a flag that it does not know, so the newer one is tried first.
+    An unknown flag terminates the process, so the newer flag is tried in a process first.
     """
     flags = "--xla_backend_optimization_level=0"
     if backend != "jax":
@@ -78,7 +78,7 @@ def flags_of_xla(session: nox.Session, backend: str) -> str:
 
 
 def run_tests(session: nox.Session, backend: str, *arguments: str) -> None:
-    """Runs pytest in as many processes as CI has cores."""
+    """Runs pytest in two processes, the number of cores in CI."""
     session.run(
         "pytest",
         *("--numprocesses=2", "--dist=worksteal", "--durations=20", *arguments),
@@ -86,14 +86,14 @@ def run_tests(session: nox.Session, backend: str, *arguments: str) -> None:
         env={
             "KERAS_BACKEND": backend,
             "TF_CPP_MIN_LOG_LEVEL": "3",
-            "KERAS_VQ_ALL_TESTS": "1",  # a missing package fails them
-            # The tests run in as many processes as there are cores, whose threads would else wait
-            # for each other: scikit-learn's fits then take five times as long.
+            "KERAS_VQ_ALL_TESTS": "1",  # tests with missing packages fail instead of being skipped
+            # With one process per core, more threads compete for cores: scikit-learn's fits would
+            # take five times as long.
             "OMP_NUM_THREADS": "1",
             "OPENBLAS_NUM_THREADS": "1",
             "TF_NUM_INTRAOP_THREADS": "1",
             "XLA_FLAGS": flags_of_xla(session, backend),
-            # What was compiled before, for another test or in another run, is taken from files.
+            # Reuse compiled functions of other tests and earlier runs.
             "JAX_COMPILATION_CACHE_DIR": str((session.cache_dir / "jax").resolve()),
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
             "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",

@@ -1,6 +1,7 @@
-"""Writes docs/licenses.md from the metadata of installed packages: `python docs/licenses.py`.
+"""Generator of docs/licenses.md from the metadata of installed packages.
 
-`--check` ends with 1 if a direct dependency of `pyproject.toml` is missing from the file.
+Run `python docs/licenses.py`. With `--check`, the exit code is 1 if a direct dependency in
+`pyproject.toml` is missing from the file.
 """
 
 import re
@@ -24,7 +25,7 @@ each one brings its own. keras_vq itself is under Apache-2.0.
 
 
 def requirements() -> dict[str, list[str]]:
-    """Returns direct dependencies and the extras that name them; "keras-vq" is the package."""
+    """Returns the direct dependencies, each with its extras ("keras-vq" for none)."""
     project = tomllib.loads((_ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     found: dict[str, list[str]] = {}
     groups = {"keras-vq": project["dependencies"], **project["optional-dependencies"]}
@@ -37,7 +38,7 @@ def requirements() -> dict[str, list[str]]:
 
 
 def license_of(package: str) -> str:
-    """Returns the license that a package declares."""
+    """Returns the declared license of an installed package."""
     try:
         fields = metadata(package)
     except PackageNotFoundError:
@@ -48,7 +49,7 @@ def license_of(package: str) -> str:
         for entry in fields.get_all("Classifier", ())
         if entry.startswith("License ::")
     ]
-    # Some packages put the whole text of the license into the field.
+    # Some packages store the full license text in this field.
     first = declared.strip().splitlines()[0].strip() if declared.strip() else ""
     if first and len(declared) <= 100:
         return first
@@ -56,7 +57,7 @@ def license_of(package: str) -> str:
 
 
 def main() -> int:
-    """Writes or checks the file."""
+    """Writes the file, or checks it with `--check`."""
     found = requirements()
     if "--check" in sys.argv[1:]:
         text = _TARGET.read_text(encoding="utf-8")

@@ -1,6 +1,6 @@
-"""The command line, `keras-vq`.
+"""Command line interface `keras-vq`.
 
-A package of its own, because importing keras_vq imports Keras: the command reads its arguments and
-chooses the backend first. Modules that import Keras or keras_vq are `pipeline`, `checkpoints`,
-`figures` and `progress`; commands import them when they run.
+It is a separate package because importing keras_vq imports Keras: the command parses its arguments
+and selects the backend first. Only `pipeline`, `checkpoints`, `figures` and `progress` import Keras
+or keras_vq at module level; commands import them when they run.
 """

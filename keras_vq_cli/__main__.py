@@ -1,9 +1,9 @@
-"""`python -m keras_vq_cli` is `keras-vq`."""
+"""Entry point of `python -m keras_vq_cli`, which is equivalent to `keras-vq`."""
 
 import os
 import sys
 
-# `python -m` puts the working directory first, whose files are no modules of ours.
+# `python -m` prepends the working directory to sys.path, so its files could shadow modules.
 if not sys.flags.safe_path and sys.path[0] != os.path.dirname(os.path.dirname(__file__)):
     del sys.path[0]
 

@@ -1,4 +1,4 @@
-"""Options that all commands have, types of arguments, and suggestions for names that are wrong."""
+"""Shared options, argument types and spelling suggestions of the command line."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ def add_command(commands: Any, name: str, run: Run, **texts: str) -> argparse.Ar
     """Adds a command to the command line.
 
     Args:
-        commands: What argparse's `add_subparsers` gave.
-        name: The command's name.
-        run: What it does; takes the options that were given, by name, and what was typed.
-        **texts: Its `help`, `description` and `epilog`.
+        commands: The object returned by argparse's `add_subparsers`.
+        name: String. Name of the command.
+        run: Callable that runs the command. It takes a dict of the given options and the list of
+            raw arguments, and returns an exit code or `None` for 0.
+        **texts: `help`, `description` and `epilog` of the command.
 
     Returns:
-        Its parser, of which options that were not given are absent.
+        The parser of the command. Its namespace has no attributes for options that are not given.
     """
     parser = commands.add_parser(
         name,
@@ -35,7 +36,7 @@ def add_command(commands: Any, name: str, run: Run, **texts: str) -> argparse.Ar
 
 
 def add_backend(group: Any, default: str) -> None:
-    """Adds the option --backend, whose help says what is taken without it."""
+    """Adds the option --backend; `default` describes the default in the help."""
     group.add_argument(
         "--backend", choices=BACKENDS, help=f"what Keras runs on (default: {default})"
     )
@@ -57,7 +58,7 @@ def add_image_options(group: Any) -> None:
 
 
 def image_options(given: dict[str, Any]) -> dict[str, Any]:
-    """Returns those two as keyword arguments, without those that were not given."""
+    """Returns the given ones of --skip-broken and --max-pixels as keyword arguments."""
     return {name: given[name] for name in ("skip_broken", "max_pixels") if name in given}
 
 
@@ -67,17 +68,17 @@ def add_debug(group: Any) -> None:
 
 
 def positive_integer(text: str) -> int:
-    """A whole number of at least 1."""
+    """Parses an integer of at least 1."""
     return _integer(text, 1)
 
 
 def not_negative_integer(text: str) -> int:
-    """A whole number of at least 0."""
+    """Parses an integer of at least 0."""
     return _integer(text, 0)
 
 
 def positive_number(text: str) -> float:
-    """A finite number above 0."""
+    """Parses a finite number above 0."""
     number = _number(text)
     if not (math.isfinite(number) and number > 0):
         raise argparse.ArgumentTypeError(f"expected a number above 0, received {text!r}")
@@ -85,7 +86,7 @@ def positive_number(text: str) -> float:
 
 
 def not_negative_number(text: str) -> float:
-    """A finite number of at least 0."""
+    """Parses a finite number of at least 0."""
     number = _number(text)
     if not (math.isfinite(number) and number >= 0):
         raise argparse.ArgumentTypeError(f"expected a number of at least 0, received {text!r}")
@@ -93,8 +94,8 @@ def not_negative_number(text: str) -> float:
 
 
 def did_you_mean(wrong: str, known: Iterable[str]) -> str:
-    """Returns a question that names the known name nearest to a wrong one, or an empty string."""
-    from difflib import get_close_matches  # here: `--help` does without
+    """Returns a suggestion of the closest known name, or an empty string if none is close."""
+    from difflib import get_close_matches  # imported here because `--help` does not need it
 
     names = list(known)
     by_initials = [name for name in names if _initials(name) == wrong.strip("-")]

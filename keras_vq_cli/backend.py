@@ -1,4 +1,4 @@
-"""Import of Keras on the backend that the user asked for, without TensorFlow's notes."""
+"""Import of Keras on the requested backend, with TensorFlow's startup messages suppressed."""
 
 from __future__ import annotations
 
@@ -17,25 +17,26 @@ def import_keras(asked: str | None = None, debug: bool = False) -> str:
     """Imports Keras and keras_vq.
 
     Args:
-        asked: The backend that must be taken, or None for the choice of `import keras_vq`.
-        debug: Whether TensorFlow's own warnings, and its notes about processor and drivers, are
-            shown. Its C++ side prints the notes before its settings of what to print count.
+        asked: String or `None`. Required backend; `None` leaves the choice to `import keras_vq`.
+        debug: Boolean. Whether to show the warnings of TensorFlow and its messages about CPU
+            features and drivers. TensorFlow's C++ code prints some of these messages before it
+            applies its logging settings. Defaults to `False`.
 
     Returns:
-        The backend's name.
+        Name of the running backend.
 
     Raises:
-        ValueError: If Keras runs on another backend already.
-        ImportError: If the backend is damaged or not installed.
+        ValueError: If Keras already runs on another backend.
+        ImportError: If the backend is broken or not installed.
     """
     if asked is not None and "keras" not in sys.modules:
         os.environ["KERAS_BACKEND"] = asked
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0" if debug else "3")
     with contextlib.nullcontext() if debug else _kept_back_notes():
-        import keras_vq  # noqa: F401  # before Keras, because it chooses the backend
+        import keras_vq  # noqa: F401  # before Keras, because it selects the backend
     import keras
 
-    interrupts.check()  # some modules catch whatever is raised while they are imported
+    interrupts.check()  # some modules catch all exceptions during their import
     running = keras.config.backend()
     if asked not in (None, running):
         raise ValueError(
@@ -50,11 +51,11 @@ def import_keras(asked: str | None = None, debug: bool = False) -> str:
 
 @contextlib.contextmanager
 def _kept_back_notes() -> Iterator[None]:
-    """While this lasts, standard error goes to a file, which is shown if an error is raised."""
+    """Redirects standard error to a temporary file, which is printed if an error is raised."""
     try:
         stderr = os.dup(2)
         notes = tempfile.TemporaryFile()  # noqa: SIM115  # closed below
-    except OSError:  # no standard error, or no room for a file
+    except OSError:  # no standard error, or a full disk
         yield
         return
     if sys.stderr is not None:

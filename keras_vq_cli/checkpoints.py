@@ -1,9 +1,9 @@
-"""A model and how far its training has come, in one file that changes in one rename.
+"""Training checkpoints: the model and its training history in one atomically replaced file.
 
-`model.keras` is an ordinary file of Keras with one more member, `training.json`, the history so
-far. The number of finished epochs is the length of that history, so it can't disagree with the
-weights, wherever a process is killed. `history.csv` is written from it afterwards, and anew when a
-run is resumed. The states of the random generators are saved by the model itself.
+`model.keras` is an ordinary Keras file with one additional member, `training.json`, which holds the
+history. The number of finished epochs is the length of the history, so it always matches the
+weights, also after a killed process. `history.csv` is a copy, which is rewritten when a run is
+resumed. The model saves the states of its random seed generators itself.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _MOST_BYTES = 16 * 2**20
 
 
 def save(model: keras.Model, history: History, path: Path) -> None:
-    """Writes a model and its history."""
+    """Saves a model and its training history to one file."""
     with whole_file(path) as beside:
         model.save(beside)
         with zipfile.ZipFile(beside, "a") as archive:
@@ -36,22 +36,22 @@ def save(model: keras.Model, history: History, path: Path) -> None:
 
 
 def load(path: Path) -> tuple[keras.Model, History]:
-    """The model and the history that `save` wrote; the model goes on as if it had never stopped.
+    """Loads a model and its history from a file of `save`, ready to continue training.
 
     Raises:
-        ValueError: If the file is damaged or was not written by `save`.
+        ValueError: If the file is corrupt or was not written by `save`.
     """
     model = keras_vq.load_model(path)
     return model, _read_history(path)
 
 
 def finished_epochs(path: Path) -> int:
-    """How many epochs the model of a file was trained for; 0 where there is no file."""
+    """Returns the number of epochs in the history of a checkpoint, 0 if there is no file."""
     return len(_read_history(path)) if path.exists() else 0
 
 
 def write_history(history: History, path: Path) -> None:
-    """Writes the history as a table, one line an epoch."""
+    """Writes the history as a CSV file with one row per epoch."""
     lines = [",".join(history[0])] if history else []
     lines += [",".join(f"{value:.7g}" for value in row.values()) for row in history]
     write_text(path, "".join(f"{line}\n" for line in lines))
@@ -61,8 +61,8 @@ class SaveEpochs(keras.callbacks.Callback):
     """Saves the model and its history after every epoch.
 
     Args:
-        folder: The run's folder.
-        history: History so far; the epochs to come are added.
+        folder: Path. Run folder.
+        history: List of dicts, one per finished epoch. The callback appends to it.
     """
 
     def __init__(self, folder: Path, history: History) -> None:
@@ -71,17 +71,21 @@ class SaveEpochs(keras.callbacks.Callback):
         self.history = history
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """Notes the time."""
+        """Stores the start time of the epoch."""
         self._started = time.monotonic()
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Stops if that was asked for."""
+        """Raises KeyboardInterrupt after Ctrl-C."""
         interrupts.check()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Saves, unless the weights are spoilt."""
+        """Saves the checkpoint and `history.csv`.
+
+        Raises:
+            NonFiniteLossError: If a loss or metric is NaN or infinite; nothing is saved then.
+        """
         terms = loss_first(logs or {})
-        # The model looks at the training loss; the last step of an epoch shows only in these.
+        # The model checks the training loss only; NaN weights of the last step show in val_loss.
         spoilt = {name: value for name, value in terms.items() if not math.isfinite(value)}
         if spoilt:
             raise NonFiniteLossError(f"The loss is no longer finite. Received: {spoilt}")
@@ -92,7 +96,7 @@ class SaveEpochs(keras.callbacks.Callback):
 
 
 def loss_first(logs: dict[str, Any]) -> dict[str, float]:
-    """Logs as numbers in the order in which one reads them: the loss, its terms, the rest."""
+    """Returns logs as floats in display order: the loss, its terms, other metrics, validation."""
 
     def place(name: str) -> tuple[bool, bool, bool]:
         plain = name.removeprefix("val_")
@@ -110,9 +114,9 @@ def _read_history(path: Path) -> History:
         for row in history:
             if set(row) != {"epoch", "seconds", *history[0]}:
                 raise ValueError
-            sum(row.values())  # numbers
+            sum(row.values())  # raises TypeError unless all values are numbers
         return history
-    # No such member or entry, no numbers, damage.
+    # A missing member or key, values that are not numbers, or a corrupt file.
     except (
         ValueError,
         TypeError,

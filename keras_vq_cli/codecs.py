@@ -1,4 +1,4 @@
-"""Model and prior of compress and decompress."""
+"""Image codecs of `compress` and `decompress`: lookup of their model and prior."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from keras_vq_cli.backend import import_keras
 from keras_vq_cli.files import shown
 
 PRESET = "vqvae_cifar10"
-_LONGEST_ORIGIN = 64  # bytes of UTF-8, in the format
+_LONGEST_ORIGIN = 64  # in UTF-8 bytes, limited by the .kvq format
 
 
 def add_options(parser: argparse.ArgumentParser, default: str | None = None) -> None:
-    """Adds the options of both commands.
+    """Adds the options that `compress` and `decompress` share.
 
     Args:
         parser: Parser of the command.
-        default: What happens without --model and --prior, for the help.
+        default: String. Description of the defaults of --model and --prior for the help. Defaults
+            to those of `compress`.
     """
     parser.add_argument(
         "--model",
@@ -38,14 +39,14 @@ def add_options(parser: argparse.ArgumentParser, default: str | None = None) -> 
 
 
 def of_options(given: dict[str, Any]) -> Any:
-    """Returns the `ImageCodec` of the options; imports Keras.
+    """Returns the `ImageCodec` selected by the options; imports Keras.
 
     Args:
-        given: The options that were given, by name. The limit of pixels of one image does not lower
-            that of a file of many.
+        given: Dict of the given options. `max_pixels`, a limit per image, raises the limit of the
+            codec, which is per file, but does not lower it.
 
     Raises:
-        ValueError: If model or prior are none.
+        ValueError: If --model or --prior does not name a model or prior.
     """
     model = trained.named(given.get("model", PRESET))
     prior_file = _prior_file(given)
@@ -58,18 +59,18 @@ def of_options(given: dict[str, Any]) -> Any:
 
 
 def of_file(data: bytes, file: Path, given: dict[str, Any]) -> tuple[Any, Any]:
-    """Returns header and `ImageCodec` of a `.kvq` file; imports Keras.
+    """Returns the header and the `ImageCodec` of a `.kvq` file; imports Keras.
 
-    A model or prior that no option names is looked for by its fingerprint. The origins in the file
-    are for messages only.
+    A model or prior that is not given as an option is searched for by its fingerprint. The origins
+    stored in the file are used in messages only.
 
     Args:
-        data: Content of the file.
+        data: Bytes. Content of the file.
         file: Path of the file.
-        given: The options that were given, by name.
+        given: Dict of the given options.
 
     Raises:
-        ValueError: If the file is damaged, or model or prior are not found.
+        ValueError: If the file is corrupt, or the model or the prior is not found.
     """
     model = trained.named(given["model"]) if "model" in given else None
     prior_file = _prior_file(given)
@@ -118,7 +119,7 @@ def _prior_file(given: dict[str, Any]) -> Path | None:
 
 
 def _origin(name: str) -> str:
-    """Returns a name for people as it is stored in a file."""
+    """Returns a name as it is stored in a .kvq file: printable, at most 64 bytes of UTF-8."""
     return shown(name).encode()[:_LONGEST_ORIGIN].decode("utf-8", "ignore")
 
 

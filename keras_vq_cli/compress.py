@@ -1,4 +1,4 @@
-"""`keras-vq compress`: images to one small file of codes."""
+"""`keras-vq compress`: compresses images to one file of entropy-coded or packed codes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ examples:
   keras-vq decompress holiday.kvq -o seen
 """
 
-_LONGEST_NAME = 1023  # bytes of UTF-8, in the format
+_LONGEST_NAME = 1023  # in UTF-8 bytes, limited by the .kvq format
 
 
 def add_parser(commands: Any) -> None:
@@ -49,11 +49,11 @@ def run(given: dict[str, Any], args: list[str]) -> None:
     """Runs the command.
 
     Args:
-        given: The options that were given, by name.
-        args: The arguments as they were typed.
+        given: Dict of the given options.
+        args: List of the raw arguments.
 
     Raises:
-        ValueError: If the user made a mistake.
+        ValueError: If an argument is invalid.
     """
     del args
     paths = trained.image_files(given["images"])
@@ -68,7 +68,7 @@ def run(given: dict[str, Any], args: list[str]) -> None:
     data = codec.compress(images, names)
     with whole_file(out) as beside:
         beside.write_bytes(data)
-    # Codes come back exactly, so packed ones tell what is lost as well, and faster.
+    # Coding of the codes is lossless, so packed codes give the same images, and faster.
     packed = ImageCodec(codec.vqvae, max_pixels=codec.max_pixels)
     made = packed.decompress(packed.compress(images))
     console.result(_table(paths, images, made))
@@ -80,7 +80,7 @@ def run(given: dict[str, Any], args: list[str]) -> None:
 
 
 def _name(path: Path) -> str:
-    """Returns the name of an image as it is stored: UTF-8, whatever the bytes of the file name."""
+    """Returns the stored name of an image: the file name as valid UTF-8 of limited length."""
     name = os.fsencode(path.name).decode("utf-8", "replace")
     return name.encode()[:_LONGEST_NAME].decode("utf-8", "ignore")
 

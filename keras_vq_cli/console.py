@@ -1,4 +1,4 @@
-"""What the command says: errors and progress on standard error, results on standard output."""
+"""Console output: errors and progress on standard error, results on standard output."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any
 
 from keras_vq_cli.files import printable
 
-_WIDEST = 10_000  # columns of a table
+_WIDEST = 10_000  # in columns, of a table
 
-# The library speaks of its arguments, a user of the command knows options.
+# Errors of keras_vq name Python arguments; these are the options to show instead.
 _OPTION_OF_ARGUMENT = {
     "image_size=(h, w)": "--image-size H W",
     "skip_broken=True": "--skip-broken",
@@ -26,29 +26,29 @@ _OPTION_OF_ARGUMENT = {
 
 
 def error(text: str) -> None:
-    """Prints what went wrong, in red."""
+    """Prints an error message in red."""
     for argument, option in _OPTION_OF_ARGUMENT.items():
         text = text.replace(argument, option)
     _print(_console(stderr=True), f"Error: {text}", "red")
 
 
 def warning(text: str) -> None:
-    """Prints a warning, in yellow."""
+    """Prints a warning in yellow."""
     _print(_console(stderr=True), f"Warning: {text}", "yellow")
 
 
 def message(text: str) -> None:
-    """Prints what is going on."""
+    """Prints a progress message."""
     _print(_console(stderr=True), text, None)
 
 
 def result(what: Any) -> None:
-    """Prints text or a table that the user asked for."""
+    """Prints text or a rich table to standard output."""
     if isinstance(what, str):
         _print(_console(), what, None)
         return
     console = _console()
-    # As wide as its content, on narrow terminals too: a path that is broken can't be copied.
+    # As wide as its content, also on narrow terminals: a wrapped path can't be copied.
     unlimited = console.options.update(max_width=_WIDEST)
     console.width = max(console.width, console.measure(what, options=unlimited).maximum)
     with _silenced_when_broken(console.file):
@@ -56,25 +56,26 @@ def result(what: Any) -> None:
 
 
 def prepare_streams() -> None:
-    """Makes the standard streams of this process take any text, and be open.
+    """Makes the standard streams accept any text, and opens closed ones on the null device.
 
-    A closed one would be replaced by the next file that is opened, into which messages would go.
+    Otherwise the next opened file would get the descriptor of a closed stream, and messages would
+    be written to that file.
     """
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free descriptor
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
 def flush() -> None:
-    """Writes what is left of the standard streams.
+    """Flushes the standard streams.
 
     Raises:
-        OSError: If standard output can't be written, as on a full disk.
+        OSError: If a stream can't be written, e.g. on a full disk.
     """
     for stream in (sys.stdout, sys.stderr):
         if stream is not None and not stream.closed:
@@ -84,7 +85,7 @@ def flush() -> None:
 
 @contextlib.contextmanager
 def _silenced_when_broken(stream: Any) -> Iterator[None]:
-    """Sends what follows nowhere once the reader of a stream is gone, as that of `| head` is."""
+    """Redirects a stream to the null device if its pipe is broken, e.g. by `| head`."""
     try:
         yield
     except BrokenPipeError:
@@ -97,18 +98,18 @@ def _console(stderr: bool = False) -> Any:
     from rich.console import Console
 
     class Unbroken(Console):
-        """A console that does not end the process when its reader is gone."""
+        """Console that re-raises BrokenPipeError instead of exiting the process."""
 
         def on_broken_pipe(self) -> None:
-            raise  # the BrokenPipeError that is being handled
+            raise  # called while BrokenPipeError is handled
 
-    # Names of files in tables are no markup and no emoji, as in messages.
+    # File names may contain text that looks like rich markup or emoji codes.
     return Unbroken(stderr=stderr, markup=False, emoji=False)
 
 
 def _print(console: Any, text: str, style: str | None) -> None:
-    # Paths are copied more easily when no line is broken. Texts of other packages have names of
-    # files in them too, with whatever characters these have.
+    # Messages of other packages may contain file names with control characters. Lines are not
+    # wrapped, so that paths can be copied.
     text = printable(text, kept="\n\t")
     with _silenced_when_broken(console.file):
         console.print(text, style=style, highlight=False, soft_wrap=True)

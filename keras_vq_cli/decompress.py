@@ -1,4 +1,4 @@
-"""`keras-vq decompress`: writes the images of a file that `keras-vq compress` wrote."""
+"""`keras-vq decompress`: decodes a `.kvq` file of `keras-vq compress` to PNG files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ presets, the runs in ./runs and beside FILE, and the .keras files beside FILE; a
 current folder and in the folder of the model.
 """
 
-_LONGEST_NAME = 255  # bytes, on most file systems
+_LONGEST_NAME = 255  # in bytes, on most file systems
 _RESERVED = {"CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"} | {
     f"{device}{number}" for device in ("COM", "LPT") for number in "0123456789¹²³"
 }
@@ -58,11 +58,11 @@ def run(given: dict[str, Any], args: list[str]) -> None:
     """Runs the command.
 
     Args:
-        given: The options that were given, by name.
-        args: The arguments as they were typed.
+        given: Dict of the given options.
+        args: List of the raw arguments.
 
     Raises:
-        ValueError: If the user made a mistake.
+        ValueError: If an argument is invalid.
     """
     del args
     file = Path(given["file"])
@@ -85,15 +85,15 @@ def run(given: dict[str, Any], args: list[str]) -> None:
 
 
 def file_names(names: tuple[str, ...], count: int) -> list[str]:
-    """Returns names of files to write that are safe on every system.
+    """Returns safe and unique PNG file names for the images of an untrusted `.kvq` file.
 
-    The names in a file come from anybody. No two of the result are alike, whatever a disk takes for
-    one name; none has a folder, is reserved or hidden, has characters that a system refuses or a
-    terminal interprets, or is too long.
+    Names are unique also on file systems that ignore case or Unicode normalization. They contain no
+    folder and no character that a file system rejects or a terminal interprets, and are neither
+    reserved, hidden nor too long.
 
     Args:
-        names: Names of the images, or none.
-        count: Number of images.
+        names: Tuple of strings. Stored names of the images. If empty, images are numbered.
+        count: Integer. Number of images.
     """
     wanted = list(names) or [f"{number:0{len(str(count))}}" for number in range(1, count + 1)]
     found: list[str] = []
@@ -112,7 +112,7 @@ def file_names(names: tuple[str, ...], count: int) -> list[str]:
 
 
 def _safe_stem(name: str) -> str:
-    """Returns the name of an image without folders and suffix, as every system takes it."""
+    """Returns the name of an image without folders and suffix, valid on every file system."""
     last = PurePosixPath(PureWindowsPath(name).name).stem
     kept = (c if c.isprintable() and c not in '<>:"|?*/\\' else "_" for c in last)
     stem = unicodedata.normalize("NFC", "".join(kept)).lstrip(". ").rstrip(". ")
@@ -121,12 +121,12 @@ def _safe_stem(name: str) -> str:
 
 
 def _as_one(stem: str) -> str:
-    """Returns the same text for all names that some disk takes for one."""
+    """Returns a key that is equal for names that some file systems do not distinguish."""
     return unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", stem).casefold())
 
 
 def _cut(stem: str, end: str) -> str:
-    """Returns a stem that with this end is no longer than a file system takes."""
+    """Shortens a stem so that stem and end fit into 255 bytes."""
     while len(os.fsencode(stem + end)) > _LONGEST_NAME:
         stem = stem[:-1]
     return stem

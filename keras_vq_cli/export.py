@@ -1,4 +1,4 @@
-"""`keras-vq export`: writes a trained model for programs that know nothing of Keras."""
+"""`keras-vq export`: exports a trained model for inference without Keras."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from keras_vq_cli import arguments, console, fingerprints, trained
 from keras_vq_cli.backend import import_keras
 from keras_vq_cli.files import shown
 
-# Those of keras_vq.export, which can't be imported before the backend is chosen.
+# Equal to those of keras_vq.export, which can't be imported before the backend is selected.
 FORMATS = ("tf_saved_model", "litert", "onnx", "openvino")
 PRECISIONS = (
     "float32",
@@ -91,11 +91,11 @@ def run(given: dict[str, Any], args: list[str]) -> None:
     """Runs the command.
 
     Args:
-        given: The options that were given, by name.
-        args: The arguments as they were typed.
+        given: Dict of the given options.
+        args: List of the raw arguments.
 
     Raises:
-        ValueError: If the user made a mistake.
+        ValueError: If an argument is invalid.
     """
     del args
     model = trained.named(given["model"])

@@ -1,4 +1,4 @@
-"""What a trained model scores on images that it has not seen."""
+"""Evaluation of a trained model on test images."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from keras_vq.data import ImageDataset
 from keras_vq_cli.checkpoints import loss_first
 
 _IMAGES_AT_ONCE = 1024
-# The PSNR of an image without error, as in keras_vq.metrics.PSNR.
+# PSNR of a perfect reconstruction, as in keras_vq.metrics.PSNR.
 _MOST_DECIBELS = 100.0
 
 
 def test_figures(model: keras.Model, images: ImageDataset, batch_size: int) -> dict[str, Any]:
-    """Loss terms, error of the reconstructions and size of the codes.
+    """Computes loss terms, reconstruction errors and code size on test images.
 
     Args:
         model: A trained model.
-        images: Images that it was not trained on.
-        batch_size: Images computed at a time.
+        images: `ImageDataset`. Test images.
+        batch_size: Integer. Number of images per batch.
 
     Returns:
-        Every term of the loss and every metric of the model, `mse` and `psnr` (decibels) of the
-        reconstructions clipped to [0, 1], `bits_per_image` (None without codes), `parameters` and
-        `test_images`.
+        Dict with all loss terms and metrics of the model, mean `mse` and `psnr` (in decibels) of
+        the reconstructions clipped to [0, 1], `bits_per_image` (`None` for a model without codes),
+        `parameters` and `test_images`.
     """
     terms = model.evaluate(images.batches(batch_size), return_dict=True, verbose=0)
     errors = np.concatenate(
@@ -48,18 +48,18 @@ def test_figures(model: keras.Model, images: ImageDataset, batch_size: int) -> d
 
 
 def mean_squared_errors(images: np.ndarray, reconstructions: np.ndarray) -> np.ndarray:
-    """Mean squared error of each image, its reconstruction clipped to [0, 1]: float64, (n,)."""
+    """Computes the MSE of each image and its clipped reconstruction. Float64, shape `(n,)`."""
     difference = np.clip(reconstructions, 0.0, 1.0).astype("float64") - images
     return np.square(difference).reshape(len(images), -1).mean(axis=1)
 
 
 def peak_signal_to_noise_ratios(errors: np.ndarray) -> np.ndarray:
-    """The PSNR of mean squared errors, in decibels; 100 where there is no error."""
+    """Converts mean squared errors to PSNR in decibels, at most 100."""
     return -10.0 * np.log10(np.maximum(errors, 10.0 ** (-_MOST_DECIBELS / 10.0)))
 
 
 def bits_per_image(model: keras.Model, image: np.ndarray) -> float | None:
-    """Bits of the codes of one image, shape `(1, ...)`; None for a model without codes."""
+    """Computes the code size of an image `(1, ...)` in bits; `None` for a model without codes."""
     if not isinstance(model, VQVAE):
         return None
     sizes = model.quantizer.codebook_sizes
@@ -68,7 +68,7 @@ def bits_per_image(model: keras.Model, image: np.ndarray) -> float | None:
 
 
 def parameters(model: keras.Model) -> int:
-    """Numbers that the model has learnt: its weights and, however they learn, its codes."""
+    """Counts trainable weights and, if it is not trained by gradient, the codebook."""
     learnt = sum(math.prod(weight.shape) for weight in model.trainable_weights)
     codebook = getattr(getattr(model, "quantizer", None), "codebook", None)
     if codebook is not None and not codebook.trainable_weights:

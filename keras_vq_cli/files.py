@@ -1,4 +1,4 @@
-"""Atomic writes of the command, and paths as they are shown to people."""
+"""File access of the command line: atomic writes, locks, JSON and printable paths."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ _MOST_BYTES_OF_JSON = 1_000_000
 
 
 def shown(path: str | os.PathLike[str]) -> str:
-    """Returns a path as text for people, characters that are not printable escaped.
+    """Returns a path as printable text, with non-printable characters escaped.
 
-    Control, escape and bidirectional characters would change what a terminal shows, and bytes that
-    are no UTF-8 can't be printed.
+    Control, escape and bidirectional characters would alter the terminal output, and bytes that are
+    not UTF-8 can't be printed.
     """
     return printable(os.fspath(path))
 
 
 def printable(text: str, kept: str = "") -> str:
-    """Returns text with every character that is not printable as an escape sequence of Python.
+    """Replaces non-printable characters with Python escape sequences.
 
     Args:
-        text: Any text, from a file or a person.
-        kept: Characters that stay as they are.
+        text: String. Untrusted text.
+        kept: String. Characters to keep. Defaults to none.
     """
     return "".join(c if c.isprintable() or c in kept else ascii(c)[1:-1] for c in text)
 
 
 def whole_file(path: Path) -> AbstractContextManager[Path]:
-    """Returns a context manager that writes a file atomically; see `keras_vq._files`."""
-    # Imported here: the backend is chosen before keras_vq imports Keras.
+    """Returns a context manager for an atomic write; see `keras_vq._files.whole_file`."""
+    # Imported here because the backend must be selected before keras_vq imports Keras.
     from keras_vq import _files
 
     return _files.whole_file(path)
@@ -41,13 +41,13 @@ def whole_file(path: Path) -> AbstractContextManager[Path]:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keeps other processes from locking the same folder.
+    """Locks a folder against other processes.
 
-    The system releases the lock however the process ends. Where there are no such locks (Windows,
-    some network disks) nothing is locked.
+    The operating system releases the lock when the process ends. Where `flock` is not supported
+    (Windows, some network file systems), nothing is locked.
 
     Raises:
-        ValueError: If another process holds it.
+        ValueError: If another process holds the lock.
     """
     try:
         import fcntl
@@ -63,7 +63,7 @@ def locked(folder: Path) -> Iterator[None]:
                 f"Another keras-vq train is writing to {folder}: wait for its end, or give another "
                 "--out"
             ) from None
-        except OSError:  # a disk without locks
+        except OSError:  # a file system without locks
             pass
         yield
     finally:
@@ -71,13 +71,13 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def is_left_over(path: Path) -> bool:
-    """Returns true for a file that a process left which was killed while writing."""
-    # `keras_vq._files.UNFINISHED_PREFIX`, asked for before Keras is imported.
+    """Returns true for a partial file left behind by a killed process."""
+    # Equal to `keras_vq._files.UNFINISHED_PREFIX`; this module does not import Keras.
     return path.name.startswith(".keras_vq_unfinished_")
 
 
 def remove_left_overs(folder: Path) -> None:
-    """Removes what killed processes left in a folder of which this process is the only writer."""
+    """Removes partial files from a folder to which no other process writes."""
     for path in folder.iterdir():
         if is_left_over(path):
             path.unlink(missing_ok=True)
@@ -95,10 +95,10 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Reads a JSON file.
+    """Reads a JSON file of at most 1 MB.
 
     Raises:
-        ValueError: If it is not one.
+        ValueError: If the file is longer, or is not valid JSON.
     """
     size = path.stat().st_size
     if size > _MOST_BYTES_OF_JSON:

@@ -1,7 +1,7 @@
-"""Search for the model that a file was made with, by the fingerprint of its weights.
+"""Search for models by the fingerprint of their weights.
 
-Fingerprints are read from `preset.json` and from a member of `.keras` files, without loading a
-model. `ImageCodec` compares that of the model that was loaded.
+Fingerprints are read from `preset.json` or from a member of a `.keras` file, without loading the
+model. `ImageCodec` checks the fingerprint of the loaded model.
 """
 
 from __future__ import annotations
@@ -20,17 +20,19 @@ if TYPE_CHECKING:
 
 _MEMBER = "fingerprint.txt"
 _MOST_BYTES = 2**20
-# Folders with more files are not of people who look for a model in them.
+# Limits the time of a search in very large folders.
 _MOST_FILES = 1000
 
 
 def find_model(wanted: bytes, beside: Path) -> trained.Trained | None:
-    """Returns the preset or run with this fingerprint, or None.
+    """Returns the preset, run or `.keras` file with a given fingerprint, or `None`.
+
+    Searches the presets of the package, then the runs and presets in ./runs, then the runs, presets
+    and `.keras` files in `beside`.
 
     Args:
-        wanted: The fingerprint.
-        beside: Folder whose runs, presets and `.keras` files are looked at after the presets of the
-            package and the runs in ./runs.
+        wanted: Bytes. The fingerprint.
+        beside: Path of a folder.
     """
     for name, folder in trained.presets().items():
         if stored(folder / "model.keras") == wanted:
@@ -47,12 +49,12 @@ def find_model(wanted: bytes, beside: Path) -> trained.Trained | None:
 
 
 def write_origin(export: Path, model: keras.Model, name: str) -> None:
-    """Writes which model an export was made from: into its folder, or beside its file.
+    """Writes the fingerprint and name of an exported model into the export folder or beside it.
 
     Args:
-        export: What was written.
-        model: The model.
-        name: Name of the model, for people.
+        export: Path of the exported file or folder.
+        model: The exported model.
+        name: String. Display name of the model.
     """
     from keras_vq._fingerprint import fingerprint
 
@@ -60,7 +62,7 @@ def write_origin(export: Path, model: keras.Model, name: str) -> None:
 
 
 def find_model_of_export(export: Path) -> tuple[trained.Trained | None, str]:
-    """Returns the model that an export was made from, or None, and its name when it was written."""
+    """Returns the model that an export was made from, or `None`, and its recorded name."""
     try:
         file = _origin_file(export)
         if file.stat().st_size > _MOST_BYTES:
@@ -79,7 +81,7 @@ def _origin_file(export: Path) -> Path:
 
 
 def find_file(wanted: bytes, folders: Iterable[Path]) -> Path | None:
-    """Returns the `.keras` file with this fingerprint in one of these folders, or None."""
+    """Returns the first `.keras` file in the folders with a given fingerprint, or `None`."""
     for folder in folders:
         for path in _entries(folder):
             if path.suffix == ".keras" and stored(path) == wanted:
@@ -88,7 +90,7 @@ def find_file(wanted: bytes, folders: Iterable[Path]) -> Path | None:
 
 
 def stored(path: Path) -> bytes | None:
-    """Returns the fingerprint that is stored with a `.keras` file, or None."""
+    """Returns the fingerprint stored in or beside a `.keras` file, or `None`."""
     record = path.with_name("preset.json")
     try:
         if not path.is_file():
@@ -104,7 +106,7 @@ def stored(path: Path) -> bytes | None:
             return bytes.fromhex(archive.read(_MEMBER).decode("ascii"))
     except (OSError, ValueError, KeyError, TypeError, RecursionError, zipfile.BadZipFile):
         return None
-    except (NotImplementedError, RuntimeError, zlib.error):  # compression, encryption
+    except (NotImplementedError, RuntimeError, zlib.error):  # unsupported compression, encryption
         return None
 
 

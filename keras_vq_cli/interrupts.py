@@ -1,8 +1,8 @@
-"""Ctrl-C that is not lost.
+"""Reliable handling of Ctrl-C (SIGINT).
 
-Python drops a KeyboardInterrupt that arrives inside a destructor or a callback of the garbage
-collector, and JAX has such callbacks. So that it was asked for is noted as well, and looked up
-after each batch.
+Python discards a KeyboardInterrupt that is raised inside a destructor or a callback of the garbage
+collector, and JAX registers such callbacks. The signal handler therefore also sets a flag, which is
+checked after each batch.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ _asked = threading.Event()
 
 @contextlib.contextmanager
 def noted() -> Iterator[None]:
-    """While this lasts, Ctrl-C raises KeyboardInterrupt, here or in the next `check`."""
+    """Makes Ctrl-C raise KeyboardInterrupt, immediately or in the next call of `check`."""
     _asked.clear()
     if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may handle signals
+        yield  # only the main thread can set signal handlers
         return
     previous = signal.signal(signal.SIGINT, _note)
     try:
@@ -31,7 +31,7 @@ def noted() -> Iterator[None]:
 
 
 def check() -> None:
-    """Raises KeyboardInterrupt if Ctrl-C was pressed and got lost."""
+    """Raises KeyboardInterrupt if Ctrl-C was pressed since `noted` was entered."""
     if _asked.is_set():
         raise KeyboardInterrupt
 

@@ -1,4 +1,4 @@
-"""The command `keras-vq`: reads arguments, hands over to a command, turns errors into messages."""
+"""Entry point of `keras-vq`: argument parsing, command dispatch and error messages."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line.
 
     Args:
-        argv: Arguments without the program's name; those of the process when None.
+        argv: Sequence of strings. Arguments without the program name. Defaults to those of the
+            process.
 
     Returns:
-        The exit code: 0, 1 for a check that failed, 2 for a user's mistake, 130 after Ctrl-C.
+        Exit code: 0 for success, 1 for a failed check, 2 for an error, 130 after Ctrl-C.
     """
     if argv is None:
         console.prepare_streams()
@@ -35,10 +36,10 @@ def main(argv: Sequence[str] | None = None) -> int:
                 console.flush()
                 return code
             except Exception:
-                interrupts.check()  # a Ctrl-C that came out of a library as another error
+                interrupts.check()  # a library may turn Ctrl-C into another error
                 raise
     except KeyboardInterrupt as interrupt:
-        # A command that has something to say about what is kept raises one with a text.
+        # `train` attaches a message about the saved epochs.
         console.message(str(interrupt) or "Stopped.")
         return INTERRUPTED
     except (ValueError, OSError, ImportError, MemoryError) as error:
@@ -52,7 +53,7 @@ def _run(args: list[str]) -> int:
     parser = _parser()
     try:
         given = vars(parser.parse_args(args))
-    except SystemExit as error:  # argparse's way out: --help, --version and mistakes
+    except SystemExit as error:  # argparse exits for --help, --version and errors
         return int(error.code or 0)
     run = given.pop("run", None)
     if run is None:
@@ -66,13 +67,13 @@ def _run(args: list[str]) -> int:
 def _text(error: Exception) -> str:
     if isinstance(error, MemoryError):
         return f"Out of memory. {error}".strip()
-    if error.args and isinstance(error.args[0], list):  # of shutil: (from, to, reason) of each
+    if error.args and isinstance(error.args[0], list):  # shutil.Error: (source, target, reason)
         return str(error.args[0][0][2])
     return str(error) or type(error).__name__
 
 
 def _parser() -> argparse.ArgumentParser:
-    # Imported here, where Ctrl-C is a message.
+    # Imported here, where KeyboardInterrupt is already handled.
     from keras_vq_cli import compress, decompress, export, reconstruct, serve, train, verify
 
     parser = Parser(
@@ -96,10 +97,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors look like all other errors of the command, and suggest names."""
+    """Argument parser whose errors go to the console and suggest close names."""
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Parses arguments; unknown ones are errors of the command that they were given to."""
+        """Parses arguments; reports unknown ones as an error of the subcommand."""
         parsed, unknown = super().parse_known_args(args, namespace)
         if unknown:
             known = [name for name in self._option_string_actions if name.startswith("--")]
@@ -108,7 +109,7 @@ class Parser(argparse.ArgumentParser):
         return parsed, unknown
 
     def error(self, message: str) -> Any:
-        """Says what is wrong and leaves."""
+        """Prints the error with a suggestion and exits with code 2."""
         choice = re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message)
         if choice:
             known = re.findall(r"[\w-]+", choice[2])
@@ -119,7 +120,7 @@ class Parser(argparse.ArgumentParser):
 
 class _PrintVersion(argparse.Action):
     def __call__(self, *_: Any) -> None:
-        # Imported here: it would take a third of the time of --help.
+        # Imported here because it takes a third of the time of --help.
         from importlib.metadata import version
 
         print(f"keras-vq {version('keras-vq')}")
@@ -134,6 +135,6 @@ def _show_warning(
     file: Any = None,
     line: str | None = None,
 ) -> None:
-    # Other kinds (deprecations) are for developers.
+    # Other categories, such as DeprecationWarning, are for developers.
     if category is UserWarning:
         console.warning(str(message))

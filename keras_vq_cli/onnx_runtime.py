@@ -1,8 +1,8 @@
-"""MLServer's model of an ONNX export: checks what clients send, runs onnxruntime, answers.
+"""MLServer runtime for ONNX exports: validates requests and runs them with onnxruntime.
 
-It knows files and numbers only: neither Keras nor keras_vq is imported. Beside `keras-vq serve` any
-MLServer can run it, by a `model-settings.json` with the implementation
-`keras_vq_cli.onnx_runtime.OnnxRuntime` and the folder as `parameters.uri`.
+Neither Keras nor keras_vq is imported. Besides `keras-vq serve`, any MLServer can use this runtime:
+set `implementation` to `keras_vq_cli.onnx_runtime.OnnxRuntime` and `parameters.uri` to the export
+folder in `model-settings.json`.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from mlserver.types import (
     ResponseOutput,
 )
 
-onnxruntime.disable_telemetry_events()  # on Windows they are enabled
+onnxruntime.disable_telemetry_events()  # enabled by default on Windows
 
 MEGABYTE = 1_000_000
 DEFAULT_MEGABYTES = 64
 
-# What keras_vq writes into each file: a JSON list of the input's least and greatest value.
+# Metadata key in exported files: a JSON list of the minimum and maximum of the input.
 _BOUNDS = "keras_vq.bounds"
 _DEFAULT_SIGNATURE = "serving_default"
 _OTHER_NAMES = {"reconstruct": _DEFAULT_SIGNATURE}
@@ -45,17 +45,17 @@ _TYPES = {
     "tensor(int64)": ("INT64", np.int64),
 }
 _WHOLE_NUMBERS = ("INT32", "INT64")
-# Images that onnxruntime takes at a time: activations of a large request would else fill memory,
-# and its blocks go to all cores.
+# Images per onnxruntime call: bounds the memory for activations, and spreads large requests over
+# all cores.
 _BLOCK = 16
-# A number of an answer takes at most about this many bytes as JSON.
+# Approximate maximum length of a number in JSON.
 _BYTES_PER_NUMBER = {"FP32": 24, "INT32": 12, "INT64": 21}
-# MLServer copies a request's id into a header of the answer.
+# MLServer copies the id of a request into a response header.
 _ID = re.compile(r"[!-~]{0,256}")
 
 
 class Tensor(NamedTuple):
-    """An input or output of a signature; the batch comes before `shape`."""
+    """Input or output of a signature; `shape` excludes the batch dimension."""
 
     name: str
     datatype: str
@@ -66,7 +66,7 @@ class Tensor(NamedTuple):
         return f"{self.name} {self.datatype} {_in_words(self.shape)}"
 
     def metadata(self, signature: str) -> MetadataTensor:
-        """The tensor as the protocol describes it."""
+        """Returns the metadata of the tensor in the Open Inference Protocol."""
         return MetadataTensor(
             name=self.name,
             datatype=self.datatype,
@@ -76,13 +76,13 @@ class Tensor(NamedTuple):
 
 
 class Signature:
-    """A function of an export: one ONNX file of one input and one output.
+    """Exported function: an ONNX file with one input and one output.
 
     Args:
-        path: The file; the signature has its name.
+        path: Path of the file. Its stem is the name of the signature.
 
     Raises:
-        ValueError: If it is no ONNX file, or not one that keras_vq could have written.
+        ValueError: If the file is not an ONNX file, or not an export of keras_vq.
     """
 
     def __init__(self, path: Path) -> None:
@@ -102,16 +102,16 @@ class Signature:
         return f"{self.name}: {self.input} -> {self.output}"
 
     def read(self, given: RequestInput) -> np.ndarray:
-        """The values of a request's tensor.
+        """Validates the input tensor of a request and converts it to an array.
 
         Args:
-            given: The tensor as it was sent, its values flat or nested as its shape.
+            given: `RequestInput`. Its data is a flat list, or lists nested according to its shape.
 
         Returns:
-            Values of the model's dtype, of shape (n, *input.shape).
+            Array of the input dtype, shape `(n, *input.shape)`.
 
         Raises:
-            InferenceError: If they are not what the signature takes.
+            InferenceError: If name, datatype, shape, data or value range is invalid.
         """
         self._check_type(given)
         self._check_shape(given.shape)
@@ -120,14 +120,15 @@ class Signature:
         return array.reshape(given.shape)
 
     def answer(self, block: np.ndarray) -> np.ndarray:
-        """What the model makes of a few images or codes.
+        """Runs the model on a block of inputs.
 
         Raises:
-            InferenceError: If it makes nothing of them, or something that JSON can't hold.
+            InferenceError: If onnxruntime fails, or if the output is not finite, which JSON can't
+                represent.
         """
         try:
             (output,) = self._session.run(None, {self.input.name: block})
-        except Exception as error:  # onnxruntime's own classes are private
+        except Exception as error:  # the exception classes of onnxruntime are private
             raise InferenceError(
                 f"onnxruntime can't compute {self.name!r} of these values: {_first_line(error)}"
             ) from error
@@ -138,7 +139,7 @@ class Signature:
         return output
 
     def response(self, answers: list[np.ndarray]) -> ResponseOutput:
-        """The answers to all blocks as one tensor of the protocol."""
+        """Concatenates the outputs of all blocks into one output tensor of the protocol."""
         none = np.empty((0, *self.output.shape), self.output.dtype)
         output = np.concatenate([none, *answers])
         return ResponseOutput(
@@ -149,7 +150,7 @@ class Signature:
         )
 
     def bytes_of_answer(self, count: int) -> int:
-        """About how long the answer to so many images is, at most, as JSON."""
+        """Returns the approximate maximum size of a JSON response for `count` inputs."""
         return count * math.prod(self.output.shape) * _BYTES_PER_NUMBER[self.output.datatype]
 
     def _check_type(self, given: RequestInput) -> None:
@@ -175,7 +176,7 @@ class Signature:
             )
 
     def _flat(self, data: Any, shape: list[int]) -> list[Any]:
-        """The values in a row, each of them a number."""
+        """Returns the values of a request as a flat list of numbers."""
         if not isinstance(data, list):
             raise InferenceError(
                 f"The data of {self.input.name!r} must be a list. "
@@ -219,7 +220,7 @@ class Signature:
         except OverflowError:
             raise self._out_of_range(max(values, key=abs)) from None
         with np.errstate(over="ignore"):
-            # As the model sees them: what rounds to a bound is within it.
+            # Check the rounded values: a value that rounds to a bound is valid.
             array = exact if is_whole else exact.astype(self.input.dtype)
         within = (array >= least) & (array <= greatest)
         if not within.all():
@@ -235,20 +236,21 @@ class Signature:
 
 
 class OnnxRuntime(MLModel):
-    """A folder of ONNX files as a model of the Open Inference Protocol.
+    """MLServer runtime that serves a folder of ONNX files with the Open Inference Protocol.
 
-    A request names one of the signatures, such as `{"parameters": {"signature": "encode"}}`, or
-    gets `serving_default`, and has one tensor. `parameters.uri` is the folder;
-    `parameters.extra["max_megabytes"]` bounds the length of an answer.
+    A request has one input tensor and may select a signature, e.g.
+    `{"parameters": {"signature": "encode"}}`; the default is `serving_default`. In the model
+    settings, `parameters.uri` is the folder and `parameters.extra["max_megabytes"]` the maximum
+    size of a response, by default 64.
     """
 
     signatures: dict[str, Signature]
 
     async def load(self) -> bool:
-        """Opens the files.
+        """Opens the ONNX files.
 
         Raises:
-            ValueError: If one is not what keras_vq exports.
+            ValueError: If a file is not an export of keras_vq.
         """
         parameters = self._settings.parameters
         paths = sorted(Path(parameters.uri).glob("*.onnx"), key=_default_first)
@@ -257,24 +259,23 @@ class OnnxRuntime(MLModel):
         self._most_bytes = most * MEGABYTE
         self.inputs = [s.input.metadata(s.name) for s in self.signatures.values()]
         self.outputs = [s.output.metadata(s.name) for s in self.signatures.values()]
-        # Many clients at once are the usual case: each core takes a block of its own, and none
-        # waits for others within it.
+        # One thread per block instead of several, because that is faster with many clients.
         self._threads = ThreadPoolExecutor(_cores(), thread_name_prefix="onnxruntime")
         return True
 
     async def unload(self) -> bool:
-        """Lets go of the threads."""
-        threads = getattr(self, "_threads", None)  # none where a file could not be opened
+        """Shuts down the thread pool."""
+        threads = getattr(self, "_threads", None)  # not set if a file could not be opened
         if threads is not None:
             threads.shutdown(wait=False)
         return True
 
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:
-        """Answers a request.
+        """Runs inference for a request.
 
         Raises:
-            InferenceError: If it is not one that the export can answer.
-            MLServerError: If the answer would be too long.
+            InferenceError: If the request is invalid, or the output is not finite.
+            MLServerError: If the response would be too long (status 413).
         """
         signature = self._chosen(payload)
         self._check(payload, signature)
@@ -334,7 +335,7 @@ class OnnxRuntime(MLModel):
 
 
 def _shown(value: Any) -> str:
-    """A client's value for an error message, cut where it is long."""
+    """Formats a value of a request for an error message, truncated if it is long."""
     if isinstance(value, list):
         start = ", ".join(_shown(item) for item in value[:8])
         return f"[{start}{', ...' if len(value) > 8 else ''}]"
@@ -345,11 +346,11 @@ def _shown(value: Any) -> str:
 def _session(path: Path) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
-    # It would print errors that the client is told.
+    # Errors are sent to the client, so onnxruntime need not log them.
     options.log_severity_level = 4
     try:
         return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's own classes are private
+    except Exception as error:  # the exception classes of onnxruntime are private
         raise ValueError(f"onnxruntime can't open {path}: {_first_line(error)}") from error
 
 
@@ -365,7 +366,7 @@ def _tensor(found: Any, path: Path) -> Tensor:
 
 
 def _bounds(session: Any, tensor: Tensor, path: Path) -> tuple[float, float]:
-    """Least and greatest value of the input: what the file says, else those of its type."""
+    """Returns the valid range of an input, from the metadata of the file or the dtype."""
     text = session.get_modelmeta().custom_metadata_map.get(_BOUNDS, "[null, null]")
     limits = np.iinfo if tensor.datatype in _WHOLE_NUMBERS else np.finfo
     of_type = limits(tensor.dtype)
@@ -388,7 +389,7 @@ def _default_first(path: Path) -> tuple[bool, str]:
 
 
 def _cores() -> int:
-    """Cores that this process may use."""
+    """Returns the number of CPU cores available to this process."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""From settings to a trained model: data, network, model, start of the codes."""
+"""Data, networks, models and codebook initialization from training settings."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from keras_vq import VAE, VQVAE, Autoencoder, Codebook, DeadCodeRestart, EMACode
 from keras_vq.data import ImageDataset
 from keras_vq_cli.settings import ONLY_FOR, Settings
 
-# Vectors of one image that a dense network makes for a VQ-VAE; a single one would be a single code.
+# Latent vectors per image of a dense VQ-VAE; with one vector, an image would be a single code.
 _DENSE_VECTORS = 16
 _VECTORS_PER_CODE = 256
 _COMMON_NAMES = ("digits", "mnist", "fashion_mnist", "cifar10")
 
 
 def with_whole_path(settings: Settings) -> Settings:
-    """Settings in which a folder is named so that a resumed run finds it from anywhere."""
+    """Returns settings with absolute folder paths, so that a run can be resumed from anywhere."""
     folder = Path(settings.dataset).expanduser()
     if settings.dataset not in _COMMON_NAMES and folder.is_dir():
         settings = dataclasses.replace(settings, dataset=str(folder.resolve()))
@@ -32,13 +32,13 @@ def with_whole_path(settings: Settings) -> Settings:
 
 
 def load_images(settings: Settings, progress: bool) -> tuple[ImageDataset, ImageDataset]:
-    """The images to train on and those to test on.
+    """Loads the training and test images.
 
-    The test images are the set's split "test", else its validation split, else the last tenth of
-    its training images, which are then not trained on.
+    Test images are the split "test", else "validation", else the last 10 % of the split "train",
+    which are then excluded from training.
 
     Raises:
-        ValueError: If there is no such set, or its images can't be read.
+        ValueError: If the data set does not exist or can't be read.
     """
     limit: dict[str, Any] = {}
     if settings.max_pixels is not None:
@@ -74,7 +74,7 @@ def _first_that_exists(load: Any, splits: tuple[str, ...]) -> ImageDataset | Non
 
 
 def build_model(settings: Settings, image_shape: tuple[int, int, int]) -> keras.Model:
-    """Returns the compiled model of completed settings, with new weights drawn by the seed."""
+    """Builds and compiles the model of completed settings, with newly initialized weights."""
     keras.utils.set_random_seed(settings.seed)
     policy = settings.mixed_precision
     keras.config.set_dtype_policy("float32" if policy is None else f"mixed_{policy}")
@@ -84,7 +84,7 @@ def build_model(settings: Settings, image_shape: tuple[int, int, int]) -> keras.
 
 
 def start_codes(model: keras.Model, settings: Settings, images: ImageDataset) -> None:
-    """Places the codes of a new VQ-VAE among the latents of some images, if that is asked for."""
+    """Initializes the codebook of a VQ-VAE by k-means on latents if `start` is "kmeans"."""
     if settings.start != "kmeans":
         return
     assert settings.codebook_size is not None
@@ -132,7 +132,7 @@ def _vqvae(settings: Settings, image_shape: tuple[int, int, int]) -> keras.Model
         encoder, decoder = _maps(settings, image_shape, settings.latent_dim)
     own = _own_options(settings)
     codebook_class = EMACodebook if own["codebook"] == "ema" else Codebook
-    # Codes that the latents of the new encoder leave behind are restarted after 45 steps, not 229.
+    # With decay 0.95, dead codes are restarted after 45 steps instead of 229.
     codebook = codebook_class(
         own["codebook_size"], decay=0.95, restart=DeadCodeRestart(), seed=settings.seed
     )
@@ -141,7 +141,7 @@ def _vqvae(settings: Settings, image_shape: tuple[int, int, int]) -> keras.Model
 
 
 def _own_options(settings: Settings) -> dict[str, Any]:
-    """The settings that only this kind of model has."""
+    """Returns the settings that are specific to the type of model."""
     return {name: getattr(settings, name) for name in ONLY_FOR[settings.model]}
 
 
@@ -171,7 +171,7 @@ def _dense(
 
 
 def _output_activation(settings: Settings) -> str:
-    """What the model's loss wants of pixels: the VAE's takes them as probabilities."""
+    """Returns "sigmoid" for a VAE, whose Bernoulli loss takes probabilities, else "clip"."""
     return "sigmoid" if settings.model == "vae" else "clip"
 
 

@@ -1,4 +1,4 @@
-"""The progress of a fit: a live bar on a terminal, a line an epoch elsewhere."""
+"""Training progress: a progress bar on terminals, else one line per epoch."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _SECONDS_BETWEEN_UPDATES = 0.2
 
 
 class TrainingProgress(keras.callbacks.Callback):
-    """Shows epoch and batch, the loss so far and the time left.
+    """Callback that shows the epoch, the batch, the running loss and the time left.
 
-    A context manager, so that the bar is taken down however `fit` ends.
+    It is also a context manager, which removes the bar when `fit` ends or raises.
 
     Args:
-        epochs: Epochs at the end of training.
-        first_epoch: Epochs that are done already.
-        batches: Batches of an epoch.
+        epochs: Integer. Total number of epochs.
+        first_epoch: Integer. Number of epochs finished before.
+        batches: Integer. Number of batches per epoch.
     """
 
     def __init__(self, epochs: int, first_epoch: int, batches: int) -> None:
@@ -66,19 +66,19 @@ class TrainingProgress(keras.callbacks.Callback):
         self._bar.stop()
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """Notes which epoch begins."""
+        """Stores the number of the epoch."""
         self._epoch = epoch
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Moves the bar."""
+        """Updates the bar, at most every 0.2 seconds."""
         now = time.monotonic()
-        # Reading the loss waits for the accelerator, so not after every batch.
+        # Reading the loss synchronizes with the accelerator, so not after every batch.
         if now - self._updated >= _SECONDS_BETWEEN_UPDATES and not self._bar.disable:
             self._updated = now
             self._show(batch + 1, logs)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Shows the figures of the epoch."""
+        """Updates the bar, or prints the loss and validation loss."""
         if not self._bar.disable:
             self._show(self.batches, logs)
             return

@@ -1,4 +1,4 @@
-"""`keras-vq reconstruct`: shows what a trained model makes of a person's own images."""
+"""`keras-vq reconstruct`: reconstructs image files with a trained model and plots the result."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ examples:
 
 
 class OwnImage(NamedTuple):
-    """One image of the user, as the model takes it."""
+    """Image file of the user, resized to the input shape of the model."""
 
     path: Path
     size: tuple[int, int]  # (height, width) in the file
-    pixels: np.ndarray  # float32 (height, width, channels) in [0, 1], as the model takes it
+    pixels: np.ndarray  # float32 (height, width, channels) in [0, 1], resized
 
 
 def add_parser(commands: Any) -> None:
@@ -60,15 +60,15 @@ def run(given: dict[str, Any], args: list[str]) -> None:
     """Runs the command.
 
     Args:
-        given: The options that were given, by name.
-        args: The arguments as they were typed.
+        given: Dict of the given options.
+        args: List of the raw arguments.
 
     Raises:
-        ValueError: If the user made a mistake.
+        ValueError: If an argument is invalid.
     """
     del args
     of = trained.named(given["model"])
-    # All that can be found wrong without Keras comes before the seconds that Keras takes.
+    # Checks that need no Keras come first, because its import takes seconds.
     paths = trained.image_files(given["images"])
     out = _output_file(given.get("out"), given["images"])
     import_keras(given.get("backend") or of.backend, given.get("debug", False))

@@ -1,7 +1,8 @@
-"""`keras-vq serve`: an HTTP server of the Open Inference Protocol for an ONNX export.
+"""`keras-vq serve`: HTTP server for an ONNX export (Open Inference Protocol).
 
-MLServer with `onnx_runtime.OnnxRuntime` as its one model, and an endpoint of ours that reads
-requests. Neither Keras nor keras_vq is imported: a server needs the exported files alone.
+Runs MLServer with `onnx_runtime.OnnxRuntime` as its only model, and replaces its inference endpoint
+with one that limits requests. Neither Keras nor keras_vq is imported: a server needs only the
+exported files.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _DEFAULT_PORT = 8080
 _DEFAULT_MEGABYTES = 64
 _MEGABYTE = 1_000_000
 
-# What is kept of MLServer: its other paths load and unload models, or answer in a stream.
+# Routes of MLServer to keep; its others load and unload models or stream responses.
 _PATHS = (
     "/v2",
     "/v2/health/live",
@@ -38,18 +39,18 @@ _PATHS = (
     "/v2/models/{model_name}",
     "/v2/models/{model_name}/ready",
 )
-# Values as short as "0," take far more memory, and time of all clients, than their bytes.
+# Request bytes per allowed value: short values such as "0," take far more memory when parsed.
 _BYTES_PER_VALUE = 8
-# Each wrong entry of a list would get a message of its own: a long list of them fills memory.
+# pydantic creates one error per invalid entry, so a long list would fill the memory.
 _MOST_ENTRIES = 16
-# How long a client that is refused may go on sending, and a stopping server waits for answers.
+# Time for which a rejected client may keep sending, and for responses during shutdown.
 _PATIENCE_SECONDS = 5
-# How long a client may pause while it sends.
+# Longest pause of a client within a request body.
 _SILENT_SECONDS = 30
-# How long a client may take for the head of a request.
+# Time limit for the head of a request.
 _HEAD_SECONDS = 15
 _MOST_CONNECTIONS = 1000
-# Descriptors of the server for other things than connections.
+# File descriptors reserved for purposes other than connections.
 _OWN_DESCRIPTORS = 48
 
 _EPILOG = """\
@@ -66,7 +67,7 @@ examples:
 
 
 class Options(NamedTuple):
-    """What is served, and where."""
+    """Model folder and name, address and size limit of the server."""
 
     folder: Path
     name: str
@@ -118,19 +119,19 @@ def add_parser(commands: Any) -> None:
 
 
 def run(given: dict[str, Any], args: list[str]) -> None:
-    """Runs the command, until the server is stopped.
+    """Runs the command until the server is stopped.
 
     Args:
-        given: The options that were given, by name.
-        args: The arguments as they were typed.
+        given: Dict of the given options.
+        args: List of the raw arguments.
 
     Raises:
-        ValueError: If the user made a mistake.
+        ValueError: If an argument is invalid.
         ImportError: If a package is missing.
         KeyboardInterrupt: After Ctrl-C.
     """
     del args
-    # All that can be found wrong without MLServer comes before the seconds that it takes.
+    # Checks that need no MLServer come first, because its import takes seconds.
     folder = _export_folder(Path(given["folder"]))
     name = _model_name(given.get("name"), folder)
     _check_packages()
@@ -168,7 +169,7 @@ def _export_folder(path: Path) -> Path:
 def _model_name(asked: str | None, folder: Path) -> str:
     if asked is None:
         return re.sub(r"[^A-Za-z0-9._-]+", "-", folder.resolve().name).strip("-.") or "model"
-    # It stands in addresses, and in a header of each answer.
+    # The name is part of URLs and of a response header.
     if not re.fullmatch(r"[A-Za-z0-9._-]*[A-Za-z0-9_-][A-Za-z0-9._-]*", asked):
         raise ValueError(
             "--name must be of the letters a to z and A to Z, digits, '.', '_' and '-'. "
@@ -188,7 +189,7 @@ def _check_packages() -> None:
 
 @contextlib.contextmanager
 def _listening(host: str, port: int) -> Iterator[socket.socket]:
-    """A socket that takes connections, taken before anything slow so that no other gets it."""
+    """Opens the listening socket, before slow imports so that a used port is reported at once."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         listener = socket.create_server((host, port), family=family)
@@ -214,7 +215,7 @@ def _serve(options: Options, listener: socket.socket) -> None:
     configuration = uvicorn.Config(
         application,
         http=_bounded_protocol(most),
-        backlog=max(1, most // 2),  # in asyncio's loop also those accepted before one is served
+        backlog=max(1, most // 2),  # asyncio accepts up to this many connections at a time
         log_config=None,
         log_level=logging.WARNING,
         access_log=False,
@@ -222,8 +223,8 @@ def _serve(options: Options, listener: socket.socket) -> None:
         ws="none",
         timeout_graceful_shutdown=_PATIENCE_SECONDS,
     )
-    # uvicorn stops at Ctrl-C and SIGTERM, and then raises the signal again for the handler that was
-    # there before: Ctrl-C is for `main`, and after SIGTERM nothing is left to do.
+    # uvicorn stops at SIGINT and SIGTERM and then raises the signal again for the previous handler:
+    # `main` handles SIGINT, and SIGTERM needs no further action.
     before = signal.signal(signal.SIGTERM, lambda *_: None)
     try:
         uvicorn.Server(configuration).run(sockets=[listener])
@@ -232,7 +233,7 @@ def _serve(options: Options, listener: socket.socket) -> None:
 
 
 def _most_connections() -> int:
-    """Returns how many connections may be open at once: descriptors suffice for twice as many."""
+    """Returns the connection limit: half of the available file descriptors, at most 1000."""
     try:
         import resource
     except ImportError:  # Windows
@@ -244,26 +245,26 @@ def _most_connections() -> int:
 
 
 def _bounded_protocol(most: int) -> Any:
-    """Returns uvicorn's HTTP protocol with limits that it lacks.
+    """Returns a subclass of uvicorn's HTTP protocol with limits on connections and request heads.
 
-    uvicorn waits without end for the head of a request, and its `limit_concurrency` refuses
-    requests, not connections.
+    uvicorn has no timeout for the head of a request, and its `limit_concurrency` rejects requests,
+    not connections.
 
     Args:
-        most: Connections that may be open at once. For one more, that which has waited longest for
-            the rest of a request is closed, or the oldest if none waits.
+        most: Integer. Maximum number of open connections. A further connection closes the oldest of
+            those that wait for a request, or the oldest of all if all are being answered.
     """
     from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
     class BoundedProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
-        """HTTP with limits on connections and on the time that the head of a request takes."""
+        """HTTP protocol with limits on connections and on the time for a request head."""
 
         head_timer: asyncio.TimerHandle | None = None
 
         def connection_made(self, transport: Any) -> None:
             if len(self.connections) >= most:
                 longest = min(self.connections, key=lambda c: (c.is_answering(), c.made))
-                self.connections.discard(longest)  # it is lost later, when others may have come
+                self.connections.discard(longest)  # connection_lost is called later
                 longest.transport.abort()
             self.made = self.loop.time()
             super().connection_made(transport)
@@ -278,12 +279,12 @@ def _bounded_protocol(most: int) -> Any:
             self._cancel_timer()
 
         def is_answering(self) -> bool:
-            """Returns true from the end of a request to the end of its answer."""
+            """Returns true from the end of a request to the end of its response."""
             cycle = self.cycle
             return cycle is not None and not cycle.more_body and not cycle.response_complete
 
         def _time_head(self) -> None:
-            """Starts the time for the head of a request, and stops it when a request is there."""
+            """Starts the timer for a request head, or cancels it once the head is complete."""
             if self.cycle is not None and not self.cycle.response_complete:
                 self._cancel_timer()
             elif self.head_timer is None:
@@ -298,10 +299,10 @@ def _bounded_protocol(most: int) -> Any:
 
 
 def _application(options: Options) -> tuple[Any, Any]:
-    """The HTTP application, and the one model that it has.
+    """Returns the HTTP application and its model.
 
-    Put together from MLServer's parts, because its own server would listen for gRPC as well, and
-    let clients unload the model.
+    It is assembled from parts of MLServer because the server of MLServer also listens for gRPC and
+    lets clients unload the model.
     """
     from mlserver import ModelSettings, Settings
     from mlserver.handlers import DataPlane, ModelRepositoryHandlers
@@ -314,7 +315,7 @@ def _application(options: Options) -> tuple[Any, Any]:
 
     from keras_vq_cli.onnx_runtime import OnnxRuntime
 
-    # No file `.env` of the current folder is to change what is served.
+    # Ignore a file `.env` in the current folder.
     settings = Settings(
         _env_file=None,
         debug=False,
@@ -322,7 +323,7 @@ def _application(options: Options) -> tuple[Any, Any]:
         server_version=version("keras-vq"),
         parallel_workers=0,
         metrics_endpoint=None,
-        gzip_enabled=False,  # it would compress in the event loop, while others wait
+        gzip_enabled=False,  # compression would block the event loop
     )
     registry = MultiModelRegistry()
     data_plane = DataPlane(settings, registry)
@@ -357,14 +358,14 @@ def _what_is_served(options: Options, model: Any) -> str:
     host = {"0.0.0.0": _DEFAULT_HOST, "::": "::1"}.get(options.host, options.host)
     address = f"http://{f'[{host}]' if ':' in host else host}:{options.port}"
     signatures = list(model.signatures.values())
-    tried = model.signatures.get("encode", signatures[0])  # its answer is the shortest
+    tried = model.signatures.get("encode", signatures[0])  # its response is the shortest
     lines = [f"Serving {options.folder} as {options.name} at {address} until Ctrl-C:"]
     lines += [f"  {signature}" for signature in signatures]
     return "\n".join([*lines, "Try it:", f"  {_example(address, options.name, tried)}"])
 
 
 def _example(address: str, name: str, signature: Any) -> str:
-    """A command that asks for one answer, whatever the size of the images."""
+    """Returns a shell command that sends an example request of all zeros."""
     tensor = signature.input
     size = " * ".join(map(str, tensor.shape))
     content = (
@@ -378,7 +379,7 @@ def _example(address: str, name: str, signature: Any) -> str:
 
 
 class RefusalError(Exception):
-    """A request that does not reach MLServer."""
+    """Error response for a request that is rejected before it reaches MLServer."""
 
     def __init__(self, status: int, text: str) -> None:
         super().__init__(text)
@@ -386,15 +387,15 @@ class RefusalError(Exception):
 
 
 class Inference:
-    """The endpoint that answers requests for the model, as an ASGI application.
+    """Inference endpoint as an ASGI application.
 
-    In MLServer's place, which reads bodies of any length, and parses them and writes answers in
-    the event loop, while other clients wait.
+    It replaces that of MLServer, which reads bodies of any length, and which parses requests and
+    serializes responses in the event loop, so that other clients wait.
 
     Args:
-        infer: (request, name of the model) -> response, MLServer's.
-        model: Name of the one model that is served.
-        most_bytes: How long a request may be.
+        infer: Callable `(request, model_name) -> response` of MLServer.
+        model: String. Name of the served model.
+        most_bytes: Integer. Maximum size of a request in bytes.
     """
 
     def __init__(
@@ -405,7 +406,7 @@ class Inference:
         self._most_bytes = most_bytes
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Answers a request."""
+        """Handles a request."""
         is_answered = False
 
         async def answer(message: Any) -> None:
@@ -415,7 +416,7 @@ class Inference:
 
         try:
             await self._answer(scope, receive, answer)
-        except asyncio.CancelledError:  # by uvicorn, which was asked to stop
+        except asyncio.CancelledError:  # uvicorn is shutting down
             if not is_answered:
                 await _send(answer, RefusalError(503, "The server is being stopped"))
 
@@ -436,12 +437,12 @@ class Inference:
         except MLServerError as error:
             await _send(send, RefusalError(error.status_code, str(error)))
         else:
-            response.parameters = None  # MLServer's, meant as headers
+            response.parameters = None  # set by MLServer for response headers
             content = await asyncio.to_thread(response.model_dump_json)
             await _send(send, content)
 
     def _check_head(self, model: str, headers: dict[bytes, bytes]) -> None:
-        # MLServer counts requests by the model's name, also by those that clients make up.
+        # MLServer keeps a counter per model name, also for unknown names.
         if model != self._model:
             raise RefusalError(404, f"The model of this server is {self._model}. Received: {model}")
         kind = headers.get(b"content-type", b"none").decode("latin-1").partition(";")[0].strip()
@@ -508,7 +509,7 @@ class Inference:
             ) from None
 
     async def _drained(self, receive: Any) -> None:
-        """Reads on for a while: many clients read no answer before they have sent all."""
+        """Discards the rest of a request, because many clients read no response before its end."""
         left = self._most_bytes
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_PATIENCE_SECONDS):
@@ -522,7 +523,7 @@ class Inference:
 async def _send(
     send: Any, answer: str | RefusalError, until: Awaitable[None] | None = None
 ) -> None:
-    """Sends an answer, and ends it and the connection when `until` is done."""
+    """Sends a response. If `until` is given, awaits it before it ends response and connection."""
     headers = [(b"content-type", b"application/json")]
     status = 200
     if isinstance(answer, RefusalError):
@@ -541,9 +542,10 @@ async def _send(
 
 @contextlib.contextmanager
 def _without_collector() -> Iterator[None]:
-    """While this lasts, Python does not look for garbage among millions of new nested lists.
+    """Disables the cyclic garbage collector during JSON parsing.
 
-    It would take five times as long. Another thread that ends this early does no harm.
+    With it, parsing millions of nested lists takes five times as long. It is harmless if another
+    thread enables the collector too early.
     """
     gc.disable()
     try:
@@ -553,7 +555,7 @@ def _without_collector() -> Iterator[None]:
 
 
 def _check_entries(content: Any) -> None:
-    """Looks at the length of what pydantic would have a message about each entry of."""
+    """Limits the length of lists for which pydantic would create one error per entry."""
     if not isinstance(content, dict):
         raise RefusalError(400, 'The body must be a JSON object with "inputs"')
     inputs = content.get("inputs")
@@ -571,7 +573,7 @@ def _check_entries(content: Any) -> None:
 
 
 async def _answer_to_refused(request: Any, error: Any) -> Any:
-    """Answers in the protocol's form where FastAPI has one of its own."""
+    """Returns HTTP errors of FastAPI in the error format of the protocol."""
     from starlette.responses import JSONResponse
 
     text = f"{error.detail}: {request.method} {request.url.path}"

@@ -1,4 +1,4 @@
-"""The settings of a training run: what was asked for, what is left to default, what is on disk."""
+"""Settings of a training run, their defaults and their JSON form."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 MODELS = ("vqvae", "vae", "autoencoder")
 NETWORKS = ("convolutional", "residual_convolutional", "dense")
 
-# Settings that one kind of model has and others lack, with their defaults.
+# Settings specific to one type of model, with their defaults.
 ONLY_FOR: dict[str, dict[str, Any]] = {
     "vqvae": {
         "codebook_size": 256,
@@ -23,7 +23,7 @@ SMALL_SET = 10_000
 EPOCHS_OF_SMALL_SET = 30
 EPOCHS = 10
 
-# Widths of the strided layers by their number, as in the papers and examples of the field.
+# Filters of the strided layers, by the number of layers; typical values of published models.
 _FILTERS = {
     "convolutional": {1: (64,), 2: (32, 64), 3: (32, 64, 128), 4: (32, 64, 128, 128)},
     "residual_convolutional": {1: (128,), 2: (64, 128), 3: (64, 128, 128), 4: (64, 128, 128, 128)},
@@ -33,7 +33,7 @@ _UNITS = (512, 256)
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Everything that decides what a run does; None in a setting that the model doesn't have."""
+    """Settings that determine a training run; `None` for those that do not apply to the model."""
 
     model: str = "vqvae"
     dataset: str = "digits"
@@ -60,10 +60,10 @@ class Settings:
 
     @classmethod
     def from_options(cls, given: dict[str, Any]) -> Settings:
-        """Settings of the options that were given, by their names.
+        """Creates settings from a dict of given options, with defaults for the others.
 
         Raises:
-            ValueError: If an option does not belong to the model.
+            ValueError: If an option does not apply to the type of model.
         """
         model = given.get("model", cls.model)
         for kind, options in ONLY_FOR.items():
@@ -77,10 +77,10 @@ class Settings:
 
     @classmethod
     def from_json(cls, values: Any) -> Settings:
-        """Settings as `to_json` gave them.
+        """Creates settings from the output of `to_json`.
 
         Raises:
-            ValueError: If they are not such settings.
+            ValueError: If the names of the settings do not match.
         """
         names = {field.name for field in dataclasses.fields(cls)}
         if not isinstance(values, dict) or set(values) != names:
@@ -91,15 +91,15 @@ class Settings:
         return cls(**_with_tuples(values))
 
     def to_json(self) -> dict[str, Any]:
-        """The settings as JSON values."""
+        """Returns the settings as a dict of JSON values."""
         return dataclasses.asdict(self)
 
     def completed(self, image_shape: tuple[int, int, int], images: int) -> Settings:
-        """Returns these settings with the defaults that depend on the images filled in.
+        """Returns settings with the defaults that depend on the images.
 
         Args:
-            image_shape: (height, width, channels).
-            images: Number of training images.
+            image_shape: Tuple `(height, width, channels)`.
+            images: Integer. Number of training images.
         """
         height, width, _ = image_shape
         network = self.network or "convolutional"
@@ -113,19 +113,19 @@ class Settings:
 
 
 def option(name: str) -> str:
-    """How an argument's name is written on the command line."""
+    """Returns the command line option of a setting."""
     return "--" + name.replace("_", "-")
 
 
 def default_halvings(height: int, width: int) -> int:
-    """Returns the default number of strided layers, each of which halves the images.
+    """Returns the default number of strided layers, each of which halves height and width.
 
-    One below 16 pixels, two below 96, three below 256, else four: latent maps of 4 x 4 to
-    32 x 32.
+    By the smaller side: 1 below 16 pixels, 2 below 96, 3 below 256, else 4. Latent maps of images
+    of 8 to 512 pixels are then 4 x 4 to 32 x 32.
     """
     return 1 + sum(min(height, width) >= bound for bound in (16, 96, 256))
 
 
 def _with_tuples(values: dict[str, Any]) -> dict[str, Any]:
-    """Values as they are but for lists, which come of JSON and of argparse."""
+    """Converts lists, which JSON and argparse produce, to tuples."""
     return {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}

@@ -1,4 +1,4 @@
-"""`keras-vq train`: trains a model on a set of images and writes a run folder."""
+"""`keras-vq train`: trains a model on a data set of images and writes a run folder."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from keras_vq.data import ImageDataset
     from keras_vq_cli.checkpoints import History
 
-# What may be given beside --resume: the rest is in the run's config.json.
+# Options allowed with --resume; the others are read from config.json.
 _WITH_RESUME = {"out", "resume", "epochs", "backend", "data_dir", "quiet", "debug"}
 _VALIDATION_IMAGES = 1000
 _PICTURED = 20
@@ -226,17 +226,17 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
 
 @dataclasses.dataclass
 class Run:
-    """A training run: what it does and where it is written."""
+    """Training run: its settings, folder and locks."""
 
     settings: Settings
-    folder: Path | None  # None until the default name is taken
+    folder: Path | None  # None until the default folder is created
     config: dict[str, Any]  # empty for a new run
     command: str
     quiet: bool
     locks: contextlib.ExitStack = dataclasses.field(default_factory=contextlib.ExitStack)
 
     def say(self, text: str) -> None:
-        """Prints what is going on, unless that is not wanted."""
+        """Prints a progress message, except with --quiet."""
         if not self.quiet:
             console.message(text)
 
@@ -245,16 +245,16 @@ def run(given: dict[str, Any], args: list[str]) -> None:
     """Runs the command.
 
     Args:
-        given: The options that were given, by name.
-        args: The arguments as they were typed.
+        given: Dict of the given options.
+        args: List of the raw arguments.
 
     Raises:
-        ValueError: If the user made a mistake.
-        KeyboardInterrupt: After Ctrl-C, with a text that says what is kept.
+        ValueError: If an argument is invalid, or training diverges.
+        KeyboardInterrupt: After Ctrl-C, with a message about the saved epochs.
     """
     command = shlex.join(["keras-vq", *args])
     run = _resumed_run(given, command) if given.get("resume") else _new_run(given, command)
-    # A run goes on with the backend that it began with: the others draw other random numbers.
+    # A resumed run keeps its backend, because random numbers differ between backends.
     asked = given.get("backend") or run.config.get("backend")
     run.say("Starting Keras ...")
     try:
@@ -311,10 +311,10 @@ def _resumed_run(given: dict[str, Any], command: str) -> Run:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """Reads the configuration of a run folder.
+    """Reads the configuration `config.json` of a run folder.
 
     Raises:
-        ValueError: If it is none.
+        ValueError: If the file is not a valid configuration.
     """
     path = folder / "config.json"
     config = files.read_json(path)
@@ -335,10 +335,10 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def settings_of(config: dict[str, Any]) -> Settings:
-    """Returns the settings of a run, checked as those of the command line are.
+    """Returns the settings of a run, validated like command line options.
 
     Raises:
-        ValueError: If they are no settings.
+        ValueError: If a setting is invalid.
     """
     settings = Settings.from_json(config["settings"])
     parser = _Checker(argument_default=argparse.SUPPRESS, allow_abbrev=False)
@@ -367,7 +367,7 @@ def settings_of(config: dict[str, Any]) -> Settings:
 
 
 class _Checker(argparse.ArgumentParser):
-    """A parser that raises ValueError."""
+    """Argument parser that raises ValueError instead of exiting."""
 
     def error(self, message: str) -> Any:
         raise ValueError(message)
@@ -446,7 +446,7 @@ def _write_config(run: Run, backend: str, train: ImageDataset, test: ImageDatase
     run.folder.mkdir(parents=True, exist_ok=True)
     if not run.config:
         run.locks.enter_context(files.locked(run.folder))
-        _check_is_free(run.folder)  # once more: another run may have begun there meanwhile
+        _check_is_free(run.folder)  # again, because another run may have started there since
     files.remove_left_overs(run.folder)
     config = {
         "settings": run.settings.to_json(),
@@ -471,7 +471,7 @@ def _new_folder(parent: Path, name: str) -> Path:
     while True:
         folder = parent / (name if number == 1 else f"{name}-{number}")
         try:
-            # Made at once, so that two runs started together don't take the same one.
+            # mkdir is atomic, so concurrent runs get different folders.
             folder.mkdir(parents=True)
         except FileExistsError:
             number += 1
@@ -482,7 +482,7 @@ def _new_folder(parent: Path, name: str) -> Path:
 def _version(package: str) -> str | None:
     try:
         return version(package)
-    except PackageNotFoundError:  # packages such as tensorflow-cpu go by another name
+    except PackageNotFoundError:  # e.g. tensorflow is installed as tensorflow-cpu
         return None
 
 
@@ -548,7 +548,7 @@ def _write_results(
         plots.plot_samples(samples, folder / "samples.png", title=f"{of}: new images")
     curves = {name: [row[name] for row in history] for name in history[0]}
     plots.plot_history(curves, folder / "history.png")
-    # Last, because it is by this file that a finished run is known.
+    # Written last, because this file marks a run as finished.
     files.write_json(folder / "metrics.json", metrics)
     return metrics
 

@@ -1,4 +1,4 @@
-"""Trained models as they are named on the command line, and images to try them on."""
+"""Lookup of trained models by command line arguments, and of images for them."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ if TYPE_CHECKING:
 
 MODEL_HELP = "run folder that keras-vq train wrote, .keras file, or name or folder of a preset"
 
-# Those of keras_vq.data, which can't be imported before the backend is chosen.
+# Equal to those of keras_vq.data, which can't be imported before the backend is selected.
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 SYSTEM_FOLDERS = ("__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information")
 _PRESET_RECORD = "preset.json"
 
 
 class Trained(NamedTuple):
-    """The file of a trained model, and the configuration of the run that made it."""
+    """File of a trained model, and the configuration of its training run."""
 
     name: str
     model_file: Path
-    config: dict[str, Any]  # empty for a file that no run wrote
+    config: dict[str, Any]  # empty without a run
 
     @property
     def backend(self) -> str | None:
-        """The backend it was trained on, if that is known."""
+        """Backend of the training run, or `None` if unknown."""
         return self.config.get("backend")
 
     @property
     def is_preset(self) -> bool:
-        """True for a preset, that of the package and of `save_to_preset`."""
+        """True for presets of the package and of `save_to_preset`."""
         return self.model_file.with_name(_PRESET_RECORD).is_file()
 
     @property
     def folder(self) -> Path:
-        """The folder for what is made of the model: not that of a preset of the package."""
+        """Folder for derived files; for a preset of the package, a folder of its name."""
         if self.is_preset and self.model_file.parent in presets().values():
             return Path(self.name)
         return self.model_file.parent
@@ -53,7 +53,8 @@ class Trained(NamedTuple):
         """Loads the model, uncompiled; imports Keras.
 
         Raises:
-            ValueError: If the file is damaged, or is not that of the preset's record.
+            ValueError: If the file is corrupt, does not match the record of the preset, or holds no
+                model of keras_vq that takes images.
         """
         import keras_vq
 
@@ -72,7 +73,7 @@ class Trained(NamedTuple):
 
 
 def presets() -> dict[str, Path]:
-    """Returns the folders of the presets that come with the package, by name."""
+    """Returns a dict from the name of each preset of the package to its folder."""
     package = find_spec("keras_vq")
     if package is None or package.origin is None:
         return {}
@@ -84,12 +85,12 @@ def presets() -> dict[str, Path]:
 
 
 def named(name: str) -> Trained:
-    """Returns the model that a user named: of a run folder, a `.keras` file or a preset.
+    """Returns the model of a run folder, `.keras` file, preset folder or preset name.
 
-    A folder that happens to be called like a preset and holds no model is none.
+    A folder without a model does not hide a preset of the same name.
 
     Raises:
-        ValueError: If it is none of them, or a run that has no model yet.
+        ValueError: If there is no such model, or the run has no model yet.
     """
     path = Path(name)
     if path.suffix == ".keras" and path.is_file():
@@ -115,7 +116,7 @@ def of_run(folder: Path) -> Trained:
     """Returns the model of a run folder.
 
     Raises:
-        ValueError: If it is none, or has no model yet.
+        ValueError: If the folder is not a run folder, or has no model yet.
     """
     config = read_config(folder)
     if not (folder / "model.keras").is_file():
@@ -131,27 +132,27 @@ def _may_be_a_model(path: Path) -> bool:
 
 
 def near_path(path: Path, wanted: Callable[[Path], bool] = Path.exists) -> str:
-    """Returns a question that names the path nearest to one that does not exist, or nothing."""
+    """Returns a suggestion of an existing path close to a missing one, or an empty string."""
     parent = path.parent
     if not path.name or path.exists() or not parent.is_dir():
         return ""
     try:
         names = [entry.name for entry in os.scandir(parent) if wanted(Path(entry.path))]
-    except OSError:  # not ours to read
+    except OSError:  # for example, permission denied
         return ""
     return did_you_mean(str(path), (str(parent / name) for name in names))
 
 
 def image_files(named: Sequence[str]) -> list[Path]:
-    """Returns the image files among names of files and folders.
+    """Returns the given files and the image files below the given folders.
 
-    Of folders hidden files and those of the system are left out, as by `keras_vq.data.load`, such
-    as the `._photo.jpg` that macOS writes beside photo.jpg.
+    Hidden files and folders and system folders are skipped in folders, as in `keras_vq.data.load`;
+    macOS, for example, writes `._photo.jpg` beside `photo.jpg`.
 
     Raises:
-        ValueError: If there is no such file, or no image in a folder.
+        ValueError: If a path does not exist, or a folder has no images.
     """
-    # `os.path.exists` takes folders that may not be entered for missing; Path.exists raises.
+    # `Path.exists` raises PermissionError below unreadable folders; `os.path.exists` does not.
     missing = [name for name in named if not os.path.exists(name)]
     if missing:
         hint = near_path(Path(missing[0]))
@@ -194,16 +195,16 @@ def read_images(
     """Reads image files; imports Keras.
 
     Args:
-        paths: The files.
-        image_shape: Height, width and channels, as `keras_vq.data.read_image` takes them.
-        skip_broken: True to leave out files that can't be read, with a warning.
+        paths: Sequence of paths.
+        image_shape: Tuple `(height, width, channels)` or `None`, as in `keras_vq.data.read_image`.
+        skip_broken: Boolean. Whether to skip unreadable files with a warning. Defaults to `False`.
         **limit: `max_pixels` of `keras_vq.data.read_image`.
 
     Returns:
-        The files that were read, and their pixels.
+        Tuple of the list of paths that were read and the list of their pixel arrays.
 
     Raises:
-        ValueError: If one can't be read and is not left out, or none can.
+        ValueError: If a file can't be read and is not skipped, or if no file can be read.
     """
     from keras_vq.data import read_image
 
@@ -230,21 +231,21 @@ def images_for(
     count: int,
     **options: Any,
 ) -> np.ndarray:
-    """Returns images for a model: the user's files, else those of the data set of its run.
+    """Returns images for a model, from given files or else from the data set of its run.
 
     Args:
         trained: The model.
-        image_shape: Height, width and channels that it takes.
-        named: Names of files and folders, or None.
-        test: True for the run's test images, false for those that it trained on.
-        count: Number of images at most.
-        **options: Options of `read_images`.
+        image_shape: Tuple `(height, width, channels)`. Input shape of the model.
+        named: Sequence of file and folder names, or `None`.
+        test: Boolean. Whether to take test images of the run instead of training images.
+        count: Integer. Maximum number of images.
+        **options: Keyword arguments of `read_images`.
 
     Returns:
         Float32 array of shape `(n, height, width, channels)`, in [0, 1].
 
     Raises:
-        ValueError: If there are none, or they can't be read.
+        ValueError: If there are no images, or they can't be read.
     """
     import numpy as np
 

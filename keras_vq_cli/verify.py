@@ -1,4 +1,4 @@
-"""`keras-vq verify`: runs an export without Keras, and compares it with the trained model."""
+"""`keras-vq verify`: runs an export without Keras and compares it with the trained model."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from keras_vq_cli.backend import import_keras
 from keras_vq_cli.files import shown
 
 FAILED = 1
-# Beyond it, an artifact computes something else than its model, whatever the precision.
+# A larger error indicates a wrong export rather than limited precision.
 _MAX_RELATIVE_ERROR = 0.1
 _EPILOG = """\
 A float32 export must give all codes, and pixels within 1e-5. For others say what is enough:
@@ -79,14 +79,14 @@ def run(given: dict[str, Any], args: list[str]) -> int:
     """Runs the command.
 
     Args:
-        given: The options that were given, by name.
-        args: The arguments as they were typed.
+        given: Dict of the given options.
+        args: List of the raw arguments.
 
     Returns:
-        0, or 1 if the export differs by more than is allowed.
+        Exit code: 0, or 1 if the export differs by more than the tolerance.
 
     Raises:
-        ValueError: If the user made a mistake.
+        ValueError: If an argument is invalid.
     """
     del args
     path = _newest_version(Path(given["path"]))
@@ -123,7 +123,7 @@ def _percentage(text: str) -> float:
 
 
 def _newest_version(path: Path) -> Path:
-    """The folder of the newest version, of a folder of versions of a SavedModel."""
+    """Returns the newest version in a folder of SavedModel versions; other paths unchanged."""
     if not path.exists():
         hint = trained.near_path(path)
         raise ValueError(f"There is no such file or folder.{hint} Received: {path}")
