@@ -4,7 +4,7 @@ import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 if "JAX_COMPILATION_CACHE_DIR" in os.environ:
-    # A folder for each process, for JAX writes its files in place.
+    # A separate folder per process, because JAX does not write its files atomically.
     process = os.environ.get("PYTEST_XDIST_WORKER", "main")
     os.environ["JAX_COMPILATION_CACHE_DIR"] = os.path.join(
         os.environ["JAX_COMPILATION_CACHE_DIR"], process
@@ -19,7 +19,7 @@ matplotlib.use("Agg")
 
 
 def pytest_collection_modifyitems(config, items):
-    """Leaves out on JAX and PyTorch what is no matter of backend, and passes on TensorFlow."""
+    """Runs tests that do not depend on the backend on TensorFlow only."""
     if keras.backend.backend() != "tensorflow":
         left_out = [item for item in items if item.get_closest_marker("backend_free")]
         items[:] = [item for item in items if item not in left_out]
@@ -40,7 +40,7 @@ def rng():
 
 @pytest.fixture(scope="session")
 def digits():
-    """Returns scikit-learn's 1,797 digits: float32 in [0, 1], shape (n, 8, 8, 1)."""
+    """Returns the 1,797 digits of scikit-learn. Float32 in [0, 1], shape `(n, 8, 8, 1)`."""
     from sklearn.datasets import load_digits
 
     return (load_digits().images[..., None] / 16).astype("float32")

@@ -1,4 +1,4 @@
-"""Gradients of a function on whichever backend runs, for tests."""
+"""Backend-independent gradients for tests."""
 
 import keras
 import numpy as np
@@ -6,10 +6,10 @@ from keras import ops
 
 
 def gradients(function, inputs, variables=()):
-    """Gradients of a scalar function of one array, by that array and by Keras variables.
+    """Computes gradients of a scalar function of one array.
 
     Returns:
-        A list of NumPy arrays: by the inputs first, then by each variable.
+        List of NumPy arrays: the gradient of the inputs, then those of the variables.
     """
     backend = keras.backend.backend()
     if backend == "tensorflow":

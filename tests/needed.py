@@ -1,4 +1,4 @@
-"""Packages of the extras of keras_vq that tests need: where one is missing, CI must not pass."""
+"""Checks for optional packages: tests without them are skipped, but fail in CI."""
 
 import os
 from importlib.util import find_spec
@@ -7,9 +7,9 @@ import pytest
 
 
 def needed(*packages):
-    """Fails the calling module or test in CI, and else skips it, if a package is not installed.
+    """Skips the calling module or test if a package is not installed, or fails it in CI.
 
-    `nox` installs all of them, and says by KERAS_VQ_ALL_TESTS that it did.
+    `nox` installs all packages and sets KERAS_VQ_ALL_TESTS, with which tests fail too.
     """
     missing = [package for package in packages if find_spec(package) is None]
     if not missing:

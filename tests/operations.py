@@ -1,4 +1,4 @@
-"""The operations of a function on whichever backend runs, with the shapes of what they make."""
+"""Backend-independent tracing of operations and their output shapes."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -8,14 +8,14 @@ import numpy as np
 
 
 class Operation(NamedTuple):
-    """One operation; inside a loop it stands once, however often it runs."""
+    """Operation with its output shape; within a loop it is listed once."""
 
     name: str
     shape: tuple[int, ...]
 
 
 def operations_of_training(layer: keras.Layer, inputs: np.ndarray) -> list[Operation]:
-    """Counts the operations of a training step: losses and their gradient."""
+    """Returns the operations of a training step, including losses and gradients."""
     trace = {"tensorflow": _tensorflow, "jax": _jax, "torch": _torch}[keras.backend.backend()]
     return trace(layer, inputs)
 
@@ -37,7 +37,7 @@ def _tensorflow(layer: Any, inputs: np.ndarray) -> list[Operation]:
 def _of_graph(graph: Any) -> Iterator[Operation]:
     wanted = [output.op for output in graph.outputs] + list(graph.control_outputs)
     seen = set()
-    while wanted:  # what nothing needs is in the graph, but not run
+    while wanted:  # operations that no output needs are not run
         operation = wanted.pop()
         if operation in seen:
             continue

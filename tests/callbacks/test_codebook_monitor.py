@@ -1,4 +1,4 @@
-"""The monitor's figures against NumPy, its warning, and its picture."""
+"""Tests of CodebookMonitor: values against NumPy, the collapse warning and the plot."""
 
 import warnings
 

@@ -1,4 +1,4 @@
-"""Pictures that appear while a model trains."""
+"""Tests of the callbacks that plot image grids during training."""
 
 import keras
 import numpy as np

@@ -1,4 +1,4 @@
-"""The command in this process, in an empty folder, with a cache of its own."""
+"""Fixtures that run the command in this process, in an empty folder with a separate cache."""
 
 import os
 from pathlib import Path
@@ -24,7 +24,7 @@ def cache_folder(tmp_path_factory):
 
 @pytest.fixture
 def environment(monkeypatch, cache_folder):
-    """What subprocesses get: this backend, a cache of their own, a terminal wide enough."""
+    """Sets the environment of subprocesses: backend, cache folder and terminal width."""
     monkeypatch.setenv("KERAS_BACKEND", keras.config.backend())
     monkeypatch.setenv("KERAS_VQ_CACHE", str(cache_folder))
     monkeypatch.setenv("COLUMNS", "120")
@@ -34,7 +34,7 @@ def environment(monkeypatch, cache_folder):
 
 @pytest.fixture
 def run(environment, monkeypatch, tmp_path, capsys):
-    """Runs the command in this process."""
+    """Returns a function that runs the command in this process."""
     monkeypatch.chdir(tmp_path)
 
     def run(*args):
@@ -49,7 +49,7 @@ def run(environment, monkeypatch, tmp_path, capsys):
 
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory, cache_folder):
-    """The folder of a small finished run of a VQ-VAE, not to be changed."""
+    """Returns the folder of a small finished VQ-VAE run. Tests must not modify it."""
     folder = tmp_path_factory.mktemp("runs") / "finished"
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setenv("KERAS_BACKEND", keras.config.backend())

@@ -1,4 +1,4 @@
-"""Files that a person compresses, and gets back."""
+"""Tests of `keras-vq compress` and `keras-vq decompress`."""
 
 import os
 import shutil
@@ -65,7 +65,7 @@ def test_with_a_prior(run, finished_run, images, tmp_path):
 
 def test_colour_by_the_preset_that_comes_with_the_package(run, images, tmp_path):
     assert run("compress", "mine/inner/a.jpg", "-o", "a.kvq").code == 0
-    # Not in a folder of the file's name, which may be that of the originals.
+    # Not in a folder named like the file, which may contain the originals.
     assert run("decompress", "a.kvq").code == 0
     assert png(tmp_path / "a-decompressed" / "a.png").shape == (20, 30, 3)
 
@@ -98,7 +98,7 @@ def test_nothing_is_replaced_unasked(run, finished_run, images, tmp_path):
 
 
 def packed(finished_run, names, shapes=None):
-    """Returns a file of small images with these names."""
+    """Returns a compressed file of small images with the given names."""
     model = keras_vq.load_model(finished_run / "model.keras", compile=False)
     images = [np.zeros((*shape, 1), "float32") for shape in shapes or [(8, 8)] * len(names)]
     return keras_vq.codec.ImageCodec(model).compress(images, names)
@@ -214,7 +214,7 @@ def test_the_limit_of_pixels(run, finished_run, tmp_path):
     data = packed(finished_run, ["a", "b"], [(8, 8), (100, 100)])
     (tmp_path / "a.kvq").write_bytes(data)
     options = ("-o", "seen", "--model", finished_run)
-    # 64 and 10,816 pixels in tiles of 8 x 8.
+    # 64 and 10,816 pixels after padding to tiles of 8 x 8.
     result = run("decompress", "a.kvq", *options, "--max-pixels", 10_879)
     assert result.code == 2
     assert "raise --max-pixels" in result.err
@@ -261,7 +261,7 @@ def test_the_prior_that_coded_a_file_is_found(run, finished_run, images, tmp_pat
 
 
 def test_a_fingerprint_that_lies_is_noticed(run, finished_run, images, tmp_path):
-    """Stored fingerprints choose the file to load; the weights are compared."""
+    """A stored fingerprint selects the file; that of the loaded weights is verified."""
     assert run("compress", "mine", "-o", "a.kvq", "--model", finished_run).code == 0
     wanted = read_header((tmp_path / "a.kvq").read_bytes()).model
     preset = trained.presets()["vqvae_mnist"] / "model.keras"

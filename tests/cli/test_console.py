@@ -1,4 +1,4 @@
-"""Messages and results: whole paths, any characters, and streams that are closed or broken."""
+"""Tests of console output: unwrapped paths, escaped characters, closed and broken streams."""
 
 import errno
 import os
@@ -66,7 +66,7 @@ def test_a_reader_that_goes():
 
 @pytest.mark.parametrize("closed", [[0], [1], [2], [0, 1, 2]])
 def test_streams_that_are_closed(closed):
-    """What is opened later does not get what is printed."""
+    """Files opened later must not receive printed text."""
 
     def close():
         for descriptor in closed:

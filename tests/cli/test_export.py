@@ -1,4 +1,4 @@
-"""`keras-vq export` and `keras-vq verify`: a run becomes files, and the files are checked."""
+"""Tests of `keras-vq export` and `keras-vq verify`."""
 
 import json
 import shutil
@@ -18,7 +18,7 @@ needed("ai_edge_litert", "onnxruntime")
 
 @pytest.fixture(scope="module")
 def copied_run(finished_run, tmp_path_factory):
-    """A run folder that exports may be written into."""
+    """Returns a writable copy of the run folder."""
     return shutil.copytree(finished_run, tmp_path_factory.mktemp("copy") / "tiny")
 
 
@@ -36,13 +36,13 @@ def test_export_and_verify_of_a_run(run, copied_run, tmp_path):
     assert "codes: int32 (n, 4, 4), 0 to 7" in result.out
     assert str(folder) in result.out
 
-    result = run("verify", folder, "--count", 20)  # the run's own test images
+    result = run("verify", folder, "--count", 20)  # test images of the run
     assert result.code == 0, result.err
     assert "100.000 %" in result.out
     report = json.loads((folder / "verify.json").read_text())
     assert (report["images"], report["codes_agree"]) == (20, 1.0)
 
-    # Elsewhere its model is found by fingerprint.
+    # A moved export finds its model by fingerprint.
     shutil.copytree(folder, tmp_path / "moved")
     result = run("verify", "moved", "--count", 20)
     assert result.code == 2
@@ -65,7 +65,7 @@ def test_int8_is_calibrated_by_the_run_and_judged_by_what_is_asked(run, copied_r
     assert run("export", copied_run, *arguments).code == 0
     file = copied_run / "exports" / "tiny-int8_convolutions.tflite"
     result = run("verify", file)
-    assert result.code == 1  # pixels differ by more than float32 ones would
+    assert result.code == 1  # pixels differ by more than the float32 tolerance
     assert "A pixel differs by" in result.err
     assert (copied_run / "exports" / f"{file.name}.verify.json").is_file()
     assert run("verify", file, "--least-agreement", 80).code == 0

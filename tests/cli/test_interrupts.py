@@ -1,4 +1,4 @@
-"""Ctrl-C is noticed even where Python drops it."""
+"""Tests that Ctrl-C stops commands even where Python discards KeyboardInterrupt."""
 
 import contextlib
 import os
@@ -22,7 +22,7 @@ def test_an_interrupt_in_a_destructor_is_raised_at_the_next_check():
     with interrupts.noted():
         interrupts.check()
         thing = Destroyed()
-        del thing  # Python prints and drops what a destructor raises
+        del thing  # Python prints and discards exceptions of destructors
         with pytest.raises(KeyboardInterrupt):
             interrupts.check()
     assert signal.getsignal(signal.SIGINT) is before
@@ -48,7 +48,7 @@ def test_an_old_interrupt_is_forgotten():
 )
 @pytest.mark.parametrize("becomes", [KeyboardInterrupt, ValueError, SystemError])
 def test_every_command_stops_without_a_trace(run, tmp_path, monkeypatch, module, command, becomes):
-    """Also where a library turns Ctrl-C into an error of its own, or drops it before one."""
+    """Includes libraries that replace KeyboardInterrupt with another exception."""
 
     def interrupted(*args, **kwargs):
         try:

@@ -1,4 +1,4 @@
-"""Nothing of the working directory is imported, and nothing asks for a network connection."""
+"""Tests that commands import no module from the working directory and open no connection."""
 
 import json
 import shutil
@@ -16,7 +16,7 @@ from tests.poison import imported, poison
 
 pytestmark = pytest.mark.backend_free
 
-# Runs several commands in one process: `-P` is what the script `keras-vq` amounts to.
+# Runs several commands in one process. `-P` makes it equivalent to the script `keras-vq`.
 COMMANDS = """
 import json, sys
 
@@ -50,7 +50,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-# TensorFlow's formats are written by a child process from other backends.
+# On other backends, a child process writes the formats of TensorFlow.
 COMMANDS_ON = {
     "jax": [
         ["train", *TINY_CODES, "--epochs", "1", "--quiet", "--out", "run"],

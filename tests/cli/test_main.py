@@ -1,4 +1,4 @@
-"""What works before Keras is imported: help, version, mistakes, the choice of the backend."""
+"""Tests of features that do not import Keras: help, version, errors, backend selection."""
 
 import importlib.metadata
 import subprocess

@@ -1,4 +1,4 @@
-"""A person's own images, reconstructed by the model of a run."""
+"""Tests of `keras-vq reconstruct` with image files."""
 
 import os
 import shutil
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.backend_free
 
 @pytest.fixture
 def images(tmp_path):
-    """Images of the model's size, another size and in colour, and a broken one in a sub-folder."""
+    """Writes images of the model size, another size and in color, and a broken one in a folder."""
     folder = tmp_path / "mine"
     (folder / "inner").mkdir(parents=True)
     rng = np.random.default_rng(0)
@@ -40,7 +40,7 @@ def test_files_and_folders(run, finished_run, images, tmp_path):
     assert result.out.endswith(f"Look at: {picture.name}\n")
     assert picture.exists()
 
-    # The figures are those of the model.
+    # The printed errors equal those of the model.
     model = keras_vq.load_model(finished_run / "model.keras")
     with Image.open(images / "a.png") as image:
         original = np.asarray(image, "float32")[None, ..., None] / 255

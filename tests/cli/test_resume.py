@@ -1,4 +1,4 @@
-"""A run that was stopped, however it was stopped, goes on as if it had not been."""
+"""Tests that interrupted and killed runs resume with the same result as uninterrupted ones."""
 
 import csv
 import json
@@ -17,7 +17,7 @@ from keras_vq_cli import checkpoints, pipeline
 from tests.cli.tiny_run import TINY, TINY_CODES
 
 VAE = ["--model", "vae", "--network", "dense", *TINY, "--kl-warmup-steps", "10"]
-# A process whose Ctrl-C is not ignored, as it is in those that a shell starts in the background.
+# Enable SIGINT, which shells ignore in background processes.
 START = (
     "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
     "from keras_vq_cli.main import main; sys.exit(main(sys.argv[1:]))"
@@ -25,7 +25,7 @@ START = (
 
 
 def terms(folder):
-    """The table of the history without the time, which differs from run to run."""
+    """Returns the rows of history.csv without the time, which differs between runs."""
     with open(folder / "history.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     return [{name: float(row[name]) for name in row if name != "seconds"} for row in rows]
@@ -66,7 +66,7 @@ def wait_for_epochs(process, folder, epochs):
 
 
 def test_resumed_equals_uninterrupted(run, tmp_path):
-    """For a VAE, whose samples need the random generator's state; a VQ-VAE is killed below."""
+    """Uses a VAE, whose samples depend on the seed generator; below, a VQ-VAE is killed."""
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     assert run("train", *VAE, "--epochs", 4, "--out", whole).code == 0
     assert run("train", *VAE, "--epochs", 2, "--out", parts).code == 0
@@ -106,7 +106,7 @@ def test_killed_then_resumed(run, tmp_path):
     process.communicate()
     done = checkpoints.finished_epochs(killed / "model.keras")
     assert done >= 2
-    # What a kill in the middle of a write, and between two writes, leaves behind.
+    # State after a kill during a write, and after one between two writes.
     (killed / ".keras_vq_unfinished_0.keras").write_bytes(b"half")
     table = (killed / "history.csv").read_text().splitlines()[: done - 1]
     (killed / "history.csv").write_text("\n".join(table) + "\n")
@@ -165,7 +165,7 @@ with files.locked(Path(sys.argv[1])):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="locks of folders")
 def test_a_folder_has_one_run_at_a_time(run, finished_run, tmp_path):
-    """Of runs that begin, and of runs that go on; a lock of a killed process holds nobody up."""
+    """Holds for new and resumed runs; the lock of a killed process is released."""
     new, old = tmp_path / "new", tmp_path / "old"
     new.mkdir()
     shutil.copytree(finished_run, old)

@@ -1,4 +1,4 @@
-"""The server answers as the model does, and refuses what is no request without falling over."""
+"""Tests of `keras-vq serve`: responses equal model outputs, and invalid requests are rejected."""
 
 import asyncio
 import contextlib
@@ -32,7 +32,7 @@ needed("mlserver", "onnxruntime", "onnx", "tf2onnx")
 
 pytestmark = pytest.mark.backend_free
 
-# A process whose Ctrl-C is not ignored, as it is in those that a shell starts in the background.
+# Enable SIGINT, which shells ignore in background processes.
 START = (
     "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
     "from keras_vq_cli.main import main; sys.exit(main(sys.argv[1:]))"
@@ -48,7 +48,7 @@ class Server(NamedTuple):
     log: Path
 
     def ask(self, path, body=None, headers=JSON):
-        """(status, JSON) of an answer."""
+        """Sends a request and returns the status and the JSON value of the response."""
         if body is not None and not isinstance(body, bytes):
             body = json.dumps(body).encode()
         request = urllib.request.Request(self.address + path, body, headers)
@@ -63,7 +63,7 @@ class Server(NamedTuple):
         return self.ask(f"/v2/models/{NAME}/infer", body, headers)
 
     def array(self, values, signature=None, **changes):
-        """The answer to a good request as an array."""
+        """Sends a valid request and returns the name and the array of the output."""
         status, answer = self.infer(request_of(values, signature, **changes))
         assert status == 200, answer
         (output,) = answer["outputs"]
@@ -130,7 +130,7 @@ def model(digits):
 def folder(model, tmp_path_factory):
     folder = tmp_path_factory.mktemp("exports") / "onnx"
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the converter's packages
+        warnings.simplefilter("ignore")  # from packages of the converter
         return model.export(folder, format="onnx")
 
 
@@ -260,7 +260,7 @@ def codes_of(value, **changes):
     return request_of(CODES, "decode", data=[0] * 15 + [value], **changes)
 
 
-# What is sent, and what the refusal says.
+# Request body, and part of the error message.
 BAD = {
     "wrong size": (image(shape=[1, 4, 16, 1]), "must be [n, 8, 8, 1]"),
     "wrong rank": (image(shape=[8, 8, 1]), "must be [n, 8, 8, 1]"),
@@ -368,7 +368,7 @@ class TestRefusals:
         [
             ({"Content-Type": "application/octet-stream"}, "Received: application/octet-stream"),
             ({"Content-Type": "text/plain"}, "must be application/json"),
-            ({}, "must be application/json"),  # urllib says that it is a form
+            ({}, "must be application/json"),  # urllib sets the content type of a form
             ({**JSON, "Content-Encoding": "gzip"}, "must not be compressed"),
         ],
     )
@@ -434,7 +434,7 @@ class TestConnections:
         [("default", ""), ("asyncio", "import sys; sys.modules['uvloop'] = None; ")],
     )
     def test_clients_that_send_nothing_or_half_a_request(self, folder, tmp_path, loop, before):
-        """More of them than the server may have descriptors."""
+        """Opens more connections than the server has file descriptors."""
         import resource
 
         def limit():
@@ -450,7 +450,7 @@ class TestConnections:
             for sent in ("", self.HEAD, self.BODY):
                 for _ in range(200):
                     client = clients.enter_context(socket.create_connection((host, int(port))))
-                    with contextlib.suppress(ConnectionError):  # closed already
+                    with contextlib.suppress(ConnectionError):  # already closed
                         client.sendall(sent.encode())
                 for _ in range(5):
                     assert server.ask("/v2/health/ready") == (200, None)
@@ -467,7 +467,7 @@ class TestConnections:
                     client.sendall(sent.encode())
                     with contextlib.suppress(ConnectionError):
                         assert client.recv(100) == b""
-            # A second request of a connection that is kept.
+            # A second request of a persistent connection.
             connection = server.connection()
             connection.request("GET", "/v2/health/ready")
             assert connection.getresponse().read() == b""
@@ -475,7 +475,7 @@ class TestConnections:
             with contextlib.suppress(ConnectionError):
                 assert connection.sock.recv(100) == b""
             connection.close()
-            # A whole head, whose body may take longer.
+            # A complete head; the body may take longer.
             with socket.create_connection((host, int(port)), timeout=30) as client:
                 client.sendall(self.BODY.replace(NAME, "onnx").encode())
                 time.sleep(1)
@@ -487,7 +487,7 @@ class TestEnd:
     @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
     def test_a_signal_ends_it(self, folder, tmp_path, sent, code):
         with started(folder, tmp_path / "log.txt") as server:
-            status, _ = server.ask("/v2/models/onnx/infer", GOOD)  # named by its folder
+            status, _ = server.ask("/v2/models/onnx/infer", GOOD)  # default: folder name
             assert status == 200
             server.process.send_signal(sent)
             assert server.process.wait(30) == code
@@ -578,7 +578,7 @@ class TestStart:
 
 
 class TestInference:
-    """What would take too long to see from outside."""
+    """Tests of timeouts, which would take too long with a real server."""
 
     def answers(self, receive):
         sent = []

@@ -1,4 +1,4 @@
-"""Training: what a run folder holds, and mistakes that only data or a model can show."""
+"""Tests of `keras-vq train`: contents of the run folder, and errors in data or settings."""
 
 import csv
 import json
@@ -58,7 +58,7 @@ def test_a_run_folder(finished_run, cache_folder, monkeypatch):
     assert list(history[0])[:4] == columns
     assert {"val_loss", "perplexity", "seconds"} <= set(history[0])
 
-    # The figures are those of the model, measured by itself.
+    # The metrics equal those measured with the loaded model.
     monkeypatch.setenv("KERAS_VQ_CACHE", str(cache_folder))
     metrics = json.loads((finished_run / "metrics.json").read_text())
     model = keras_vq.load_model(finished_run / "model.keras")
@@ -104,10 +104,10 @@ def test_nothing_is_overwritten(run, finished_run):
 
 
 def test_a_folder_of_images_without_splits_to_spare(run, tmp_path):
-    """Colour, odd sizes, a set with training images only, and a file that is broken."""
+    """Color images of odd sizes, only a training split, and a broken file."""
     folder = write_images(tmp_path / "photos" / "train", 40, (7, 9))
     (folder / "broken.png").write_bytes(b"nothing")
-    # The command has a way of its own to show the library's warnings.
+    # The command prints warnings of keras_vq itself.
     warnings.simplefilter("default")
     options = ["train", "--dataset", "photos", "--model", "vae", "--latent-dim", 2, "--epochs", 1]
     result = run(*options, "--out", "new")
@@ -188,7 +188,7 @@ def test_every_model_takes_every_network(kind, network):
     assert model.reconstruct(images).shape == images.shape
     latents = model.encode(images)
     assert latents.shape[-1] == 3
-    # All but the VQ-VAE have one latent vector an image.
+    # Models other than the VQ-VAE have one latent vector per image.
     assert latents.ndim == (2 if kind != "vqvae" else 3 if network == "dense" else 4)
 
 

@@ -1,4 +1,4 @@
-"""Models and images as they are named on the command line, the same in every command."""
+"""Tests of the lookup of models and images, which all commands share."""
 
 import json
 
@@ -34,7 +34,7 @@ def test_a_model_is_a_run_a_file_or_a_preset(finished_run, tmp_path, monkeypatch
     assert (file.name, file.backend, file.is_preset) == ("model", None, False)
     assert isinstance(file.load(), keras_vq.VQVAE)
 
-    (tmp_path / "vqvae_mnist").mkdir()  # which holds nothing
+    (tmp_path / "vqvae_mnist").mkdir()  # empty
     preset = trained.named("vqvae_mnist")
     assert (preset.name, preset.is_preset, str(preset.folder)) == (
         "vqvae_mnist",

@@ -1,4 +1,4 @@
-"""Updates, initialization and restarts of codebooks, against NumPy and scikit-learn."""
+"""Tests of codebook initialization and updates, against NumPy and scikit-learn."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ def vectors(rng):
     return rng.normal(size=(500, 4)).astype("float32")
 
 
-# --- start
+# --- initialization
 
 
 @pytest.mark.parametrize("kind", CODEBOOKS)
@@ -57,7 +57,7 @@ def test_lloyd_iterations_are_those_of_scikit_learn():
     np.testing.assert_allclose(again.cluster_centers_, centres, rtol=1e-5)
     ours = kmeans_centres(data, 8, seed=0)
     distances = ((data[:, None] - ours) ** 2).sum(-1).min(1)
-    # Another start, so another local optimum, but of the same kind.
+    # The initial centers differ, so the local optimum does, but the inertia is similar.
     assert distances.sum() < 1.3 * inertia
 
 
@@ -104,7 +104,7 @@ def test_kmeans_start_accepts_repeated_vectors():
     assert np.isfinite(numpy(codebook.codes())).all()
 
 
-# --- what they do not accept
+# --- invalid arguments
 
 
 @pytest.mark.parametrize("kind", CODEBOOKS)

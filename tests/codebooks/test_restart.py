@@ -1,4 +1,4 @@
-"""Restart rules: selection, step size and target of moved codes."""
+"""Tests of restart rules: which codes move, how far, and to which targets."""
 
 import keras
 import numpy as np
@@ -28,19 +28,19 @@ def batch_of(vectors, distances=None, weights=None):
 
 
 def statistics(counts, vectors):
-    """Statistics of a batch whose codes have sums of 1 a vector, and whose vectors are these."""
+    """Returns batch statistics with given counts, sums of ones per vector and given vectors."""
     counts = np.asarray(counts, "float32")
     sums = np.ones((len(counts), 4), "float32") * counts[:, None]
     pair = (ops.convert_to_tensor(counts), ops.convert_to_tensor(sums))
     return CodeStatistics(*pair, [batch_of(vectors)])
 
 
-# --- which codes, and what becomes of their averages
+# --- selection of dead codes, and their EMA statistics
 
 
 @pytest.mark.parametrize("kind", CODEBOOKS)
 def test_codes_below_the_threshold_move_and_others_stay(kind):
-    # 400 vectors, 4 codes: 100 a code, so that fewer than 20 are dead.
+    # 400 vectors, 4 codes: the mean count is 100, so codes with a count below 20 are dead.
     restart = keras_vq.DeadCodeRestart(threshold=0.2, reset=0.5)
     codebook = built(kind(4, decay=0.0, restart=restart))
     before = numpy(codebook.codes()).copy()
@@ -55,13 +55,13 @@ def test_codes_below_the_threshold_move_and_others_stay(kind):
 
 @pytest.mark.parametrize("bias_correction", [False, True])
 def test_averages_restart_with_their_code(bias_correction):
-    """Elsewhere a restarted code is pulled back by its old average in the next step."""
+    """Otherwise the old EMA pulls a restarted code back in the next step."""
     restart = keras_vq.DeadCodeRestart(threshold=0.2, reset=1.0)
     codebook = built(
         keras_vq.EMACodebook(4, decay=0.9, bias_correction=bias_correction, restart=restart)
     )
     vector = np.arange(4.0)
-    # Counts start at one vector per code, far below the mean of 100: code 2 is dead at once.
+    # Initial counts are 1, far below the mean count of the batch: code 2 is dead at once.
     codebook.update(statistics([380, 210, 0, 210], [vector]))
     codebook.update(statistics([380, 210, 0, 210], [-vector]))
     np.testing.assert_allclose(numpy(codebook.codes())[2], vector, rtol=1e-4, atol=1e-6)
@@ -91,7 +91,7 @@ def test_a_move_of_half_the_way(kind, rng):
 
 @pytest.mark.parametrize("anchor", ["closest", "uniform"])
 def test_online_clustering_follows_its_formula(anchor, rng):
-    """Zheng and Vedaldi 2023, written out: shares by usage, targets the closest vectors."""
+    """Compares with the formulas of Zheng and Vedaldi, 2023 (CVQ-VAE)."""
     rule = keras_vq.OnlineClustering(anchor=anchor)
     codes = rng.normal(size=(4, 2)).astype("float32")
     vectors = rng.normal(size=(30, 2)).astype("float32")
@@ -109,12 +109,12 @@ def test_online_clustering_follows_its_formula(anchor, rng):
         assert {row.tobytes() for row in numpy(move.targets)} <= {v.tobytes() for v in vectors}
 
 
-# --- where to
+# --- targets
 
 
 @pytest.mark.parametrize("sampling", ["distance", "uniform"])
 def test_restarts_go_where_the_sampling_says(sampling, rng):
-    # 90 vectors that a code serves exactly, 10 that none does.
+    # 90 vectors equal to a code, 10 far from all codes.
     vectors = np.concatenate([np.zeros((90, 4)), 9 + rng.normal(size=(10, 4))]).astype("float32")
     codebook = built(keras_vq.EMACodebook(1000, restart=keras_vq.DeadCodeRestart()))
     told = codebook.statistics(vectors, 0 * vectors, np.zeros(100, "int32"), None)
@@ -192,7 +192,7 @@ def test_merged_statistics_are_those_of_both_batches(rng):
     merged = first.merged(second)
     for ours, joined in zip(merged[:2], both[:2], strict=True):
         np.testing.assert_allclose(numpy(ours), numpy(joined), rtol=1e-5, atol=1e-6)
-    # Vectors are drawn from both as they are from the joined batch.
+    # Merged statistics draw the same vectors as those of the joined batch.
     uniforms = rng.random(50).astype("float32")
     drawn = [
         sample_vectors(told.batches, [batch.distances for batch in told.batches], uniforms)
@@ -206,21 +206,21 @@ def test_merged_statistics_are_those_of_both_batches(rng):
 
 @pytest.mark.parametrize(
     ("rule", "at_least"),
-    # Vectors drawn evenly may lie close together: codes placed on both share their vectors.
+    # Uniformly drawn targets may be close together, so their codes compete for vectors.
     [(keras_vq.DeadCodeRestart(), 24), (keras_vq.OnlineClustering("uniform"), 16)],
 )
 @pytest.mark.parametrize("kind", CODEBOOKS)
 def test_restarts_put_a_collapsed_codebook_to_use_in_fit(kind, rule, at_least, rng):
-    """All codes start far from the data, in one point: without restarts one serves for all."""
+    """All codes start at one point far from the data, so that only one is used without restarts."""
     vectors = rng.normal(size=(512, 4)).astype("float32")
     used = {}
     for restart in (None, rule):
         codebook = built(kind(32, decay=0.9, restart=restart))
-        # Moved there, and not by an explicit initializer, whose codes would count as used.
+        # Not set by an explicit initializer, whose codes would count as used.
         codebook.move_codes(ops.ones(32), ops.full((32, 4), 50.0), codebook.recent_counts())
         inputs = keras.Input((4,))
         quantizer = keras_vq.VectorQuantizer(codebook)
-        # The layer after it gives the optimizer something to train in both cases.
+        # The Dense layer gives the optimizer trainable weights in all cases.
         decoder = keras.layers.Dense(4, kernel_initializer="identity")
         model = keras.Model(inputs, decoder(quantizer(inputs)[0]))
         model.compile(keras.optimizers.Adam(1e-2), loss="mse")
@@ -230,7 +230,7 @@ def test_restarts_put_a_collapsed_codebook_to_use_in_fit(kind, rule, at_least, r
     assert used[True] >= at_least
 
 
-# --- what they do not accept
+# --- invalid arguments
 
 
 @pytest.mark.parametrize(

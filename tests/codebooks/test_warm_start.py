@@ -1,4 +1,4 @@
-"""Codes that are set before training: training goes on from them."""
+"""Tests that training continues from code vectors set before training (warm start)."""
 
 import keras
 import numpy as np
@@ -31,14 +31,14 @@ def embeddings(rng):
 
 
 def vectors_near(embeddings, rng, count=640):
-    """Vectors near codes: each code is chosen by about 20 of 640."""
+    """Draws vectors near code vectors, with equal counts per code."""
     chosen = rng.permutation(np.resize(np.arange(len(embeddings)), count))
     noise = 0.05 * rng.normal(size=(count, embeddings.shape[1]))
     return (embeddings[chosen] + noise).astype("float32")
 
 
 def averaged(embeddings, batches, decay=0.99, epsilon=1e-5):
-    """Codes after EMA updates, in float64: each starts with the weight of the mean code."""
+    """Computes EMA updates in float64; each code starts with the mean count."""
     count = np.full(SIZE, len(batches[0]) / SIZE)
     total = count[:, None] * embeddings.astype("float64")
     codes = embeddings.astype("float64")
@@ -54,7 +54,7 @@ def averaged(embeddings, batches, decay=0.99, epsilon=1e-5):
 
 
 def trained(quantizer, batches):
-    """The codes after steps in which nothing learns by gradient."""
+    """Returns the code vectors after training calls without an optimizer."""
     for vectors in batches:
         quantizer(vectors, training=True)
     return numpy(quantizer.codes())
@@ -86,7 +86,7 @@ def test_codes_of_an_explicit_initializer_count_as_used(kind, embeddings, rng):
 
 
 def test_adapted_codes_survive_the_first_steps(embeddings, rng):
-    """With 20 vectors for each code, a count of one vector would be that of a dead code."""
+    """With 20 vectors per code, an initial count of 1 would mark all codes as dead."""
     vectors = vectors_near(embeddings, rng)
     quantizer = keras_vq.VectorQuantizer(SIZE)
     quantizer.adapt(vectors)
@@ -110,7 +110,7 @@ def test_an_unused_set_code_is_restarted_once_its_count_has_faded(embeddings, rn
     far[3] = 100.0
     quantizer.set_embeddings(far)
     vectors = vectors_near(np.delete(embeddings, 3, axis=0), rng)
-    # 0.5 to the power of 3 is above the threshold of 0.1, to that of 4 below.
+    # 0.5 ** 3 is above the threshold of 0.1, 0.5 ** 4 below.
     np.testing.assert_allclose(trained(quantizer, [vectors] * 3)[3], far[3], rtol=1e-4)
     assert np.abs(trained(quantizer, [vectors])[3]).max() < 10
 
@@ -155,7 +155,7 @@ def test_warm_start_survives_saving(embeddings, rng, tmp_path):
 
 
 def embeddings_of(quantizer, rng):
-    """Embeddings that fit a built quantizer, nested as `set_embeddings` takes them."""
+    """Draws embeddings for `set_embeddings`, nested like a built quantizer."""
     if isinstance(quantizer, (keras_vq.Residual, keras_vq.Product)):
         different = {id(part): part for part in quantizer.quantizers}.values()
         return [embeddings_of(part, rng) for part in different]
@@ -165,7 +165,7 @@ def embeddings_of(quantizer, rng):
 
 
 def embeddings_in(quantizer):
-    """Code vectors of a quantizer, nested likewise."""
+    """Returns the code vectors of a quantizer in the same nesting."""
     if isinstance(quantizer, (keras_vq.Residual, keras_vq.Product)):
         different = {id(part): part for part in quantizer.quantizers}.values()
         return [embeddings_in(part) for part in different]
@@ -204,7 +204,7 @@ def test_set_embeddings_of_every_quantizer(case, rng):
     for ours, given in pairs:
         unit = given / np.linalg.norm(given, axis=1, keepdims=True)
         assert np.allclose(ours, given) or np.allclose(ours, unit, atol=1e-6)
-    # What training starts from is what was set.
+    # The set embeddings are used in calls.
     vectors = rng.normal(size=(3, 5, 5, DIM)).astype("float32")
     quantized, indices = quantizer(vectors)
     np.testing.assert_array_equal(numpy(quantizer.decode(indices)), numpy(quantized))

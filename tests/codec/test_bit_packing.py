@@ -26,7 +26,7 @@ def test_what_is_packed_is_unpacked(case):
 
 
 def test_bits_stand_in_the_order_of_codes():
-    # 5 in 3 bits, 1 in 2 bits, twice: 101 01 101 01, filled up.
+    # 5 in 3 bits and 1 in 2 bits, twice: 101 01 101 01, padded with zeros.
     assert pack_codes(np.array([[5, 1], [5, 1]]), [8, 4]) == bytes([0b10101101, 0b01000000])
 
 

@@ -1,4 +1,4 @@
-"""The conformance files, read by the package and by a second reader written from the document."""
+"""Tests with the conformance files, for the package and an independent reader."""
 
 import json
 import struct
@@ -78,7 +78,7 @@ def test_invalid_codes_are_refused(name):
 
 
 def decoded(payload, probabilities, count):
-    """Decodes as the document says: 64-bit state, 32-bit words, 24-bit probabilities."""
+    """Decodes as specified: 64-bit state, 32-bit words, 24-bit probabilities."""
     words = list(struct.unpack(f"<{len(payload) // 4}I", payload))
     shares = np.array(probabilities, "float32")
     cumulative = np.zeros(len(shares), "float32")
@@ -107,7 +107,7 @@ def decoded(payload, probabilities, count):
 
 
 class Reader:
-    """A second reader, as short as the document allows: it checks nothing but the checksums."""
+    """Minimal reader written from the specification; it checks only the checksums."""
 
     def __init__(self, data):
         self.data, self.place = data, 8
@@ -154,7 +154,7 @@ class Reader:
         return found
 
     def codes(self, sizes, count):
-        """Returns packed codes."""
+        """Unpacks codes."""
         bits = iter("".join(f"{byte:08b}" for byte in self.data[self.place :]))
         found = []
         for index in range(count):

@@ -32,7 +32,7 @@ SHAPES = st.lists(
 
 @st.composite
 def files(draw):
-    """Returns a header, random codes and the payload of them."""
+    """Draws a header and random codes, and returns them with the payload."""
     shapes = tuple(draw(SHAPES))
     named = st.lists(st.text(max_size=9), min_size=len(shapes), max_size=len(shapes))
     coded = draw(st.booleans())
@@ -123,7 +123,7 @@ def test_every_truncation_is_noticed():
 
 
 def sealed(rest):
-    """Returns a file with the right checksum of any content."""
+    """Returns a file of arbitrary content with a valid checksum."""
     return b"KVQ\x02" + struct.pack("<I", zlib.crc32(rest)) + rest
 
 
@@ -135,7 +135,7 @@ def test_headers_that_somebody_forged(rest):
 
 @pytest.mark.parametrize("header", [EXAMPLE, CODED], ids=["packed", "coded"])
 def test_every_changed_byte_of_a_header_is_an_error_or_another_checksum_of_codes(header):
-    """With the outer checksum repaired, as somebody would who knows the format."""
+    """The outer checksum is repaired, as in a deliberately modified file."""
     rest = (
         write_file(header, PAYLOAD + bytes(2))[8:]
         if header.coder
@@ -162,7 +162,7 @@ def test_every_changed_byte_of_a_header_is_an_error_or_another_checksum_of_codes
 
 
 def replaced(old, new, header=EXAMPLE):
-    """Returns the file with a part of its header replaced, and its checksum repaired."""
+    """Returns the file with part of its header replaced and its checksum repaired."""
     rest = write_file(header._replace(names=()), PAYLOAD)[8:]
     assert rest.count(old) == 1
     return sealed(rest.replace(old, new))

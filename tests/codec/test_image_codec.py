@@ -43,14 +43,14 @@ def test_packed_images_are_what_the_model_makes_of_their_tiles(vqvae, images):
 @pytest.mark.parametrize("prior_class", [PixelCNNPrior, TransformerPrior])
 @pytest.mark.parametrize("levels", [1, 2])
 def test_codes_come_back_in_as_many_bits_as_the_prior_says(prior_class, levels):
-    """The payload is -log2 p(codes), which `log_likelihood` computes in another way."""
+    """Compares the payload size with -log2 p(codes) of `log_likelihood`."""
     quantizer = keras_vq.VectorQuantizer(16)
     if levels > 1:
         quantizer = keras_vq.Residual([keras_vq.VectorQuantizer(16) for _ in range(levels)])
     vqvae = new_vqvae(quantizer)
     prior = prior_class.for_codes_of(vqvae, num_classes=3, dim=16, depth=2, seed=0)
     for weight in prior.trainable_variables:
-        # Far from uniform, so that wrong probabilities would cost bits.
+        # Far from uniform, so that wrong probabilities would increase the size.
         weight.assign(0.2 * np.random.default_rng(0).normal(size=weight.shape))
     images = np.random.default_rng(1).random((40, 8, 8, 3), "float32")
     codec = ImageCodec(vqvae, prior, batch_size=16)
@@ -77,13 +77,13 @@ def test_codebooks_of_one_code_take_no_bits(sizes):
     for codec in (ImageCodec(vqvae), ImageCodec(vqvae, prior, batch_size=8)):
         data = codec.compress(images)
         np.testing.assert_array_equal(codec.decompress_codes(data), codes)
-        # 2 x 2 codes per image, of 3 bits or of none: then a byte for 64 of them, in whole words.
+        # 2 x 2 codes per image of 3 bits; codes of 0 bits take one byte per 64, in whole words.
         most = 20 * 4 * 3 * 1.2 if max(sizes) > 1 else 32
         assert _payload_bits(data) <= most
 
 
 def test_certain_codes_take_no_bits_and_impossible_ones_can_be_coded():
-    """Probabilities that are 1 and 0 in float32."""
+    """Uses probabilities that are 1 and 0 in float32."""
     prior = TransformerPrior(5, (4, 4), dim=8, depth=1, heads=2, seed=0)
     head = prior.code_heads.logits[0]
     head.kernel.assign(np.zeros(head.kernel.shape))
@@ -95,7 +95,7 @@ def test_certain_codes_take_no_bits_and_impossible_ones_can_be_coded():
     surprising[3, 1, 2], surprising[60, 0, 0] = 3, 4
     for codes in (certain, surprising):
         np.testing.assert_array_equal(coder.decode(coder.encode(codes), 64), codes)
-    # The coder has 24 bits for a probability.
+    # The range coder has 24-bit probabilities.
     assert len(coder.encode(surprising)) <= 2 * 3 + 4
 
 
@@ -116,7 +116,7 @@ def test_a_file_needs_its_model_and_its_prior(vqvae, images):
         ImageCodec(vqvae).decompress(coded)
     with pytest.raises(ValueError, match="another prior"):
         ImageCodec(vqvae, other).decompress(coded)
-    # A packed file is read with and without.
+    # Packed files can be read with and without a prior.
     assert len(ImageCodec(vqvae, prior).decompress(packed)) == 1
 
 
@@ -144,7 +144,7 @@ def test_changed_codes_of_a_packed_file_do_not_blame_a_prior(vqvae, images):
 
 
 def test_a_changed_header_is_noticed_where_its_codes_are_decoded(vqvae, images):
-    """With the outer checksum right, as of somebody who changes a size of an image alone."""
+    """The outer checksum is valid, as in a deliberately modified file."""
     header, payload = container.read_file(ImageCodec(vqvae).compress(images, ["a", "b", "c"]))
     for changed in (
         header._replace(image_shapes=((8, 8), (13, 22), (3, 30))),
@@ -183,7 +183,7 @@ def test_the_limit_of_pixels_holds_for_writing_and_for_reading(vqvae, images):
 
 
 def test_fingerprints_are_compared_before_anything_is_decoded(vqvae, monkeypatch):
-    """A file of many images of another model costs nothing but its header."""
+    """For a file of another model, only the header is read."""
     codec = ImageCodec(vqvae)
     header, _ = container.read_file(codec.compress(np.zeros((1, 8, 8, 3), "float32")))
     header = header._replace(model=bytes(8), image_shapes=((8, 8),) * 2**20)

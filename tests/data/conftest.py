@@ -1,4 +1,4 @@
-"""Every test has a cache folder of its own, and no test reads the user's."""
+"""Fixtures that give each test an empty cache folder instead of that of the user."""
 
 import os
 
@@ -17,7 +17,7 @@ def cache_dir(tmp_path_factory, monkeypatch):
 
 @pytest.fixture
 def real_sets():
-    """The folder of sets prepared by TFDS that the machine really has."""
+    """Returns the TFDS folder of the machine, or skips the test if there is none."""
     if not REAL_SETS:
         pytest.skip("needs TFDS_DATA_DIR, a folder of sets prepared by TFDS")
     return REAL_SETS

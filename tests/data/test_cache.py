@@ -1,4 +1,4 @@
-"""The cache of decoded sets: where it is, that it is used, and that nothing breaks it."""
+"""Tests of the cache of decoded data sets: location, reuse and robustness."""
 
 import os
 import sys
@@ -19,7 +19,7 @@ PIXELS = np.arange(2 * 3 * 4 * 1, dtype="uint8").reshape(2, 3, 4, 1)
 
 
 class Builder:
-    """Writes PIXELS in two parts and counts how often."""
+    """Builder that writes PIXELS in two parts and counts its calls."""
 
     def __init__(self, labels=(5, 6), wait=0.0):
         self.calls = 0

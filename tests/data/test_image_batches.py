@@ -1,4 +1,4 @@
-"""Batches: shapes, values, and an order that fit, validation and a resumed fit agree on."""
+"""Tests of image batches: shapes, values and reproducible order in `fit` and validation."""
 
 import random
 
@@ -13,13 +13,13 @@ LENGTH = 10
 
 @pytest.fixture
 def dataset():
-    # Image i has the single value 10 * i, so that a batch shows which images it holds.
+    # Image i has the constant value 10 * i, which identifies it in a batch.
     pixels = (np.arange(LENGTH, dtype="uint8") * 10).reshape(LENGTH, 1, 1, 1)
     return ImageDataset(pixels, labels=np.arange(LENGTH))
 
 
 class Recorder(keras.Model):
-    """Without targets; notes the images of each training batch in order."""
+    """Model with one Dense layer, trained without targets."""
 
     def __init__(self):
         super().__init__()
@@ -45,7 +45,7 @@ def expected(dataset, epoch, batch_size=4, seed=3):
 
 
 def recorded(batches):
-    """Makes the batches note what they hand out between the beginning and end of an epoch."""
+    """Records the images that the batches return in each epoch."""
     epochs = []
 
     class Recording(type(batches)):
@@ -76,7 +76,7 @@ def fit(model, batches, **options):
 
 
 def real_epochs(epochs):
-    """Without the beginning that Keras makes only to build a model on one batch."""
+    """Drops the incomplete epochs in which Keras only builds the model on one batch."""
     return [epoch for epoch in epochs if len(epoch) == LENGTH]
 
 
@@ -158,7 +158,7 @@ def test_fit_counts_epochs_from_zero_whatever_it_asks_first(dataset, build, opti
     batches, epochs = recorded(dataset.batches(batch_size, shuffle=True, seed=3))
     fit(compiled(build), batches, epochs=3, **options)
     assert batches.epoch == 3
-    # The last three: with one batch an epoch, building the model looks like one more.
+    # The last three, because with one batch per epoch the build looks like an epoch.
     assert real_epochs(epochs)[-3:] == [expected(dataset, epoch, batch_size) for epoch in range(3)]
 
 
@@ -216,7 +216,7 @@ def test_evaluate_counts_one_epoch(dataset):
     assert batches.epoch == 1
 
 
-# Keras's predict on torch hands numpy a tensor in a way that numpy 2 has deprecated.
+# `predict` of Keras converts torch tensors in a way that NumPy 2 deprecates.
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 def test_predict_gives_images_in_order(dataset):
     model = keras.Sequential([keras.Input((1, 1, 1)), keras.layers.Rescaling(255 / 10)])
@@ -251,13 +251,13 @@ def test_batches_are_made_in_one_thread(dataset):
 def test_iteration_outside_fit_is_plain_during_an_epoch_too(dataset):
     batches = dataset.batches(4, shuffle=True, seed=3)
     batches.on_epoch_begin()
-    assert numbers(batches[2]) == expected(dataset, 0)[:4]  # first asked for, so first
+    assert numbers(batches[2]) == expected(dataset, 0)[:4]  # in order of requests
     assert numbers(batches[2]) == expected(dataset, 0)[:4]
     assert order(batches) == expected(dataset, 0)
 
 
 def test_a_batch_is_converted_when_it_is_asked_for(tmp_path):
-    # 2 GiB of zeros that lie nowhere: converting all would need 8 GiB.
+    # A sparse file of 2 GiB: converting all images to float32 would need 8 GiB.
     pixels = np.memmap(tmp_path / "sparse", np.uint8, "w+", shape=(2048, 1024, 1024, 1))
     batches = ImageDataset(pixels).batches(2, shuffle=True)
     assert batches[0][0].shape == (2, 1024, 1024, 1)

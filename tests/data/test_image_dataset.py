@@ -1,4 +1,4 @@
-"""What an ImageDataset holds and refuses."""
+"""Tests of ImageDataset: attributes, methods and invalid arguments."""
 
 import numpy as np
 import pytest

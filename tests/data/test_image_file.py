@@ -1,4 +1,4 @@
-"""One image file as an array."""
+"""Tests of `read_image`."""
 
 import numpy as np
 import pytest
@@ -34,7 +34,7 @@ def test_in_the_shape_of_a_model(colour):
     path, pixels = colour
     image = read_image(path, (2, 2, 1))
     assert image.shape == (2, 2, 1)
-    # Luma of ITU-R 601, which pillow documents for its grey mode.
+    # Luma of ITU-R BT.601, as documented for mode L of Pillow.
     grey = pixels @ np.array([0.299, 0.587, 0.114]) / 255
     assert abs(image.mean() - grey.mean()) < 0.1
 

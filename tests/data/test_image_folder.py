@@ -1,4 +1,4 @@
-"""Folders of image files: what is found, decoded, split, labelled and refused."""
+"""Tests of image folders: file search, decoding, splits, labels and errors."""
 
 import contextlib
 import os
@@ -38,7 +38,7 @@ def colour(value, height=4, width=6):
 
 @pytest.fixture
 def train(tmp_path):
-    """The train folder of a set; another split would hold a tenth of the files."""
+    """Returns a folder `train`; without it, a tenth of the files would be the test split."""
     return tmp_path / "set" / "train"
 
 
@@ -82,7 +82,7 @@ def test_a_folder_with_the_name_of_a_set_is_reached_by_a_dot(tmp_path, monkeypat
     assert len(load("photos")) == 1
 
 
-# ---- colours
+# ---- colors
 
 
 def test_all_grey_has_one_channel(train):
@@ -181,7 +181,7 @@ def test_without_split_folders_one_in_ten_is_test_and_stays_there(tmp_path):
     after = {file.name: file.split for file in list_images(tmp_path)[0]}
     assert len(after) == 400
     assert before.items() <= after.items()
-    # Pinned: another hash would mix the training and test images of earlier runs.
+    # Fixed, because another hash would mix training and test images of earlier runs.
     assert [name for name in sorted(before) if before[name] == "test"][:4] == PINNED
 
 
@@ -244,10 +244,10 @@ def test_resizing_is_antialiased(train):
     stripes = np.tile(np.array([0, 255], "uint8"), (64, 32))
     save(train / "a.png", stripes)
     pixels = load(train.parent, image_size=(8, 8)).pixels.astype(int)
-    assert abs(pixels - 127).max() < 30  # picking pixels would give 0 or 255
+    assert abs(pixels - 127).max() < 30  # nearest-neighbor interpolation would give 0 or 255
 
 
-# ---- what can't be read
+# ---- unreadable files
 
 
 def truncated(path):
@@ -286,7 +286,7 @@ def test_cached_set_without_its_broken_file_is_no_answer_when_none_may_be_skippe
     with pytest.warns(UserWarning, match="1 of 2 images"):
         dataset = load(train.parent, skip_broken=True)
     assert dataset.labels.tolist() == [0]
-    assert len(load(train.parent, skip_broken=True)) == 1  # cached: no warning
+    assert len(load(train.parent, skip_broken=True)) == 1  # from the cache, without a warning
     with pytest.raises(ValueError, match="skip_broken=True"):
         load(train.parent)
 
@@ -367,11 +367,11 @@ def test_a_cached_folder_is_not_decoded(train, monkeypatch):
     assert load(train.parent).pixels[0, 0, 0, 0] == 1
 
 
-# ---- files from strangers
+# ---- untrusted files
 
 
 def png(width, height, rows=b""):
-    """A PNG file of 1-bit gray whose header names any size."""
+    """Returns a 1-bit grayscale PNG file with a given size in the header."""
 
     def chunk(kind, data):
         return (
@@ -392,7 +392,7 @@ def fifo(path):
 
 
 def unix_socket(path):
-    # Bound by a short name: the path of a socket is limited to about 100 bytes.
+    # Relative, because socket paths are limited to about 100 bytes.
     with contextlib.chdir(path.parent), socket.socket(socket.AF_UNIX) as server:
         server.bind(path.name)
 
@@ -423,7 +423,7 @@ STRANGE = {
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize("kind", STRANGE)
 def test_files_that_are_no_images_are_named_or_left_out(train, kind, monkeypatch):
-    # Pillow's way of starting Ghostscript.
+    # Pillow calls this function to start Ghostscript.
     monkeypatch.setattr(PIL.EpsImagePlugin, "Ghostscript", lambda *_, **__: pytest.fail("started"))
     save(train / "a.png", grey(1))
     make, problem = STRANGE[kind]
@@ -491,7 +491,7 @@ def test_a_folder_that_can_not_be_listed(train, monkeypatch):
     walk = os.walk
 
     def refused(folder, onerror):
-        # The superuser may list any folder.
+        # Root can list any folder.
         for parent, folders, names in walk(folder):
             if "shut" in folders:
                 folders.remove("shut")

@@ -1,4 +1,4 @@
-"""load: the digits, names, and errors that belong to no one source."""
+"""Tests of `data.load`: digits, names, and errors common to all sources."""
 
 import subprocess
 import sys

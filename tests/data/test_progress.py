@@ -1,4 +1,4 @@
-"""The progress bar shows itself for long work only."""
+"""Tests that a progress bar is shown only for long operations."""
 
 import numpy as np
 import PIL.Image

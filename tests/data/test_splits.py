@@ -1,4 +1,4 @@
-"""Slices of splits."""
+"""Tests of split slices such as "train[:90%]"."""
 
 import pytest
 
@@ -28,7 +28,7 @@ def test_range(split, start, stop):
 
 
 def test_percentages_round_to_the_nearest_image():
-    assert split_range("a[:50%]", 1797) == range(898)  # 898.5, to even as TFDS does
+    assert split_range("a[:50%]", 1797) == range(898)  # 898.5 rounds to even, as in TFDS
     assert split_range("a[:10%]", 1797) == range(180)
 
 

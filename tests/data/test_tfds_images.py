@@ -1,4 +1,4 @@
-"""Sets prepared by TFDS: found, read without TensorFlow, prepared where they are missing."""
+"""Tests of data sets prepared by TFDS: search, reading without TensorFlow, preparation."""
 
 import hashlib
 import json
@@ -17,7 +17,7 @@ from tests.needed import needed
 
 pytestmark = [
     pytest.mark.backend_free,
-    # TensorFlow and its data sets call things that other packages have deprecated.
+    # TensorFlow and TFDS use deprecated functions of other packages.
     pytest.mark.filterwarnings("ignore::DeprecationWarning:(tensorflow|google|etils|absl).*"),
 ]
 
@@ -26,7 +26,7 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (7, 4, 6, 3), dtype="uint8")
 
 @pytest.fixture(scope="session")
 def toy_builders():
-    """Makes two small image sets and one without images known to TFDS, by name."""
+    """Registers three small TFDS builders, one of them without images."""
     import tensorflow_datasets as tfds
 
     class ToyPictures(tfds.core.GeneratorBasedBuilder):
@@ -74,13 +74,13 @@ def toy_builders():
 
 @pytest.fixture(scope="session")
 def prepared(toy_builders, tmp_path_factory):
-    """A function: the TFDS folder that holds toy_pictures in a file format."""
+    """Returns a function that prepares the toy data sets in a file format, and their folder."""
     folders = {}
 
     def prepare(file_format):
         if file_format not in folders:
             if file_format == "tfrecord":
-                needed("tensorflow")  # TFDS writes tfrecord by it
+                needed("tensorflow")  # TFDS needs it to write tfrecord
             folders[file_format] = tmp_path_factory.mktemp(file_format)
             for name in ("toy_pictures", "toy_ragged"):
                 builder = toy_builders.builder(name, data_dir=folders[file_format])
@@ -191,7 +191,7 @@ def test_versions_and_configurations(prepared, tmp_path):
     assert find("toy_pictures:2.0.0", tmp_path) is None
     assert find("other", tmp_path) is None
 
-    (top / "11.0.0").mkdir()  # not prepared to the end
+    (top / "11.0.0").mkdir()  # incomplete
     assert find("toy_pictures", tmp_path) == top / "10.0.0"
 
     top = tmp_path / "many"
@@ -217,7 +217,7 @@ def test_a_set_prepared_anew_is_read_anew(prepared, tmp_path, change):
     else:
         info = json.loads((folder / "dataset_info.json").read_text())
         (folder / "dataset_info.json").write_text(json.dumps({**info, "description": "other"}))
-    # Without its records the set can't be read: what comes now does not come from the cache.
+    # Without records, reading fails unless the cache is used.
     for path in folder.glob("*array_record*"):
         path.unlink()
     with pytest.raises(Exception, match="array_record"):
@@ -294,7 +294,7 @@ def test_a_cached_set_needs_no_tfds(prepared):
     assert run(code, KERAS_BACKEND="jax", TFDS_DATA_DIR=folder) == "[]"
 
 
-# ---- real sets
+# ---- real data sets
 
 
 def real(name, folder):
@@ -313,7 +313,7 @@ def test_mnist_is_the_official_one(real_sets, shared_cache):
 
     dataset = load("mnist", data_dir=real_sets, cache_dir=shared_cache)
     assert dataset.pixels.shape == (60_000, 28, 28, 1)
-    # TFDS stores the images by a hash of their official number; undo that.
+    # TFDS orders images by a hash of their original index; restore the original order.
     hashes = Hasher("train")
     numbers = sorted(range(60_000), key=hashes.hash_key)
     official, labels = np.empty_like(dataset.pixels), np.empty_like(dataset.labels)

@@ -1,4 +1,4 @@
-"""Training on two devices gives the codebooks that one device gives on the joined batch."""
+"""Tests that training on two devices equals training on one device with the joined batch."""
 
 import os
 import socket
@@ -45,7 +45,7 @@ def free_port():
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    """Weights by name after training on one device, and on each of two."""
+    """Returns the weights by name after training on one device and on each of two devices."""
     folder = tmp_path_factory.mktemp("devices")
     finish([run(1, folder / "one.npz")])
     if keras.backend.backend() == "torch":

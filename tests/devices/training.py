@@ -1,8 +1,8 @@
-"""Trains quantizers on one or two devices and writes their weights: run by test_devices.py.
+"""Script of test_devices.py that trains quantizers on one or two devices and saves the weights.
 
     python training.py DEVICES FILE [RANK PORT]
 
-The backend is that of KERAS_BACKEND. Rank and port are for the processes of PyTorch.
+KERAS_BACKEND selects the backend. RANK and PORT are for the processes of PyTorch.
 """
 
 import contextlib
@@ -15,13 +15,13 @@ RANK = int(sys.argv[3]) if len(sys.argv) > 3 else 0
 os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={DEVICES}"
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-import keras  # noqa: E402 - after what it reads
+import keras  # noqa: E402 - after the environment is set
 import numpy as np  # noqa: E402
 from keras import ops  # noqa: E402
 
 from tests.quantizers.cases import QUANTIZER_CASES  # noqa: E402
 
-# What learns from batches, in every way there is; restarts draw vectors of the global batch.
+# All kinds of codebook updates; restarts draw vectors from the global batch.
 CASES = (
     "ema",
     "ema_bias_correction",
@@ -56,7 +56,7 @@ def fit(case):
 
 
 def run_torch_loop(case):
-    """Keras does not distribute on PyTorch: DistributedDataParallel in a loop of one's own."""
+    """Trains with DistributedDataParallel, because `fit` has no distribution on PyTorch."""
     import torch
     from torch.nn.parallel import DistributedDataParallel
 
@@ -70,7 +70,7 @@ def run_torch_loop(case):
             return error + sum(self.model.losses, start=0.0)
 
     model = built_model(case)
-    # The losses are part of what is wrapped: gradients of others it would not average.
+    # The wrapped module returns the loss, because only its gradients are averaged.
     wrapped = WithLoss(model)
     wrapped = DistributedDataParallel(wrapped) if DEVICES > 1 else wrapped
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
@@ -85,7 +85,7 @@ def run_torch_loop(case):
 
 
 def distributed():
-    """Returns a context in which models are distributed over the devices."""
+    """Returns a context manager in which models are distributed over the devices."""
     backend = keras.backend.backend()
     if DEVICES == 1:
         return contextlib.nullcontext()

@@ -1,4 +1,4 @@
-"""Models to export, made once."""
+"""Fixture of models to export, shared by all tests."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from tests.export.models import MODELS
 
 @pytest.fixture(scope="session")
 def model():
-    """A function that gives the model of a name, made once."""
+    """Returns a function from the name of a model to a cached model."""
     made = {}
 
     def of_name(name="vqvae"):

@@ -1,11 +1,11 @@
-"""Small models of each kind, trained for a moment so that codes differ."""
+"""Small models of each class, trained briefly so that codes differ."""
 
 import keras
 import numpy as np
 
 import keras_vq
 
-# All that some test of exports runs: no part of them is left out where one is missing.
+# All packages that export tests need; if one is missing, all export tests are skipped.
 NEEDED = (
     "tensorflow",
     "tensorflow_serving",
@@ -21,7 +21,7 @@ IMAGE_SHAPE = (12, 12, 1)
 
 
 def images(count: int = 40) -> np.ndarray:
-    """Smooth blobs, so that neighbouring images have different codes."""
+    """Returns images of smooth blobs with different codes, shape `(count, 12, 12, 1)`."""
     rng = np.random.default_rng(0)
     y, x = np.mgrid[0:12, 0:12]
     centres, widths = rng.uniform(2, 10, (count, 2)), rng.uniform(2, 12, count)
@@ -38,7 +38,7 @@ def vqvae() -> keras_vq.VQVAE:
     encoder, decoder = networks()
     quantizer = keras_vq.VectorQuantizer(keras_vq.EMACodebook(16))
     model = keras_vq.VQVAE(encoder, quantizer, decoder)
-    model.adapt(images())  # so that many codes are in use
+    model.adapt(images())  # for high codebook usage
     return _trained(model)
 
 
@@ -67,7 +67,7 @@ def vqgan() -> keras_vq.VQGAN:
 
 
 def identity(quantizer: keras_vq.Quantizer) -> keras_vq.VQVAE:
-    """A VQ-VAE that does nothing but quantize pixels, scaled to [-2, 2], 4 channels a vector."""
+    """Returns a VQ-VAE that only quantizes pixels, scaled to [-2, 2], in vectors of 4 channels."""
     encoder, decoder = (
         keras.Sequential([keras.Input((3, 3, 4)), keras.layers.Rescaling(*scale)])
         for scale in ((4.0, -2.0), (0.25, 0.5))
@@ -78,7 +78,7 @@ def identity(quantizer: keras_vq.Quantizer) -> keras_vq.VQVAE:
 
 
 def noise(count: int = 40) -> np.ndarray:
-    """Images for `identity`."""
+    """Returns random images for `identity`."""
     return np.random.default_rng(0).uniform(size=(count, 3, 3, 4)).astype("float32")
 
 

@@ -1,4 +1,4 @@
-"""What can't be exported is said in words, and what lay there stays as it was."""
+"""Tests that failed exports raise clear errors and keep existing files."""
 
 import subprocess
 import sys
@@ -104,7 +104,7 @@ def test_a_child_process_that_is_killed(model, tmp_path, monkeypatch):
 
 
 class Doubled(keras.layers.Layer):
-    """A user's own layer, which no other process knows."""
+    """Custom layer that is not registered in other processes."""
 
     def call(self, inputs):
         return inputs * 2.0
@@ -121,7 +121,7 @@ def test_a_layer_that_the_child_process_does_not_know(tmp_path):
 
 
 class Drawn(keras.layers.Layer):
-    """A layer of an operation that no format has."""
+    """Layer with an operation that no export format supports."""
 
     def call(self, inputs):
         return keras.ops.real(keras.ops.fft2((inputs, keras.ops.zeros_like(inputs)))[0]) + inputs
@@ -195,7 +195,7 @@ def test_a_network_without_convolutions(tmp_path, precision):
 
 
 def constant():
-    """A model that decodes all codes to 0.455: its last kernel is all zeros."""
+    """Returns a model with a zero last kernel, which decodes all codes to 0.455."""
     encoder, decoder = networks()
     model = keras_vq.VQVAE(encoder, keras_vq.VectorQuantizer(16), decoder)
     model(images(2))

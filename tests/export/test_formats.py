@@ -1,4 +1,4 @@
-"""Each format from each backend, run in a process in which Keras can't be imported."""
+"""Tests of each export format on each backend, run in a process without Keras."""
 
 import subprocess
 import sys
@@ -31,7 +31,7 @@ def path_for(folder, format):
     return folder / ("model.tflite" if format == "litert" else "model")
 
 
-# On another backend than TensorFlow a SavedModel takes a process that loads TensorFlow.
+# On JAX and PyTorch, a SavedModel is written in a TensorFlow process, which is slow.
 @pytest.mark.parametrize("format", export.FORMATS)
 @pytest.mark.parametrize("name", ["vqvae", "vqvae2", "vqgan", "vae", "autoencoder"])
 def test_a_program_without_keras_gives_the_same(model, tmp_path, name, format):
@@ -151,7 +151,7 @@ def test_a_saved_model_is_laid_out_for_tensorflow_serving(model, tmp_path):
         (name, batch) for name in ("encode", "decode", "serving_default") for batch in (1, 4)
     }
 
-    for name in ("encode", "decode", "serving_default"):  # a batch of none
+    for name in ("encode", "decode", "serving_default"):  # an empty batch
         signature = loaded.signatures[name]
         (key,) = signature.structured_input_signature[1]
         spec = signature.structured_input_signature[1][key]
@@ -182,7 +182,7 @@ def report_of_litert(model, folder, precision):
     ],
 )
 def test_smaller_litert_files(model, tmp_path, precision, least_agreement, most_of_float):
-    # With filters enough that weights, not operations, make the file.
+    # A wide model, so that weights dominate the file size.
     keras.utils.set_random_seed(1)
     wide = _wide_model()
     whole = wide.export(tmp_path / "whole.tflite", format="litert")
@@ -190,7 +190,7 @@ def test_smaller_litert_files(model, tmp_path, precision, least_agreement, most_
     assert report.codes_agree >= least_agreement
     assert report.distortion_rise < 0.02
     assert report.size_bytes < most_of_float * whole.stat().st_size
-    assert report.codes_agree < 1 or report.largest_pixel_difference > 0  # it is another file
+    assert report.codes_agree < 1 or report.largest_pixel_difference > 0  # not float32
 
 
 @pytest.mark.backend_free
@@ -215,7 +215,7 @@ def _wide_model():
         encoder, decoder = networks.convolutional((12, 12, 1), filters=(32, 64), latent_dim=4)
         model = VQVAE(encoder, VectorQuantizer(EMACodebook(16)), decoder)
         model.compile("adam")
-        # Until the codes in use are so many, and so far apart, that a wrong one would show.
+        # Enough used and distant codes that a wrong code is detected.
         model.fit(images(), epochs=20, batch_size=8, verbose=0)
         assert len(np.unique(model.encode(images()))) > 4
         _made.append(model)
@@ -253,14 +253,14 @@ def test_openvino_says_that_it_wants_float32(model, tmp_path):
     core = openvino.Core()
     read = core.read_model(folder / "encode.xml")
     assert read.get_rt_info(["keras_vq", "INFERENCE_PRECISION_HINT"]).astype(str) == "f32"
-    # In bfloat16, which OpenVINO takes by itself where the processor has it, codes differ.
+    # OpenVINO defaults to bfloat16 on CPUs that support it, which changes codes.
     halves = core.compile_model(read, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     assert halves.get_property("INFERENCE_PRECISION_HINT") == openvino.Type.f32
     agree = (halves(images())[0] == model().encode_to_codes(images())).mean()
     assert agree > 0.97
 
 
-# Those of a kind of their own, of dimension 4.
+# One case per kind of quantizer, for vectors of dimension 4.
 KINDS = [
     case
     for case in QUANTIZER_CASES
@@ -284,7 +284,7 @@ KINDS = [
 
 
 def quantizing(case):
-    """A model that only quantizes, its codes of some images, and what it makes of those."""
+    """Returns a model that only quantizes, codes of images, and their reconstructions."""
     model = identity(case.build())
     codes = model.encode_to_codes(noise())
     assert len(np.unique(codes)) > 4

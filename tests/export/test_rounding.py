@@ -1,4 +1,4 @@
-"""Kernels rounded to what int8 holds."""
+"""Tests of kernels rounded to int8 values."""
 
 import keras
 import numpy as np
@@ -6,7 +6,7 @@ import pytest
 
 from keras_vq.export import round_convolutions
 
-# Each convolution, the shape of its input, and the axes of kernels that share a scale.
+# Convolution, input shape, and kernel axes with a common scale.
 CONVOLUTIONS = {
     "Conv1D": (keras.layers.Conv1D(5, 3), (8, 3), {"kernel": (0, 1)}),
     "Conv2D": (keras.layers.Conv2D(5, 3), (8, 8, 3), {"kernel": (0, 1, 2)}),

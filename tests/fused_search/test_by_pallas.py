@@ -1,4 +1,4 @@
-"""The Pallas kernel, in Pallas's interpreter, and translated for a GPU."""
+"""Tests of the Pallas search kernel in the interpreter, and of its GPU lowering."""
 
 import functools
 
@@ -20,7 +20,7 @@ from keras_vq._by_backend.fused_search import by_pallas, choice
 interpreted = functools.partial(by_pallas.search, interpret=True)
 
 
-# Sizes around those of a program and of a product.
+# Sizes below, at and above the block sizes.
 @pytest.mark.parametrize(
     ("count", "codebook_size", "dim"), [(1, 1, 1), (64, 64, 32), (100, 65, 33), (65, 1000, 100)]
 )
@@ -65,7 +65,7 @@ def test_the_best_is_tried_once_for_a_size_and_taken(sets, monkeypatch, best):
         return interpreted(vectors, codes)
 
     def fastest(searches, vectors, codes, wait):
-        trials.append(wait(searches[best](vectors, codes)).shape)  # which runs: nothing is traced
+        trials.append(wait(searches[best](vectors, codes)).shape)  # fails if the search is traced
         return best
 
     monkeypatch.setattr(choice, "fastest", fastest)
@@ -94,7 +94,7 @@ def test_few_scores_are_not_worth_a_kernel(sets, monkeypatch):
 
 
 def test_a_program_for_processors_has_no_kernel_also_beside_a_gpu(sets, monkeypatch):
-    """Simulates a GPU that exists while the model is on another device."""
+    """Simulates a machine with a GPU on which the model runs on the CPU."""
     vectors, codes = sets
     expected = vq_ops.nearest_code(vectors, codes)
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")

@@ -1,4 +1,4 @@
-"""The Triton kernel, in Triton's interpreter, and compiled for GPUs."""
+"""Tests of the Triton search kernel in the interpreter, and of its compilation for GPUs."""
 
 import functools
 import os
@@ -31,7 +31,7 @@ def as_tensors(rng, count, codebook_size, dim):
     return [torch.from_numpy(rows.astype("float32")) for rows in sets]
 
 
-# Triton must know of its interpreter when it is imported.
+# Triton reads TRITON_INTERPRET at import.
 INTERPRET = """
 import sys
 import torch
@@ -48,15 +48,15 @@ torch.save(answers, found)
 
 @pytest.fixture(scope="module")
 def interpreted(tmp_path_factory):
-    """Vectors and codes, and the indices that the kernel finds with each of the settings."""
+    """Returns vectors, codes, and the indices that the kernel finds with each of the settings."""
     rng, folder = np.random.default_rng(0), tmp_path_factory.mktemp("interpreted")
-    # Sizes around those of a program and of a product.
+    # Sizes below, at and above the block sizes.
     sizes = [(1, 1, 1), (128, 64, 32), (100, 65, 33), (65, 1000, 100)]
     cases = [as_tensors(rng, *size) for size in sizes]
     _, codes = as_tensors(rng, 1, 300, 5)
-    codes[[7, 200, 201]] = codes[3].clone()  # ties within a tile, and of two
+    codes[[7, 200, 201]] = codes[3].clone()  # ties within one tile and between two
     cases.append([codes[[3, 201]], codes])
-    # Rows that do not lie one after another.
+    # Rows that are not contiguous.
     vectors, codes = as_tensors(rng, 20, 30, 8)
     cases.append([vectors.T.contiguous().T, codes.T.contiguous().T])
     torch.save(cases, folder / "cases")
@@ -103,10 +103,10 @@ def test_kernel_compiles_for_gpus(settings, capability, tmp_path, monkeypatch):
         source, target=GPUTarget("cuda", capability, 32), options={"num_warps": settings.warps}
     )
     assert compiled.asm["cubin"]
-    # On tensor cores, but where float32 is asked for as it is.
+    # Uses tensor cores except for IEEE float32.
     on_tensor_cores = "wgmma" in compiled.asm["ptx"] or "mma.sync" in compiled.asm["ptx"]
     assert on_tensor_cores == (settings.precision == "tf32x3")
-    # What a multiprocessor of an A100 can lend to one program.
+    # Maximum shared memory per thread block on an A100.
     assert compiled.metadata.shared <= 166_912
 
 
@@ -145,7 +145,7 @@ def test_the_best_is_tried_once_for_a_size_and_taken(sets, monkeypatch, best):
         assert torch.equal(found, expected.repeat(2)[:count])
         (rows - codes[found]).square().sum().backward()
         torch.testing.assert_close(rows.grad, 2 * (rows - codes[found]))
-    # One fewer is too few for a trial; one more is of the same size.
+    # With one vector less, no trial is made; with one more, the trial is reused.
     assert trials == [len(vectors)]
     assert len(blocks_calls) == (1 if best == FUSED else 3)
 

@@ -1,4 +1,4 @@
-"""Choice of the search: the fastest one that finds the nearest codes."""
+"""Tests that the fastest search with correct codes is selected."""
 
 import logging
 import time
@@ -80,6 +80,6 @@ def test_excess_is_how_much_farther_a_code_is():
     vectors, codes = np.array([[1.0, 0.0]]), np.array([[1.0, 0.0], [0.0, 2.0]])
     found, nearest = np.array([1]), np.array([0])
     assert choice.excess(nearest, nearest, vectors, codes) == 0
-    # Squared distances of 5 and 0, squares of 1 and 1.
+    # Squared distances 5 and 0, divided by the sum of squared norms.
     assert choice.excess(found, nearest, vectors, codes) == pytest.approx(5 / 2)
     assert choice.excess(nearest, found, vectors, codes) == pytest.approx(-5 / 5)

@@ -1,7 +1,7 @@
 """Fuzzing command: `python -m tests.fuzz [--target NAME] [--cases N] [--seed S]`.
 
-Ends with 1 on a result that is wrong without an error, an error that is not documented, a case over
-its limits of time or memory, and a process that dies.
+The exit code is 1 after a wrong result without an error, an undocumented error, a case over its
+time or memory limit, or a crashed process.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from typing import Any
 
 from tests.fuzz.table import TARGETS, target_class
 
-# A process that reports no new case for so long is stopped.
+# Time without a new case after which a process is killed.
 _SILENT_SECONDS = 180.0
 _MOST_DEATHS = 10
 
@@ -44,7 +44,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def fuzz(name: str, seed: int, start: int, stop: int) -> bool:
-    """Runs a range of cases of one target in child processes, and prints what came out.
+    """Runs a range of cases of one target in child processes and prints the outcomes.
 
     Returns:
         True without findings.
@@ -67,13 +67,13 @@ def fuzz(name: str, seed: int, start: int, stop: int) -> bool:
 
 
 def _run(name: str, seed: int, start: int, stop: int) -> tuple[dict[str, Any], int | None, str]:
-    """Runs cases in one process: its report, the case at which it died, and how."""
+    """Runs cases in one process and returns its report, the crashing case and the cause."""
     with tempfile.TemporaryDirectory() as folder:
         report, progress = Path(folder, "report.json"), Path(folder, "progress")
         command = [sys.executable, "-m", "tests.fuzz.runner", name, f"--seed={seed}"]
         command += [f"--start={start}", f"--stop={stop}"]
         command += [f"--report={report}", f"--progress={progress}"]
-        # Progress bars of the package go to standard output.
+        # The package prints progress bars to standard output.
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         reached, since = "", time.monotonic()
         code = None

@@ -1,10 +1,10 @@
-"""Mutations of bytes that all targets share."""
+"""Mutations of bytes, shared by all targets."""
 
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
-# Values at which lengths, counts and offsets go wrong, and runs that make parsers recurse.
+# Edge cases of lengths, counts and offsets, and runs that make parsers recurse.
 _TOKENS = (
     b"\x00",
     b"\x01",
@@ -42,8 +42,8 @@ def mutate(
     Args:
         data: A valid input.
         rng: Source of all random choices.
-        others: Valid inputs that parts are taken from.
-        most: Largest number of mutations.
+        others: Valid inputs from which parts are taken.
+        most: Maximum number of mutations.
 
     Returns:
         The mutated bytes. They can equal `data`.
@@ -64,7 +64,7 @@ def flip_bits(made: bytearray, rng: np.random.Generator, others: Sequence[bytes]
 
 
 def set_bytes(made: bytearray, rng: np.random.Generator, others: Sequence[bytes] = ()) -> None:
-    """Replaces a byte, or a few in a row, by random ones."""
+    """Replaces one or more consecutive bytes with random ones."""
     del others
     place, count = _place(made, rng), int(rng.integers(1, 5))
     made[place : place + count] = rng.bytes(len(made[place : place + count]))
@@ -92,14 +92,14 @@ def repeat(made: bytearray, rng: np.random.Generator, others: Sequence[bytes] = 
 
 
 def insert(made: bytearray, rng: np.random.Generator, others: Sequence[bytes] = ()) -> None:
-    """Inserts a token at which parsers go wrong, or writes it over what is there."""
+    """Inserts a token that is an edge case for parsers, or overwrites bytes with it."""
     del others
     place, token = _place(made, rng), _TOKENS[int(rng.integers(len(_TOKENS)))]
     made[place : place + (len(token) if rng.random() < 0.5 else 0)] = token
 
 
 def splice(made: bytearray, rng: np.random.Generator, others: Sequence[bytes] = ()) -> None:
-    """Replaces the end, or a slice, by that of another valid input."""
+    """Replaces the end or a slice with that of another valid input."""
     other = others[int(rng.integers(len(others)))]
     place, start = _place(made, rng), _place(other, rng)
     if rng.random() < 0.5:

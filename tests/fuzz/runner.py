@@ -1,4 +1,4 @@
-"""Child process of the fuzzer: runs the cases of one target and measures each one."""
+"""Child process of the fuzzer, which runs and measures the cases of one target."""
 
 import argparse
 import collections
@@ -19,7 +19,7 @@ import numpy as np
 from tests.fuzz.table import new_target
 from tests.fuzz.targets.base import SilentlyWrong, Target
 
-# Backstops: address space beyond what the imports took, and seconds after which a case is stopped.
+# Hard limits: address space in addition to that of the imports, and seconds per case.
 _BACKSTOP_BYTES = 4 << 30
 _BACKSTOP_SECONDS = 30.0
 _MOST_FINDINGS = 20
@@ -27,11 +27,11 @@ _STATUS = Path("/proc/self/status")
 
 
 class TooLong(BaseException):
-    """Raised in a case that runs longer than the backstop allows."""
+    """Exception raised in a case that exceeds the hard time limit."""
 
 
 def rng_of_case(seed: int, name: str, number: int) -> np.random.Generator:
-    """Returns the random generator of one case, so that each one can be repeated alone."""
+    """Returns the random generator of a case, so that each case can be repeated alone."""
     return np.random.default_rng([seed, zlib.crc32(name.encode()), number])
 
 
@@ -57,7 +57,7 @@ class Runner:
         outcome, finding, detail = "", "", ""
         before = _reset_peak()
         signal.setitimer(signal.ITIMER_REAL, _BACKSTOP_SECONDS)
-        # Processor time: other programs on the machine are not counted.
+        # CPU time, which does not depend on other programs.
         start = time.process_time()
         try:
             outcome = self.target.run(case)
@@ -88,7 +88,7 @@ class Runner:
                 self.findings.append({"finding": finding, "detail": detail, **place})
 
     def report(self) -> dict[str, Any]:
-        """Returns all counts, as JSON values."""
+        """Returns all counts as JSON values."""
         return {
             "outcomes": dict(self.outcomes.most_common()),
             "findings": self.findings,
@@ -114,7 +114,7 @@ def main(argv: list[str] | None = None) -> None:
         _limit_memory()
         runner = Runner(options.name, target, options.seed)
         for number in range(options.start, options.stop):
-            # The parent reads it to learn which case ended this process.
+            # After a crash, the parent reads the number of the case.
             options.progress.write_text(str(number))
             runner.run(number)
             if number % 500 == 499:
@@ -134,11 +134,11 @@ def _limit_memory() -> None:
 
 
 def _reset_peak() -> int:
-    """Sets the peak of the resident memory to what is resident, and returns it."""
+    """Resets the peak resident memory to its current value, and returns it."""
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:
-        # Not Linux: the peak of the whole process grows only with cases above all before.
+        # Not Linux: only cases with a new peak of the process are measured.
         return _peak()
     return _status("VmRSS")
 
@@ -151,7 +151,7 @@ def _peak() -> int:
 
 
 def _status(key: str) -> int:
-    """Returns an entry of the process status in bytes, 0 where there is none."""
+    """Returns a field of the process status in bytes, or 0 if it is missing."""
     if not _STATUS.exists():
         return 0
     for line in _STATUS.read_text().splitlines():

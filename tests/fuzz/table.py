@@ -1,4 +1,4 @@
-"""Names of the fuzz targets. Each module is imported only in the process that runs its cases."""
+"""Names of the fuzz targets, whose modules are imported only where their cases run."""
 
 from importlib import import_module
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A few cases of each fuzz target, and the parts of the fuzzer itself."""
+"""Tests of the fuzzer, with a few cases of each target."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.backend_free
 @pytest.mark.parametrize("name", TARGETS)
 def test_a_few_cases_of_each_target(name, tmp_path):
     target = new_target(name, tmp_path)
-    # Limits of time are the command's: a test is not timed.
+    # No time limit in tests.
     target.seconds = float("inf")
     runner = Runner(name, target, seed=1)
     for number in range(40):
@@ -38,7 +38,7 @@ def test_nothing_can_be_mutated():
 
 
 class Faulty(Target):
-    """Each case fails in its own way."""
+    """Target whose cases each fail differently."""
 
     megabytes = 50.0
 

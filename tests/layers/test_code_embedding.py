@@ -10,7 +10,7 @@ def test_codes_of_a_position_are_summed_over_levels():
     vectors = ops.convert_to_numpy(layer(codes))
     table = ops.convert_to_numpy(layer.table.embeddings)
     np.testing.assert_allclose(vectors, table[codes[:, 0]] + table[3 + codes[:, 1]], atol=1e-6)
-    # The first levels alone.
+    # Only the first stages.
     first = ops.convert_to_numpy(layer(codes[:, :1]))
     np.testing.assert_array_equal(first, table[codes[:, 0]])
     assert CodeEmbedding.from_config(layer.get_config()).get_config() == layer.get_config()

@@ -1,4 +1,4 @@
-"""The transposed convolution: Keras's own, and the same with gradients of its own."""
+"""Tests of Conv2DTranspose and of its custom gradient against Keras."""
 
 import keras
 import numpy as np
@@ -13,7 +13,7 @@ numpy = keras.ops.convert_to_numpy
 
 
 def scattered(inputs, kernel, strides):
-    """Scatters the weighted kernel of every input, then crops the edges."""
+    """Adds the weighted kernel of every input, then crops the edges."""
     batch, height, width, _ = inputs.shape
     rows, columns, filters, _ = kernel.shape
     down, right = strides
@@ -54,7 +54,7 @@ def test_inputs_are_scattered(size, strides):
 
 @pytest.mark.parametrize(("size", "strides"), SIZES)
 def test_gradients_are_the_adjoint(size, strides):
-    """A change of one argument changes the sum by its product with the gradient."""
+    """The operation is bilinear, so gradients are its adjoints."""
     inputs, kernel = random(8, 4, 5, 3), random(*size, 6, 3)
     variable = keras.Variable(kernel)
     draws = np.random.default_rng(1)
@@ -75,7 +75,7 @@ def test_gradients_are_the_adjoint(size, strides):
 
 
 def layers_alike(size=4, **options):
-    """Keras's layer and ours with the same weights."""
+    """Returns the layer of keras_vq and that of Keras with equal weights."""
     ours, theirs = (
         kind(5, size, **options) for kind in (Conv2DTranspose, keras.layers.Conv2DTranspose)
     )
@@ -182,11 +182,11 @@ def test_layer_has_ways_of_its_own_on_jax_and_pytorch(options, is_own, monkeypat
 def test_sizes_that_are_unknown_are_left_to_keras():
     layer = Conv2DTranspose(5, 4, strides=2, padding="same")
     assert layer._is_usual((None, 4, 6, 3))
-    assert not layer._is_usual((None, None, 6, 3))  # rows are counted when it is traced
+    assert not layer._is_usual((None, None, 6, 3))  # the height is unknown until tracing
 
 
 @pytest.mark.skipif(keras.backend.backend() != "torch", reason="PyTorch's compiler")
-@pytest.mark.filterwarnings(  # by PyTorch's compiler, not by what is compiled
+@pytest.mark.filterwarnings(  # raised within torch.compile
     "ignore:The .grad attribute of a Tensor", "ignore:.*Function'> should not be instantiated"
 )
 def test_torch_compiles_it_as_one_graph():

@@ -13,7 +13,7 @@ LOG_VARIANCE = np.tile(np.log(VARIANCE).astype("float32"), (N, 1))
 
 def test_moments():
     z = ops.convert_to_numpy(GaussianSampling(seed=0)(MEAN, LOG_VARIANCE)).astype("float64")
-    # Five standard errors of each estimate.
+    # Tolerance: five standard errors of each estimate.
     assert (np.abs(z.mean(axis=0) - MEAN[0]) < 5 * np.sqrt(VARIANCE / N)).all()
     assert (np.abs(z.var(axis=0) - VARIANCE) < 5 * VARIANCE * np.sqrt(2 / N)).all()
     standard = (z - MEAN) / np.sqrt(VARIANCE)
@@ -23,7 +23,7 @@ def test_moments():
 
 
 def test_is_the_reparameterization():
-    # The same seed draws the same ε, which mean and deviation scale and shift.
+    # The same seed gives the same ε in mean + deviation * ε.
     zeros = np.zeros((5, 3), "float32")
     noise = ops.convert_to_numpy(GaussianSampling(seed=4)(zeros, zeros))
     z = ops.convert_to_numpy(GaussianSampling(seed=4)(MEAN[:5], LOG_VARIANCE[:5]))

@@ -1,4 +1,4 @@
-"""The network of QINCo against the forward pass of its authors, in NumPy."""
+"""Tests of the QINCo network against the published forward pass in NumPy."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ DIM, SIZE, HIDDEN, BLOCKS, STEPS = 6, 16, 10, 3, 3
 
 
 class TheirStep:
-    """A step after the first: names and shapes are those of the published weights."""
+    """QINCo step after the first, with names and shapes of the published weights."""
 
     def __init__(self, rng):
         def normal(*shape):
@@ -23,7 +23,7 @@ class TheirStep:
         ]
 
     def codes(self, context):
-        """Returns all code vectors after a reconstruction: `(n, dim)` -> `(n, SIZE, dim)`."""
+        """Computes the code vectors for partial reconstructions, `(n, dim)` -> `(n, SIZE, dim)`."""
         context = context[:, None].astype("float64")
         base, context = np.broadcast_arrays(self.codebook.astype("float64"), context)
         pair = np.concatenate([base, context], axis=-1)
@@ -33,7 +33,7 @@ class TheirStep:
         return values
 
     def hand_over(self, quantizer):
-        """Gives a quantizer the weights, as the docstring of `ImplicitCodes` has it."""
+        """Assigns the weights to a quantizer as described in the docstring of `ImplicitCodes`."""
         quantizer.embeddings.assign(self.codebook)
         network = quantizer.code_network
         kernel = self.concat_weight.T
@@ -45,7 +45,7 @@ class TheirStep:
 
 
 def nearest(vectors, codes):
-    """Returns the indices of the nearest of codes `(n, SIZE, dim)`, and those codes."""
+    """Returns the indices and vectors of the nearest of codes `(n, SIZE, dim)`."""
     indices = ((vectors[:, None] - codes) ** 2).sum(-1).argmin(1)
     return indices, codes[np.arange(len(vectors)), indices]
 

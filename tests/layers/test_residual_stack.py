@@ -11,7 +11,7 @@ def relu(x):
 
 
 def convolution(x, kernel, bias):
-    """Convolves with same padding and stride 1, in double precision."""
+    """Convolves with same padding and stride 1 in float64."""
     size = kernel.shape[0]
     margin = size // 2
     height, width = x.shape[1:3]
@@ -32,7 +32,7 @@ def test_computes_what_the_paper_says(blocks, rng):
         weight.assign(rng.normal(size=weight.shape))
     x = inputs.astype("float64")
     for block in range(blocks):
-        # The order of creation: the wide convolutions, then the narrow ones.
+        # In order of creation: wide convolutions first.
         wide, narrow = stack.wide[block], stack.narrow[block]
         assert tuple(wide.kernel.shape) == (3, 3, 6, 3)
         assert tuple(narrow.kernel.shape) == (1, 1, 3, 6)

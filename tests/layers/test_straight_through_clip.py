@@ -37,7 +37,7 @@ def test_what_is_outside_is_not_driven_further_out():
     (found,) = gradients(
         lambda x: ops.sum(clip(x, training=True) * ops.convert_to_tensor(slopes)), inputs
     )
-    # Descent goes against the slope: up where it is negative.
+    # Gradient descent increases inputs with a negative gradient.
     np.testing.assert_array_equal(found, [0.0, -2.0, 2.0, 2.0, -2.0, 2.0, 0.0])
 
 
@@ -58,7 +58,7 @@ def test_bad_arguments():
 
 @pytest.mark.parametrize("activation", ["clip", "sigmoid"])
 def test_dark_images_kill_a_sigmoid_but_not_a_clip(activation, rng):
-    """Squares on black; a network that learns fast turns black, and with a sigmoid stays so."""
+    """With a high learning rate outputs become black, and a saturated sigmoid stays black."""
     images = np.zeros((512, 16, 16, 1), "float32")
     for image, (row, column) in zip(images, rng.integers(0, 12, (512, 2)), strict=True):
         image[row : row + 4, column : column + 4] = 1.0

@@ -37,7 +37,7 @@ def gelu(x):
 
 
 def expected(block, inputs, causal):
-    """Computes the formulas of the papers in double precision, one head at a time."""
+    """Computes the formulas of the papers in float64, one head at a time."""
     x = inputs.astype("float64")
     query, key, value = np.split(dense(normalised(x, block.attention_norm), block.to_heads), 3, -1)
     attended = np.zeros_like(x)

@@ -13,7 +13,7 @@ def nats(x, p):
 
 @pytest.mark.parametrize("shape", [(4, 5, 3), (6,), (8, 8, 1)])
 def test_equals_numpy(shape, rng):
-    # Grey levels, and black and white.
+    # Gray levels, then only 0 and 1.
     x = rng.random((7, *shape)).astype("float32")
     x[3:] = np.rint(x[3:])
     p = rng.random((7, *shape)).astype("float32")
@@ -23,7 +23,7 @@ def test_equals_numpy(shape, rng):
 
 
 def test_sums_over_pixels():
-    # Twice as many pixels cost twice as many nats.
+    # The loss is proportional to the number of pixels.
     loss = BernoulliNegativeLogLikelihood()
     for pixels in (4, 8):
         value = float(loss(np.ones((3, pixels)), np.full((3, pixels), 0.5)))
@@ -42,7 +42,7 @@ def test_extreme_probabilities_are_finite():
     x = np.array([[0.0, 1.0, 0.0, 1.0]], "float32")
     p = np.array([[1.0, 0.0, 0.0, 1.0]], "float32")
     value = float(BernoulliNegativeLogLikelihood()(x, p))
-    # Two pixels wholly wrong: the logarithm of the smallest probability, two times.
+    # Two wrong pixels: twice -log of the smallest probability.
     assert 2 * np.log(1e6) < value < 2 * np.log(1e8)
 
 

@@ -20,7 +20,7 @@ def test_are_of_everything_since_the_reset(rng):
     expected = perplexity(everything, 32), len(np.unique(everything)) / 32
     for metric, value in zip(metrics, expected, strict=True):
         assert float(metric.result()) == pytest.approx(value, rel=1e-5)
-    # A mean over batches would be another number.
+    # The mean over batches differs.
     assert np.mean([perplexity(codes.ravel(), 32) for codes in batches]) < 0.8 * expected[0]
     for metric in metrics:
         metric.reset_state()
@@ -36,7 +36,7 @@ def test_masked_codes_are_not_counted():
         assert float(metric.result()) == pytest.approx(value, rel=1e-6)
         metric.reset_state()
         metric.update_state(np.full((3,), -1))
-        # Nothing at all was used: a perplexity of one, the least there is.
+        # Without any codes, the perplexity is 1, its minimum.
         assert float(metric.result()) == (1.0 if metric is metrics[0] else 0.0)
 
 

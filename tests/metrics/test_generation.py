@@ -1,4 +1,4 @@
-"""Measures of generated images, against closed forms and definitions written out."""
+"""Tests of metrics of generated images, against closed forms and definitions."""
 
 import itertools
 import sys
@@ -21,7 +21,7 @@ backend_free = pytest.mark.backend_free
 
 
 def with_moments(rng, n, mean, covariance):
-    """Vectors whose own mean and covariance are exactly the given ones."""
+    """Draws vectors with exactly the given sample mean and covariance."""
     noise = rng.normal(size=(n, len(mean)))
     noise -= noise.mean(axis=0)
     white = noise @ np.linalg.inv(np.linalg.cholesky(np.cov(noise.T))).T
@@ -38,7 +38,7 @@ def rotation(rng, dim):
 @backend_free
 @pytest.mark.parametrize("rotated", [False, True], ids=["diagonal", "commuting"])
 def test_frechet_distance_of_covariances_that_commute(rng, rotated):
-    # Then it is |μ₁ - μ₂|² + Σ (σ₁ - σ₂)².
+    # For commuting covariances it is |μ₁ - μ₂|² + Σ (σ₁ - σ₂)².
     axes = rotation(rng, 3) if rotated else np.eye(3)
     deviations = np.array([[1.0, 2.0, 0.5], [3.0, 1.0, 0.5]])
     means = np.array([[0.0, 1.0, -1.0], [2.0, 1.0, 0.0]])
@@ -59,7 +59,7 @@ def test_frechet_distance_is_that_of_the_matrix_root(rng):
     expected = mean + np.trace(first + second - 2 * root)
     assert frechet_distance(x, y) == pytest.approx(expected, rel=1e-9)
     assert frechet_distance(y, x) == pytest.approx(expected, rel=1e-9)
-    # Far from the origin, and in single precision as networks give them.
+    # Far from the origin, and in float32.
     assert frechet_distance(x + 1e4, y + 1e4) == pytest.approx(expected, rel=1e-9)
     single = frechet_distance(x.astype("float32"), y.astype("float32"))
     assert single == pytest.approx(expected, rel=1e-4)
@@ -86,7 +86,7 @@ def test_frechet_distance_needs_more_images_than_features(rng):
 
 
 def squared_mmd(x, y):
-    """Computes lemma 6 of Gretton et al., 2012, pair by pair."""
+    """Computes lemma 6 of Gretton et al., 2012, in loops."""
 
     def kernel(a, b):
         return (float(a @ b) / len(a) + 1) ** 3
@@ -101,7 +101,7 @@ def squared_mmd(x, y):
 def test_kernel_distance_is_the_sum_over_pairs(rng, monkeypatch):
     x, y = rng.normal(size=(15, 4)), 0.5 + rng.normal(size=(15, 4))
     mean, deviation = kernel_distance(x, y, subsets=3, subset_size=15)
-    # A subset of all is the set itself.
+    # Subsets of full size are the whole set.
     assert mean == pytest.approx(squared_mmd(x, y), rel=1e-9)
     assert deviation == pytest.approx(0, abs=1e-9)
     monkeypatch.setattr(sys.modules["keras_vq.metrics.kernel_distance"], "_ROWS", 4)
@@ -147,16 +147,16 @@ def test_precision_and_recall_of_modes(rng):
     everything = np.concatenate(modes)
     assert precision_recall(one, other) == (0.0, 0.0)
     assert precision_recall(everything, everything) == (1.0, 1.0)
-    # Half of the kinds are generated, and nothing else.
+    # Half of the modes are generated, without other images.
     assert precision_recall(everything, np.concatenate([one, other])) == (1.0, 0.5)
-    # All kinds are generated, and as much that is none.
+    # All modes are generated, and as many other images.
     assert precision_recall(np.concatenate([one, other]), everything) == (0.5, 1.0)
     half = np.concatenate([one, third]), np.concatenate([one, fourth])
     assert precision_recall(*half) == (0.5, 0.5)
 
 
 def covered(vectors, by, k):
-    """Computes the definition, pair by pair."""
+    """Computes the definition in loops."""
     radii = [sorted(np.linalg.norm(by - b, axis=1))[k] for b in by]
     inside = [
         any(np.linalg.norm(v - b) <= r for b, r in zip(by, radii, strict=True)) for v in vectors
@@ -177,7 +177,7 @@ def test_precision_and_recall_are_the_definition(rng, k, monkeypatch):
 
 @backend_free
 def test_copies_are_no_neighbours_at_a_distance(rng):
-    # A generator that makes one image: rounding must not put it outside of itself.
+    # A single repeated image must be within its own radius despite rounding.
     x = rng.normal(size=(20, 64)) + 1e3
     same = np.repeat(x[:1], 20, axis=0)
     assert precision_recall(same, same) == (1.0, 1.0)
@@ -190,7 +190,7 @@ def test_copies_are_no_neighbours_at_a_distance(rng):
         precision_recall(x, x, k=0)
 
 
-# --- features that are none
+# --- invalid features
 
 
 @backend_free

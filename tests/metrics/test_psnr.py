@@ -13,11 +13,11 @@ def test_equals_the_formula_over_batches(peak, rng):
     metric = PSNR(max_value=peak)
     for rows in (slice(0, 4), slice(4, 10)):
         metric.update_state(truth[rows], found[rows])
-    # scikit-image's: 10 log10(range² / mean squared error), image by image.
+    # As in scikit-image: 10 log10(range² / MSE) of each image.
     errors = ((truth.astype("float64") - found) ** 2).mean(axis=(1, 2, 3))
     each = 10 * np.log10(peak**2 / errors)
     assert float(metric.result()) == pytest.approx(each.mean(), abs=1e-3)
-    # It is not the ratio of the mean error.
+    # Not the PSNR of the mean error.
     assert abs(each.mean() - 10 * np.log10(peak**2 / errors.mean())) > 0.1
     metric.reset_state()
     metric.update_state(truth[:1], found[:1])

@@ -1,4 +1,4 @@
-"""Structural similarity against TensorFlow's and its definition."""
+"""Tests of structural similarity (SSIM) against TensorFlow and its definition."""
 
 import keras
 import numpy as np

@@ -1,4 +1,4 @@
-"""The table that the checks of models run over: one row for each kind of model."""
+"""Test cases of models, one for each kind."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -13,15 +13,15 @@ IMAGE_SHAPE = (8, 8, 1)
 
 
 class ModelCase(NamedTuple):
-    """A model, and what NumPy says that its logs must be."""
+    """Model with the reference values of its logs."""
 
     id: str
     build: Callable[[], Any]
-    # Weight in the loss of each logged term.
+    # Weight of each logged term in the loss.
     loss_weights: dict[str, float]
-    # Logs other than the terms of the loss.
+    # Names of logs that are not loss terms.
     other_logs: tuple[str, ...]
-    # (model, images) -> logs of `evaluate`, as far as they are no matter of chance.
+    # (model, images) -> deterministic logs of `evaluate`, computed in NumPy.
     reference: Callable[[Any, np.ndarray], dict[str, float]]
 
 
@@ -64,7 +64,7 @@ def _vqgan() -> Any:
         feature_network=keras.Model(pixels, [first, second]),
         perceptual_weight=0.1,
         discriminator_weight=0.1,
-        # In the middle of the second epoch.
+        # Within the second epoch.
         discriminator_start=6,
     )
 
@@ -133,7 +133,7 @@ def _vqgan_logs(model: Any, images: np.ndarray) -> dict[str, float]:
 
 
 class _Quantized(NamedTuple):
-    """Quantizes latents in NumPy with the embeddings of a quantizer."""
+    """Latents quantized in NumPy, and their statistics."""
 
     vectors: np.ndarray
     distortion: float
@@ -214,7 +214,7 @@ MODEL_CASES = [
     ModelCase(
         "vqgan",
         _vqgan,
-        # The verdicts of the discriminator are no part of `loss`.
+        # Adversarial terms are not part of `loss`.
         loss_weights={
             "reconstruction_loss": 1.0,
             "quantization_loss": 1.0,

@@ -1,4 +1,4 @@
-"""Generic checks: what must hold of every row of the tables in `cases.py`."""
+"""Checks that every model in `cases.py` must pass."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ from tests.models.cases import ModelCase
 
 
 class Fitted(NamedTuple):
-    """A model of a case after `fit`; checks that share it must leave it as it is."""
+    """Model of a case after `fit`, shared by checks that must not modify it."""
 
     case: ModelCase
     model: Any
@@ -33,7 +33,7 @@ CHECKPOINT = "after_epoch_{epoch}.keras"
 def fit_case(
     case: ModelCase, images: np.ndarray, held_out: np.ndarray, checkpoints: Path
 ) -> Fitted:
-    """Fits the model of a case, with a checkpoint of every epoch."""
+    """Fits the model of a case and saves a checkpoint after every epoch."""
     keras.utils.set_random_seed(1)
     model = case.build()
     model.compile(keras.optimizers.Adam(3e-3))
@@ -45,12 +45,12 @@ def fit_case(
 
 
 def weights_of(model: Any) -> list[np.ndarray]:
-    """Copies of all weights; metrics and random generators have none."""
+    """Copies all weights, which exclude metrics and seed generators."""
     return [np.array(ops.convert_to_numpy(weight)) for weight in model.weights]
 
 
 def random_states_of(model: Any) -> list[np.ndarray]:
-    """Copies of the states of random generators."""
+    """Copies the states of seed generators."""
     return [
         np.array(ops.convert_to_numpy(variable))
         for variable in model.variables
@@ -59,7 +59,7 @@ def random_states_of(model: Any) -> list[np.ndarray]:
 
 
 def assert_same(actual: list[np.ndarray], expected: list[np.ndarray], atol: float = 0.0) -> None:
-    """Asserts that two lists of arrays are equal, to a tolerance."""
+    """Asserts that two lists of arrays are equal within a tolerance."""
     assert len(actual) == len(expected)
     for left, right in zip(actual, expected, strict=True):
         np.testing.assert_allclose(left, right, rtol=0, atol=atol)
@@ -89,7 +89,7 @@ def check_evaluate_equals_numpy(fitted: Fitted) -> None:
     assert expected
     for name, value in expected.items():
         assert logs[name] == pytest.approx(value, rel=1e-4), name
-        # The last epoch's validation saw the same weights.
+        # Validation of the last epoch used the same weights.
         assert fitted.history[f"val_{name}"][-1] == pytest.approx(value, rel=1e-4), name
 
 
@@ -107,7 +107,7 @@ def check_reconstruct_decodes_what_encode_gives(fitted: Fitted) -> None:
 
 
 def check_batch_size_changes_nothing(fitted: Fitted) -> None:
-    # 96 images: in one batch, and in one of 80 and a rest.
+    # 96 images in one batch, or in batches of 80 and 16.
     whole, parts = (fitted.model.reconstruct(fitted.held_out, batch_size=size) for size in (96, 80))
     np.testing.assert_allclose(whole, parts, atol=1e-6)
 
@@ -125,7 +125,7 @@ def check_no_images_give_empty_results(fitted: Fitted) -> None:
     model, some, none = fitted.model, fitted.held_out[:2], fitted.held_out[:0]
 
     def check(method: Any, *arguments: Any) -> None:
-        """Compares the empty result with the one of two images, in shape and type."""
+        """Compares shape and dtype of the empty result with those for two images."""
         of_some, of_none = (
             keras.tree.flatten(method(*(part[:count] for part in arguments))) for count in (2, 0)
         )
@@ -198,7 +198,7 @@ def check_saved_model_is_the_same(fitted: Fitted) -> None:
 
 def check_saved_model_goes_on_as_if_never_saved(fitted: Fitted) -> None:
     model = keras_vq.load_model(fitted.checkpoints / CHECKPOINT.format(epoch=1))
-    # Validation too: it draws from a VAE's random generator.
+    # With validation, which advances the seed generator of a VAE.
     history = model.fit(
         fitted.images,
         initial_epoch=1,
@@ -214,7 +214,7 @@ def check_saved_model_goes_on_as_if_never_saved(fitted: Fitted) -> None:
 def check_interrupted_fit_resumes_as_if_never_interrupted(fitted: Fitted, folder: Path) -> None:
     class Interruption(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
-            # In the middle of the second epoch.
+            # Within the second epoch.
             if int(ops.convert_to_numpy(self.model.optimizer.iterations)) == 6:
                 raise KeyboardInterrupt
 
@@ -234,7 +234,7 @@ def check_interrupted_fit_resumes_as_if_never_interrupted(fitted: Fitted, folder
 
     with pytest.raises(KeyboardInterrupt):
         fit(1, Interruption())
-    # Another seed: what the backup does not restore would differ.
+    # Another seed, so that state missing in the backup would differ.
     model, history = fit(2)
     for name, values in history.items():
         np.testing.assert_allclose(values, fitted.history[name][1:], rtol=1e-5, err_msg=name)

@@ -1,4 +1,4 @@
-"""The fitted models that the read-only tests share: compiling one takes seconds."""
+"""Fitted models shared by read-only tests, because compilation takes seconds."""
 
 import pytest
 
@@ -13,7 +13,7 @@ def images(digits):
 
 @pytest.fixture(scope="session")
 def held_out(digits):
-    # 96: batches of 64 leave a rest, so that batches don't all weigh the same.
+    # 96, so that the last batch of 64 is partial and batches have unequal weights.
     return digits[256:352]
 
 

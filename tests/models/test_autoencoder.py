@@ -1,4 +1,4 @@
-"""The autoencoder, and parts of one's own in it."""
+"""Tests of Autoencoder, also with custom encoders and decoders."""
 
 import keras
 import numpy as np
@@ -11,7 +11,7 @@ from tests.models.checks import weights_of
 
 @keras.saving.register_keras_serializable("tests")
 class OwnEncoder(keras.Model):
-    """Encoder as in tutorials: layers in the constructor, and no `build`."""
+    """Encoder with layers in the constructor and without `build`."""
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
@@ -61,7 +61,7 @@ def test_encoders_and_decoders_of_ones_own(encoder, decoder, images, tmp_path):
             model.encode(images)
     losses = model.fit(images, epochs=2, verbose=0).history["loss"]
     assert losses[1] < losses[0]
-    # Two kernels, and two biases but for the decoder's in OwnDecoder.
+    # Two kernels and two biases; OwnDecoder has no bias.
     assert len(weights_of(model)) == (3 if decoder is OwnDecoder else 4)
     assert model.encode(images).shape == (256, 4)
 
@@ -83,7 +83,7 @@ def test_dropout_is_of_training_only(images):
 
 
 def test_learns_what_principal_components_know(images):
-    # A linear autoencoder's least error is that of as many principal components.
+    # The minimum error of a linear autoencoder is that of PCA.
     flat = images.reshape(256, 64).astype("float64")
     centred = flat - flat.mean(axis=0)
     variances = np.linalg.svd(centred, compute_uv=False) ** 2 / flat.size

@@ -1,4 +1,4 @@
-"""Files from strangers: one error for what can't be loaded, and limits before unpacking."""
+"""Tests of untrusted model files: one error type, and limits checked before unpacking."""
 
 import io
 import json
@@ -19,7 +19,7 @@ from keras_vq.models import ModelFileError, NonFiniteWeightsWarning
 
 @pytest.fixture(scope="module")
 def members(tmp_path_factory):
-    """Returns the members of a valid file, by name."""
+    """Returns a dict of the members of a valid file."""
     encoder, decoder = keras_vq.networks.dense((4, 4, 1), units=(5,), latent_dim=4)
     model = keras_vq.Autoencoder(encoder, decoder)
     model.compile("adam")
@@ -38,7 +38,7 @@ def written(path, members, compression=zipfile.ZIP_DEFLATED):
 
 
 def changed_config(members, change):
-    """Returns the configuration after `change` of each dictionary in it."""
+    """Returns the configuration after applying `change` to each dict in it."""
 
     def walk(value):
         if isinstance(value, dict):
@@ -53,7 +53,7 @@ def changed_config(members, change):
 
 
 def refused(path, message):
-    """Loads a file that must be refused, within 50 MB of Python's memory."""
+    """Checks that loading a file fails, with at most 50 MB of Python memory."""
     tracemalloc.start()
     with pytest.raises(ModelFileError, match=message) as error:
         keras_vq.load_model(path)
@@ -107,7 +107,7 @@ def test_members_that_unpack_to_much(members, tmp_path):
     )
     many = members | {f"assets/{number}": bytes(40 << 20) for number in range(2)}
     refused(written(tmp_path / "sum.keras", many), r"all members would take 83,\d\d\d,\d\d\d bytes")
-    # With the four members of a file that `save` wrote.
+    # In addition to the four members of a saved file.
     names = members | {f"assets/{number}": b"" for number in range(1000)}
     refused(written(tmp_path / "names.keras", names), "it has 1,004 members, more than 1,000")
 
@@ -125,7 +125,7 @@ def test_tables_of_contents(members, tmp_path):
 
 
 def weights(change):
-    """Returns a weights file of one dataset."""
+    """Returns an HDF5 weights file."""
     file = io.BytesIO()
     with h5py.File(file, "w") as made:
         change(made.create_group("layers/dense/vars"))
@@ -169,7 +169,7 @@ def test_weights_of_a_configuration_are_not_allocated_beyond_the_file(members, t
     config = changed_config(members, widen)
     path = written(tmp_path / "model.keras", members | {"config.json": config})
     refused(path, "config.json declares more weights than the file holds")
-    # Keras's method is put back.
+    # The patched Keras method is restored.
     assert keras.Layer.add_weight.__module__.startswith("keras.")
     assert keras.layers.Dense(10)(np.zeros((1, 3), "float32")).shape == (1, 10)
 

@@ -1,4 +1,4 @@
-"""A file that one backend saved gives the same codes and images under the others."""
+"""Tests that saved models give the same codes and images on all backends."""
 
 import os
 import subprocess
@@ -39,7 +39,7 @@ for id in ids:
 """
 
 
-# Which backend saves is no matter: one process in three need run this.
+# One saving backend is enough.
 @pytest.mark.skipif(keras.backend.backend() != "torch", reason="runs under torch")
 def test_files_cross_backends(images, tmp_path):
     others = ("tensorflow", "jax")
@@ -50,7 +50,7 @@ def test_files_cross_backends(images, tmp_path):
         if case.id == "vqgan":
             models[case.id].discriminator_start = 0
         models[case.id].compile("adam")
-        # A step, so that codes are no longer where they were created.
+        # One step, so that codes differ from their initial values.
         models[case.id].fit(images[:64], batch_size=64, verbose=0)
         models[case.id].save(tmp_path / f"{case.id}.keras")
     np.save(tmp_path / "images.npy", images)

@@ -88,7 +88,7 @@ def test_fit_on_an_empty_data_set(unspoilt, images):
 
 
 def test_target_of_a_data_set_that_would_be_stretched(images):
-    # One channel of output against three of the target would broadcast without a word.
+    # One output channel would broadcast silently to three of the target.
     model = keras_vq.Autoencoder(*keras_vq.networks.dense((8, 8, 1), units=(8,), latent_dim=2))
     model.compile("sgd")
     before = weights_of(model)
@@ -144,7 +144,7 @@ def test_loss_that_is_lost(images, tmp_path):
     with pytest.raises(ValueError, match=r"lower the learning rate.*Received: loss .* in epoch 1$"):
         model.fit(images, epochs=3, verbose=0, callbacks=callbacks)
     assert epochs == [0]
-    # The message sends one back to a checkpoint: it must not hold the lost weights.
+    # The checkpoint must not contain NaN weights.
     saved = keras_vq.load_model(tmp_path / "last.keras")
     assert all(np.isfinite(weight).all() for weight in weights_of(saved))
 

@@ -1,4 +1,4 @@
-"""Every model, through every generic check."""
+"""Runs all checks on all models."""
 
 import pytest
 

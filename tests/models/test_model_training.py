@@ -1,4 +1,4 @@
-"""Options of `compile` and `fit` on the models that they can affect."""
+"""Tests of options of `compile` and `fit`."""
 
 import csv
 import functools
@@ -40,7 +40,7 @@ def default_logs(small):
     return {id: fit(build(id), small) for id in ("vae", "vqvae_ema")}
 
 
-# Those that are not the default of the backend; torch.compile would take a minute.
+# Modes that are not the default; without torch.compile, which takes a minute.
 MODES = {
     "tensorflow": [{"jit_compile": True}, {"run_eagerly": True}],
     "jax": [{"jit_compile": False}],
@@ -52,7 +52,7 @@ MODES = {
 @pytest.mark.parametrize("id", ["vae", "vqvae_ema"])
 def test_modes_of_compilation_train_alike(id, mode, small, default_logs):
     logs = fit(build(id, **mode), small)
-    # XLA draws other random numbers than TensorFlow's own operations, from the same seed.
+    # XLA and TensorFlow draw different random numbers from the same seed.
     draws_differ = BACKEND == "tensorflow" and "jit_compile" in mode
     assert logs == pytest.approx(default_logs[id], rel=0.2 if draws_differ else 1e-4)
 
@@ -60,7 +60,7 @@ def test_modes_of_compilation_train_alike(id, mode, small, default_logs):
 @pytest.mark.parametrize("id", ["vqvae_ema", "vqvae2"])
 def test_steps_that_loss_scaling_skips_do_not_reach_the_codebook(id, small):
     keras.config.set_dtype_policy("mixed_float16")
-    scale = 2.0**40  # beyond float16: gradients are infinite
+    scale = 2.0**40  # above the float16 range, so gradients are infinite
     optimizer = keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(1e-3), scale)
     model = build(id, optimizer=optimizer)
 
@@ -109,7 +109,7 @@ def test_mixed_precision(id, policy, small):
     if id == "vae":
         np.testing.assert_allclose(half, full.reconstruct(small), atol=2e-2)
     else:
-        # A vector near the border of two cells may fall to either: compare the same codes.
+        # Vectors near a cell boundary may get other codes, so decode the same codes.
         codes = full.encode_to_codes(small)
         np.testing.assert_allclose(model.decode_codes(codes), full.decode_codes(codes), atol=2e-2)
         assert (model.encode_to_codes(small) == codes).mean() > 0.95
@@ -123,7 +123,7 @@ def test_mixed_precision(id, policy, small):
         codebook = model.quantizer.codebook
         assert {str(weight.dtype) for weight in codebook.weights} == {"float32"}
         assert ops.convert_to_numpy(codebook.codes()).dtype == "float32"
-        # Float32 digits, that a detour through half precision would have cut off.
+        # Codes have float32 precision, so they were not cast to float16.
         codes = ops.convert_to_numpy(codebook.codes())
         assert (codes != codes.astype("float16").astype("float32")).mean() > 0.5
 
@@ -176,7 +176,7 @@ def test_sample_weights_suit_every_loss(loss, small):
         weights = np.zeros(32)
         logs = model.test_on_batch(small[:32], sample_weight=weights, return_dict=True)
         assert logs["reconstruction_loss"] == 0.0
-        # What latents cost knows no weights.
+        # Sample weights do not apply to latent losses.
         assert logs["loss"] > 0.0
 
 
@@ -208,7 +208,7 @@ def test_reconstruction_term_of_compile(loss, by_hand, small):
     model = build("vqvae_gradient", loss=loss)
     expected = by_hand(small[:32].astype("float64") - model.reconstruct(small[:32])).mean()
     logs = model.test_on_batch(small[:32], return_dict=True)
-    # Not divided by the variance, which only the default loss is.
+    # Only the default loss is divided by the data variance.
     assert logs["reconstruction_loss"] == pytest.approx(expected, rel=1e-4)
     assert logs["loss"] == pytest.approx(expected + logs["quantization_loss"], rel=1e-5)
 
@@ -220,7 +220,7 @@ def test_metrics_of_compile(small):
     psnr = 10 * np.log10(1 / (error**2).mean(axis=(1, 2, 3)))
     assert logs["mae"] == pytest.approx(np.abs(error).mean(), rel=1e-5)
     assert logs["psnr"] == pytest.approx(psnr.mean(), rel=1e-5)
-    # And against targets of their own.
+    # With separate targets.
     logs = model.evaluate(small, 1 - small, batch_size=64, verbose=0, return_dict=True)
     error = 1 - small.astype("float64") - model.reconstruct(small)
     assert logs["mae"] == pytest.approx(np.abs(error).mean(), rel=1e-5)
@@ -241,7 +241,7 @@ def regularized(strength):
     decoder.layers[0].kernel_regularizer = keras.regularizers.L2(strength)
     return (
         keras.models.clone_model(encoder),
-        # A clone, for Keras reads the regularizer when it creates the kernel.
+        # Cloned, because Keras reads the regularizer when it creates the kernel.
         keras.models.clone_model(decoder),
     )
 
@@ -275,7 +275,7 @@ def test_callbacks(small, held_out, tmp_path):
     seen = []
 
     class Pictures(keras.callbacks.Callback):
-        """Calls the model in the middle of `fit`, as an image grid does."""
+        """Callback that calls the model during `fit`, like image grids."""
 
         def on_train_batch_end(self, batch, logs=None):
             seen.append(self.model.reconstruct(held_out[:8]))
@@ -290,7 +290,7 @@ def test_callbacks(small, held_out, tmp_path):
         verbose=0,
         validation_data=(held_out, None),
         callbacks=[
-            # No epoch is better by 1000, so the second bad one ends it.
+            # No improvement by 1000 is possible, so training stops after epoch 3.
             keras.callbacks.EarlyStopping("val_loss", patience=2, min_delta=1000),
             keras.callbacks.ModelCheckpoint(
                 tmp_path / "best.keras", "val_psnr", save_best_only=True
@@ -307,9 +307,9 @@ def test_callbacks(small, held_out, tmp_path):
         assert [float(row[name]) for row in rows] == pytest.approx(values)
     best = keras_vq.load_model(tmp_path / "best.keras")
     logs = best.evaluate(held_out, verbose=0, return_dict=True)
-    # The higher, the better: without being told.
+    # The mode of PSNR is inferred as max.
     assert logs["psnr"] == pytest.approx(max(history["val_psnr"]), rel=1e-4)
-    # Two batches and the epoch's end, three times: the images change with each step.
+    # Two batches and the end of the epoch, in three epochs.
     assert len(seen) == 9
     assert (seen[0] != seen[1]).any()
     np.testing.assert_array_equal(seen[1], seen[2])
@@ -330,7 +330,7 @@ def test_interrupted_fit_leaves_the_weights_of_the_last_step(step, small):
     with pytest.raises(KeyboardInterrupt):
         fit(model, small, callbacks=[Interruption()])
     assert_same(weights_of(model), weights_of(expected), atol=1e-6)
-    # And one may go on.
+    # Training can continue.
     assert np.isfinite(fit(model, small)["loss"])
 
 
@@ -478,14 +478,14 @@ def test_variance_of_what_can_be_read_only_once(small):
 
 def test_train_test_and_predict_on_batches(small):
     model = build("vqvae_ema")
-    model.test_on_batch(small[:32])  # measures the variance of the data
+    model.test_on_batch(small[:32])  # measures the data variance
     weights = weights_of(model)
     model.reset_metrics()
     tested = model.test_on_batch(small[:32], return_dict=True)
     assert_same(weights_of(model), weights)
     model.reset_metrics()
     trained = model.train_on_batch(small[:32], return_dict=True)
-    # The loss is that of the weights before the step.
+    # The loss is computed before the update.
     assert trained == pytest.approx(tested, rel=1e-4)
     assert any((a != b).any() for a, b in zip(weights_of(model), weights, strict=True))
     outputs = model.predict(small, batch_size=48, verbose=0)

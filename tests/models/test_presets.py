@@ -1,4 +1,4 @@
-"""Presets: what is saved is what is loaded, and the models that come with the package are whole."""
+"""Tests of presets: saving, loading, errors, and the presets of the package."""
 
 import json
 import os
@@ -30,7 +30,7 @@ def build():
 
 @pytest.fixture
 def saved(tmp_path):
-    """Saves a preset of an autoencoder."""
+    """Returns the folder of a saved autoencoder preset."""
     return build().save_to_preset(tmp_path / "saved", figures={"test MSE": 0.5})
 
 
@@ -39,7 +39,7 @@ def has_mnist():
     return folder is not None and os.path.isdir(os.path.join(folder, "mnist"))
 
 
-# --- a preset of one's own
+# --- user presets
 
 
 def test_round_trip(fitted, tmp_path):
@@ -69,7 +69,7 @@ def test_saving_leaves_the_model_and_its_optimizer_as_they_are(images, tmp_path)
 
     again = ReconstructionModel.from_preset(tmp_path / "preset")
     assert not again.compiled
-    # Adam keeps two float32 numbers for each weight, which nobody needs here.
+    # Presets exclude the optimizer: Adam has two float32 variables per weight.
     model.save(tmp_path / "with_optimizer.keras")
     with_optimizer = (tmp_path / "with_optimizer.keras").stat().st_size
     without = (tmp_path / "preset" / "model.keras").stat().st_size
@@ -110,7 +110,7 @@ def test_a_folder_called_like_a_name_is_given_by_its_path(saved, tmp_path, monke
     assert isinstance(ReconstructionModel.from_preset(Path("vae_mnist")), keras_vq.Autoencoder)
 
 
-# --- what stands in the way of saving
+# --- saving errors
 
 
 def test_preset_is_replaced_only_when_told_to(saved, images):
@@ -192,7 +192,7 @@ def test_unbuilt_model_is_not_saved(tmp_path):
         model.save_to_preset(tmp_path / "preset")
 
 
-# --- what is no preset
+# --- invalid presets
 
 
 @pytest.mark.backend_free
@@ -280,7 +280,7 @@ def test_preset_of_another_class(saved):
     assert isinstance(ReconstructionModel.from_preset(saved), keras_vq.Autoencoder)
 
 
-# --- the models that come with the package
+# --- presets of the package
 
 
 def test_names():
@@ -301,7 +301,7 @@ def test_named_preset_reconstructs(name, rng):
         np.testing.assert_allclose(model.decode_codes(codes), made, atol=1e-6)
     else:
         assert np.isfinite(model.generate(3, seed=0)).all()
-    # Ready to be trained further.
+    # Can be trained further.
     model.compile("adam")
     history = model.fit(images, batch_size=3, verbose=0).history
     assert np.isfinite(history["loss"]).all()
@@ -317,7 +317,7 @@ def test_named_preset_is_what_its_record_says(name):
     assert record["seed"] == 0
     assert figures["parameters"] == model.count_params()
     assert 0 < figures["test MSE"] < 0.01
-    # The mean over images of the logarithm is above the logarithm of the mean.
+    # The mean PSNR is above the PSNR of the mean error (Jensen).
     assert figures["PSNR, dB"] > -10 * np.log10(figures["test MSE"]) - 1e-3
     assert 0.7 < figures["SSIM"] <= 1
     if isinstance(model, keras_vq.VQVAE):

@@ -1,4 +1,4 @@
-"""Models of sequences, the shorter of which end in zeros and are masked from there on."""
+"""Tests of sequence models with zero-padded, masked sequences."""
 
 import keras
 import numpy as np
@@ -20,7 +20,7 @@ NETWORKS = {
 def sequences(rng):
     is_given = np.arange(12) < LENGTHS[:, None]
     steps = (0.1 + rng.random((4, 12, 3), "float32")) * is_given[..., None]
-    steps[2, 3:6] = 0.0  # a pause, of a whole patch
+    steps[2, 3:6] = 0.0  # a pause as long as a patch
     return steps
 
 
@@ -32,14 +32,14 @@ def vqvae(networks):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_what_is_masked_counts_for_nothing(name, sequences):
     model = vqvae(NETWORKS[name]())
-    # Or Keras would run it once more, uncompiled, each time.
+    # Otherwise Keras would build layers eagerly in each call.
     assert all(layer.built for layer in model._flatten_layers())
     codes = model.encode_to_codes(sequences)
     assert np.array_equal(codes >= 0, np.arange(4) * 3 < LENGTHS[:, None])
     model.compile("adam")
     logs = model.evaluate(sequences, verbose=0, return_dict=True)
     made = model.reconstruct(sequences)
-    # All steps of a patch count that has one.
+    # All steps of a patch with an unmasked step count.
     counts = np.repeat(codes >= 0, 3, axis=1)
     expected = np.square(made - sequences)[counts].mean()
     assert logs["reconstruction_loss"] == pytest.approx(expected, rel=1e-4)
@@ -79,7 +79,7 @@ def test_any_number_of_steps_with_padding(name, sequences):
 
 @pytest.mark.parametrize("name", ["recurrent", "transformer"])
 def test_padded_steps_count_for_nothing(name, sequences):
-    """The padded network is the network of the padded sequences, with the rest left out."""
+    """The network with padding equals the network of padded sequences, without the added steps."""
     options = {"latent_dim": 4, "patch": 4}
     if name == "recurrent":
         odd, even = (recurrent_sequence((n, 3), 8, pad=True, **options) for n in (11, 12))

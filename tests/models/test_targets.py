@@ -1,4 +1,4 @@
-"""Targets that outputs can't reach, or that are labels, are refused; all else passes in silence."""
+"""Tests that unreachable targets and labels are rejected, and other targets accepted."""
 
 import keras
 import numpy as np
@@ -44,7 +44,7 @@ def functional(activation):
 
 
 class Own(keras.layers.Layer):
-    """A layer of the user's, of whose outputs nothing is known."""
+    """Custom layer with an unknown output range."""
 
     activation = staticmethod(keras.activations.tanh)
 
@@ -148,7 +148,7 @@ def test_overshoot_of_resampling_passes(unit):
     resampled = (1.16 * unit - 0.08).astype("float32")
     for build in (vae, lambda: autoencoder("clip"), lambda: autoencoder("sigmoid", "mse")):
         assert np.isfinite(build().fit(resampled, verbose=0).history["loss"][0])
-    # To a likelihood it is a probability of 0 or 1.
+    # The likelihood clips targets to [0, 1].
     model = vae()
     made = model.predict(unit, verbose=0)["reconstruction"].astype("float64")
     x = np.clip(resampled.astype("float64"), 0, 1)
@@ -207,7 +207,7 @@ def test_labels_are_no_targets(labels, unit):
         ):
             with pytest.raises(ValueError, match=r"labels are no targets.*lambda image, label"):
                 call()
-    assert float(model.measured_variance) == 0  # the variance of labels is none of the data
+    assert float(model.measured_variance) == 0  # not the variance of labels
 
 
 @pytest.mark.backend_free
@@ -226,7 +226,7 @@ def test_labels_of_data_sets_are_no_targets(unit):
         for method in (model.fit, model.evaluate):
             with pytest.raises(ValueError, match=r"labels are no targets.*lambda image, label"):
                 method(data, verbose=0)
-        assert model.encode(data).shape == (32, 2)  # which needs no targets
+        assert model.encode(data).shape == (32, 2)  # does not use targets
 
 
 @pytest.mark.backend_free

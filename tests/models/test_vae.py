@@ -1,4 +1,4 @@
-"""The variational autoencoder, against the closed forms of its terms."""
+"""Tests of VAE against closed forms of its loss terms."""
 
 import keras
 import numpy as np
@@ -19,7 +19,7 @@ def build(**arguments):
 
 
 def set_posterior(model, mean, variance):
-    """Makes the posterior of every image the same Gaussian."""
+    """Sets the posterior of all images to one Gaussian."""
     for head, value in ((model.mean, mean), (model.log_variance, np.log(variance))):
         head.kernel.assign(np.zeros(head.kernel.shape))
         head.bias.assign(np.array(value, "float32"))
@@ -30,13 +30,13 @@ def number(tensor):
 
 
 MEAN, VARIANCE = np.array([0.0, 1.5, -2.0]), np.array([1.0, 0.25, 3.0])
-# KL(N(m, v) || N(0, 1)) = (m² + v - 1 - log v) / 2, one latent after the other.
+# KL(N(m, v) || N(0, 1)) = (m² + v - 1 - log v) / 2 for each latent.
 KL = np.array([0.0, (2.25 + 0.25 - 1 + np.log(4)) / 2, (4.0 + 3.0 - 1 - np.log(3)) / 2])
 
 
 @pytest.fixture(scope="module")
 def logs(images):
-    """Logs of one evaluation, with no weight on chance: a narrow posterior."""
+    """Returns a model with a narrow posterior and its logs, which are nearly deterministic."""
     model = build(beta=2.5)
     set_posterior(model, MEAN, [1e-12] * 3)
     return model, model.evaluate(images, verbose=0, return_dict=True)
@@ -67,7 +67,7 @@ def test_kl_of_a_map_of_latents_sums_over_positions(images):
     encoder, decoder = keras_vq.networks.convolutional((8, 8, 1), filters=(8,), latent_dim=None)
     model = keras_vq.VAE(encoder, decoder, latent_dim=4)
     set_posterior(model, [1.0, 0, 0, 0], [1, 1, 1, 1])
-    # Mean 1 costs half a nat, at each of 4 x 4 positions.
+    # A mean of 1 gives 0.5 nats at each of 4 x 4 positions.
     assert number(model.latent_loss(model(images[:8]))) == pytest.approx(8.0, rel=1e-5)
     assert model.generate(2, seed=0).shape == (2, 8, 8, 1)
 
@@ -79,12 +79,12 @@ def test_free_bits_leave_small_divergences_uncounted(images):
     assert KL[0] < 1.2 < min(KL[1], KL[2])
     expected = 2.0 * (1.2 + KL[1] + KL[2])
     assert number(model.latent_loss(outputs)) == pytest.approx(expected, rel=1e-5)
-    # The log is the plain divergence.
+    # The log is the divergence without free bits.
     assert number(model.loss_terms(outputs)["kl_loss"]) == pytest.approx(KL.sum(), rel=1e-5)
 
 
 def test_free_bits_are_of_the_batch_mean(images):
-    # One half of the batch costs 2 nats in a latent, the other half none: 1 nat on average.
+    # 2 nats per latent for half of the batch, 0 for the other: 1 nat on average.
     model = build(free_bits=0.9)
     mean = np.zeros((4, 3), "float32")
     mean[:2] = 2.0
@@ -96,14 +96,14 @@ def test_free_bits_are_of_the_batch_mean(images):
 
 
 def test_free_bits_stop_the_gradient(images):
-    # With no weight on the reconstruction, only the divergence would move the mean.
+    # With zero sample weights, only the KL divergence has a gradient.
     for free_bits, moves in ((100.0, False), (0.0, True)):
         model = build(free_bits=free_bits)
         set_posterior(model, MEAN, VARIANCE)
         model.compile("sgd")
         model.train_on_batch(images[:32], sample_weight=np.zeros(32))
         moved = ops.convert_to_numpy(model.mean.bias) - MEAN
-        # The derivative of m² / 2, times the learning rate.
+        # Learning rate times the derivative of m² / 2.
         np.testing.assert_allclose(moved, -0.01 * MEAN if moves else 0 * MEAN, atol=1e-6)
 
 
@@ -115,7 +115,7 @@ def test_warm_up_raises_the_weight_by_steps(images):
         logs = model.train_on_batch(images[:32], return_dict=True)
         weights.append((logs["loss"] - logs["reconstruction_loss"]) / logs["kl_loss"])
     np.testing.assert_allclose(weights, [0.75, 1.5, 2.25, 3.0, 3.0, 3.0], rtol=2e-3)
-    # Evaluation has the weight of the last step, and counts none.
+    # Evaluation uses the weight of the last step and does not advance the warmup.
     again = build(kl_warmup_steps=4, beta=3.0)
     again.fit(images[:64], batch_size=32, verbose=0)
     for _ in range(2):
@@ -137,7 +137,7 @@ def test_samples_have_the_mean_and_variance_of_the_posterior():
     set_posterior(model, MEAN, VARIANCE)
     n = 20_000
     latents = ops.convert_to_numpy(model(np.zeros((n, 8, 8, 1), "float32"))["latents"])
-    # Five standard errors; that of a variance is v √(2/n).
+    # Tolerance: five standard errors; that of a variance is v √(2/n).
     assert (np.abs(latents.mean(axis=0) - MEAN) < 5 * np.sqrt(VARIANCE / n)).all()
     assert (np.abs(latents.var(axis=0) - VARIANCE) < 5 * VARIANCE * np.sqrt(2 / n)).all()
     covariance = np.cov(latents.T / np.sqrt(VARIANCE)[:, None])
@@ -169,7 +169,7 @@ def test_latents_are_projected_once(pair, features, positions):
     model = keras_vq.VAE(encoder, decoder, latent_dim=3)
     assert encoder.output_shape[-1] == features
     assert np.prod(model.latent_shape) == 3 * positions
-    # The two heads are all that lies between features and latents.
+    # Only the two heads are between features and latents.
     given = pair(latent_dim=3, output_activation="sigmoid")
     heads = 2 * (features * 3 + 3)
     assert given.encoder.count_params() - encoder.count_params() == heads // 2
@@ -198,7 +198,7 @@ def test_every_call_draws_anew_and_a_seed_draws_the_same(images):
     np.testing.assert_array_equal(draws[0], draws[2])
     other = ops.convert_to_numpy(build(seed=12)(images)["latents"])
     assert (draws[0] != other).all()
-    # In compiled inference as well.
+    # Also in compiled inference.
     predictions = [first.predict(images, verbose=0)["latents"] for _ in range(2)]
     assert (predictions[0] != predictions[1]).all()
 
@@ -211,7 +211,7 @@ def test_encode_gives_means(images):
 
 
 class Identity(keras.Layer):
-    """A decoder whose images are the latents."""
+    """Decoder that returns the latents."""
 
     def compute_output_shape(self, input_shape):
         return input_shape
@@ -227,7 +227,7 @@ def test_generate_decodes_draws_of_the_prior():
     n = len(latents)
     assert np.abs(latents.mean(axis=0)).max() < 5 / np.sqrt(n)
     assert np.abs(latents.var(axis=0) - 1).max() < 5 * np.sqrt(2 / n)
-    # Fourth moment of the normal distribution: 3, its own variance 96.
+    # The fourth moment is 3; the variance of z⁴ is 96.
     assert np.abs((latents**4).mean(axis=0) - 3).max() < 5 * np.sqrt(96 / n)
     assert np.abs(np.corrcoef(latents.T) - np.eye(3)).max() < 5 / np.sqrt(n)
 
@@ -238,7 +238,7 @@ def test_generate_is_of_the_seed(fitted, images):
     model = fitted.model
     first = model.generate(6, seed=1)
     np.testing.assert_array_equal(first, model.generate(6, seed=1))
-    # Batches change the images no more than rounding does.
+    # The batch size changes images only by rounding.
     np.testing.assert_allclose(first, model.generate(6, seed=1, batch_size=4), atol=1e-6)
     assert np.abs(first - model.generate(6, seed=2)).max() > 0.01
     assert np.abs(model.generate(6) - model.generate(6)).max() > 0.01
@@ -250,12 +250,12 @@ def test_generate_is_of_the_seed(fitted, images):
 def test_traversal_moves_one_latent_at_a_time(images):
     encoder = keras.Sequential([keras.Input((8, 8, 1)), layers.Flatten()])
     model = keras_vq.VAE(encoder, Identity(), latent_dim=3)
-    # From the mean of the prior; the images are the latents.
+    # From the prior mean; the images are the latents.
     values = np.linspace(-3, 3, 8)
     rows = model.traverse()
     assert rows.shape == (3, 8, 3)
     np.testing.assert_allclose(rows, np.eye(3)[:, None] * values[:, None], atol=1e-6)
-    # From an image's latents.
+    # From given latents.
     rows = model.traverse([5.0, 6.0, 7.0], dimensions=[2, 0], values=[-1, 0, 2], batch_size=4)
     expected = [[[5, 6, -1], [5, 6, 0], [5, 6, 2]], [[-1, 6, 7], [0, 6, 7], [2, 6, 7]]]
     np.testing.assert_allclose(rows, expected, atol=1e-6)
@@ -317,10 +317,10 @@ def test_mean_loss_and_unscaled_beta_give_a_warning(loss, images):
     model = build()
     model.compile(keras.optimizers.SGD(0.0), loss=loss)
     model.run_eagerly = True
-    # One over the 64 values of an image.
+    # An unscaled beta is 64 times too large.
     with pytest.warns(keras_vq.models.PosteriorCollapseWarning, match="64 values.*about 0.016"):
         model.prepare_fit(images, None)
-    # Silent where beta is of that order; pytest makes errors of warnings.
+    # No warning with a scaled beta; pytest turns warnings into errors.
     model.beta = 2 / 64
     model.prepare_fit(images, None)
 

@@ -1,4 +1,4 @@
-"""The game of two: whose weights get which gradient, its weight, its start, its optimizers."""
+"""Tests of VQGAN: gradients, adaptive weight, discriminator start and optimizers."""
 
 import keras
 import numpy as np
@@ -23,7 +23,7 @@ def build(feature_network=None, **arguments):
     keras.utils.set_random_seed(3)
     encoder, decoder = keras_vq.networks.convolutional(SHAPE, filters=(4,), latent_dim=2)
     discriminator = keras_vq.networks.patch_discriminator(SHAPE, filters=(4, 6))
-    # Far enough from zero that verdicts pull.
+    # Larger weights give an adversarial gradient of relevant size.
     for weight in discriminator.trainable_weights:
         weight.assign(8.0 * ops.convert_to_tensor(weight))
     quantizer = keras_vq.VectorQuantizer(keras_vq.Codebook(8))
@@ -52,11 +52,11 @@ def inputs():
     return np.random.default_rng(0).random((6, *SHAPE), "float32")
 
 
-# --- the gradients, against losses of each player written out here
+# --- gradients, against reference losses of generator and discriminator
 
 
 def by_hand(model, images):
-    """Computes λ and the gradients of generator and discriminator by the paper's formulas."""
+    """Computes λ and the gradients of generator and discriminator from the paper."""
     quantizer, adversarial = model.quantizer, model.adversarial_loss
 
     def of_length_one(vectors):
@@ -119,7 +119,7 @@ def test_each_player_has_the_gradient_of_its_own_loss(network, adversarial_loss,
     )
     weight, of_generator, of_discriminator = by_hand(model, inputs)
     assert 1e-3 < weight < 1e3
-    # A step of plain descent is the gradient.
+    # An SGD step with rate 1 is the gradient.
     model.compile(keras.optimizers.SGD(1.0), keras.optimizers.SGD(0.5))
     players = generator_weights(model), model.discriminator.trainable_weights
     before = [values(weights) for weights in players]
@@ -143,7 +143,7 @@ def test_adaptive_weight_has_a_limit(inputs):
         weight.assign(ops.zeros_like(ops.convert_to_tensor(weight)))
     latents, inputs = model.encode(inputs), ops.convert_to_tensor(inputs)
     found = float(model.adaptive_weight(inputs, ops.convert_to_tensor(latents)))
-    # Of a discriminator that pulls nowhere: the likeness over 10⁻⁴, or 10⁴.
+    # With a zero adversarial gradient: the reconstruction gradient over 10⁻⁴, at most 10⁴.
     kernel = [model.decoder.layers[-2].kernel]
     (_, by_kernel) = gradients(
         lambda z: ops.mean((inputs - model.decoder(z)) ** 2) / 0.1, latents, kernel
@@ -151,7 +151,7 @@ def test_adaptive_weight_has_a_limit(inputs):
     assert found == pytest.approx(min(np.linalg.norm(by_kernel) / 1e-4, 1e4), rel=1e-4)
 
 
-# --- the start
+# --- discriminator start
 
 
 def test_discriminator_comes_in_after_its_start(inputs):
@@ -174,7 +174,7 @@ def test_discriminator_comes_in_after_its_start(inputs):
         assert any((a != b).any() for a, b in zip(with_verdict[2][player], others, strict=True))
 
 
-# --- what is trained, and by which optimizer
+# --- trained weights and their optimizers
 
 
 def test_feature_network_is_frozen(inputs):
@@ -209,7 +209,7 @@ def test_optimizers(inputs):
     assert any(
         (a != b).any() for a, b in zip(weights_of(model.discriminator), before[1], strict=True)
     )
-    # Its iterations and its rate, and two averages of each weight.
+    # Iterations, learning rate, and two moments per weight.
     assert len(pair.discriminator.variables) == 2 + 2 * len(model.discriminator.trainable_weights)
 
 
@@ -266,7 +266,7 @@ def test_sample_weights_and_targets(inputs):
     assert logs["discriminator_loss"] == pytest.approx(expected, rel=1e-4)
 
 
-# --- what is refused
+# --- invalid arguments
 
 
 def test_bad_arguments():

@@ -1,4 +1,4 @@
-"""The vector-quantized autoencoder: its codes, its codebook, and the variance of its data."""
+"""Tests of VQVAE: codes, codebook training and data variance."""
 
 import keras
 import numpy as np
@@ -37,7 +37,7 @@ def test_codes_decode_to_the_reconstructions(vqvae):
     np.testing.assert_array_equal(
         model.encode_to_codes(images, batch_size=80), codes, "batches change codes"
     )
-    # Codes of any whole type and from any holder.
+    # Codes of any integer dtype, as tensors or lists.
     expected = model.decode_codes(codes[:80])
     for given in (
         codes[:80].astype("uint8"),
@@ -74,7 +74,7 @@ def test_interpolation_passes_through_codes(vqvae):
 
 @pytest.mark.parametrize("codebook", [keras_vq.EMACodebook, keras_vq.Codebook])
 def test_codebook_learns_in_fit(codebook, images):
-    # On JAX the losses of an inner layer read 0 outside its call, and its weights then stay.
+    # On JAX, losses of an inner layer are empty outside its call, so it would not be trained.
     model = build(keras_vq.VectorQuantizer(codebook(16, decay=0.9, seed=5)))
     model.compile(keras.optimizers.Adam(3e-3))
     before = ops.convert_to_numpy(model.quantizer.codebook.codes()).copy()
@@ -87,7 +87,7 @@ def test_codebook_learns_in_fit(codebook, images):
     after = ops.convert_to_numpy(model.quantizer.codebook.codes())
     moved = np.abs(after - before).max(axis=1)
     assert (moved[used] > 1e-3).any()
-    # With the encoder frozen, codes can but move towards the latents.
+    # The encoder is frozen, so only the codes can reduce the distance.
     assert ((latents[:, None] - after) ** 2).sum(-1).min(-1).mean() < 0.97 * distance
 
 
@@ -110,7 +110,7 @@ def test_variance_of_the_data(data_variance, images, tmp_path):
     model.fit(images, targets, batch_size=64, verbose=0)
     expected = data_variance or targets.astype("float64").var()
     assert float(model.measured_variance) == pytest.approx(expected, rel=1e-5)
-    # Neither a second fit nor a loaded model measures again: losses stay comparable.
+    # The variance is measured only once, so that losses stay comparable.
     model.fit(images[:64], targets[:64] * 0.1, verbose=0)
     assert float(model.measured_variance) == pytest.approx(expected, rel=1e-5)
     model.save(tmp_path / "model.keras")
@@ -137,7 +137,7 @@ def test_loss_has_one_scale_before_and_after_fit(images):
     before = model.evaluate(images, verbose=0, return_dict=True)
     variance = images.astype("float64").var()
     assert before["reconstruction_loss"] == squared_error_over(model, images, variance)
-    # The variance of the first data is kept.
+    # The variance of the first data set is kept.
     model.fit(images[:64] * 0.5, batch_size=64, verbose=0)
     after = model.evaluate(images, verbose=0, return_dict=True)
     assert after == pytest.approx(before, rel=1e-5)
@@ -155,7 +155,7 @@ def test_first_batch_gives_the_variance(method, images):
 
 
 def test_first_batch_gives_the_variance_in_other_loops(images):
-    # Data that can be read only once is measured within the first step.
+    # For data that can be read only once, the first batch is measured.
     model = frozen_vqvae()
     batches = ((images[start : start + 64],) for start in (0, 64))
     variance = images[:64].astype("float64").var()
@@ -177,7 +177,7 @@ def test_data_of_one_value_divides_by_one_and_is_not_kept(images):
 
 
 def test_variance_of_many_rows_far_from_zero():
-    # More rows than are looked at together, and an offset that single precision would lose.
+    # More rows than one block, and an offset that float32 can't represent.
     values = np.random.default_rng(0).normal(1000.0, 0.01, (5000, 2, 2, 1))
     measured = keras_vq.models._images.variance(values)
     assert measured == pytest.approx(values.var(), rel=1e-9)
@@ -199,7 +199,7 @@ def test_adapt_puts_all_codes_to_use(images):
     codes = model.encode_to_codes(images)
     assert len(np.unique(codes)) == 16
     assert ((latents - model.encode(images)) ** 2).mean() < 0.2 * distance
-    # Centres of k-means are the means of their vectors, nearly so after ten iterations.
+    # After ten iterations, k-means centers are close to the means of their vectors.
     centres = np.stack([latents[codes == code].mean(axis=0) for code in range(16)])
     codebook = ops.convert_to_numpy(model.quantizer.codebook.codes())
     assert np.abs(centres - codebook).max() < 0.1 * latents.std()

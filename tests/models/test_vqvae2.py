@@ -1,4 +1,4 @@
-"""The VQ-VAE of two levels: what each level is given, its codes, and images from priors."""
+"""Tests of VQVAE2: inputs of each scale, codes, and generation with priors."""
 
 import keras
 import numpy as np
@@ -30,7 +30,7 @@ def inputs():
 
 @pytest.fixture(scope="module")
 def model(inputs):
-    """Builds a model with two codes per vector at the bottom scale, with all codes in use."""
+    """Returns a model with two codes per vector at the bottom scale and initialized codebooks."""
     keras.utils.set_random_seed(0)
     bottom = keras_vq.Residual([keras_vq.VectorQuantizer(16), keras_vq.VectorQuantizer(32)])
     model = build(bottom=bottom)
@@ -123,7 +123,7 @@ def test_signatures_have_codes_as_one_vector(model, inputs):
 
 
 class Prior:
-    """Draws codes uniformly, and remembers what it was asked."""
+    """Prior that draws codes uniformly and stores its arguments."""
 
     def __init__(self, shape, size):
         self.shape, self.size = shape, size

@@ -1,4 +1,4 @@
-"""Shapes, parameters and pixels of the builders of networks."""
+"""Tests of network builders: shapes, parameters and value ranges."""
 
 import keras
 import numpy as np
@@ -25,7 +25,7 @@ def test_maps(build, latent_dim, shape):
     latents, images = run(pair, shape)
     assert latents == (2, shape[0] // 4, shape[1] // 4, latent_dim or 7)
     assert pair.encoder.output_shape[1:] == latents[1:]
-    assert pair.decoder.built  # without a latent_dim by the first latents it decodes
+    assert pair.decoder.built  # also without latent_dim
     assert pair.decoder.input_shape[1:] == latents[1:]
     assert images.shape == (2, *shape)
     assert images.dtype == "float32"
@@ -49,7 +49,7 @@ def test_flat_latent(latent_dim):
     latents, images = run(pair, (12, 20, 3))
     assert latents == (2, latent_dim or 3 * 5 * 7)
     assert images.shape == (2, 12, 20, 3)
-    # The pair's own layers, not copies.
+    # The same layers, not copies.
     assert pair.encoder.layers[0] is maps.encoder.layers[0]
 
 
@@ -76,8 +76,8 @@ def test_parameters_of_the_network_of_the_sonnet_notebook():
     assert decoder.count_params() == (
         (9 * 64 * 128 + 128) + blocks + (16 * 128 * 64 + 64) + (16 * 64 * 3 + 3)
     )
-    # The figure published for Sonnet's CIFAR-10 notebook counts the 512 codes of 64 dimensions
-    # and their moving averages: of sums, and of counts.
+    # The count published for the CIFAR-10 notebook of Sonnet includes 512 codes of dimension 64
+    # and the moving averages of their sums and counts.
     quantizer = keras_vq.VectorQuantizer(keras_vq.EMACodebook(512))
     quantizer.build((None, 8, 8, 64))
     parts = (encoder, quantizer, decoder)
@@ -86,7 +86,7 @@ def test_parameters_of_the_network_of_the_sonnet_notebook():
 
 def test_parameters_of_the_network_of_keras_io():
     encoder, decoder = networks.convolutional((28, 28, 1), filters=(32, 64), latent_dim=16)
-    # 3x3 kernels and biases, layer by layer.
+    # 3x3 kernels and biases of each layer.
     assert encoder.count_params() == (9 * 1 * 32 + 32) + (9 * 32 * 64 + 64) + (64 * 16 + 16)
     assert decoder.count_params() == (9 * 16 * 64 + 64) + (9 * 64 * 32 + 32) + (9 * 32 * 1 + 1)
     assert encoder.output_shape == (None, 7, 7, 16)
@@ -149,7 +149,7 @@ def test_any_size_with_padding(build, shape, latent_dim):
     assert latents == (2, -(-shape[0] // 4), -(-shape[1] // 4), latent_dim or 7)
     assert images.shape == (2, *shape)
     assert isinstance(pair.decoder.layers[-1], keras_vq.layers.StraightThroughClip)
-    if shape == (8, 12, 1):  # nothing to pad, so no layer
+    if shape == (8, 12, 1):  # nothing to pad, so no padding layer
         assert len(pair.encoder.layers) == len(build(shape, (6, 7), latent_dim).encoder.layers)
 
 
@@ -259,7 +259,7 @@ def test_bad_arguments_of_two_level():
 
 
 def receptive_field(model, shape):
-    """Rows of pixels that the middle logit depends on."""
+    """Returns the rows of pixels on which the middle logit depends."""
     images = np.random.default_rng(0).random((1, *shape), "float32")
     logits = ops.convert_to_numpy(model(images))
     middle = logits.shape[1] // 2
@@ -284,7 +284,7 @@ def test_patch_discriminator():
     ]
     for kernel in kernels[1:3]:
         assert ops.convert_to_numpy(kernel).std() == pytest.approx(0.02, rel=0.1)
-    # A logit depends on its own image alone, in training too.
+    # A logit depends only on its image, also in training.
     images = np.random.default_rng(0).random((3, 48, 40, 3), "float32")
     whole = ops.convert_to_numpy(model(images, training=True))
     one = ops.convert_to_numpy(model(images[:1], training=False))
@@ -295,7 +295,7 @@ def test_patch_discriminator():
 @pytest.mark.parametrize(("filters", "patch"), [((4, 4, 4), 34), ((4, 4, 4, 4), 70)])
 def test_patch_of_a_logit(filters, patch):
     model = networks.patch_discriminator((96, 96, 1), filters)
-    # Normalization sees the whole image: without it a logit sees its patch.
+    # Without normalization, which depends on the whole image.
     plain = keras.Sequential(
         [layer for layer in model.layers if not isinstance(layer, layers.GroupNormalization)]
     )

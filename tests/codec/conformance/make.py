@@ -1,6 +1,6 @@
-"""Writes the conformance files: `python -m tests.codec.conformance.make`.
+"""Generator of the conformance files: `python -m tests.codec.conformance.make`.
 
-The format is frozen: files that are there never change, new ones may be added.
+The format is frozen: existing files never change, new ones may be added.
 """
 
 import json
@@ -31,19 +31,19 @@ _BASE = Header(
     channels=3,
 )
 _INVALID_CODES = {"other_crc_of_codes", "code_above_its_codebook", "other_size_of_an_image"}
-# Probabilities of each code, the same for all: float32, as a prior gives them.
+# Code probabilities, the same at all positions, in float32 like those of a prior.
 _PROBABILITIES = (0.5, 0.25, 0.125, 0.0625, 0.03125, 0.03125)
 
 
 def _codes(header: Header) -> np.ndarray:
-    """Codes by a formula, so that they cover all of a codebook."""
+    """Returns deterministic codes that cover the whole codebook."""
     shape = (header.tiles, *header.grid_shape)
     stages = np.arange(int(np.prod(shape))).reshape(-1, len(header.codebook_sizes))
     return (stages * 2654435761 % 2**32 % np.array(header.codebook_sizes)).reshape(shape)
 
 
 def valid() -> dict[str, tuple[Header, np.ndarray, bytes]]:
-    """Returns headers, codes and payloads of the valid files, by name."""
+    """Returns the header, codes and payload of each valid file, by name."""
     headers = {
         "one_image": _BASE,
         "sizes_and_names": _BASE._replace(
@@ -77,7 +77,7 @@ def valid() -> dict[str, tuple[Header, np.ndarray, bytes]]:
     made["range_coded"] = (coded.with_crc_of(codes), codes, range_coded(codes))
     certain = coded._replace(codebook_sizes=(2,), image_shapes=((8, 8),) * 200, batch_size=16)
     codes = np.zeros((200, 2, 2), "int64")
-    # The coder needs one word for codes that are all but certain; the format asks for more bytes.
+    # Nearly certain codes take one word, but the format requires a longer payload.
     payload = range_coded(codes, (0.9999999, 1e-7))
     made["range_coded_short"] = (certain.with_crc_of(codes), codes, payload)
     return {
@@ -87,12 +87,12 @@ def valid() -> dict[str, tuple[Header, np.ndarray, bytes]]:
 
 
 def probabilities(name: str) -> tuple[float, ...] | None:
-    """Returns the probabilities of all codes of a range-coded file."""
+    """Returns the code probabilities of a range-coded file, or None for packed files."""
     return {"range_coded": _PROBABILITIES, "range_coded_short": (0.9999999, 1e-7)}.get(name)
 
 
 def range_coded(codes: np.ndarray, shares: tuple[float, ...] = _PROBABILITIES) -> bytes:
-    """Returns codes as the range coder writes them, all with the same probabilities."""
+    """Encodes codes with the range coder, with the same probabilities at all positions."""
     import constriction
 
     encoder = constriction.stream.queue.RangeEncoder()
@@ -103,7 +103,7 @@ def range_coded(codes: np.ndarray, shares: tuple[float, ...] = _PROBABILITIES) -
 
 
 def invalid() -> dict[str, bytes]:
-    """Returns files that a reader must refuse, by the reason."""
+    """Returns files that a reader must reject, by reason."""
     header, _, payload = valid()["one_image"]
     whole = write_file(header, payload)
     rest = whole[8:]
@@ -169,13 +169,13 @@ def _sealed(rest: bytes) -> bytes:
 
 
 def described(header: Header, codes: np.ndarray) -> dict[str, Any]:
-    """Returns header and codes as values of JSON."""
+    """Returns the header and the codes as JSON values."""
     texts = {name: value.hex() for name, value in header._asdict().items() if type(value) is bytes}
     return {**header._asdict(), **texts, "codes": codes.ravel().tolist()}
 
 
 def manifest() -> dict[str, Any]:
-    """Returns what readers must find in the files."""
+    """Returns the expected content of all files."""
     return {
         "valid": {
             name: {
@@ -184,7 +184,7 @@ def manifest() -> dict[str, Any]:
             }
             for name, (header, codes, _) in valid().items()
         },
-        # Refused before the codes are read, and when they are.
+        # Rejected before the codes are decoded, and during decoding.
         "invalid": sorted(invalid().keys() - _INVALID_CODES),
         "invalid_codes": sorted(_INVALID_CODES),
     }

@@ -1,4 +1,4 @@
-"""Mutated image files of all formats that are read."""
+"""Fuzz target of image files in all supported formats."""
 
 import io
 import struct
@@ -16,14 +16,14 @@ _PNG_START = b"\x89PNG\r\n\x1a\n"
 
 
 class Case(NamedTuple):
-    """A mutated file and its format."""
+    """Mutated file and its format."""
 
     data: bytes
     name: str
 
 
 class ImageTarget(Target):
-    """Files that `read_image` reads."""
+    """Image files, read by `read_image`."""
 
     cases = 2_000
 
@@ -50,7 +50,7 @@ class ImageTarget(Target):
         return case.name
 
     def run(self, case: Case) -> str:
-        """Reads the image in its own size and in the shape of a model."""
+        """Reads the image in its original size and in the shape of a model."""
         path = self.folder / f"image.{case.name.partition(',')[0]}"
         path.write_bytes(case.data)
         for shape in (None, (8, 8, 3)):
@@ -110,7 +110,7 @@ def _originals() -> dict[str, list[bytes]]:
 
 
 def _repaired(data: bytes) -> bytes:
-    """Returns the file with right checksums of its chunks, as far as their lengths allow."""
+    """Repairs the checksums of PNG chunks as far as their lengths allow."""
     made, place = bytearray(_PNG_START + data[len(_PNG_START) :]), len(_PNG_START)
     while place + 12 <= len(made):
         (length,) = struct.unpack_from(">I", made, place)

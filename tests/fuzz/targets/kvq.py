@@ -1,4 +1,4 @@
-"""Mutated `.kvq` files, packed and range-coded."""
+"""Fuzz target of `.kvq` files, packed and range-coded."""
 
 import struct
 import zlib
@@ -18,7 +18,7 @@ _TEXTS = ("", "a", "../../x", "\0", "\x1b[31m", "a[/x]", "é" * 40, "x" * 64, "x
 
 
 class Case(NamedTuple):
-    """A mutated file, and the original that it was made from."""
+    """Mutated file, and the index of its original."""
 
     data: bytes
     original: int
@@ -43,8 +43,7 @@ class KvqTarget(Target):
         encoder, decoder = keras_vq.networks.convolutional((8, 8, 1), filters=(4, 4), latent_dim=2)
         model = keras_vq.VQVAE(encoder, keras_vq.VectorQuantizer(16), decoder)
         prior = keras_vq.priors.PixelCNNPrior.for_codes_of(model, dim=4, depth=1, seed=0)
-        # Time and memory are proportional to the pixels, whose limit a reader of files from
-        # strangers sets.
+        # Time and memory are proportional to the pixels, so limit them as for untrusted files.
         options = {"batch_size": 16, "max_pixels": 2**16}
         self.codec = ImageCodec(model, prior, **options, model_origin="run", prior_origin="p")
         rng = np.random.default_rng(0)
@@ -53,21 +52,21 @@ class KvqTarget(Target):
         self.originals: list[bytes] = []
         self.codes: list[np.ndarray] = []
         self.images: list[list[np.ndarray]] = []
-        # As many packed as coded ones: the first half and the second.
+        # The first half is packed, the second half range-coded.
         for codec in (ImageCodec(model), self.codec):
             for count, given in ((4, names), (2, None), (1, names[:1])):
                 data = codec.compress(images[:count], given)
                 self.originals.append(data)
                 self.codes.append(self.codec.decompress_codes(data))
                 self.images.append(self.codec.decompress(data))
-        # Each batch size is compiled once, not in a case.
+        # Compile each batch size here, not in a case.
         for size in container.BATCH_SIZES:
             header, payload = container.read_file(self.originals[-1])
             header = header._replace(batch_size=size).with_crc_of(self.codes[-1])
             try:
                 self.codec.decompress(container.write_file(header, payload))
             except ValueError:
-                continue  # another batch size can round another way
+                continue  # probabilities can differ with the batch size
 
     def make(self, rng: np.random.Generator) -> Case:
         """Returns a mutated file; the checksum of half of them is repaired."""
@@ -83,14 +82,14 @@ class KvqTarget(Target):
         return Case(self._edited(original, way == "forged", rng), original, way)
 
     def kind(self, case: Case) -> str:
-        """Returns the coder of the original, and the way of the mutation."""
+        """Returns the coder of the original and the kind of mutation."""
         coder = "packed" if case.original < len(self.originals) // 2 else "coded"
         return f"{coder}, {case.way}"
 
     def run(self, case: Case) -> str:
-        """Decodes the file; what it holds must be the images of an original.
+        """Decodes the file; its images must be those of an original.
 
-        A file whose checksum of codes was forged is a valid file of other images.
+        A file with a forged checksum of codes is a valid file of other images.
         """
         made = self.codec.decompress(case.data)
         if any(_equal(made, images) for images in self.images):
@@ -100,7 +99,7 @@ class KvqTarget(Target):
         raise SilentlyWrong(f"{len(made)} images that no original has")
 
     def _edited(self, original: int, forged: bool, rng: np.random.Generator) -> bytes:
-        """Returns a file with one to three fields of its header replaced."""
+        """Returns a file with one to three header fields replaced."""
         data, codes = self.originals[original], self.codes[original]
         header, payload = self.container.read_file(data)
         for _ in range(int(rng.integers(1, 4))):
@@ -109,12 +108,12 @@ class KvqTarget(Target):
             if forged:
                 header = header.with_crc_of(codes)
             if rng.random() < 0.5:
-                # As long as the header says, where that is not much.
+                # The length declared in the header, if it is short.
                 length = self.container.shortest_payload(header)
                 payload = payload.ljust(length, b"\0")[:length] if length < 4096 else payload
             rest = header.to_bytes() + payload
         except (ValueError, ZeroDivisionError, struct.error):
-            # What can't be written at all.
+            # The header can't be written.
             rest = mutations.mutate(data[_START:], rng)
         if rng.random() < 0.2:
             rest = mutations.mutate(rest, rng, most=1)
@@ -122,7 +121,7 @@ class KvqTarget(Target):
 
 
 def _field(header: Any, rng: np.random.Generator) -> dict[str, Any]:
-    """Returns a field of the header with a hostile value."""
+    """Returns a header field with an extreme value."""
 
     def number() -> int:
         numbers = _HUGE if rng.random() < 0.3 else _NUMBERS

@@ -1,4 +1,4 @@
-"""Mutated `.keras` files: the archive, its configuration and its weights."""
+"""Fuzz target of `.keras` files: archive, configuration and weights."""
 
 import io
 import json
@@ -11,12 +11,12 @@ import numpy as np
 from tests.fuzz import mutations
 from tests.fuzz.targets.base import SilentlyWrong, Target
 
-# Sizes and kinds at which constructors and allocations go wrong.
+# Edge cases of constructor arguments and sizes.
 _VALUES = (0, -1, 10**6, 10**9, 2**31, 2**63, 1e30, None, True, "x", [], {}, [1] * 50, "mean")
 
 
 class Case(NamedTuple):
-    """A mutated file, and what was mutated."""
+    """Mutated file, and its mutated part."""
 
     data: bytes
     kind: str
@@ -66,7 +66,7 @@ class ModelFileTarget(Target):
         return Case(_archive(members), kind)
 
     def kind(self, case: Case) -> str:
-        """Returns what was mutated."""
+        """Returns the mutated part."""
         return case.kind
 
     def run(self, case: Case) -> str:
@@ -88,7 +88,7 @@ def _archive(members: dict[str, bytes]) -> bytes:
 
 
 def _change(config: Any, rng: np.random.Generator) -> None:
-    """Sets one entry, at any depth, to another value."""
+    """Replaces one entry at a random depth."""
     places: list[tuple[Any, Any]] = []
     pending = [config]
     while pending:

@@ -1,4 +1,4 @@
-"""Mutated `.npz` files of a Gaussian mixture: the archive, its arrays and its configuration."""
+"""Fuzz target of Gaussian mixture files (`.npz`): archive, arrays and configuration."""
 
 import io
 import zipfile
@@ -12,14 +12,14 @@ from tests.fuzz.targets.base import SilentlyWrong, Target
 
 
 class Case(NamedTuple):
-    """A mutated file, and what was mutated."""
+    """Mutated file, and its mutated part."""
 
     data: bytes
     kind: str
 
 
 class PriorFileTarget(Target):
-    """Files that `GaussianMixturePrior.load` reads, and generation from what it read."""
+    """Files loaded by `GaussianMixturePrior.load`, and generation from the loaded prior."""
 
     cases = 5_000
 
@@ -36,7 +36,7 @@ class PriorFileTarget(Target):
             self.members = {name: archive.read(name) for name in archive.namelist()}
 
     def make(self, rng: np.random.Generator) -> Case:
-        """Returns a mutated archive, or one with a mutated member and right checksums."""
+        """Returns a mutated archive, or one with a mutated member and valid checksums."""
         if rng.random() < 0.3:
             return Case(mutations.mutate(self.original, rng), "archive")
         members = dict(self.members)
@@ -49,11 +49,11 @@ class PriorFileTarget(Target):
         return Case(file.getvalue(), name.removesuffix(".npy"))
 
     def kind(self, case: Case) -> str:
-        """Returns what was mutated."""
+        """Returns the mutated part."""
         return case.kind
 
     def run(self, case: Case) -> str:
-        """Loads the prior and draws latents."""
+        """Loads the prior and samples latents."""
         path = self.folder / "case.npz"
         path.write_bytes(case.data)
         prior = self.prior.load(path)

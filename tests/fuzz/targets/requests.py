@@ -1,4 +1,4 @@
-"""Mutated HTTP requests to a real process of `keras-vq serve`."""
+"""Fuzz target of HTTP requests to a `keras-vq serve` process."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from tests.fuzz import mutations
 from tests.fuzz.targets.base import SilentlyWrong, Target
 
 _START = "import sys; from keras_vq_cli.main import main; sys.exit(main(sys.argv[1:]))"
-# A request that is not complete gets no answer for so long; others may wait for a busy machine.
+# Time after which a request counts as unanswered, long for complete requests on busy machines.
 _PATIENCE_SECONDS = {"head": 1.0, "body": 30.0, "value": 30.0}
 _ALIVE = b"GET /v2/health/live HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
 _ALLOWED = {200, 400, 404, 405, 408, 411, 413, 415, 422, 431, 503}
@@ -23,14 +23,14 @@ _VALUES = (0, -1, 2**31, 2**63, 1e300, None, True, "x", "", [], {}, [[1]], [[], 
 
 
 class Case(NamedTuple):
-    """Bytes of a request, and what was mutated."""
+    """Bytes of a request, and its mutated part."""
 
     data: bytes
     kind: str
 
 
 class RequestTarget(Target):
-    """Requests for a small model; time and memory are those of the server's process."""
+    """Requests to a server of a small model, whose CPU time and memory are measured."""
 
     cases = 100
     documented = ()
@@ -89,11 +89,11 @@ class RequestTarget(Target):
         return Case(head + content, kind)
 
     def kind(self, case: Case) -> str:
-        """Returns what was mutated."""
+        """Returns the mutated part."""
         return case.kind
 
     def run(self, case: Case) -> str:
-        """Sends a request; after one without an answer the server must answer another client."""
+        """Sends a request. After an unanswered one, the server must answer another client."""
         before, began = self._memory("VmRSS"), self._processor_seconds()
         status, body = self._ask(case.data, _PATIENCE_SECONDS[case.kind])
         if status is None:
@@ -118,7 +118,7 @@ class RequestTarget(Target):
         return str(status)
 
     def _ask(self, data: bytes, patience: float) -> tuple[int | None, bytes]:
-        """Returns the status and body of the answer; None as status without an answer."""
+        """Returns the status and the body of the response; the status is None without one."""
         answer = b""
         with socket.create_connection(("127.0.0.1", self.port), timeout=30) as connection:
             try:
@@ -126,7 +126,7 @@ class RequestTarget(Target):
                 connection.settimeout(patience)
                 while received := connection.recv(1 << 16):
                     answer += received
-            except OSError:  # the server closed the connection, or waits for more
+            except OSError:  # closed connection, or timeout
                 pass
         found = re.match(rb"HTTP/1\.1 (\d+) ", answer)
         return (int(found[1]) if found else None), answer.partition(b"\r\n\r\n")[2]
