@@ -1,4 +1,4 @@
-"""Modules in a working directory that must not be imported from there."""
+"""Modules in the working directory that must not be imported."""
 
 NAMES = (
     *("ai_edge_litert", "google", "h5py", "jax", "json", "keras", "keras_vq", "matplotlib"),
@@ -8,13 +8,13 @@ NAMES = (
 
 
 def poison(folder):
-    """Writes a module of each name, that leaves a file POISONED when it is run."""
+    """Writes modules that append their name to a file POISONED when they are imported."""
     for name in NAMES:
         program = f"open({str(folder / 'POISONED')!r}, 'a').write({name!r} + ' ')"
         (folder / f"{name}.py").write_text(program + "\n")
 
 
 def imported(folder):
-    """Names of those that were imported."""
+    """Returns the names of imported modules."""
     mark = folder / "POISONED"
     return mark.read_text().split() if mark.exists() else []

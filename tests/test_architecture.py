@@ -1,4 +1,4 @@
-"""Rules of the house that no other tool holds."""
+"""Tests of code rules that no other tool checks."""
 
 import re
 import subprocess
@@ -20,8 +20,8 @@ def test_only_one_file_asks_which_backend_runs():
         r"|^\s*(import|from) (tensorflow|jax|torch)\b",
         re.MULTILINE,
     )
-    # Two rooms read and write files that only TensorFlow can, whichever backend runs; one has what
-    # `_backend` takes by backend.
+    # `data` and `export` use TensorFlow for files on all backends; `_by_backend` has the code that
+    # `_backend` imports for one backend.
     allowed = {PACKAGE / "_backend.py", PACKAGE / "_backend_choice.py"}
     foreign = {"data", "export", "_by_backend"}
     asking = [
@@ -44,7 +44,7 @@ def run(code):
 
 
 def test_import_loads_nothing_that_keras_does_not():
-    """Neither another backend nor a library that only some functions need."""
+    """Checks that no other backend and no library of single functions is imported."""
     others = {"tensorflow", "jax", "torch"} - {keras.backend.backend()}
     watched = sorted(("sklearn", "matplotlib", "tensorflow_datasets", "rich", "PIL", *others))
     tell = f"import sys; print([name for name in {watched} if name in sys.modules])"
@@ -95,7 +95,7 @@ def test_a_missing_package_of_an_extra_fails_in_ci(monkeypatch, variable):
 
 
 def test_no_other_way_leaves_tests_out_for_a_package():
-    """But for Triton, which is no dependency."""
+    """Except for Triton, which is not a dependency."""
     skips = re.compile(r"importorskip\((?!\"triton\")|collect_ignore|find_spec\(.*skip")
     tests = Path(__file__).parent
     asking = [path for path in tests.rglob("*.py") if skips.search(path.read_text())]

@@ -1,4 +1,4 @@
-"""Arrays of `.npz` files, checked before they are allocated."""
+"""Tests of checks on `.npz` arrays before their allocation."""
 
 import io
 import zipfile

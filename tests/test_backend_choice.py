@@ -1,4 +1,4 @@
-"""The choice of a backend by `import keras_vq`, where some or all of the three are missing."""
+"""Tests of backend selection by `import keras_vq` if backends are not installed."""
 
 import json
 import os
@@ -17,7 +17,7 @@ ALL = _backend_choice.BACKENDS
 
 @pytest.fixture
 def choice(monkeypatch, tmp_path):
-    """Returns a function that reports the backend chosen for a set of installed backends."""
+    """Returns a function from a set of installed backends to the selected backend."""
     monkeypatch.delitem(sys.modules, "keras")
     monkeypatch.setenv("KERAS_BACKEND", "")
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
@@ -105,7 +105,7 @@ print(keras.config.backend())
 
 @pytest.mark.parametrize("installed", [(), ("jax",), ("torch",)])
 def test_an_import_where_others_are_missing(tmp_path, installed):
-    """The file that Keras writes says "tensorflow", and the next import is not misled by it."""
+    """Keras writes "tensorflow" to its file, which must not change later imports."""
     environment = {**os.environ, "KERAS_HOME": str(tmp_path)}
     environment.pop("KERAS_BACKEND", None)
     hidden = " ".join(set(ALL) - set(installed))

@@ -1,4 +1,4 @@
-"""The benchmarks run, on a few vectors: their figures are another matter."""
+"""Tests that the benchmarks run, with few vectors."""
 
 import contextlib
 import json
@@ -118,7 +118,7 @@ def test_a_gpu_has_results_of_its_own(monkeypatch, tmp_path):
 def test_half_precision_that_is_emulated_has_results_of_its_own(flags, name, monkeypatch, tmp_path):
     monkeypatch.setattr(_machine, "accelerator", lambda: None)
     monkeypatch.setattr(_machine, "PROCESSORS", tmp_path / "cpuinfo")
-    assert name_of_results("precision") == "precision"  # where the system does not tell
+    assert name_of_results("precision") == "precision"  # without /proc/cpuinfo
     _machine.PROCESSORS.write_text(f"processor: 0\nflags: {flags}\n")
     assert name_of_results("precision") == name
     assert name_of_results("step") == "step"
@@ -159,6 +159,6 @@ def test_report(tmp_path):
     page = (tmp_path / "README.md").read_text()
     assert "| 8192: ours | 16.5 |  |" in page
     assert "| broken |  | out of memory |" in page
-    assert "| ours |  |  | 1.01 |" in page  # log(16.5 / 2) / log(8), by codes alone
+    assert "| ours |  |  | 1.01 |" in page  # log(16.5 / 2) / log(8), for codes only
     assert "not run" in page
     assert (tmp_path / "sizes.png").stat().st_size > 10_000

@@ -1,4 +1,4 @@
-"""The pages say what the code does: their code runs, and the tests they name exist."""
+"""Tests of the documentation: its code runs, and the tests that it names exist."""
 
 import re
 import subprocess
@@ -21,7 +21,7 @@ PAGE = (ROOT / "docs" / "quantizers.md").read_text(encoding="utf-8")
 
 
 def rows(heading):
-    """Returns the rows of the table under a heading."""
+    """Returns the table rows below a heading."""
     section = PAGE.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
     return [line for line in section.splitlines() if line.startswith("|")][2:]
 
@@ -40,7 +40,7 @@ TESTS = re.findall(r"`(tests/[^`]+)::([^`]+)`", PAGE)
 
 @pytest.fixture
 def run_page(tmp_path, monkeypatch):
-    """Runs the code of a page, in an empty folder, on few images and for one epoch."""
+    """Returns a function that runs the code of a page with few images and one epoch."""
     digits = keras_vq.data.load("digits", "train").take(64)
 
     def few_of_the_right_size(name, split):
@@ -57,7 +57,7 @@ def run_page(tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         names = {}
         for code in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
-            exec(code.replace("epochs=10", "epochs=1"), names)  # the page is this repository's own
+            exec(code.replace("epochs=10", "epochs=1"), names)  # trusted: part of this repository
         return names
 
     return run
@@ -80,7 +80,7 @@ def test_code_of_the_page_on_compression_runs(run_page, tmp_path):
 @pytest.mark.parametrize("expression", sorted(set(EXPRESSIONS)))
 def test_expressions_construct(expression):
     names = {"keras": keras, "keras_vq": keras_vq, "np": np}
-    assert eval(expression, names) is not None  # the page is this repository's own
+    assert eval(expression, names) is not None  # trusted: part of this repository
 
 
 def test_the_tables_are_found():

@@ -1,4 +1,4 @@
-"""Gradient estimators against their formulas."""
+"""Tests of gradient estimators against their formulas."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ def test_straight_through_gradient_is_the_identity(pairs, rng):
 
 
 def test_rotation_gradient_is_the_transposed_rotation(pairs, rng):
-    """R from its definition: the rotation of x/|x| to q/|q| in their plane, times |q|/|x|."""
+    """Compares with the definition: the rotation of x/|x| to q/|q|, times |q|/|x|."""
     x, q = pairs
     upstream = rng.normal(size=x.shape).astype("float32")
     (gradient,) = gradients(
@@ -44,7 +44,7 @@ def test_rotation_gradient_is_the_transposed_rotation(pairs, rng):
 
 
 def rotation(x, q):
-    """Rodrigues' rotation in the plane of x and q, by the angle between them."""
+    """Computes the matrix of the rotation of x to q in their plane (Rodrigues)."""
     a = x / np.linalg.norm(x)
     b = q - (q @ a) * a
     b /= np.linalg.norm(b)
@@ -63,7 +63,7 @@ def test_rotation_of_zero_and_opposite_vectors(rng):
         lambda x: ops.sum(ops.multiply(estimators.rotation_trick(x, q), upstream)), x
     )
     assert np.isfinite(gradient).all()
-    np.testing.assert_array_equal(gradient[[0, 3]], upstream[[0, 3]])  # no direction: unchanged
+    np.testing.assert_array_equal(gradient[[0, 3]], upstream[[0, 3]])  # no direction, so unchanged
     np.testing.assert_array_equal(gradient[1], 0)  # scaled by |q| = 0
 
 

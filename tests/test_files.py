@@ -67,7 +67,7 @@ def test_errors_of_the_file_system_name_the_file_and_not_the_temporary_one(tmp_p
 
 
 def test_a_full_disk_is_an_error_of_the_file(tmp_path):
-    """The system names no file where writing to an open one fails."""
+    """Errors of writes to open files do not contain the file name."""
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     with pytest.raises(OSError, match=r"a\.txt") as raised, whole_file(tmp_path / "a.txt"):
         raise full

@@ -1,4 +1,4 @@
-"""Scalars that may change during training: each has an effect on the next compiled step."""
+"""Tests that assigned hyperparameters have an effect on the next compiled step."""
 
 import copy
 import inspect
@@ -79,7 +79,7 @@ def vae():
 
 
 def vqgan():
-    # In float32 the adversarial term is there from the first step.
+    # The adversarial loss is enabled from the first step.
     config = next(case for case in MODEL_CASES if case.id == "vqgan").build().get_config()
     return keras_vq.VQGAN.from_config({**config, "discriminator_start": 0})
 
@@ -91,7 +91,7 @@ def prior():
 
 
 MODELS = {"vae": vae, "vqgan": vqgan, "prior": prior}
-# Where half the value could have no effect on one step.
+# Values for scalars of which half the value may have no effect on one step.
 NEW_VALUES = {
     ("VectorQuantizer", "temperature"): 1e-6,
     ("Residual", "dropout"): 1e-6,
@@ -102,12 +102,12 @@ NEW_VALUES = {
 }
 
 
-# Rows that test scalars of one class; those of their parts stand in other rows.
+# Rows that test only scalars of one class; other rows test those of its parts.
 OWNERS = {"residual": Residual, "multi_scale": MultiScale, "vqgan": keras_vq.VQGAN}
 
 
 def hyperparameters_of(row, root):
-    """Pairs (object, name) of the scalars in use of a layer, of its sublayers and their parts."""
+    """Returns pairs (object, name) of active scalars of a layer, its sublayers and their parts."""
     found = {}
     for layer in root._flatten_layers():
         for owner in (layer, *vars(layer).values()):
@@ -123,14 +123,14 @@ def is_hyperparameter(attribute):
 
 
 def around(quantizer):
-    """Returns a model with a layer before the quantizer, so that gradients count."""
+    """Returns a model with a layer before the quantizer, so that gradients have an effect."""
     inputs = keras.Input(VECTORS.shape[1:])
     quantized, _ = quantizer(keras.layers.Dense(4, name="before")(inputs))
     return keras.Model(inputs, quantized)
 
 
 class Step:
-    """One step of gradient descent from one state."""
+    """Repeatable step of gradient descent from a fixed state."""
 
     def __init__(self, name):
         self.data = {}
@@ -156,7 +156,7 @@ class Step:
         self.model.compile(keras.optimizers.SGD(0.1), loss=self.loss)
 
     def run(self, model=None):
-        """Loss and weights after a step from the start."""
+        """Returns loss and weights after one step from the initial state."""
         model = model or self.model
         model.set_weights(self.weights)
         states = [v for v in model.variables if "seed_generator" in v.path]
@@ -167,7 +167,7 @@ class Step:
         return [np.asarray(loss, "float64").ravel()[:1], *weights_of(model)]
 
     def with_new_configuration(self):
-        """Returns a model of the current configuration, compiled with the same loss."""
+        """Returns a new model with the current configuration, compiled with the same loss."""
         quantizer = next((q for q in self.model.layers if q.__class__ in quantizer_classes()), None)
         if self.loss is None:
             config = self.model.get_config()
@@ -210,7 +210,7 @@ def test_new_values_have_an_effect_on_the_next_compiled_step(name):
     for (owner, scalar), new in zip(pairs, new_values, strict=True):
         setattr(owner, scalar, new)
     changed = step.run()
-    # The step of a model that was constructed with the new values.
+    # Compare with a model constructed with the new values.
     expected = step.run(step.with_new_configuration())
     for one, other in zip(changed, expected, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
@@ -256,7 +256,7 @@ def test_beta_changes_between_epochs_of_fit():
     model = vae()
     model.compile(keras.optimizers.SGD(1e-3))
     model.free_bits = 0.0
-    # By a reference too: on JAX only `self.model` reads the state within an epoch.
+    # Between epochs any reference to the model works; on JAX, only `self.model` within one.
     betas = [0.5, 0.0, 2.0]
     change = keras.callbacks.LambdaCallback(
         on_epoch_begin=lambda epoch, logs: setattr(model, "beta", betas[epoch])
@@ -307,7 +307,7 @@ def test_values_are_saved_in_the_configuration_alone(tmp_path):
     model.save_weights(tmp_path / "model.weights.h5")
     again = keras_vq.load_model(tmp_path / "model.keras")
     assert (again.beta, again.kl_warmup_steps) == (0.125, 6)
-    # Weights leave the values as they are.
+    # Weights files do not contain the values.
     other = vae()
     other.load_weights(tmp_path / "model.weights.h5")
     assert other.beta == 0.5
@@ -358,10 +358,10 @@ def test_assigned_values_are_checked_as_the_constructor_does():
         (lambda: keras_vq.layers.TransformerBlock(2), "dropout", 0.5),
         (vae, "latent_dim", 5),
         (prior, "dropout", 0.5),
-        # Not part of a layer: a step that uses them would not see the change.
+        # Not part of a layer, so compiled steps would not use the change.
         (lambda: CodeEntropy(), "diversity", 1.0),
         (lambda: keras_vq.regularizers.Orthogonality(), "weight", 2.0),
-        # The constructor's 0 left out what the scalar weighs.
+        # The constructor omitted the term because of the value 0.
         (lambda: VectorQuantizer(8), "temperature", 0.5),
         (QUANTIZERS["index_backpropagation"], "codebook_size", 16),
     ],

@@ -1,4 +1,4 @@
-"""The package is channels-last, whatever `keras.config.image_data_format()` says."""
+"""Tests that the package is channels-last with any `keras.config.image_data_format()`."""
 
 import keras
 import numpy as np
@@ -29,7 +29,7 @@ def channels_first():
 
 
 def data_formats(layer):
-    """Data formats of all layers within a layer."""
+    """Returns the data formats of all sublayers."""
     return {getattr(part, "data_format", None) for part in layer._flatten_layers()} - {None}
 
 
@@ -68,7 +68,7 @@ def test_discriminator(channels_first):
 def test_priors(case, channels_first):
     coarse = {"condition_size": 3, "condition_shape": (1,) * len(case.grid_shape)}
     prior = case.prior(**coarse, num_classes=2)
-    assert data_formats(prior) == {"channels_last"}  # of the condition at least
+    assert data_formats(prior) == {"channels_last"}  # at least one, for the condition
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Every form in which data come gives what the arrays themselves give."""
+"""Tests that all forms of data give the same results as arrays."""
 
 import keras
 import numpy as np
@@ -17,7 +17,7 @@ def pixels():
 
 
 class Batches(keras.utils.PyDataset):
-    """Batches of 8, 8 and 4 (images, labels)."""
+    """PyDataset of (images, labels) in batches of 8, 8 and 4."""
 
     def __init__(self, images, labels=True):
         super().__init__()
@@ -76,7 +76,7 @@ def expected(model, pixels):
 
 
 def call(model, name, data):
-    if name == "latents":  # what `adapt` takes
+    if name == "latents":  # the input of `adapt`
         return model.in_batches("continuous_latents", data, 128, model.image_shape)
     return getattr(model, name)(data)
 
@@ -104,7 +104,7 @@ def test_adapt_and_metrics(source, model, pixels):
 @pytest.mark.parametrize("source", ["image data set", "batches", "PyDataset without labels"])
 @pytest.mark.parametrize("loss", [None, "mse"])
 def test_loops_of_keras(source, loss, pixels):
-    """A data set can be read again: to build the model, to measure its variance, and to fit."""
+    """Data sets are read to build the model, to measure the variance, and to fit."""
     encoder = keras.Sequential([keras.layers.Conv2D(4, 2, 2)])
     decoder = keras.Sequential([keras.layers.Conv2DTranspose(1, 2, 2)])
     model = keras_vq.VQVAE(encoder, keras_vq.VectorQuantizer(8), decoder)

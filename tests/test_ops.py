@@ -1,4 +1,4 @@
-"""The pure functions against plain NumPy."""
+"""Tests of `keras_vq.ops` against NumPy."""
 
 import keras
 import numpy as np
@@ -28,7 +28,7 @@ def test_squared_distances_are_never_negative(rng):
     assert numpy(vq_ops.squared_distances(x, x)).min() >= 0
 
 
-# Sizes around those where groups have two codes, and sixteen, and the block of rows.
+# Sizes around changes of the group size and of the number of row blocks.
 @pytest.mark.parametrize("codebook_size", [1, 2, 31, 32, 33, 64, 511, 1000])
 @pytest.mark.parametrize("count", [1, 5, 3000])
 def test_nearest_code_is_that_of_scikit_learn(rng, count, codebook_size):
@@ -78,7 +78,7 @@ def test_scores_that_are_not_numbers_give_an_index(way):
 
 def test_products_into_the_same_memory_are_products(rng):
     matmul = _backend.matmul_into_same_memory()
-    for shape in ((3, 4, 5), (3, 4, 5), (2, 4, 6)):  # the last ones are of another size
+    for shape in ((3, 4, 5), (3, 4, 5), (2, 4, 6)):  # the last product has another size
         left, right = rng.normal(size=shape[:2]), rng.normal(size=shape[1:])
         for dtype, tolerance in (("float32", 1e-5), ("float16", 0.02)):
             found = matmul(
@@ -98,7 +98,7 @@ def test_products_into_the_same_memory_share_it(rng):
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="others always or never do")
 def test_xla_is_noticed(rng):
-    """Also around loops, inner functions, and in the steps of Keras models."""
+    """Checks loops, inner functions and training steps of Keras models."""
     import tensorflow as tf
 
     noticed = []
@@ -125,11 +125,11 @@ def squared_distances_in_float64(vectors, codes):
 
 
 def excess(vectors, codes, indices):
-    """Returns by how much codes are farther than the nearest, less what rounded inputs excuse."""
+    """Computes excess squared distances over the nearest codes, minus the rounding tolerance."""
     distances = squared_distances_in_float64(vectors, codes)
     found = np.take_along_axis(distances, indices[:, None].astype("int64"), axis=1)[:, 0]
     nearest = distances.min(1)
-    # Each input is rounded by 2^-24 of its size at most.
+    # The relative rounding error of inputs is at most 2^-24.
     sizes = np.linalg.norm(vectors.astype("float64"), axis=1)
     sizes = sizes + np.linalg.norm(codes[indices].astype("float64"), axis=1)
     return found - nearest - 4 * 2.0**-24 * (np.sqrt(nearest) * sizes + nearest)
@@ -203,7 +203,7 @@ def test_center_of_codes(rng):
 
 
 def test_whole_numbers_far_from_zero_keep_their_ties():
-    """Codes on a grid: the center has few digits, so that equal distances stay equal."""
+    """Codes on a grid: the center has few digits, so that ties remain exact."""
     codes = np.array([[203.0], [201.0], [205.0], [207.0], [199.0]], "float32")
     vectors = np.array([[202.0], [204.0], [206.0], [200.0]], "float32")
     assert numpy(vq_ops.nearest_code(vectors, codes)).tolist() == [0, 0, 2, 1]
@@ -211,7 +211,7 @@ def test_whole_numbers_far_from_zero_keep_their_ties():
 
 @pytest.mark.parametrize("codes_at_a_time", [32, 64, 1000])
 def test_search_holds_a_bounded_block_of_scores(rng, monkeypatch, codes_at_a_time):
-    """Vectors and codes go through the product in blocks, which give the same indices."""
+    """Blocks of vectors and codes give the same indices."""
     x = rng.normal(size=(100, 4)).astype("float32")
     e = rng.normal(size=(100, 4)).astype("float32")
     e[90] = e[3]  # a tie between codes of two blocks
@@ -234,7 +234,7 @@ def test_search_holds_a_bounded_block_of_scores(rng, monkeypatch, codes_at_a_tim
     monkeypatch.setattr(vq_ops._backend, "search_blocks", lambda shape: blocks)
     monkeypatch.setattr(vq_ops, "_LEAST_ROWS_PER_BLOCK", 16)
     np.testing.assert_array_equal(numpy(vq_ops.nearest_code(x, e)), expected)
-    # A hundred codes are groups of three, which are shared out evenly.
+    # 100 codes form groups of three, distributed evenly over blocks.
     assert set(shapes) == {(16, {32: 27, 64: 51, 1000: 102}[codes_at_a_time])}
 
 

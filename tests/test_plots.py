@@ -1,4 +1,4 @@
-"""Pictures: what is in the figure, what is on disk, what is refused."""
+"""Tests of plots: content of figures, files and invalid arguments."""
 
 import matplotlib
 import numpy as np
@@ -157,7 +157,7 @@ def test_history_of_fit_is_taken_as_it_is():
         history = {"loss": [1.0]}  # noqa: RUF012
 
     line = plot_history(History()).axes[0].lines[0]
-    assert line.get_marker() == "o"  # a single point has no line
+    assert line.get_marker() == "o"  # a single point is invisible without a marker
 
 
 def test_traversal_has_a_row_for_each_latent_under_its_values(rng):

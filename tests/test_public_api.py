@@ -60,7 +60,7 @@ def is_abstract_or_error(thing):
 def test_docstring_has_an_example_that_runs(name):
     thing = PUBLIC[name]
     assert thing.__doc__, name
-    # Doctests run them. A model's file may come from anywhere: `load_model` has tests instead.
+    # Doctests run the examples; `load_model`, which needs a file, has tests instead.
     if not is_abstract_or_error(thing) and thing is not models.load_model:
         assert ">>>" in thing.__doc__, f"{name} needs an example"
 

@@ -1,4 +1,4 @@
-"""The README says what the code does, and its figures are those of the files."""
+"""Tests of the README: up-to-date generated parts, existing links, and a short example."""
 
 from pathlib import Path
 

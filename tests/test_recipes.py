@@ -1,4 +1,4 @@
-"""The recipes run, on a few real images: their figures are another matter."""
+"""Tests that the recipes run, with few images."""
 
 import dataclasses
 import io
@@ -39,20 +39,20 @@ NEEDS_MNIST = pytest.mark.skipif(not has_mnist(), reason="no MNIST in TFDS_DATA_
 
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory):
-    """Returns a shared cache of decoded images and trained models."""
+    """Returns a shared cache folder for decoded images and trained models."""
     return tmp_path_factory.mktemp("cache")
 
 
 @pytest.fixture
 def run(tmp_path, cache, monkeypatch):
-    """Runs a recipe as `python -m` does, but in this process: backends take long to start."""
+    """Returns a function that runs a recipe in this process, because backends start slowly."""
 
     def run(recipe, *arguments, name=None):
         monkeypatch.setenv("KERAS_VQ_RESULTS", str(tmp_path))
         monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
         monkeypatch.setattr(sys, "argv", [recipe, *arguments])
         with warnings.catch_warnings():
-            # What is fitted to so few images says that it is.
+            # Fits to few images raise warnings.
             warnings.simplefilter("ignore")
             runpy.run_module(f"recipes.{recipe}", run_name="__main__", alter_sys=True)
         record = json.loads((tmp_path / f"{name or recipe}.json").read_text())
@@ -128,7 +128,7 @@ def test_classifier_is_trained_once(tmp_path, monkeypatch):
         first.model.predict(images.images, verbose=0),
         atol=1e-6,
     )
-    # Other settings or other images are another classifier.
+    # Other settings or images give another classifier.
     _classifier.classifier("mnist", limit=32)
     monkeypatch.setitem(_classifier.SETTINGS, "mnist", dataclasses.replace(few, seed=1))
     _classifier.classifier("mnist", limit=64)
@@ -164,9 +164,9 @@ def test_generation(recipe, epochs, run, tmp_path, monkeypatch):
 
 
 ONE_EPOCH = ("--epochs", "1", "--limit", "256")
-# What two data sets share is run on one of them.
+# Recipes for two data sets are tested with one of them.
 ON_MNIST, ON_CIFAR10 = ("--datasets", "mnist"), ("--datasets", "cifar10")
-# Recipes whose figures are a table: arguments, pictures, rows.
+# Recipes with tables: arguments, pictures, rows.
 TABLES = {
     "vqvae_mnist": ((*ONE_EPOCH, "--long-epochs", "1"), ["vqvae_mnist"], 4),
     "vqvae_cifar10": (("--steps", "3", "--limit", "128"), ["vqvae_cifar10"], 4),
@@ -300,10 +300,10 @@ def test_backends_agree(run):
 
 @NEEDS_MNIST
 def test_short_fit_on_real_mnist():
-    """A VQ-VAE gets below the error of the mean image, on the backend that runs."""
+    """Checks that the error of a VQ-VAE is well below the data variance."""
     images = keras_vq.data.load("mnist", "train[:512]").images
     encoder, decoder = keras_vq.networks.convolutional((28, 28, 1), filters=(8, 16), latent_dim=8)
-    # 96 steps are few: everything learns fast.
+    # High learning rate and low decay, because there are only 96 steps.
     codebook = keras_vq.EMACodebook(32, decay=0.9, restart=keras_vq.DeadCodeRestart())
     model = keras_vq.VQVAE(encoder, keras_vq.VectorQuantizer(codebook), decoder)
     model.compile(keras.optimizers.Adam(1e-2))

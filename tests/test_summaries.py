@@ -1,4 +1,4 @@
-"""Keras utilities on every layer and model: summary, plot, JSON configuration, clone."""
+"""Tests of Keras utilities on all layers and models: summary, plot, configuration, clone."""
 
 import json
 
@@ -13,7 +13,7 @@ from tests.priors.cases import PRIOR_CASES
 from tests.quantizers.cases import QUANTIZER_CASES
 
 GRID = (6, 6, 4)
-# Layer, and the shapes of its inputs without the batch axis.
+# Layer, and its input shapes without the batch axis.
 LAYERS = {
     "CodeEmbedding": (lambda: layers.CodeEmbedding((8, 4), dim=4), [(5, 2)]),
     "Conv2DTranspose": (lambda: layers.Conv2DTranspose(3, 4, strides=2, padding="same"), [GRID]),
@@ -69,7 +69,7 @@ def check_plot(model):
 
 
 def check_configuration(thing):
-    """Checks that the configuration is JSON and gives an object with the same configuration."""
+    """Checks that the configuration is JSON and restores an equal object."""
     config = json.loads(json.dumps(keras.saving.serialize_keras_object(thing)))
     copy = keras.saving.deserialize_keras_object(config)
     again = json.loads(json.dumps(keras.saving.serialize_keras_object(copy)))
@@ -97,7 +97,7 @@ def test_layer_in_functional_and_hand_written_models(name):
 
     hand_written = Wrapped(build())
     arrays = [np.zeros((2, *shape), dtype) for shape in shapes]
-    first = keras.tree.flatten(hand_written(arrays))[0]  # the second one may wrap in the table
+    first = keras.tree.flatten(hand_written(arrays))[0]  # the table may wrap the second one
     assert str(tuple(ops.shape(first))) in summary_of(hand_written)
 
 

@@ -1,6 +1,6 @@
-"""Helpers of the parity tests: stored arrays and quantizer calls.
+"""Helpers of the parity tests: golden arrays and quantizer calls.
 
-`goldens/README.md` says what the arrays are and how they were made.
+`goldens/README.md` describes the arrays and how they were computed.
 """
 
 from pathlib import Path
@@ -14,7 +14,7 @@ from tests.gradients import gradients
 
 FOLDER = Path(__file__).parent / "goldens"
 CLOSE = {"rtol": 1e-5, "atol": 1e-6}
-# The commitment term adds about 1e-4 to a gradient: 1e-7 sees a wrong weight of it.
+# The commitment term is about 1e-4 of a gradient, so 1e-7 detects a wrong weight.
 GRADIENT_CLOSE = {"rtol": 1e-5, "atol": 1e-7}
 
 
@@ -61,9 +61,9 @@ def compiled(function):
 def input_gradient(
     quantizer, inputs, upstream, variables=(), training=False, mask=None, whole=False
 ):
-    """Gradients of loss + sum(quantized * upstream), by the inputs and by variables.
+    """Computes gradients of loss + sum(quantized * upstream) for the inputs and variables.
 
-    `whole` compiles the function, which pays where it is long and called once.
+    `whole` compiles the function, which is faster for long functions.
     """
 
     def function(x):
@@ -74,7 +74,7 @@ def input_gradient(
 
 
 def check_answer(quantizer, file, inputs=None, training=False):
-    """Compares a call with `indices` and `quantized` of the file."""
+    """Compares a call with the golden `indices` and `quantized`."""
     inputs = file["inputs"] if inputs is None else inputs
     quantized, indices = quantizer(inputs, training=training)
     np.testing.assert_array_equal(numpy(indices), file["indices"])

@@ -1,4 +1,4 @@
-"""The same numbers given to vector-quantize-pytorch 1.32.0, where it is installed, and to ours."""
+"""Comparison with vector-quantize-pytorch 1.32.0 on the same inputs, if it is installed."""
 
 import warnings
 
@@ -15,7 +15,7 @@ if keras.backend.backend() != "torch":
     pytest.skip("the other package runs on PyTorch", allow_module_level=True)
 
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # of that package and what it imports
+    warnings.simplefilter("ignore")  # of the package and its imports
     needed("vector_quantize_pytorch")
     import vector_quantize_pytorch as theirs
 

@@ -1,4 +1,4 @@
-"""Quantizers against formulas of papers, whose values NumPy gave in float64."""
+"""Tests of quantizers against formulas of papers, computed in NumPy in float64."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ from tests.parity.golden import (
     ("prefix", "commitment", "weight"), [("", 0.25, 1.0), ("legacy_", 1.0, 0.25)]
 )
 def test_vqgan(prefix, commitment, weight):
-    # The package's `legacy` default has the weight on the codebook's term.
+    # `legacy`, the default of taming-transformers, puts beta on the codebook loss.
     file = with_prefix(golden("paper_losses"), "taming_")
     codebook = keras_vq.Codebook(32, weight=weight, initializer=constant(file["codebook"]))
     quantizer = built(codebook, file["codebook"], commitment=commitment)
@@ -41,7 +41,7 @@ def test_vqgan(prefix, commitment, weight):
 
 
 def test_dac():
-    # Losses are means for each sequence there; of sequences of equal length ours is their mean.
+    # DAC has one loss per sequence; for equal lengths, ours is their mean.
     file = with_prefix(golden("paper_losses"), "dac_")
     codebook = keras_vq.Codebook(32, initializer=constant(file["codebook"]))
     lower = keras_vq.VectorQuantizer(codebook, metric="angle")
@@ -74,7 +74,7 @@ def test_cvq_vae():
         32, decay=0.99, restart=keras_vq.OnlineClustering(), initializer=constant(codes)
     )
     quantizer = built(codebook, codes)
-    # The usage average of the paper starts at zero, ours at one vector per code.
+    # The usage average starts at 0 in the paper, at one vector per code here.
     codebook.average_counts.assign(np.zeros(32))
     for step, inputs in enumerate(file["inputs"]):
         quantized, indices = quantizer(inputs, training=True)
@@ -103,7 +103,7 @@ def test_index_backpropagation():
 
 @pytest.mark.parametrize(("prefix", "group"), [("bits_", 1), ("groups_", 4)])
 def test_binary_spherical(prefix, group):
-    # The paper's commitment is a sum over dimensions, its entropies are divided by 1 / T = 10.
+    # In the paper, commitment is a sum over dimensions, and entropies are divided by 1 / T = 10.
     file = with_prefix(golden("paper_losses"), "bsq_")
     quantizer = BinaryQuantizer(
         spherical=True,

@@ -1,7 +1,7 @@
 """Residual and grouped quantizers against vector-quantize-pytorch ("VQP").
 
-Each of its levels adds the identity to the gradient, so the upstream reaches its input as many
-times as there are levels. Ours counts it once: what the commitment adds is the same.
+In VQP each stage adds the identity to the input gradient, so the upstream gradient is multiplied by
+the number of stages. In keras_vq it counts once; the commitment gradients are equal.
 """
 
 import keras
@@ -20,7 +20,7 @@ from tests.parity.golden import (
     with_prefix,
 )
 
-# Goldens hold the upstream of all levels added up, in float32.
+# Golden gradients contain the upstream of all stages, summed in float32.
 GRADIENT_CLOSE = {"rtol": 1e-5, "atol": 1e-6}
 
 
@@ -61,15 +61,15 @@ def test_vqp_residual():
     np.testing.assert_allclose(
         numpy(quantizer.decode(evaluation["indices"])), evaluation["quantized"], **CLOSE
     )
-    # The first levels alone: the others are -1.
+    # Only the first stages; the codes of the others are -1.
     some = np.where(np.arange(4) < 2, evaluation["indices"], -1)
     expected = evaluation["all_codes"][:2].sum(axis=0)
     np.testing.assert_allclose(numpy(quantizer.decode(some)), expected, **CLOSE)
 
 
 def test_vqp_beam_search():
-    # Theirs ranks partial sums by the errors of all levels added up, ours by the error reached:
-    # that is the second beam search of the file.
+    # VQP ranks candidates by the sum of the errors of all stages, keras_vq by the last error, which
+    # is the second beam search in the file.
     file = golden("vqp_residual")
     inputs = file["eval_inputs"]
     quantized, indices = residual(file["codebooks"][-1], beam=4)(inputs, training=False)
@@ -80,7 +80,7 @@ def test_vqp_beam_search():
 
 
 def moved(inputs, codes, indices, decays):
-    """Computes in float64 the shared codes after the vectors of all stages."""
+    """Computes the shared codebook after an update from all stages, in float64."""
     counts, sums = np.ones(len(codes)), codes.astype("float64")
     left = inputs.astype("float64")
     all_counts, all_sums = [], []
@@ -100,7 +100,7 @@ def moved(inputs, codes, indices, decays):
 
 
 def test_vqp_shared_codebook():
-    # Theirs moves the averages once a level, ours once a batch from all levels added up.
+    # VQP updates the EMA once per stage, keras_vq once per batch from the sum over stages.
     file = with_prefix(golden("vqp_residual"), "shared_")
     codes = file["initial_codebook"]
     their_codes, their_counts = moved(file["inputs"][0], codes, file["indices"][0], "each level")
@@ -128,7 +128,7 @@ def test_vqp_shared_codebook():
 
 
 def test_vqp_grouped():
-    # Group first in theirs; its losses are added up, ours are the mean over groups.
+    # VQP has the group axis first, and sums losses; keras_vq averages them over groups.
     file = golden("vqp_grouped")
     groups = [residual(codebooks) for codebooks in file["initial_codebooks"]]
     quantizer = keras_vq.Product(groups)
@@ -154,11 +154,11 @@ def test_vqp_grouped():
     np.testing.assert_allclose(decoded, evaluation["quantized"], **CLOSE)
 
 
-# Codes that a network makes -----------------------------------------------------------------------
+# Codes computed by a network ----------------------------------------------------------------------
 
 
 class TheirNetwork(keras.layers.Layer):
-    """VQP's network of a level: unlike the paper's, with biases, silu, and no code added."""
+    """Network of a stage in VQP: unlike the paper, with biases and silu, code not added."""
 
     def __init__(self, weights):
         super().__init__()
@@ -185,7 +185,7 @@ class TheirNetwork(keras.layers.Layer):
 
 
 def their_code(weights, inputs):
-    """Computes the same in NumPy and float64."""
+    """Computes TheirNetwork in NumPy, in float64."""
     values = inputs @ weights["input_kernel"] + weights["input_bias"]
     for block in range(2):
         hidden = values @ weights[f"block{block}_hidden_kernel"]
@@ -218,7 +218,7 @@ def test_vqp_implicit_codebooks():
 
     inputs, upstream = file["inputs"], file["upstream"]
     check_answer(quantizer, file, training=True)
-    # Codes and vectors are pulled by one loss in theirs, by two of the same value in ours.
+    # One loss for codes and vectors in VQP, two of equal value in keras_vq.
     np.testing.assert_allclose(loss_of(quantizer), 2.0 * file["losses"].sum(), rtol=1e-5)
     check_answer(quantizer, with_prefix(file, "eval_"), inputs=inputs)
     decoded = numpy(quantizer.decode(file["indices"]))
@@ -235,7 +235,7 @@ def test_vqp_implicit_codebooks():
     for gradient, theirs in zip(by_variables, expected, strict=True):
         np.testing.assert_allclose(gradient, theirs, rtol=1e-4, atol=1e-6)
 
-    # The context is cut off in ours: no gradient reaches the input through the networks.
+    # keras_vq stops the gradient of the context, so none passes through the networks.
     total, commitment = np.zeros(inputs.shape), np.zeros(inputs.shape)
     for number, codes in enumerate(file["codebooks"]):
         code = codes[file["indices"][:, number]].astype("float64")

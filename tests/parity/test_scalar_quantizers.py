@@ -1,4 +1,4 @@
-"""Quantizers without a codebook of vectors against vector-quantize-pytorch ("VQP")."""
+"""Tests of quantizers without a codebook against vector-quantize-pytorch ("VQP")."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ from tests.parity.golden import (
     with_prefix,
 )
 
-# The form in the file -> the convention.
+# Name in the file -> convention.
 CONVENTIONS = {
     "default_": "vector_quantize_pytorch",
     "symmetric_": "symmetric",
@@ -42,7 +42,7 @@ def test_vqp_finite_scalar(name, form):
     check_answer(quantizer, expected, inputs=file["inputs"], training=True)
     assert loss_of(quantizer) == 0.0
     (gradient,) = input_gradient(quantizer, file["inputs"], file["upstream"])
-    # The slope of tanh loses digits where it is close to 1.
+    # The derivative of tanh is inaccurate where tanh is close to 1.
     np.testing.assert_allclose(gradient, expected["input_gradients"], rtol=1e-5, atol=1e-6)
     if "decoded" in expected:
         decoded = numpy(quantizer.decode(np.arange(np.prod(levels), dtype="int32")))
@@ -50,7 +50,7 @@ def test_vqp_finite_scalar(name, form):
 
 
 def lookup_free_gradient(inputs, codes, file, inverse, floor):
-    """Computes in float64 the gradient of 0.1 (mean H(p) - H(mean p)) + 0.25 commitment."""
+    """Computes the gradient of 0.1 (mean H(p) - H(mean p)) + 0.25 commitment in float64."""
 
     def by_probabilities(p):
         return -np.log(np.maximum(p, floor)) - (p > floor)
@@ -73,14 +73,14 @@ def test_vqp_lookup_free(kind, inverse):
         spherical=kind == "spherical", entropy=CodeEntropy(0.1, 0.1, 1.0 / inverse)
     )
     check_answer(quantizer, expected, inputs=file["inputs"], training=True)
-    # Their logarithm has a floor of 1e-5; ours is exact.
+    # VQP clamps probabilities at 1e-5 in the logarithm; keras_vq is exact.
     entropies = expected["exact_sample_entropy"] - expected["exact_batch_entropy"]
     exact = 0.1 * entropies + 0.25 * expected["commitment"]
     np.testing.assert_allclose(loss_of(quantizer), exact, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(loss_of(quantizer), expected["loss"], rtol=1e-3)
 
-    # The floor is seen in gradients too: the formula with it is held to theirs, ours to the
-    # formula without it.
+    # The floor also changes gradients: compare VQP with the formula with a floor, and keras_vq with
+    # the formula without one.
     (ours,) = input_gradient(quantizer, file["inputs"], file["upstream"], whole=True)
     codes = file[f"{kind}_decoded"].astype("float64")
     inputs = file["inputs"].astype("float64")
@@ -119,8 +119,8 @@ def test_vqp_latent():
 
 
 def test_vqp_latent_losses():
-    # What VQP calls quantization loss is our commitment. What it calls commitment loss should
-    # move the values and pushes the inputs away instead: ours moves the values alone.
+    # The quantization loss of VQP is the commitment loss here. Its commitment loss should move the
+    # values, but pushes the inputs away; the quantization loss here moves only the values.
     file = golden("vqp_latent")
     for weights, expected in [
         ({"commitment": 1.0, "quantization": 0.0}, file["quantization_loss_input_gradients"]),
@@ -131,7 +131,7 @@ def test_vqp_latent_losses():
 
 
 def test_latent_decodes_moved_values():
-    # VQP computes indices as if values were still those at the start.
+    # VQP computes indices from the initial values.
     file = golden("vqp_latent")
     quantizer = latent(file)
     quantizer.values.assign(1.5 * numpy(quantizer.values) + 0.01)

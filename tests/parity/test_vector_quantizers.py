@@ -1,4 +1,4 @@
-"""Vector quantizers and codebooks against Sonnet and vector-quantize-pytorch ("VQP")."""
+"""Tests of vector quantizers against Sonnet and vector-quantize-pytorch ("VQP")."""
 
 import keras
 import numpy as np
@@ -80,7 +80,7 @@ def test_gradient_codebook_over_ten_steps(name, commitment):
 
 
 def test_vqp_learnable_codebook():
-    # Its one loss term pulls codes and inputs alike: codebook loss + commitment of weight 1.
+    # The single loss of VQP equals codebook loss + commitment loss with weight 1.
     file = golden("vqp_learnable")
     codebook = keras_vq.Codebook(32, initializer=constant(file["initial_codebook"]))
     quantizer = built(codebook, file["initial_codebook"], commitment=1.0)
@@ -140,7 +140,7 @@ def test_vqp_rotation_trick():
 
 def test_vqp_rotation_function():
     file = golden("vqp_rotation")
-    # Almost opposite vectors (kind 3) leave the plane of rotation to rounding.
+    # For nearly opposite vectors (kind 3), rounding determines the plane of rotation.
     kept = file["rotate_kinds"] != 3
     targets, upstream = file["rotate_targets"][kept], file["rotate_upstream"][kept]
     (gradient,) = gradients(
@@ -154,16 +154,16 @@ def test_vqp_rotation_function():
 def test_vqp_restart():
     file = golden("vqp_restart")
     codes = file["initial_codebook"]
-    # Their threshold is a count of 2; ours the share of the mean count, 256 / 32.
+    # The threshold of VQP is a count of 2; here it is relative to the mean count, 256 / 32.
     share = 2 * 32 / 256
     for step, inputs in enumerate(file["inputs"]):
-        # Each step from their state before it: which rows codes restart on is drawn at random.
+        # Each step starts from the VQP state, because restarts draw random rows.
         restart = keras_vq.DeadCodeRestart(share, reset=share, sampling="uniform")
         codebook = keras_vq.EMACodebook(
             32, decay=0.8, restart=restart, initializer=constant(codes), seed=step
         )
         quantizer = built(codebook, codes, commitment=1.0)
-        # Their codes start with a count of one; codes of an initializer here with the mean count.
+        # Initial counts are 1 in VQP; with an initializer, they are the mean count here.
         codebook.average_counts.assign(file["cluster_size"][step - 1] if step else np.ones(32))
         codebook.average_sums.assign(file["embed_avg"][step - 1] if step else codes)
         quantizer(inputs, training=True)
@@ -211,7 +211,7 @@ def check_directional(quantizer, file, inputs, upstream):
 
 def test_vqp_directional():
     file = golden("vqp_directional")
-    # Their noise can't be zero: its deviation is 1e-6 here.
+    # Noise can't be 0 in VQP, so its standard deviation is 1e-6.
     quantizer = directional(file, deviation=0.0)
     check_directional(quantizer, file, file["inputs"], file["upstream"])
     quantized, _ = quantizer(file["inputs"], training=False)
@@ -224,12 +224,12 @@ def test_vqp_directional_with_noise(monkeypatch):
     monkeypatch.setattr(
         keras.random, "normal", lambda *args, **kwargs: ops.convert_to_tensor(file["noisy_noise"])
     )
-    # `noisy_codebook_gradients` and the like, of the same inputs and codes.
+    # Results with noise for the same inputs and codes.
     noisy = with_prefix(file, "noisy_")
     check_directional(quantizer, noisy, file["inputs"], file["upstream"])
 
 
-# Codebooks that move in other ways ----------------------------------------------------------------
+# Other codebook updates ---------------------------------------------------------------------------
 
 
 def test_vqp_in_place_optimizer():
@@ -283,7 +283,7 @@ def test_vqp_orthogonality():
     active = np.unique(file["indices"])
     for prefix, rows in ("orthogonal_", np.arange(32)), ("orthogonal_active_", active):
         codes = file["codebook"][rows]
-        # Theirs takes 1 / K off, the cosines of codes with themselves; so does ours.
+        # Both subtract 1 / K for the cosines of codes with themselves.
         np.testing.assert_allclose(
             float(numpy(penalty(codes))), file[prefix + "loss"], rtol=1e-5, atol=1e-7
         )
@@ -293,7 +293,7 @@ def test_vqp_orthogonality():
 
 
 def cross_entropy(inputs, codes, indices, squared):
-    """Computes in float64 the mean cross-entropy of softmax(-|x - e|ᵖ), and its gradient."""
+    """Computes the mean cross-entropy of softmax(-|x - e|ᵖ) and its gradient in float64."""
     steps = inputs[..., None, :].astype("float64") - codes
     lengths = np.sqrt(np.sum(steps**2, axis=-1))
     logits = -(lengths**2) if squared else -lengths
@@ -310,7 +310,7 @@ def cross_entropy(inputs, codes, indices, squared):
     ("prefix", "name"), [("commitment_", "indices"), ("given_", "given_indices")]
 )
 def test_vqp_cross_entropy(prefix, name):
-    # Their logits are -|x - e|, ours -|x - e|²: the formula is held to theirs, ours to it.
+    # Logits are -|x - e| in VQP and -|x - e|² here, so compare each with the formula.
     file = golden("vqp_losses")
     inputs, codes, indices = file["inputs"], file["codebook"], file[name]
     loss, gradient = cross_entropy(inputs, codes, indices, squared=False)
@@ -326,7 +326,7 @@ def test_vqp_cross_entropy(prefix, name):
         quantizer(inputs, training=True)
         ours = loss_of(quantizer)
         by_input, by_codes = input_gradient(quantizer, inputs, 0.0, variables, whole=True)
-        # Theirs moves the codes too; ours leaves that to the codebook's own loss.
+        # In VQP it also moves the codes; here only the codebook loss does.
         assert not by_codes.any()
     else:
         mask = indices >= 0
@@ -341,7 +341,7 @@ def test_vqp_cross_entropy(prefix, name):
 
 
 def diversity(distances, temperature):
-    """Computes in float64 minus the entropy of the mean of softmax(-d / T) over all vectors."""
+    """Computes the negative entropy of the mean of softmax(-d / T) over vectors in float64."""
     logits = -distances.reshape(-1, distances.shape[-1]) / temperature
     p = np.exp(logits - logits.max(axis=-1, keepdims=True))
     mean = np.mean(p / p.sum(axis=-1, keepdims=True), axis=0)
@@ -350,7 +350,7 @@ def diversity(distances, temperature):
 
 @pytest.mark.parametrize("inverse", [10, 100])
 def test_vqp_diversity(inverse):
-    # Theirs is of distances that are not squared, and for each position over the batch alone.
+    # VQP uses distances that are not squared, and averages over the batch for each position.
     file = golden("vqp_losses")
     inputs, codes = file["inputs"], file["codebook"]
     entropy = keras_vq.losses.CodeEntropy(certainty=0.0, diversity=1.0, temperature=1.0 / inverse)
@@ -367,7 +367,7 @@ def test_vqp_diversity(inverse):
     expected = file[f"diversity{inverse}_input_gradients"]
     np.testing.assert_allclose(gradient, expected, rtol=1e-2, atol=1e-3 * np.abs(expected).max())
 
-    # Ours is of squared distances, over all vectors.
+    # keras_vq uses squared distances and averages over all vectors.
     quantizer = built(
         keras_vq.Codebook(32, weight=0.0, initializer=constant(codes)),
         codes,

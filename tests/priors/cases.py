@@ -1,4 +1,4 @@
-"""The table that the checks of priors over codes run over."""
+"""Test cases of priors over codes."""
 
 import itertools
 from collections.abc import Callable
@@ -12,7 +12,7 @@ SMALL = {"dim": 8, "depth": 1, "dropout": 0.0, "seed": 0}
 
 
 class PriorCase(NamedTuple):
-    """A prior small enough that all its grids can be counted."""
+    """Prior so small that all code grids can be enumerated."""
 
     id: str
     build: Callable[..., Any]
@@ -25,7 +25,7 @@ class PriorCase(NamedTuple):
         return self.build(self.codebook_size, self.grid_shape, **{**self.options, **options})
 
     def all_grids(self) -> np.ndarray:
-        """Enumerates all grids of codes, `(n, *code_shape)`."""
+        """Enumerates all code grids, shape `(n, *code_shape)`."""
         levels = self.codebook_size if isinstance(self.codebook_size, tuple) else ()
         sizes = levels or (self.codebook_size,)
         positions = int(np.prod(self.grid_shape))

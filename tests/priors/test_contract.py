@@ -1,4 +1,4 @@
-"""Contract of all priors over codes."""
+"""Tests of all priors over codes."""
 
 import itertools
 
@@ -14,7 +14,7 @@ GIVEN = {"num_classes": 3, "condition_size": (4, 2)}
 
 
 def varied(prior):
-    """Builds the prior with random weights, so that all codes have different probabilities."""
+    """Assigns random weights to a prior, so that all codes have different probabilities."""
     rng = np.random.default_rng(0)
     for weight in prior.trainable_weights:
         weight.assign(0.5 * rng.normal(size=weight.shape))
@@ -80,7 +80,7 @@ def test_cached_sampling_is_the_naive_loop(case):
     expected = naive_samples(prior, 20, seed=5, **given)
     samples = prior.generate(20, seed=5, batch_size=8, **given)
     np.testing.assert_array_equal(samples, expected)
-    # Guidance of 1 is none; the labels and the condition tell.
+    # A guidance of 1 equals none; labels and condition have an effect.
     guided = prior.generate(20, seed=5, guidance=1.0, **given)
     assert (guided == expected).mean() > 0.95
     nats = prior.log_likelihood(expected, **given)
@@ -101,13 +101,13 @@ def test_a_code_changes_only_what_comes_after_it(case):
         after = logits_of(prior, changed.reshape(1, *prior.code_shape))
         for other, (at, of) in enumerate(order):
             difference = np.abs(after[of][0, at] - before[of][0, at]).max()
-            # No blind spot: on such small grids all later positions depend on each code.
+            # No blind spot: in small grids all later positions depend on each code.
             assert (difference > 1e-4) == (other > place), (position, level, at, of)
 
 
 @by_id(MASKED_CASES)
 def test_all_orders_give_the_mean_over_all_masks(case, monkeypatch):
-    """The bound of Hoogeboom et al. is a mean over masks, as it is one over orders."""
+    """The bound of Hoogeboom et al. is the same as a mean over masks or over orders."""
     prior = varied(case.prior(likelihood_steps=99))
     codes = case.all_grids()[[5, -2]]
     flat = codes.reshape(2, prior.positions, -1)
@@ -224,9 +224,9 @@ def test_file_holds_the_whole_prior(pair, tmp_path):
 
 @by_id(PRIOR_CASES)
 def test_learns_what_codes_go_together(case):
-    """Grids in which all codes of a level are the label's."""
+    """Fits grids in which all codes equal the label."""
     rng = np.random.default_rng(0)
-    # Two in five without their labels, so that so few steps learn that too.
+    # High label dropout, so that few steps also train the unconditional model.
     prior = case.prior(num_classes=2, dim=32, label_dropout=0.4)
     labels = rng.integers(0, 2, 2048)
     shape = (len(labels), *[1] * len(prior.code_shape))
@@ -239,10 +239,10 @@ def test_learns_what_codes_go_together(case):
     asked = rng.integers(0, 2, 200)
     samples = prior.generate(200, labels=asked, guidance=2.0, seed=0).reshape(200, -1)
     assert (samples == asked[:, None]).mean() > 0.95
-    # Without labels both kinds come, and codes still go together.
+    # Samples without labels contain both classes with consistent codes.
     samples = prior.generate(200, seed=0).reshape(200, -1)
     assert (samples == samples[:, :1]).mean() > 0.9
-    if case in AUTOREGRESSIVE_CASES:  # MaskGIT keeps what it is surest of: one kind wins
+    if case in AUTOREGRESSIVE_CASES:  # in MaskGIT, one class dominates
         assert 0.2 < samples.mean() < 0.8
     bits = prior.bits_per_image(codes[:500])
     assert 0.95 < bits < 2.5  # the codes have an entropy of 1 bit
@@ -285,7 +285,7 @@ def test_fits_the_codes_of_a_vqvae(digits):
 
 
 def test_two_levels_are_one_prior():
-    """All pairs of grids of a tiny prior of two levels: probabilities, and what it draws."""
+    """Compares likelihoods with sampling frequencies for all pairs of grids."""
     top = varied(keras_vq.priors.TransformerPrior(3, (1, 1), dim=8, depth=1, heads=2))
     given = {"condition_size": 3, "condition_shape": (1, 1)}
     bottom = varied(keras_vq.priors.PixelCNNPrior(2, (1, 2), dim=8, depth=1, **given))
@@ -342,7 +342,7 @@ def test_fits_the_codes_of_two_levels(digits, tmp_path):
     logged = sum(histories[level].history["val_bits_per_grid"][0] for level in ("top", "bottom"))
     assert prior.bits_per_image(codes) == pytest.approx(logged, rel=1e-5)
     assert vqvae.generate(prior, 3, seed=0).shape == (3, 8, 8, 1)
-    # Its parts are compiled: they go on after loading.
+    # Loaded parts are compiled, so training can continue.
     prior.save(tmp_path / "prior.keras")
     again = keras.saving.load_model(tmp_path / "prior.keras")
     histories = again.fit_codes(vqvae, images, verbose=0)

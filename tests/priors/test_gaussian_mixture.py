@@ -1,4 +1,4 @@
-"""The mixture of Gaussians, against the mixture that made its data; models that draw from it."""
+"""Tests of GaussianMixturePrior against the mixture of its data, and with models."""
 
 import json
 
@@ -27,7 +27,7 @@ def latents():
 
 
 def exact():
-    """Builds a prior with the parameters of the mixture above."""
+    """Returns a prior with the parameters of the mixture above."""
     prior = GaussianMixturePrior(2)
     prior.weights, prior.means, prior.covariances = WEIGHTS, MEANS, COVARIANCES
     prior.latent_shape = (3,)
@@ -56,7 +56,7 @@ def test_draws_have_the_moments_of_the_mixture(temperature):
     deviations = np.sqrt(np.diag(covariance))
     assert (np.abs(latents.mean(axis=0) - mean) < 5 * deviations / np.sqrt(20_000)).all()
     np.testing.assert_allclose(np.cov(latents.T), covariance, atol=0.03 * deviations.max() ** 2)
-    # Of one component, where the others are far.
+    # Samples of one component, which is far from the others.
     own = latents[latents[:, 0] < 0]
     assert len(own) == pytest.approx(15_000, rel=0.03)
     np.testing.assert_allclose(np.cov(own.T), temperature**2 * COVARIANCES[1], atol=0.05)
@@ -200,7 +200,7 @@ def test_models_decode_the_draws_of_a_prior(vae, autoencoder):
         np.testing.assert_array_equal(images, expected)
         in_batches = model.generate(20, prior, temperature=0.5, seed=4, batch_size=8)
         np.testing.assert_allclose(in_batches, images, atol=1e-6)
-    # Without a prior, the standard normal distribution.
+    # Without a prior, latents are standard normal.
     noise = 0.5 * np.random.default_rng(4).standard_normal((20, 3), "float32")
     images = vae.generate(20, temperature=0.5, seed=4)
     np.testing.assert_allclose(images, vae.decode(noise), atol=1e-6)
@@ -218,13 +218,13 @@ def test_latents_are_samples_of_the_posterior(vae, digits):
     assert latents.dtype == "float32"
     assert (np.abs(latents.mean(axis=0) - mean) < 5 * np.sqrt(variance / n)).all()
     assert (np.abs(latents.var(axis=0) - variance) < 5 * variance * np.sqrt(2 / n)).all()
-    # So does what is fitted to them: a mixture of the means would have no variance at all.
+    # A fitted mixture has this variance too; fitted to means, it would have none.
     prior = GaussianMixturePrior(1).fit(latents)
     np.testing.assert_allclose(prior.covariances[0], np.diag(variance), atol=0.2)
     for head, value in zip(weights, before, strict=True):
         head.set_weights(value)
 
-    # About each image's own mean, by the same noise for the same seed.
+    # Noise around the mean of each image, equal for equal seeds.
     noise = vae.sample_latents(digits[:50], seed=1) - vae.encode(digits[:50])
     assert np.abs(noise).min(axis=1).max() > 0
     again = vae.sample_latents(digits[:50], seed=1, batch_size=20) - vae.encode(digits[:50])

@@ -9,7 +9,7 @@ PROBABILITIES = np.array([0.1, 0.4, 0.05, 0.3, 0.15])
 
 
 def shares(**options):
-    """Counts how often each code is sampled for evenly spaced uniform numbers."""
+    """Computes sampling frequencies of codes for evenly spaced uniform numbers."""
     uniforms = (np.arange(1000, dtype="float32") + 0.5) / 1000
     logits = np.tile(np.log(PROBABILITIES), (1000, 1)).astype("float32")
     codes = ops.convert_to_numpy(sample_codes(logits, uniforms, **options))
@@ -65,15 +65,15 @@ def test_guidance_goes_from_without_labels_past_with_labels():
 
 
 def kept_by_numpy(logits, top_k=None, top_p=None, temperature=1.0):
-    """The probabilities that the options leave of one row of logits, in float64."""
+    """Computes the probabilities after top-k, top-p and temperature in float64."""
     logits = logits.astype("float64")
-    # A stable sort: of equal logits the lowest index comes first.
+    # Stable, so that ties are in the order of indices.
     order = np.argsort(-logits, kind="stable")
     kept = order[:top_k]
     shares = np.exp((logits[kept] - logits.max()) / temperature)
     shares /= shares.sum()
     if top_p is not None and top_p < 1:
-        # As many codes as have a sum below the share before them, up to rounding.
+        # Codes whose preceding cumulative probability is below top_p, up to rounding.
         before = np.cumsum(shares) - shares
         kept = kept[before < top_p * (1 - 1e-6)]
     probabilities = np.zeros(len(logits))
@@ -114,7 +114,7 @@ def test_exactly_the_likeliest_codes_are_kept_with_ties(options, temperature):
 
 
 def test_a_share_of_one_keeps_codes_beyond_the_rounding_of_sums():
-    # In float32 the sum reaches 1 before the last code.
+    # In float32, the cumulative sum reaches 1 before the last code.
     probabilities = np.array([[0.7, 0.3, 1e-9]], "float32")
     kept = _nucleus(ops.convert_to_tensor(probabilities), ops.convert_to_tensor([1.0]))
     np.testing.assert_array_equal(ops.convert_to_numpy(kept), probabilities)

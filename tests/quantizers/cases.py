@@ -1,4 +1,4 @@
-"""One row for each kind of quantizer: the contract's tests run over all of them."""
+"""Test cases of quantizers, one for each kind."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -31,23 +31,23 @@ from keras_vq.losses import CodeEntropy, CrossEntropyCommitment
 
 
 class QuantizerCase(NamedTuple):
-    """A quantizer for vectors of dimension 4, on a grid of 5 x 5 if it needs a grid."""
+    """Quantizer for vectors of dimension 4, on a 5 x 5 grid if needed, with its properties."""
 
     id: str
     build: Callable[[], Any]
-    # Whether training changes the layer without an optimizer.
+    # Whether training calls update weights without an optimizer.
     learns_by_statistics: bool = True
-    # Whether the optimizer has weights to change.
+    # Whether there are trainable weights.
     learns_by_gradient: bool = False
     # Whether the gradient passes to the inputs unchanged.
     is_straight_through: bool = True
-    # Whether each vector becomes the code at the least Euclidean distance.
+    # Whether vectors are quantized to the nearest code in Euclidean distance.
     is_nearest: bool = False
-    # Whether what a call in training returns is what one in inference does.
+    # Whether calls in training and inference return the same outputs.
     is_deterministic: bool = True
     # Whether any gradient passes to the inputs.
     passes_gradient: bool = True
-    # Dimension of the quantized vectors, if not that of the inputs.
+    # Dimension of the quantized vectors.
     output_dim: int = 4
     # Whether the loss is 0 when every vector is masked.
     has_loss_of_vectors: bool = True
@@ -97,13 +97,13 @@ QUANTIZER_CASES = [
         ),
         learns_by_gradient=True,
         is_nearest=True,
-        has_loss_of_vectors=False,  # the penalty is there without vectors too
+        has_loss_of_vectors=False,  # the regularizer does not depend on vectors
     ),
     QuantizerCase(
         "step",
         with_codebook(lambda: StepCodebook(16, learning_rate=10.0)),
         is_nearest=True,
-        is_deterministic=False,  # a batch is quantized by the codes that learnt from it
+        is_deterministic=False,  # a batch is quantized after the codebook update
     ),
     QuantizerCase(
         "projected_codebook",

@@ -1,4 +1,4 @@
-"""Constructor arguments: each one is in the configuration, and none is accepted and ignored."""
+"""Tests that each constructor argument is in the configuration and has an effect."""
 
 import inspect
 
@@ -32,12 +32,12 @@ WITHOUT_ESTIMATOR = (
 
 
 def with_argument(layer, **changed):
-    """Returns a layer of the same configuration with other arguments."""
+    """Returns a layer with the same configuration except for given arguments."""
     return type(layer).from_config({**layer.get_config(), **changed})
 
 
 def arguments_of_bases(layer):
-    """Arguments that constructors of the class and its bases name, up to those of Keras."""
+    """Returns the constructor arguments of the class and its bases within keras_vq."""
     kinds = [kind for kind in type(layer).__mro__ if kind.__module__.startswith("keras_vq")]
     names = {name for kind in kinds for name in inspect.signature(kind.__init__).parameters}
     return names - {"self", "kwargs"}
@@ -103,7 +103,7 @@ def doubled(inputs, codes, training):
     ids=lambda case: case.id,
 )
 def test_estimator_makes_the_quantized_vectors(case, rng):
-    """An estimator that doubles its codes doubles what the quantizer returns."""
+    """An estimator that doubles codes doubles the quantized vectors."""
     estimator = keras.saving.serialize_keras_object(doubled)
     quantizer = with_argument(case.build(), estimator=estimator)
     vectors = rng.normal(size=(2, 5, 5, 4)).astype("float32")
@@ -126,7 +126,7 @@ def built_dense(units, dim, **options):
 
 
 class HandWritten(keras.layers.Layer):
-    """A layer that makes its weights in its first call, as many written by hand do."""
+    """Layer without `build`, which creates weights in the first call."""
 
     def __init__(self, units, **kwargs):
         super().__init__(**kwargs)
@@ -176,7 +176,7 @@ def test_a_layer_with_weights_keeps_them(kind, place, rng, tmp_path):
     assert len(given[0].weights) == 2
 
     if kind == "hand_written":
-        return  # Keras cannot load a layer without `build`
+        return  # Keras can't load a layer without `build`
     model.save(tmp_path / "model.keras")
     copy = keras.saving.load_model(tmp_path / "model.keras")
     for ours, theirs in zip(expected, copy.predict(vectors, verbose=0), strict=True):

@@ -1,4 +1,4 @@
-"""Binary quantization against its formulas in float64."""
+"""Tests of BinaryQuantizer against its formulas in float64."""
 
 import keras
 import numpy as np
@@ -17,7 +17,7 @@ def on_sphere(x, radius=1.0):
 
 
 def signs_of(bits):
-    """All codes of so many bits, the first dimension the most significant bit."""
+    """Returns all codes of `bits` bits; the first dimension is the most significant bit."""
     return 2.0 * (np.arange(2**bits)[:, None] >> np.arange(bits - 1, -1, -1) & 1) - 1.0
 
 
@@ -26,7 +26,7 @@ def entropy_of(p):
 
 
 def expected_loss(x, size, commitment, entropy, groups):
-    """The loss of latents x, with distributions over the codes of each group."""
+    """Computes the loss of latents x, with entropies over the codes of each group of bits."""
     loss = commitment * np.mean((x - size * np.where(x > 0, 1.0, -1.0)) ** 2)
     for group in np.split(x, np.cumsum(groups)[:-1], axis=-1):
         codes = size * signs_of(group.shape[-1])

@@ -1,4 +1,4 @@
-"""The Gumbel-softmax quantizer against its formulas in float64."""
+"""Tests of CategoricalQuantizer (Gumbel-softmax) against its formulas in float64."""
 
 import keras
 import numpy as np
@@ -16,7 +16,7 @@ SEED = 5
 
 @pytest.fixture
 def parts(rng):
-    """Inputs, kernel, bias and codes."""
+    """Returns inputs, kernel, bias and codes."""
     shapes = [(10, DIM), (DIM, K), (K,), (K, DIM)]
     return [rng.normal(size=shape).astype("float32") for shape in shapes]
 
@@ -39,7 +39,7 @@ def softmax(logits):
 
 
 def drawn(parts, temperature):
-    """Logits, shares and indices that a new quantizer draws in training."""
+    """Computes logits, probabilities and indices of the first training call."""
     inputs, kernel, bias, _ = (part.astype("float64") for part in parts)
     uniforms = keras.random.uniform((10, K), 1e-20, seed=keras.random.SeedGenerator(SEED))
     logits = inputs @ kernel + bias
@@ -118,7 +118,7 @@ def test_no_divergence_of_uniform_logits():
     quantizer = CategoricalQuantizer(K, kl=1.0)
     _, indices = quantizer(np.zeros((4, DIM), "float32"))
     np.testing.assert_allclose(numpy(sum(quantizer.losses)), 0.0, atol=1e-6)
-    np.testing.assert_array_equal(numpy(indices), 0)  # the lowest of equals
+    np.testing.assert_array_equal(numpy(indices), 0)  # lowest index of ties
 
 
 def test_temperature_follows_the_training_steps(parts):
@@ -131,7 +131,7 @@ def test_temperature_follows_the_training_steps(parts):
     assert int(quantizer.step) == 1
     quantizer(parts[0])
     second, _ = quantizer(parts[0], training=True)
-    fixed[1](parts[0], training=True)  # its second draw is to be compared
+    fixed[1](parts[0], training=True)  # compare the second draw
     expected, _ = fixed[1](parts[0], training=True)
     np.testing.assert_allclose(numpy(second), numpy(expected), rtol=1e-5, atol=1e-6)
     assert int(quantizer.step) == 2

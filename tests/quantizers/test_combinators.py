@@ -1,4 +1,4 @@
-"""What each combinator does beyond the contract, against its parts used by hand."""
+"""Tests of combinators against separate calls of their quantizers."""
 
 import keras
 import numpy as np
@@ -47,12 +47,12 @@ def test_residual_is_its_levels_one_after_the_other(vectors):
 
 
 def _first(indices, count):
-    """Indices with all but the first levels dropped."""
+    """Replaces the indices of all but the first `count` stages with -1."""
     return np.where(np.arange(indices.shape[-1]) < count, indices, -1).astype("int32")
 
 
 def test_commitment_of_every_level_reaches_the_input(vectors):
-    """With straight-through the outputs' gradient comes once, each level's own loss as well."""
+    """The input gradient is the sum of the commitment gradients of all stages."""
     quantizer = keras_vq.Residual(levels(16, 8, commitment=1.0))
     quantizer.build(vectors.shape)
 
@@ -74,9 +74,9 @@ def test_dropout_leaves_first_levels_of_some_examples(rng):
     inputs = rng.normal(size=(600, 2, 4)).astype("float32")
     quantized, indices = quantizer(inputs, training=True)
     kept = (numpy(indices) >= 0).sum(-1)
-    assert (kept[:, 0] == kept[:, 1]).all()  # an example is dropped as a whole
+    assert (kept[:, 0] == kept[:, 1]).all()  # per example
     shares = np.bincount(kept[:, 0], minlength=4) / 600
-    # Half keep all; of the other half a third each keeps 1, 2 and 3.
+    # Half keep all stages; of the others, a third each keeps 1, 2 or 3.
     np.testing.assert_allclose(shares, [0, 1 / 6, 1 / 6, 2 / 3], atol=0.06)
     again = numpy(quantizer(inputs, training=False)[1])
     assert (again >= 0).all()
@@ -122,7 +122,7 @@ def test_full_beam_is_exhaustive_search(rng):
     every = np.stack(np.meshgrid(np.arange(4), np.arange(4)), axis=-1).reshape(-1, 2)
     sums = numpy(quantizer.decode(every.astype("int32")))
     best = ((inputs[:, None] - sums) ** 2).sum(-1).min(1)
-    # The first level keeps 4 sums, all there are.
+    # The beam keeps all 4 codes of the first stage.
     np.testing.assert_allclose(np.square(inputs - numpy(quantized)).sum(-1), best, rtol=1e-4)
 
 
@@ -168,7 +168,7 @@ def test_bad_residual_arguments(options, message):
 
 
 def test_one_estimator_for_the_sum_has_its_own_gradients(vectors):
-    """Synchronized: the input's gradient once, and a share of it for the codes of every level."""
+    """Synchronized passes the gradient once to the input, and a share to the codes of stages."""
     parts = [keras_vq.VectorQuantizer(keras_vq.Codebook(8)) for _ in range(2)]
     quantizer = keras_vq.Residual(parts, estimator=keras_vq.estimators.Synchronized(0.5))
     quantizer.build(vectors.shape)

@@ -1,4 +1,4 @@
-"""What every quantizer promises, over the table of all of them."""
+"""Tests of the common contract of all quantizers."""
 
 import math
 
@@ -31,7 +31,7 @@ def numpy(tensor):
 
 
 def weights_of(layer):
-    """Copies of all weights that training is meant to change or leave."""
+    """Returns copies of all weights."""
     return [numpy(weight).copy() for weight in layer.weights]
 
 
@@ -47,7 +47,7 @@ def built(case):
 
 
 def learnt(layer):
-    """Whether any two weights of before and after differ."""
+    """Returns whether any weights differ in a pair of lists (before, after)."""
     return any((old != new).any() for old, new in zip(*layer, strict=True))
 
 
@@ -56,7 +56,7 @@ def loss_of(layer):
 
 
 def all_indices(quantizer, vectors):
-    """The indices of each vector as one row."""
+    """Returns the indices as an array with one row per vector."""
     return numpy(quantizer.encode(vectors)).reshape(-1, len(quantizer.codebook_sizes))
 
 
@@ -137,7 +137,7 @@ def test_gradient_of_straight_through_is_the_identity(case, vectors, rng):
     if not case.is_straight_through:
         pytest.skip("another estimator")
     quantizer = built(case)
-    # Whole numbers: sums over levels are exact, and so must the identity be.
+    # Integers, so that sums over stages are exact.
     upstream = rng.integers(-9, 9, size=vectors.shape).astype("float32")
     (gradient,) = gradients(lambda x: ops.sum(ops.multiply(quantizer(x)[0], upstream)), vectors)
     np.testing.assert_array_equal(gradient, upstream)
@@ -168,7 +168,7 @@ def test_masked_positions_change_nothing(case, vectors, rng):
 
 def _loss(layer, inputs, mask):
     layer(inputs, mask=mask)
-    # A function of the inputs even where the layer has no loss.
+    # Depends on the inputs even if the layer has no loss.
     nothing = 0.0 * ops.sum(ops.where(ops.isnan(inputs), 0.0, inputs))
     return sum(layer.losses, start=nothing)
 
@@ -190,7 +190,7 @@ def test_a_mask_of_nothing_gives_no_loss_and_leaves_codes(case, vectors):
     if case.has_loss_of_vectors:
         assert float(loss_of(quantizer)) == 0
     assert all(np.isfinite(weight).all() for weight in weights_of(quantizer))
-    if case.id != "ema_bias_correction":  # whose averages hold nothing yet
+    if case.id != "ema_bias_correction":  # its EMA is still empty
         np.testing.assert_allclose(numpy(quantizer(vectors)[0]), before, rtol=1e-3, atol=1e-6)
 
 
@@ -267,7 +267,7 @@ def test_vectors_that_are_all_equal(case, value, training):
 @given(
     hnp.arrays(
         "float32",
-        # Few shapes: JAX compiles each operation for each of them.
+        # Few shapes, because JAX compiles operations for each shape.
         st.sampled_from([(1, 5, 5, DIM), (2, 5, 5, DIM)]),
         elements=st.floats(-1e4, 1e4, width=32),
     )
@@ -316,7 +316,7 @@ def test_config_round_trip(case, vectors):
     config = keras.saving.serialize_keras_object(quantizer)
     copy = keras.saving.deserialize_keras_object(config)
     assert keras.saving.serialize_keras_object(copy) == config
-    assert copy.built  # a configuration knows the shape that its layer was built for
+    assert copy.built  # the configuration includes the build shape
     copy.set_weights(quantizer.get_weights())
     np.testing.assert_array_equal(numpy(copy(vectors)[0]), numpy(quantizer(vectors)[0]))
 

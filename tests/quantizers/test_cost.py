@@ -1,4 +1,4 @@
-"""What a training step holds and how often it searches: figures that no clock is needed for."""
+"""Tests of the memory and the number of searches of a training step, without timing."""
 
 import math
 
@@ -37,10 +37,10 @@ def operations(name):
 
 @pytest.mark.parametrize("name", QUANTIZERS)
 def test_nothing_is_as_large_as_vectors_times_codes(name):
-    """No matrix of all distances, nothing one-hot."""
+    """Checks that there is no matrix of all distances and no one-hot matrix."""
     sizes = {operation: math.prod(operation.shape) for operation in operations(name)}
     largest = max(sizes, key=sizes.get)
-    # A block of scores, padded by a group of 32 codes.
+    # One block of scores, padded by a group of 32 codes.
     assert sizes[largest] <= SCORES_PER_BLOCK * (1 + 32 / CODES), largest
 
 
@@ -78,7 +78,7 @@ def test_a_step_is_traced_once(way, rng):
         else:
             model.train_on_batch(images)
 
-    traced.clear()  # what building the model traced
+    traced.clear()  # traces of the build
     train()
     assert traced.count(True) == 1
     traced.clear()
@@ -87,14 +87,14 @@ def test_a_step_is_traced_once(way, rng):
 
 
 @pytest.mark.skipif(keras.backend.backend() != "torch", reason="PyTorch's compiler")
-@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # by what follows the code
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # raised within torch.compile
 def test_torch_compiles_a_step_as_one_graph(rng):
     import torch
 
-    # Restarts draw from Keras's generators of seeds, which Keras keeps out of graphs.
+    # Without restarts, which use seed generators that Keras excludes from graphs.
     quantizer = keras_vq.VectorQuantizer(keras_vq.EMACodebook(CODES))
     inputs = torch.from_numpy(rng.normal(size=(VECTORS, DIM)).astype("float32"))
-    quantizer(inputs, training=True)  # builds it
+    quantizer(inputs, training=True)  # build
 
     def step(x):
         quantized, _ = quantizer(x, training=True)

@@ -1,4 +1,4 @@
-"""Finite scalar quantization against its formulas in float64."""
+"""Tests of FiniteScalarQuantizer against its formulas in float64."""
 
 import keras
 import numpy as np
@@ -19,7 +19,7 @@ CASES = [
 
 
 def constants(levels, convention):
-    """Half of the range, offset and shift of each dimension."""
+    """Computes the half range, offset and shift of each dimension."""
     levels = np.array(levels, "float64")
     sign = -1.0 if convention == "mentzer" else 1.0
     amplitude = (levels - 1.0) * (1.0 + sign * 1e-3) / 2.0
@@ -30,7 +30,7 @@ def constants(levels, convention):
 
 
 def expected(inputs, levels, convention):
-    """Distance to the next tie, codes, level numbers and slopes."""
+    """Computes the distance to the nearest tie, codes, level numbers and gradients."""
     z, sizes = inputs.astype("float64"), np.array(levels)
     if convention == "symmetric":
         position = (sizes - 1) * (np.tanh(z) + 1.0) / 2.0
@@ -48,7 +48,7 @@ def expected(inputs, levels, convention):
 
 
 def clear_inputs(rng, levels, convention):
-    """Vectors none of which is near a tie."""
+    """Draws vectors that are not near a tie."""
     drawn = rng.normal(scale=1.5, size=(300, len(levels))).astype("float32")
     is_clear = (expected(drawn, levels, convention)[0] > 1e-3).all(axis=-1)
     return drawn[is_clear][:64]
@@ -85,7 +85,7 @@ def test_every_code(levels, convention):
         half = np.array(levels) // 2
         expected_codes = (numbers - half) / half
     np.testing.assert_array_equal(codes, expected_codes.astype("float32"))
-    # Codes are in the space of the bounded vectors, so they find themselves there.
+    # Codes are bounded vectors, so each is its own nearest code.
     np.testing.assert_array_equal(
         numpy(quantizer.find_indices(ops.convert_to_tensor(codes))), every
     )

@@ -1,4 +1,4 @@
-"""Index backpropagation quantization against its formulas in float64."""
+"""Tests of IndexBackpropagationQuantizer against its formulas in float64."""
 
 import keras
 import numpy as np
@@ -74,13 +74,13 @@ def test_loss_and_gradients(codes, inputs, rng, masked):
     p = softmax(x @ c.T)
     one_hot = np.eye(K)[p.argmax(-1)]
     pull = 2.0 * (x - one_hot @ c) / x.size
-    through = upstream[mask] - pull  # what arrives at y
+    through = upstream[mask] - pull  # gradient at y
     by_logits = softmax_gradient(p, through @ c.T)
     np.testing.assert_allclose(by_inputs[mask], 2.0 * pull + by_logits @ c, rtol=1e-4, atol=1e-5)
     assert (by_inputs[~mask] == 0).all()
     wanted = one_hot.T @ (through - beta * pull) + by_logits.T @ x
     np.testing.assert_allclose(by_codes, wanted, rtol=1e-4, atol=1e-5)
-    assert (by_codes != 0).all()  # no code is left behind
+    assert (by_codes != 0).all()  # all codes get a gradient
 
     quantizer(shown, mask=given)
     loss = (2.0 + beta) * np.mean((x - one_hot @ c) ** 2)
@@ -139,7 +139,7 @@ def test_all_codes_move_in_training_and_come_back_from_a_file(inputs, tmp_path):
 
 
 def test_logits_of_codes_with_a_common_offset(rng):
-    """What the offset adds to all logits of a vector changes neither codes nor entropies."""
+    """A common offset of codes changes neither codes nor entropies."""
     vectors = rng.normal(size=(100, 8)).astype("float32")
     codes = (1000 + rng.normal(size=(32, 8))).astype("float32")
     quantizer = IndexBackpropagationQuantizer(32)

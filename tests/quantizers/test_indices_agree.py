@@ -1,6 +1,6 @@
-"""The same weights and vectors give the same indices on every backend.
+"""Tests that indices are equal on all backends for the same weights and vectors.
 
-`indices.npz` was written on TensorFlow; to write it anew after a change of the cases:
+`indices.npz` was written on TensorFlow. To update it after a change of the cases, run:
 
     KERAS_BACKEND=tensorflow python -m tests.quantizers.test_indices_agree
 """
@@ -18,7 +18,7 @@ FILE = Path(__file__).with_name("indices.npz")
 
 
 def indices_of(case):
-    """Indices of fixed vectors by a quantizer whose float weights are fixed numbers."""
+    """Returns indices of fixed vectors from a quantizer with fixed float weights."""
     rng = np.random.default_rng(zlib.crc32(case.id.encode()))
     quantizer = case.build()
     quantizer.build((None, 5, 5, 4))

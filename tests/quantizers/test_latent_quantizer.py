@@ -1,4 +1,4 @@
-"""Latent quantization against its formulas in float64."""
+"""Tests of LatentQuantizer against its formulas in float64."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""The random-projection quantizer against its formulas in float64."""
+"""Tests of RandomProjectionQuantizer against its formulas in float64."""
 
 import keras
 import numpy as np
@@ -61,7 +61,7 @@ def test_draws():
     matrix, codes = numpy(quantizer.projection)[0], numpy(quantizer.codes)[0]
     np.testing.assert_allclose(matrix.std(), np.sqrt(2.0 / 116), rtol=0.1)
     np.testing.assert_allclose(np.linalg.norm(codes, axis=-1), 1.0, rtol=1e-5)
-    # Not the same numbers again.
+    # Codes and projection have independent random numbers.
     first = codes.reshape(-1)[:1600]
     assert abs(np.corrcoef(first, matrix.reshape(-1))[0, 1]) < 0.2
     same, other = build(seed=3), build(seed=3)

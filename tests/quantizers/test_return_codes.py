@@ -1,4 +1,4 @@
-"""Quantizers that return the quantized vectors alone, and metrics of codes in `compile`."""
+"""Tests of `return_codes=False`, and of metrics of codes in `compile`."""
 
 import keras
 import numpy as np
@@ -11,14 +11,14 @@ from tests.quantizers.cases import QUANTIZER_CASES
 
 
 def rebuilt(quantizer, return_codes):
-    """Returns a quantizer of the same configuration, with the same seeds each time."""
+    """Returns a quantizer with the same configuration and seeds except for `return_codes`."""
     config = {**quantizer.get_config(), "return_codes": return_codes}
     keras.utils.set_random_seed(1)
     return type(quantizer).from_config(config)
 
 
 def trained(quantizer, vectors, mask=None, **call_arguments):
-    """Returns what a call in training returns, its loss, and the weights after it."""
+    """Returns outputs, loss and updated weights of a training call."""
     quantizer.build(vectors.shape)
     for number, weight in enumerate(quantizer.weights):
         if weight.dtype == "float32":
@@ -65,7 +65,7 @@ def test_mask_passes_a_quantizer_in_sequential(rng):
 
 
 def test_vqvae_in_sequential_trains_and_comes_back_from_a_file(rng, tmp_path):
-    """The VQ-VAE of a Keras guide: layers in a row, `compile`, `fit`."""
+    """Trains a VQ-VAE as a Sequential model, as in Keras guides."""
     images = rng.random((32, 8, 8, 1)).astype("float32")
     quantizer = keras_vq.VectorQuantizer(16, return_codes=False)
     model = keras.Sequential(
@@ -136,7 +136,7 @@ def test_metrics_of_codes_in_compile(rng):
     assert logs["codes_perplexity"] == pytest.approx(np.exp(entropy), rel=1e-5)
     assert logs["codes_codebook_usage"] == pytest.approx((counts > 0).mean())
 
-    # A model whose one output is codes.
+    # A model with codes as its only output.
     encoder = keras.Model(inputs, codes)
     encoder.compile(metrics=[kind(16) for kind in METRICS])
     alone = encoder.evaluate(vectors, np.zeros(64), return_dict=True, verbose=0)

@@ -152,6 +152,6 @@ class RequestTarget(Target):
         path = Path(f"/proc/{self.process.pid}/stat")
         if not path.exists():
             return 0.0
-        # User and system time, after the name of the program, which may hold spaces.
+        # User and system time; fields follow the program name, which may contain spaces.
         fields = path.read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

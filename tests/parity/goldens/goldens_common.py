@@ -1,11 +1,11 @@
-"""Helpers of all cases: random data, and reference computations in float64 NumPy."""
+"""Helpers for golden arrays: random data, and reference computations in float64 NumPy."""
 
 import numpy as np
 
-N, D, K = 256, 8, 32  # vectors in a batch, their dimension, codes
-POPULAR = 20  # only the first codes have inputs drawn around them
-GAP = 1e-3  # least difference between the squared distances to the two nearest codes
-GRID = 256.0  # drawn numbers are multiples of 1 / GRID: the files compress better
+N, D, K = 256, 8, 32  # batch size, dimension, codebook size
+POPULAR = 20  # number of codes near which inputs are drawn
+GAP = 1e-3  # minimum difference of the squared distances to the two nearest codes
+GRID = 256.0  # random numbers are multiples of 1 / GRID, which compress better
 TOLERANCE = 1e-5
 GRADIENT_TOLERANCE = 1e-7
 
@@ -22,32 +22,32 @@ def unit(vectors):
 
 
 class Source:
-    """Draws codes, and inputs that hit some codes often, some rarely and some never.
+    """Random source of codes, and of inputs that choose codes often, rarely or never.
 
-    An input whose two nearest codes are almost equally far is dropped, so that a rounding error
-    can't change its index on another backend.
+    Inputs with nearly equal distances to the two nearest codes are dropped, so that rounding can't
+    change their index on other backends.
     """
 
     def __init__(self, rng):
         self.rng = rng
-        # Away from the origin, where Sonnet's unused codes go: some must stay unused.
+        # Away from the origin, where unused codes of Sonnet go, so that some stay unused.
         self.codes = on_grid(rng.normal(loc=1.0, size=(K, D)))  # (K, D)
         self.centres = self.codes[:POPULAR] + rng.normal(scale=0.4, size=(POPULAR, D))
         weights = 0.85 ** np.arange(POPULAR)
         self.weights = weights / weights.sum()
 
     def inputs(self, codes, cosine=False):
-        """Draws (N, D) inputs with a clear nearest code in `codes`, (K, D)."""
+        """Draws (N, D) inputs with an unambiguous nearest code in `codes`, (K, D)."""
         picks = self.rng.choice(POPULAR, size=4 * N, p=self.weights)
         drawn = on_grid(self.centres[picks] + self.rng.normal(scale=0.5, size=(4 * N, D)))
-        # Equal codes (Sonnet's unused ones are all zero) tie exactly, and the lowest index wins.
+        # Equal codes (unused ones of Sonnet are zero) are exact ties; the lowest index wins.
         nearest_two = np.sort(distances(unit(drawn) if cosine else drawn, np.unique(codes, axis=0)))
         clear = drawn[nearest_two[:, 1] - nearest_two[:, 0] > GAP]
         assert len(clear) >= N
         return clear[:N]
 
     def draw(self, rows, draw, is_clear):
-        """Draws until `rows` rows are clear: `draw(n)` gives (n, ...), `is_clear` of it (n,)."""
+        """Draws rows by `draw(n)`, (n, ...), until `rows` of them satisfy `is_clear`, (n,)."""
         kept = []
         while sum(map(len, kept)) < rows:
             drawn = draw(rows)
@@ -59,15 +59,15 @@ class Source:
 
 
 def stack(steps):
-    """Stacks dictionaries of steps into one dictionary of arrays with a leading step axis."""
+    """Stacks dicts of steps into one dict of arrays with a leading step axis."""
     return {name: np.stack([step[name] for step in steps]) for name in steps[0]}
 
 
-# Replays in NumPy, float64 ------------------------------------------------------------------------
+# Reference computations in float64 NumPy ----------------------------------------------------------
 
 
 def check(golden, name, expected, relative=0.0):
-    """Compares a stored array with its replay; gradients are small, so their bound is too."""
+    """Compares an array with its reference, with a smaller tolerance for gradients."""
     bound = GRADIENT_TOLERANCE if name.endswith("gradients") else TOLERANCE
     np.testing.assert_allclose(golden[name], expected, rtol=relative, atol=bound, err_msg=name)
 
@@ -114,13 +114,13 @@ def softmax(logits):
 
 
 def softmax_gradients(probabilities, gradients):
-    """Gradients by the logits from those by the probabilities."""
+    """Computes gradients of logits from gradients of probabilities."""
     mean = np.sum(probabilities * gradients, axis=-1, keepdims=True)
     return probabilities * (gradients - mean)
 
 
 def entropy(probabilities, floor):
-    """Computes the entropy in nats over the last axis; the floor is inside the logarithm only."""
+    """Computes the entropy in nats over the last axis; the floor applies in the logarithm only."""
     return -np.sum(probabilities * np.log(np.maximum(probabilities, floor)), axis=-1)
 
 
@@ -134,7 +134,7 @@ def perplexity(indices):
 
 
 def rotation_gradients(sources, targets, upstream):
-    """Computes the gradient of sum(rotation_trick(sources, targets) * upstream) by sources."""
+    """Computes the gradient of sum(rotation_trick(sources, targets) * upstream) for sources."""
 
     def normalised(rows):
         return rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-6)

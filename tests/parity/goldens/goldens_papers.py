@@ -1,6 +1,6 @@
-"""Losses and updates of papers, written down from their formulas in float64 NumPy.
+"""Golden arrays of papers, computed from their formulas in float64 NumPy.
 
-No package is run here but torch, for the two ways of resizing. Arrays are rounded to float32.
+Only torch is run, for resizing and gradients. Arrays are rounded to float32.
 """
 
 import numpy as np
@@ -26,7 +26,7 @@ def sum_by_code(rows, indices):
 
 
 def check_gradients(golden, objective, **arrays):
-    """Compares `<name>_gradients` with torch's, which follow the stop-gradients of `objective`."""
+    """Compares `<name>_gradients` with torch gradients of `objective`, with its stop-gradients."""
     tensors = {
         name: torch.tensor(np.asarray(array, "float64"), requires_grad=True)
         for name, array in arrays.items()
@@ -45,7 +45,7 @@ def mse(one, other):
 
 
 def taming(source, beta):
-    """Writes VQGAN of taming-transformers; its first version had beta on the codebook loss."""
+    """Writes VQGAN of taming-transformers, also with beta on the codebook loss as at first."""
     inputs, upstream = source.inputs(source.codes)[:ROWS], source.upstream(ROWS, D)
     codes = source.codes.astype("float64")
     indices = nearest(inputs, codes)
@@ -77,7 +77,7 @@ def taming(source, beta):
 
 
 def dac(source, width):
-    """Writes factorized codes: cosine lookup, embeddings used unchanged; 4 sequences of 16."""
+    """Writes factorized codes: cosine lookup, unnormalized embeddings; 4 sequences of 16."""
     rng = source.rng
     in_kernel = on_grid(rng.normal(scale=0.3, size=(16, width)))
     out_kernel = on_grid(rng.normal(scale=0.5, size=(width, 16)))
@@ -94,8 +94,8 @@ def dac(source, width):
     indices = indices.reshape(4, 16)
     chosen = codes[indices].astype("float64")
     error = projected - chosen
-    losses = np.mean(error**2, axis=(1, 2))  # of each sequence
-    weighted = 2.0 * error / error.size  # of the mean over the sequences
+    losses = np.mean(error**2, axis=(1, 2))  # per sequence
+    weighted = 2.0 * error / error.size  # gradient of the mean over sequences
     passed = upstream @ out_kernel.T.astype("float64")
     golden = {
         "inputs": inputs,
@@ -111,7 +111,7 @@ def dac(source, width):
         "quantized": chosen @ out_kernel + out_bias,
         "commitment": losses,
         "codebook_loss": losses,
-        # Of mean(codebook_loss) + 0.25 * mean(commitment) + sum(quantized * upstream).
+        # Gradients of mean(codebook_loss) + 0.25 * mean(commitment) + sum(quantized * upstream).
         "loss": 1.25 * losses.mean(),
         "projected_gradients": passed + 0.25 * weighted,
         "input_gradients": (passed + 0.25 * weighted) @ in_kernel.T,
@@ -149,7 +149,7 @@ def ibq(source, beta):
     error = x - c[indices]
     mean = np.mean(error**2)
     pull = 2.0 * error / error.size
-    # The first loss goes through the soft one-hot as the output does.
+    # The first loss has gradients through the soft one-hot, like the output.
     output = upstream - pull
     logits = softmax_gradients(probabilities, output @ c.T)
     golden = {
@@ -193,7 +193,7 @@ def bsq(source, inv_temperature, group, beta, zeta):
     def entropy(probabilities):
         return -np.sum(probabilities * np.log(probabilities + 1e-8), axis=-1)
 
-    bit = 1.0 / (1.0 + np.exp(4.0 * inv_temperature * u / np.sqrt(D)))  # of minus one
+    bit = 1.0 / (1.0 + np.exp(4.0 * inv_temperature * u / np.sqrt(D)))  # probability of -1
     bit = np.stack([bit, 1.0 - bit], axis=-1)  # (N, D, 2)
     signs = 2.0 * (np.arange(2**group)[:, None] >> np.arange(group - 1, -1, -1) & 1) - 1.0
     parts = u.reshape(ROWS, D // group, group)
@@ -266,13 +266,13 @@ def torch_resize(array, new, mode, axes):
 
 
 def var(source, axes, scales, beta):
-    """Residuals at growing sizes, phi the identity; (2, 8, 8, C) or (8, 8, C) inputs."""
+    """Writes residuals at increasing scales, phi the identity; (2, 8, 8, C) or (8, 8, C)."""
     rng = source.rng
     channels, last = 4, scales[-1]
     codes = on_grid(rng.normal(scale=0.6, size=(K, channels)))
     shape = (2, last, last, channels) if axes == 2 else (8, last, channels)
     clear = False
-    while not clear:  # at every position of every scale
+    while not clear:  # unambiguous at all positions and scales
         inputs = on_grid(rng.normal(size=shape) + rng.normal(size=(shape[0],) + (1,) * axes + (1,)))
         f = inputs.astype("float64")
         total, rest = np.zeros_like(f), f
@@ -298,7 +298,7 @@ def var(source, axes, scales, beta):
     pulls = np.stack([pull for _, _, pull in found])
     codebook_gradients = 0.0
     for level, (indices, up, _) in enumerate(found):
-        reached = pulls[level:].sum(axis=0)  # a scale's codes are in all later sums
+        reached = pulls[level:].sum(axis=0)  # codes of a scale are part of all later sums
         codebook_gradients = codebook_gradients + sum_by_code(resize(reached, up.T, axes), indices)
     golden |= {
         "codebook": codes,
@@ -327,7 +327,7 @@ def var(source, axes, scales, beta):
 
 
 def resizing(source):
-    """Writes torch's results for sizes that do not divide."""
+    """Writes torch results for sizes that are not divisible."""
     image = on_grid(source.rng.normal(size=(1, 8, 8, 2))).astype("float64")
     golden = {"inputs": image}
     for size in (1, 3, 5):
@@ -349,7 +349,7 @@ def cvq(source, decay, beta):
     steps = []
     for _ in range(3):
         inputs = source.inputs(codes)[:ROWS]
-        while not is_clear(codes, inputs).all():  # the nearest row of each code, too
+        while not is_clear(codes, inputs).all():  # also the nearest row of each code
             inputs = source.inputs(codes)[:ROWS]
         squared = distances(inputs, codes)
         indices = squared.argmin(axis=1)
@@ -357,7 +357,7 @@ def cvq(source, decay, beta):
         step = {
             "inputs": inputs,
             "indices": indices,
-            "quantized": codes[indices],  # before the update, as the loss
+            "quantized": codes[indices],  # before the update, like the loss
             "loss": (1.0 + beta) * np.mean((inputs - codes[indices]) ** 2),
             "anchors": anchors,
         }
@@ -373,7 +373,7 @@ def cvq(source, decay, beta):
 
 
 def joined(parts):
-    """Arrays of all parts, float32 and int32, their names prefixed by the part's."""
+    """Joins arrays of all parts as float32 and int32, with the part name as prefix."""
     kinds = {"f": "float32", "i": "int32"}
     return {
         f"{part}_{name}": np.asarray(array).astype(kinds[np.asarray(array).dtype.kind])
@@ -383,13 +383,13 @@ def joined(parts):
 
 
 def paper_losses(source, **settings):
-    """Writes single quantizers, each with its own settings."""
+    """Writes single quantizers with separate settings."""
     functions = {"taming": taming, "dac": dac, "ibq": ibq, "bsq": bsq, "cvq": cvq}
     return joined({name: functions[name](source, **own) for name, own in settings.items()})
 
 
 def paper_multiscale(source, **settings):
-    """Writes multi-scale residuals of VAR for sequences and images."""
+    """Writes multi-scale residual quantization (VAR) for sequences and images."""
     return joined(
         {
             "one_axis": var(source, 1, **settings),

@@ -1,4 +1,4 @@
-"""VQP's residual quantizers."""
+"""Golden arrays of the residual quantizers of VQP."""
 
 import numpy as np
 import torch
@@ -8,7 +8,7 @@ from vector_quantize_pytorch import GroupedResidualVQ, ResidualVQ
 ROWS, D, K = 64, 8, 16
 LEVELS = 4
 STEPS = 3
-EPSILON = 1e-5  # VQP's default
+EPSILON = 1e-5  # default of VQP
 
 
 def indices_of(tensor):
@@ -21,7 +21,11 @@ def draw_codebooks(source, levels, dim=D, shrink=0.6):
 
 
 def replay(inputs, codebooks):
-    """Runs greedy search in (L, K, D): indices (N, L), codes, residuals (L, N, D), gaps (N,)."""
+    """Runs greedy search in codebooks (L, K, D).
+
+    Returns:
+        Indices (N, L), codes and residuals (L, N, D), and gaps (N,).
+    """
     residual = inputs.astype("float64")
     indices, codes, residuals, gaps = [], [], [], []
     for codebook in codebooks:
@@ -94,7 +98,7 @@ def smoothed(counts, sums):
 
 
 def train(source, layer, codebooks, decay, shared):
-    """Runs three steps and recomputes them in NumPy."""
+    """Runs three training steps and compares them with NumPy."""
     upstream = source.upstream(ROWS, D)
     steps, replayed = [], []
     counts, sums = np.ones((LEVELS, K)), codebooks.astype("float64")
@@ -106,7 +110,7 @@ def train(source, layer, codebooks, decay, shared):
         error = residuals - codes
         for level in range(LEVELS):
             new = average(counts[level], sums[level], residuals[level], indices[:, level], decay)
-            target = slice(None) if shared else level  # one after the other into the shared average
+            target = slice(None) if shared else level  # stage after stage into the shared EMA
             counts[target], sums[target] = new
         books = np.stack([smoothed(*pair) for pair in zip(counts, sums, strict=True)])
         replayed.append(
@@ -123,8 +127,8 @@ def train(source, layer, codebooks, decay, shared):
         )
     golden = {"initial_codebooks": codebooks, "upstream": upstream} | stack(steps)
     check_all(golden, stack(replayed))
-    golden["all_codes"] = golden["all_codes"][-1]  # the last step's will do
-    del golden["embed_avgs"]  # codebooks times smoothed cluster sizes
+    golden["all_codes"] = golden["all_codes"][-1]  # only the last step
+    del golden["embed_avgs"]  # equal to codebooks times smoothed cluster sizes
     return golden
 
 
@@ -140,7 +144,7 @@ def evaluate(layer, inputs, books):
 
 
 def beam(inputs, codebooks, width, summed):
-    """Runs beam search by mean squared error, summed over stages (VQP) or of the last stage."""
+    """Runs beam search by MSE, summed over stages (VQP) or of the last stage."""
     residual = inputs[:, None].astype("float64")  # (N, B, D)
     score = np.zeros(residual.shape[:2])  # (N, B)
     indices = np.zeros((*residual.shape[:2], 0), int)
@@ -163,7 +167,7 @@ def beam(inputs, codebooks, width, summed):
 
 
 def vqp_residual(source, eval_beam_size, **settings):
-    """Writes EMA codebooks at each stage, also shared, and beam search."""
+    """Writes EMA codebooks per stage, a shared codebook, and beam search."""
     golden = {}
     decay = settings["decay"]
     for prefix, shared in ("", False), ("shared_", True):
@@ -173,7 +177,7 @@ def vqp_residual(source, eval_beam_size, **settings):
         layer = build(codebooks, shared, **settings)
         found = train(source, layer, codebooks, decay, shared)
         books = found["codebooks"][-1]
-        # No row may lie on an edge of a search.
+        # Exclude rows at which searches are ambiguous.
         inputs = source.draw(
             ROWS,
             lambda rows: on_grid(source.rng.normal(scale=1.1, size=(rows, D))),
@@ -222,11 +226,11 @@ def vqp_residual(source, eval_beam_size, **settings):
     return golden
 
 
-# Codebooks that a network makes -------------------------------------------------------------------
+# Codebooks computed by a network ------------------------------------------------------------------
 
 
 def mlp_weights(source, hidden, depth):
-    """Kernels are (in, out)."""
+    """Draws MLP weights; kernels are (in, out)."""
 
     def draw(*shape):
         return on_grid(source.rng.normal(scale=0.8 / np.sqrt(shape[0]), size=shape))
@@ -243,7 +247,7 @@ def mlp_weights(source, hidden, depth):
 
 
 def mlp_parameters(mlp):
-    """Returns the parameters of VQP in the order of `mlp_weights`."""
+    """Returns the MLP parameters of VQP in the order of `mlp_weights`."""
     parameters = [mlp.proj_in.weight, mlp.proj_in.bias]
     for block in mlp.layers:
         parameters += [block[0].weight, block[0].bias, block[2].weight, block[2].bias]
@@ -251,7 +255,7 @@ def mlp_parameters(mlp):
 
 
 def mlp_output(weights, codes, condition):
-    """Computes (K, D) codes and (N, D) conditions -> (N, K, D), in torch for its gradients."""
+    """Computes the MLP for (K, D) codes and (N, D) conditions in torch, -> (N, K, D)."""
     rows, size = len(condition), len(codes)
     both = [condition[:, None].expand(rows, size, D), codes[None].expand(rows, size, D)]
     x = torch.cat(both, dim=-1) @ weights["input_kernel"] + weights["input_bias"]
@@ -264,7 +268,7 @@ def mlp_output(weights, codes, condition):
 
 
 def implicit_replay(inputs, codebooks, mlps, straight=True):
-    """Computes in float64 torch, because gradients pass through the networks."""
+    """Computes QINCo in float64 torch, whose gradients pass through the networks."""
     residual, total = inputs, torch.zeros_like(inputs)
     indices, losses, gaps = [], [], []
     rows = torch.arange(len(inputs))
@@ -285,7 +289,7 @@ def implicit_replay(inputs, codebooks, mlps, straight=True):
 
 
 def vqp_residual_implicit(source, num_quantizers, mlp_kwargs, **settings):
-    """Writes QINCo as in VQP: a network computes the codes from the second stage on."""
+    """Writes QINCo of VQP: a network computes the codes from the second stage on."""
     codebooks = draw_codebooks(source, num_quantizers, shrink=0.8)
     weights = [
         mlp_weights(source, mlp_kwargs["dim_hidden"], mlp_kwargs["depth"])
@@ -327,7 +331,7 @@ def vqp_residual_implicit(source, num_quantizers, mlp_kwargs, **settings):
     names = ["codebook_gradients"]
     names += [f"mlp{n}_{name}_gradients" for n, net in enumerate(nets, 1) for name in net]
 
-    def named(gradients):  # the codebooks' are stacked
+    def named(gradients):  # those of codebooks are stacked
         stacked = np.stack([np.asarray(g).reshape(K, D) for g in gradients[:num_quantizers]])
         rest = [np.asarray(gradient) for gradient in gradients[num_quantizers:]]
         return dict(zip(names, [stacked, *rest], strict=True))
@@ -365,11 +369,11 @@ def vqp_residual_implicit(source, num_quantizers, mlp_kwargs, **settings):
             expected["input_gradients"] = gradients_replayed[-1].numpy()
         else:
             for name in ("indices", "quantized", "losses"):
-                check(golden, name, result.pop(name))  # the same values
+                check(golden, name, result.pop(name))  # equal values
                 expected.pop(name)
         golden |= prefixed(prefix, result)
         for name, value in expected.items():
-            # Sums over all rows and codes in float32: a few 1e-6 of the size.
+            # Sums over all rows and codes in float32 have relative errors of a few 1e-6.
             check(golden, prefix + name, value, relative=1e-5)
 
     with torch.no_grad():
@@ -391,7 +395,7 @@ def vqp_residual_implicit(source, num_quantizers, mlp_kwargs, **settings):
 
 
 def vqp_grouped(source, groups, num_quantizers, **settings):
-    """Writes one residual quantizer per slice of the vectors; three steps and one evaluation."""
+    """Writes one residual quantizer per group; three training steps and one evaluation."""
     decay = settings["decay"]
     width = D // groups
     layer = GroupedResidualVQ(
@@ -445,7 +449,7 @@ def vqp_grouped(source, groups, num_quantizers, **settings):
                 "indices": np.stack([one[0] for one in found]),
                 "quantized": np.concatenate([one[1].sum(axis=0) for one in found], axis=-1),
                 "losses": np.stack([np.mean(one**2, axis=(1, 2)) for one in error]),
-                # Each group's loss is a mean over that group's own numbers.
+                # The loss of a group is the mean over its dimensions.
                 "input_gradients": num_quantizers * upstream
                 + np.concatenate([2.0 / ROWS / width * one.sum(axis=0) for one in error], axis=-1),
             }

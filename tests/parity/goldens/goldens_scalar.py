@@ -1,4 +1,4 @@
-"""VQP's quantizers of single numbers: finite scalar, lookup-free, latent."""
+"""Golden arrays of the scalar quantizers of VQP: finite scalar, lookup-free, latent."""
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from goldens_common import (
 from vector_quantize_pytorch import FSQ, LFQ, LatentQuantize
 
 ROWS = 64
-EDGE = 1e-4  # least distance to the middle between two levels
+EDGE = 1e-4  # minimum distance to the midpoint of two levels
 
 
 def indices_of(tensor):
@@ -29,20 +29,20 @@ def indices_of(tensor):
 
 
 def bounded(inputs, levels, form):
-    """Computes the value to round, in units of one level, and its gradient."""
+    """Computes the bounded value before rounding, in units of levels, and its gradient."""
     levels = np.asarray(levels, "float64")
     z = inputs.astype("float64")
-    if form == "symmetric":  # rounded half up, to 0 ... L - 1
+    if form == "symmetric":  # rounds half up to 0 ... L - 1
         return (levels - 1.0) * (np.tanh(z) + 1.0) / 2.0, (levels - 1.0) / 2.0 / np.cosh(z) ** 2
     half = (levels - 1.0) * (1.0 - 1e-3 if form == "official" else 1.0 + 1e-3) / 2.0
     offset = np.where(levels % 2, 0.0, 0.5)
-    # 0.5 / half is above 1 for two levels, where only the official form is defined.
+    # 0.5 / half is above 1 for two levels, for which only the official form is defined.
     shift = np.tan(offset / half) if form == "official" else np.arctanh(offset / half)
     return np.tanh(z + shift) * half - offset, half / np.cosh(z + shift) ** 2
 
 
 def finite_scalar(inputs, levels, form):
-    """Codes, indices and the gradient of the codes by the inputs."""
+    """Computes codes, indices and the gradient of the codes."""
     levels = np.asarray(levels)
     values, slopes = bounded(inputs, levels, form)
     if form == "symmetric":
@@ -56,11 +56,11 @@ def finite_scalar(inputs, levels, form):
 
 
 def vqp_fsq(source, level_lists, decoded_up_to):
-    """Writes both forms of VQP and the formula of the paper's notebook."""
+    """Writes both forms of VQP and the formula of the official notebook."""
     golden = {}
     for levels in level_lists:
         name = "x".join(map(str, levels)) + "_"
-        # VQP refuses two levels in its default form, whose atanh has no value there.
+        # The default form of VQP rejects two levels, for which atanh is undefined.
         forms = ("symmetric",) if 2 in levels else ("default", "symmetric")
 
         def clear(drawn, levels=levels, forms=forms):
@@ -75,7 +75,7 @@ def vqp_fsq(source, level_lists, decoded_up_to):
             return clear(drawn) & (one != other)
 
         inputs = source.draw(2 * ROWS, draw, clear)
-        if "default" in forms:  # some rows that the two conventions round to different levels
+        if "default" in forms:  # rows that the two conventions round differently
             inputs[:8] = source.draw(8, draw, differs)
         upstream = source.upstream(*inputs.shape)
         golden |= prefixed(name, {"inputs": inputs, "upstream": upstream})
@@ -118,10 +118,10 @@ def vqp_fsq(source, level_lists, decoded_up_to):
 
 
 def vqp_lfq(source, bits, inv_temperatures, **settings):
-    """Signs with the entropy loss, plain and on the sphere."""
+    """Writes lookup-free quantization with the entropy loss, plain and spherical."""
     rng = source.rng
 
-    # Small numbers, or each row would be sure of its code and its entropy zero.
+    # Small inputs, because otherwise the entropy of each row is 0.
     def draw(rows):
         scales = 0.05 * 4.0 ** rng.random((rows, 1))
         return on_grid(rng.normal(scale=scales, size=(rows, bits)))
@@ -181,11 +181,11 @@ def vqp_lfq(source, bits, inv_temperatures, **settings):
             }
             gradients = expected.pop("input_gradients")
             check_all(found, expected, relative=1e-5)
-            # The floor of the logarithm is a step in the gradients, and the temperature makes
-            # errors larger: only good to 1e-5 of the largest.
+            # The floor of the logarithm is a discontinuity of the gradients, and the temperature
+            # amplifies errors, so the tolerance is 1e-5 of the maximum.
             worst = np.abs(found["input_gradients"] - gradients).max()
             assert worst < TOLERANCE * np.abs(gradients).max(), worst
-            # Without VQP's floor, from which the bits' own entropies differ a little.
+            # Without the floor of VQP, because entropies of bits differ slightly with it.
             exact = {
                 "exact_sample_entropy": entropy(probabilities, 1e-300).mean(),
                 "exact_batch_entropy": entropy(mean, 1e-300),
@@ -206,7 +206,7 @@ def vqp_lfq(source, bits, inv_temperatures, **settings):
 
 
 def vqp_latent(source, levels, weights):
-    """Writes a list of values per dimension; `weights` are pairs (commitment, quantization)."""
+    """Writes latent quantization; `weights` are pairs (commitment, quantization)."""
     dim = len(levels)
     layer = LatentQuantize(levels=list(levels), dim=dim)
     values = [value.detach().numpy().copy() for value in layer.values_per_latent]
@@ -242,7 +242,7 @@ def vqp_latent(source, levels, weights):
             objective, [batch, *layer.values_per_latent], allow_unused=True
         )
         assert all(gradient is None for gradient in gradients[1:])
-        # What VQP names the two, on its own output, and the gradient of each.
+        # Both losses with their VQP names, on the output of VQP, and their gradients.
         found = {
             "commitment_loss": layer.commitment_loss(batch, codes),
             "quantization_loss": layer.quantization_loss(batch, codes),
@@ -282,8 +282,8 @@ def vqp_latent(source, levels, weights):
     golden["level_indices"] = chosen.astype("int32")
     check(golden, "indices", right)
 
-    # The paper's losses, means over all entries, weight 1 each: one moves the values only, the
-    # other the inputs only.
+    # Losses of the paper, means over all entries with weight 1: one moves only the values, the
+    # other only the inputs.
     golden["paper_loss"] = np.float32(2.0 * np.mean(error**2))
     golden["paper_input_gradients"] = (upstream + pull).astype("float32")
     for d in range(dim):

@@ -1,4 +1,4 @@
-"""VQP's other quantizers of whole vectors, and its extra losses."""
+"""Golden arrays of other vector quantizers and auxiliary losses of VQP."""
 
 import functools
 
@@ -65,11 +65,11 @@ def sum_by_code(rows, indices):
     return np.eye(K)[indices].T @ rows
 
 
-# Directional reparametrisation --------------------------------------------------------------------
+# Directional reparameterization -------------------------------------------------------------------
 
 
 def vqp_directional(source, directional_reparam_variance, noisy_variance, **settings):
-    """Writes DiVeQ with almost no noise, then with stored noise."""
+    """Writes DiVeQ with nearly no noise, then with stored noise."""
     inputs = source.inputs(source.codes)[:ROWS]
     upstream = source.upstream(ROWS, D)
     golden = {"codebook": source.codes, "inputs": inputs, "upstream": upstream}
@@ -82,7 +82,7 @@ def vqp_directional(source, directional_reparam_variance, noisy_variance, **sett
         torch.manual_seed(0)
         result, _ = run(layer, inputs, upstream)
         torch.manual_seed(0)
-        noise = torch.randn(1, ROWS, D)[0].numpy()  # the call draws nothing else
+        noise = torch.randn(1, ROWS, D)[0].numpy()  # the only random draw of the call
         assert np.array_equal(codebook(layer), source.codes)
         golden |= prefixed(prefix, result | {"noise": noise})
 
@@ -96,7 +96,7 @@ def vqp_directional(source, directional_reparam_variance, noisy_variance, **sett
             "codebook_gradients": sum_by_code(along * error / length, indices),
         }
         check_all(golden, expected, prefix)
-    del golden["noise"]  # of no effect
+    del golden["noise"]  # without effect
 
     with torch.no_grad():
         quantized, _, loss = layer.eval()(torch.tensor(inputs[None]))
@@ -109,7 +109,7 @@ def vqp_directional(source, directional_reparam_variance, noisy_variance, **sett
 
 
 def vqp_in_place(source, learning_rate, **settings):
-    """Codes step towards their inputs inside the call, and the inputs are looked up again."""
+    """Writes an in-place codebook step within the call, followed by a second lookup."""
     optimizer = functools.partial(torch.optim.SGD, lr=learning_rate)
     layer = build(source.codes, in_place_codebook_optimizer=optimizer, **settings)
     upstream = source.upstream(ROWS, D)
@@ -122,7 +122,7 @@ def vqp_in_place(source, learning_rate, **settings):
     codes = source.codes.astype("float64")
     for _ in range(3):
         usable = False
-        while not usable:  # clear before and after the step, and some row changes its code
+        while not usable:  # unambiguous before and after the step, with some changed codes
             inputs = source.inputs(codes)[:ROWS]
             first = nearest(inputs, codes)
             moved = codes - learning_rate * step_codes(inputs, codes, first)
@@ -151,7 +151,7 @@ def vqp_in_place(source, learning_rate, **settings):
     return golden
 
 
-# Extra losses -------------------------------------------------------------------------------------
+# Auxiliary losses ---------------------------------------------------------------------------------
 
 
 def loss_and_gradients(loss, inputs, layer):
@@ -171,7 +171,7 @@ def orthogonal(codes):
 
 
 def similarity_gradients(inputs, codes, gradients):
-    """Gradients by inputs and codes from those by minus the (not squared) distances."""
+    """Computes gradients of inputs and codes from those of the negative distances."""
     difference = inputs[:, None].astype("float64") - codes[None]  # (N, K, D)
     lengths = np.linalg.norm(difference, axis=-1, keepdims=True)
     pull = -gradients[..., None] * difference / lengths
@@ -211,7 +211,7 @@ def vqp_losses(source, temperatures, **settings):
         name = f"diversity{temperature:g}_"
         golden |= prefixed(name, loss_and_gradients(parts.codebook_diversity, batch, layer))
         probabilities = softmax(temperature * similarities).reshape(8, 8, K)
-        mean = probabilities.mean(axis=0)  # over the batch, for each position
+        mean = probabilities.mean(axis=0)  # over the batch, per position
         replay[f"{name}loss"] = -entropy(mean, 1e-5).mean()
         gradients = -entropy_gradients(mean, 1e-5) / mean.shape[0] / len(probabilities)
         gradients = temperature * softmax_gradients(probabilities, gradients[None])
@@ -238,12 +238,12 @@ def vqp_losses(source, temperatures, **settings):
         replay[f"{name}input_gradients"] = found[0].reshape(inputs.shape)
         replay[f"{name}codebook_gradients"] = found[1]
     for name, value in replay.items():
-        # VQP's distances are x^2 + y^2 - 2xy in float32; the temperature multiplies their error.
+        # VQP computes distances as x^2 + y^2 - 2xy in float32; the temperature amplifies errors.
         check(golden, name, value, relative=1e-3 if name.startswith("diversity") else 1e-5)
     return golden
 
 
-# Codes that a linear map makes --------------------------------------------------------------------
+# Codes computed by a linear map -------------------------------------------------------------------
 
 
 def vqp_simvq(source, **settings):
@@ -295,7 +295,7 @@ def vqp_simvq(source, **settings):
 
 
 def vqp_random_projection(source, dim, codebook_dim):
-    """Writes normalized inputs, a fixed projection, and the code at the smallest angle."""
+    """Writes random-projection codes: normalized inputs, fixed projection, smallest angle."""
     rng = source.rng
     golden = {}
     for heads in (1, 2):
@@ -309,8 +309,8 @@ def vqp_random_projection(source, dim, codebook_dim):
             if heads == 1:
                 layer.vq._codebook.embed.copy_(torch.tensor(codes))
             else:
-                # VQP puts an untrained linear layer in between, which gives every head a mix of all
-                # projections. Here it hands each head its own, with zeros behind.
+                # In VQP an untrained linear layer mixes the projections of all heads. Here it is
+                # set to pass each head its own projection, padded with zeros.
                 width = heads * codebook_dim
                 kernel = np.zeros((width, heads, width), "float32")
                 for head in range(heads):
@@ -353,7 +353,7 @@ CASES = {
             "directional_reparam_variance": 1e-12,
             "noisy_variance": 5e-3,
             "rotation_trick": False,
-            "threshold_ema_dead_code": 1e-6,  # VQP wants one; no code is ever below this
+            "threshold_ema_dead_code": 1e-6,  # required by VQP; no code is below it
         },
     ),
     "vqp_in_place": (vqp_in_place, GRADIENT | {"learning_rate": 3.0}),

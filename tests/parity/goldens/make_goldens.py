@@ -1,16 +1,16 @@
-"""Writes the golden arrays: what other packages answer, for the parity tests to compare with.
+"""Generator of the golden arrays for the parity tests, from the outputs of other packages.
 
-Runs Sonnet, vector-quantize-pytorch and scikit-learn themselves on drawn data and writes one .npz a
-case, beside this script. Each case is first replayed in float64 NumPy from the published formulas;
-a difference above 1e-5 (gradients: 1e-7) stops the script. README.md lists the arrays,
+Runs Sonnet, vector-quantize-pytorch and scikit-learn on random data and writes one .npz file per
+case beside this script. Each case is first compared with the published formulas in float64 NumPy; a
+difference above 1e-5 (gradients: 1e-7) stops the script. README.md lists the arrays,
 requirements.txt the versions.
 
     python make_goldens.py                      # every case
     python make_goldens.py vqp_ema sonnet_vq    # some of them
 
-Here are the plain and moving-average quantizers and k-means. Other vector quantizers and extra
-losses are in goldens_vectors.py, residual ones in goldens_residual.py, quantizers of single numbers
-in goldens_scalar.py, and formulas of papers without a package to run in goldens_papers.py.
+This script has the gradient and EMA codebooks and k-means. Other vector quantizers and auxiliary
+losses are in goldens_vectors.py, residual quantizers in goldens_residual.py, scalar quantizers in
+goldens_scalar.py, and formulas of papers without a package in goldens_papers.py.
 """
 
 import argparse
@@ -20,7 +20,7 @@ import os
 import pathlib
 import zlib
 
-os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"  # before TensorFlow is imported, or it has no effect
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"  # must be set before TensorFlow is imported
 
 import goldens_papers
 import goldens_residual
@@ -53,7 +53,7 @@ from vector_quantize_pytorch import VectorQuantize
 from vector_quantize_pytorch.vector_quantize_pytorch import rotate_to
 
 STEPS = 10
-EPSILON = 1e-5  # the Laplace term of both packages
+EPSILON = 1e-5  # Laplace smoothing of both packages
 
 
 # Sonnet -------------------------------------------------------------------------------------------
@@ -134,7 +134,7 @@ def build_vqp(codes, **settings):
     with torch.no_grad():
         layer._codebook.embed.copy_(torch.tensor(codes)[None])
         layer._codebook.embed_avg.copy_(torch.tensor(codes)[None])
-        layer._codebook.cluster_size.fill_(1.0)  # the package's own initial value
+        layer._codebook.cluster_size.fill_(1.0)  # the initial value of the package
     return layer.train()
 
 
@@ -196,7 +196,7 @@ def vqp_ema(source, **settings):
     check(golden, "eval_quantized", codes[nearest(inputs, codes)])
     check(golden, "eval_loss", 0.0)
     for name, value in vqp_state(layer).items():
-        check(golden, name, [*golden[name][:-1], value])  # evaluation moved nothing
+        check(golden, name, [*golden[name][:-1], value])  # evaluation changes no state
     return golden
 
 
@@ -228,7 +228,7 @@ def vqp_learnable(source, learning_rate, **settings):
 
 
 def vqp_rotation(source, **settings):
-    """Writes the rotation trick: one training step, and the function on difficult rows."""
+    """Writes the rotation trick: one training step, and the function for edge cases."""
     layer = build_vqp(source.codes, **settings)
     inputs, upstream = source.inputs(source.codes), source.upstream(N, D)
     golden = {"initial_codebook": source.codes, "inputs": inputs, "upstream": upstream}
@@ -242,10 +242,10 @@ def vqp_rotation(source, **settings):
     kinds = np.repeat(np.arange(6), 8).astype("int32")
     sources = on_grid(source.rng.normal(size=(len(kinds), D)))
     targets = on_grid(source.rng.normal(size=(len(kinds), D)))  # kind 0: any
-    targets[kinds == 1] = sources[kinds == 1] * 1.5 + 0.0625  # almost parallel
+    targets[kinds == 1] = sources[kinds == 1] * 1.5 + 0.0625  # nearly parallel
     targets[kinds == 2] = sources[kinds == 2] * -0.5  # exactly opposite
-    targets[kinds == 3] = sources[kinds == 3] * -2.0 + 0.5  # almost opposite
-    targets[kinds == 4] *= 2.0**-10  # almost zero
+    targets[kinds == 3] = sources[kinds == 3] * -2.0 + 0.5  # nearly opposite
+    targets[kinds == 4] *= 2.0**-10  # nearly zero
     targets[kinds == 5] = 0.0  # zero
     upstream = source.upstream(len(kinds), D)
     rows = torch.tensor(sources, requires_grad=True)
@@ -273,13 +273,13 @@ def vqp_restart(source, **settings):
     for _ in range(3):
         state = vqp_state(layer)
         on_edge = True
-        while on_edge:  # a count equal to the threshold would be dead or alive by rounding alone
+        while on_edge:  # for counts at the threshold, rounding would decide
             inputs = source.inputs(state["codebook"])
             hits = np.bincount(nearest(inputs, state["codebook"]), minlength=K)
             counts = decay * state["cluster_size"] + (1.0 - decay) * hits
             on_edge = np.abs(counts - threshold).min() < GAP
         step = {"inputs": inputs} | run_vqp(layer, inputs, upstream) | vqp_state(layer)
-        # A restarted code equals a row of the batch; everything else is an average.
+        # Only restarted codes are equal to a row of the batch.
         same = np.all(step["codebook"][:, None] == step["inputs"][None], axis=-1)  # (K, N)
         step["restarted"] = same.any(axis=1)
         step["restart_rows"] = np.where(step["restarted"], same.argmax(axis=1), -1).astype("int32")
@@ -299,7 +299,7 @@ def vqp_masked(source, **settings):
     for _ in range(STEPS):
         mask = np.arange(N // 8) < source.rng.integers(1, N // 8 + 1, size=(8, 1))
         inputs = source.inputs(vqp_state(layer)["codebook"]).reshape(8, N // 8, D)
-        inputs[~mask] = 7.0  # far from every code: padding that leaks shows
+        inputs[~mask] = 7.0  # far from all codes, to detect unmasked padding
         result = run_vqp(layer, inputs, upstream, mask)
         steps.append({"inputs": inputs, "mask": mask} | result | vqp_state(layer))
     golden = {"initial_codebook": source.codes, "upstream": upstream} | stack(steps)
@@ -308,7 +308,7 @@ def vqp_masked(source, **settings):
 
 
 def vqp_cosine(source, **settings):
-    """Writes an EMA codebook of unit vectors, with codes normalized to the unit sphere."""
+    """Writes an EMA codebook with cosine similarity and normalized codes."""
     source.codes = unit(source.codes)
     layer = build_vqp(source.codes, **settings)
     upstream = source.upstream(N, D)
@@ -325,7 +325,7 @@ def kmeans(source, **settings):
     """Writes ten Lloyd iterations from given centers, without empty clusters."""
     data = source.inputs(source.codes)
     initial = source.codes[:8] + 0.0
-    with threadpool_limits(limits=1):  # the order of a sum over threads changes the last bit
+    with threadpool_limits(limits=1):  # sums over threads are not deterministic
         model = KMeans(n_clusters=len(initial), init=initial, **settings).fit(data)
 
     centers = initial.astype("float64")
@@ -347,11 +347,11 @@ def kmeans(source, **settings):
     return golden
 
 
-# Replays in NumPy, float64 ------------------------------------------------------------------------
+# Reference computations in float64 NumPy ----------------------------------------------------------
 
 
 def check_gradient_codebook(golden, learning_rate, commitment, total=None):
-    """Loss (total) * mse; the inputs feel `commitment` times it, the codebook one times it."""
+    """Checks loss total * MSE, with `commitment` times the MSE for inputs and 1 for codes."""
     total = 1.0 + commitment if total is None else total
 
     def codebook_gradients(inputs, codes, indices):
@@ -389,7 +389,7 @@ def check_ema(golden, decay, commitment, debias=False, cosine=False, threshold=0
         error = np.where(mask[:, None], x - codes[indices], 0.0)
         size = mask.sum() * D
         gradients = mask[:, None] * upstream + 2.0 * commitment * error / size
-        if cosine:  # back through x = raw / |raw|
+        if cosine:  # gradient of x = raw / |raw|
             gradients -= np.sum(gradients * x, axis=-1, keepdims=True) * x
             gradients /= np.linalg.norm(raw, axis=-1, keepdims=True)
         result = {
@@ -407,7 +407,7 @@ def check_ema(golden, decay, commitment, debias=False, cosine=False, threshold=0
         smoothed = (n + EPSILON) / (n.sum() + K * EPSILON) * n.sum()
         codes = m / smoothed[:, None]
         codes = unit(codes) if cosine else codes
-        if threshold:  # which rows replace the dead codes is theirs to draw
+        if threshold:  # replacement rows of dead codes are random
             dead = counts < threshold
             result["restarted"] = dead
             codes[dead] = x[golden["restart_rows"][step][dead]]
@@ -416,7 +416,7 @@ def check_ema(golden, decay, commitment, debias=False, cosine=False, threshold=0
         result |= {"codebook": codes.copy(), "cluster_size": n.copy(), "embed_avg": m.copy()}
         replayed.append(result)
     for name, expected in stack(replayed).items():
-        # Counts and sums reach 60, and 1 - 0.99 ** step is known to 2e-6 of itself in float32.
+        # Counts and sums reach 60; 1 - 0.99 ** step has a relative float32 error of 2e-6.
         check(golden, name, expected, TOLERANCE if name in ("cluster_size", "embed_avg") else 0.0)
 
 
@@ -461,7 +461,7 @@ CASES |= {name: (PAPERS, *case) for name, case in goldens_papers.CASES.items()}
 
 
 def make(name, seed):
-    """Runs one case; the draws of a case don't depend on which other cases are run."""
+    """Runs one case, with random draws that do not depend on other cases."""
     packages, function, settings = CASES[name]
     torch.manual_seed(seed)
     source = Source(np.random.default_rng([seed, zlib.crc32(name.encode())]))
