@@ -125,7 +125,7 @@ def squared_distances_in_float64(vectors, codes):
 
 
 def excess(vectors, codes, indices):
-    """Computes excess squared distances over the nearest codes, minus the rounding tolerance."""
+    """Computes excess squared distances over the minimum, minus the rounding tolerance."""
     distances = squared_distances_in_float64(vectors, codes)
     found = np.take_along_axis(distances, indices[:, None].astype("int64"), axis=1)[:, 0]
     nearest = distances.min(1)
@@ -211,10 +211,10 @@ def test_whole_numbers_far_from_zero_keep_their_ties():
 
 @pytest.mark.parametrize("codes_at_a_time", [32, 64, 1000])
 def test_search_holds_a_bounded_block_of_scores(rng, monkeypatch, codes_at_a_time):
-    """Blocks of vectors and codes give the same indices."""
+    """Blocks of vectors and code vectors give the same indices."""
     x = rng.normal(size=(100, 4)).astype("float32")
     e = rng.normal(size=(100, 4)).astype("float32")
-    e[90] = e[3]  # a tie between codes of two blocks
+    e[90] = e[3]  # a tie between two blocks
     x[7] = e[3]
     expected = pairwise_distances_argmin(x.astype("float64"), e.astype("float64"))
     assert expected[7] == 3

@@ -1,4 +1,4 @@
-"""Tests of restart rules: which codes move, how far, and to which targets."""
+"""Tests of restart rules: which code vectors move, how far, and to which targets."""
 
 import keras
 import numpy as np
@@ -55,7 +55,7 @@ def test_codes_below_the_threshold_move_and_others_stay(kind):
 
 @pytest.mark.parametrize("bias_correction", [False, True])
 def test_averages_restart_with_their_code(bias_correction):
-    """Otherwise the old EMA pulls a restarted code back in the next step."""
+    """Otherwise the old EMA pulls a restarted code vector back in the next step."""
     restart = keras_vq.DeadCodeRestart(threshold=0.2, reset=1.0)
     codebook = built(
         keras_vq.EMACodebook(4, decay=0.9, bias_correction=bias_correction, restart=restart)
@@ -114,7 +114,7 @@ def test_online_clustering_follows_its_formula(anchor, rng):
 
 @pytest.mark.parametrize("sampling", ["distance", "uniform"])
 def test_restarts_go_where_the_sampling_says(sampling, rng):
-    # 90 vectors equal to a code, 10 far from all codes.
+    # 90 vectors equal to a code vector, 10 far from all of them.
     vectors = np.concatenate([np.zeros((90, 4)), 9 + rng.normal(size=(10, 4))]).astype("float32")
     codebook = built(keras_vq.EMACodebook(1000, restart=keras_vq.DeadCodeRestart()))
     told = codebook.statistics(vectors, 0 * vectors, np.zeros(100, "int32"), None)
@@ -206,12 +206,12 @@ def test_merged_statistics_are_those_of_both_batches(rng):
 
 @pytest.mark.parametrize(
     ("rule", "at_least"),
-    # Uniformly drawn targets may be close together, so their codes compete for vectors.
+    # Uniformly drawn targets may be close together, so their code vectors compete for vectors.
     [(keras_vq.DeadCodeRestart(), 24), (keras_vq.OnlineClustering("uniform"), 16)],
 )
 @pytest.mark.parametrize("kind", CODEBOOKS)
 def test_restarts_put_a_collapsed_codebook_to_use_in_fit(kind, rule, at_least, rng):
-    """All codes start at one point far from the data, so that only one is used without restarts."""
+    """All code vectors start at one point far from the data: without restarts, one is used."""
     vectors = rng.normal(size=(512, 4)).astype("float32")
     used = {}
     for restart in (None, rule):

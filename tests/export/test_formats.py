@@ -215,7 +215,7 @@ def _wide_model():
         encoder, decoder = networks.convolutional((12, 12, 1), filters=(32, 64), latent_dim=4)
         model = VQVAE(encoder, VectorQuantizer(EMACodebook(16)), decoder)
         model.compile("adam")
-        # Enough used and distant codes that a wrong code is detected.
+        # Enough used and distant code vectors that a wrong code is detected.
         model.fit(images(), epochs=20, batch_size=8, verbose=0)
         assert len(np.unique(model.encode(images()))) > 4
         _made.append(model)

@@ -48,7 +48,7 @@ torch.save(answers, found)
 
 @pytest.fixture(scope="module")
 def interpreted(tmp_path_factory):
-    """Returns vectors, codes, and the indices that the kernel finds with each of the settings."""
+    """Returns vectors, code vectors, and the indices of the kernel with each of the settings."""
     rng, folder = np.random.default_rng(0), tmp_path_factory.mktemp("interpreted")
     # Sizes below, at and above the block sizes.
     sizes = [(1, 1, 1), (128, 64, 32), (100, 65, 33), (65, 1000, 100)]

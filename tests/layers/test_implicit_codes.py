@@ -45,7 +45,7 @@ class TheirStep:
 
 
 def nearest(vectors, codes):
-    """Returns the indices and vectors of the nearest of codes `(n, SIZE, dim)`."""
+    """Returns indices and values of the nearest code vectors in `(n, SIZE, dim)`."""
     indices = ((vectors[:, None] - codes) ** 2).sum(-1).argmin(1)
     return indices, codes[np.arange(len(vectors)), indices]
 

@@ -50,7 +50,7 @@ def test_files_cross_backends(images, tmp_path):
         if case.id == "vqgan":
             models[case.id].discriminator_start = 0
         models[case.id].compile("adam")
-        # One step, so that codes differ from their initial values.
+        # One step, so that code vectors differ from their initial values.
         models[case.id].fit(images[:64], batch_size=64, verbose=0)
         models[case.id].save(tmp_path / f"{case.id}.keras")
     np.save(tmp_path / "images.npy", images)

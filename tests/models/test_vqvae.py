@@ -87,7 +87,7 @@ def test_codebook_learns_in_fit(codebook, images):
     after = ops.convert_to_numpy(model.quantizer.codebook.codes())
     moved = np.abs(after - before).max(axis=1)
     assert (moved[used] > 1e-3).any()
-    # The encoder is frozen, so only the codes can reduce the distance.
+    # The encoder is frozen, so only the codebook can reduce the distance.
     assert ((latents[:, None] - after) ** 2).sum(-1).min(-1).mean() < 0.97 * distance
 
 

@@ -76,8 +76,8 @@ def test_parameters_of_the_network_of_the_sonnet_notebook():
     assert decoder.count_params() == (
         (9 * 64 * 128 + 128) + blocks + (16 * 128 * 64 + 64) + (16 * 64 * 3 + 3)
     )
-    # The count published for the CIFAR-10 notebook of Sonnet includes 512 codes of dimension 64
-    # and the moving averages of their sums and counts.
+    # The count published for the CIFAR-10 notebook of Sonnet includes 512 code vectors of dimension
+    # 64 and the moving averages of their sums and counts.
     quantizer = keras_vq.VectorQuantizer(keras_vq.EMACodebook(512))
     quantizer.build((None, 8, 8, 64))
     parts = (encoder, quantizer, decoder)

@@ -41,7 +41,7 @@ def test_vqgan(prefix, commitment, weight):
 
 
 def test_dac():
-    # DAC has one loss per sequence; for equal lengths, ours is their mean.
+    # DAC has one loss per sequence; for equal lengths, the loss here is their mean.
     file = with_prefix(golden("paper_losses"), "dac_")
     codebook = keras_vq.Codebook(32, initializer=constant(file["codebook"]))
     lower = keras_vq.VectorQuantizer(codebook, metric="angle")

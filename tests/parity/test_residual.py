@@ -154,11 +154,11 @@ def test_vqp_grouped():
     np.testing.assert_allclose(decoded, evaluation["quantized"], **CLOSE)
 
 
-# Codes computed by a network ----------------------------------------------------------------------
+# Code vectors computed by a network ---------------------------------------------------------------
 
 
 class TheirNetwork(keras.layers.Layer):
-    """Network of a stage in VQP: unlike the paper, with biases and silu, code not added."""
+    """Network of a stage in VQP: unlike the paper, with biases and silu, code vector not added."""
 
     def __init__(self, weights):
         super().__init__()
@@ -218,7 +218,7 @@ def test_vqp_implicit_codebooks():
 
     inputs, upstream = file["inputs"], file["upstream"]
     check_answer(quantizer, file, training=True)
-    # One loss for codes and vectors in VQP, two of equal value in keras_vq.
+    # One loss for code vectors and inputs in VQP, two of equal value in keras_vq.
     np.testing.assert_allclose(loss_of(quantizer), 2.0 * file["losses"].sum(), rtol=1e-5)
     check_answer(quantizer, with_prefix(file, "eval_"), inputs=inputs)
     decoded = numpy(quantizer.decode(file["indices"]))

@@ -224,7 +224,7 @@ def test_vqp_directional_with_noise(monkeypatch):
     monkeypatch.setattr(
         keras.random, "normal", lambda *args, **kwargs: ops.convert_to_tensor(file["noisy_noise"])
     )
-    # Results with noise for the same inputs and codes.
+    # Results with noise for the same inputs and codebook.
     noisy = with_prefix(file, "noisy_")
     check_directional(quantizer, noisy, file["inputs"], file["upstream"])
 
@@ -283,7 +283,7 @@ def test_vqp_orthogonality():
     active = np.unique(file["indices"])
     for prefix, rows in ("orthogonal_", np.arange(32)), ("orthogonal_active_", active):
         codes = file["codebook"][rows]
-        # Both subtract 1 / K for the cosines of codes with themselves.
+        # Both subtract 1 / K for the cosines of code vectors with themselves.
         np.testing.assert_allclose(
             float(numpy(penalty(codes))), file[prefix + "loss"], rtol=1e-5, atol=1e-7
         )
@@ -326,7 +326,7 @@ def test_vqp_cross_entropy(prefix, name):
         quantizer(inputs, training=True)
         ours = loss_of(quantizer)
         by_input, by_codes = input_gradient(quantizer, inputs, 0.0, variables, whole=True)
-        # In VQP it also moves the codes; here only the codebook loss does.
+        # In VQP it also trains the codebook; here only the codebook loss does.
         assert not by_codes.any()
     else:
         mask = indices >= 0

@@ -41,7 +41,7 @@ class QuantizerCase(NamedTuple):
     learns_by_gradient: bool = False
     # Whether the gradient passes to the inputs unchanged.
     is_straight_through: bool = True
-    # Whether vectors are quantized to the nearest code in Euclidean distance.
+    # Whether vectors are quantized to the nearest code vector in Euclidean distance.
     is_nearest: bool = False
     # Whether calls in training and inference return the same outputs.
     is_deterministic: bool = True

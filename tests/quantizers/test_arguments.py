@@ -103,7 +103,7 @@ def doubled(inputs, codes, training):
     ids=lambda case: case.id,
 )
 def test_estimator_makes_the_quantized_vectors(case, rng):
-    """An estimator that doubles codes doubles the quantized vectors."""
+    """An estimator that doubles code vectors doubles the quantized vectors."""
     estimator = keras.saving.serialize_keras_object(doubled)
     quantizer = with_argument(case.build(), estimator=estimator)
     vectors = rng.normal(size=(2, 5, 5, 4)).astype("float32")

@@ -17,7 +17,7 @@ def on_sphere(x, radius=1.0):
 
 
 def signs_of(bits):
-    """Returns all codes of `bits` bits; the first dimension is the most significant bit."""
+    """Returns all vectors of `bits` signs; the first dimension is the most significant bit."""
     return 2.0 * (np.arange(2**bits)[:, None] >> np.arange(bits - 1, -1, -1) & 1) - 1.0
 
 

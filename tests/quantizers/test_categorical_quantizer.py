@@ -16,7 +16,7 @@ SEED = 5
 
 @pytest.fixture
 def parts(rng):
-    """Returns inputs, kernel, bias and codes."""
+    """Returns inputs, kernel, bias and embeddings."""
     shapes = [(10, DIM), (DIM, K), (K,), (K, DIM)]
     return [rng.normal(size=shape).astype("float32") for shape in shapes]
 

@@ -168,7 +168,7 @@ def test_bad_residual_arguments(options, message):
 
 
 def test_one_estimator_for_the_sum_has_its_own_gradients(vectors):
-    """Synchronized passes the gradient once to the input, and a share to the codes of stages."""
+    """Synchronized passes the gradient once to the input, and a share to all codebooks."""
     parts = [keras_vq.VectorQuantizer(keras_vq.Codebook(8)) for _ in range(2)]
     quantizer = keras_vq.Residual(parts, estimator=keras_vq.estimators.Synchronized(0.5))
     quantizer.build(vectors.shape)

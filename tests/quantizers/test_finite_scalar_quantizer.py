@@ -30,7 +30,7 @@ def constants(levels, convention):
 
 
 def expected(inputs, levels, convention):
-    """Computes the distance to the nearest tie, codes, level numbers and gradients."""
+    """Computes the distance to the nearest tie, quantized values, level numbers and gradients."""
     z, sizes = inputs.astype("float64"), np.array(levels)
     if convention == "symmetric":
         position = (sizes - 1) * (np.tanh(z) + 1.0) / 2.0
@@ -85,7 +85,7 @@ def test_every_code(levels, convention):
         half = np.array(levels) // 2
         expected_codes = (numbers - half) / half
     np.testing.assert_array_equal(codes, expected_codes.astype("float32"))
-    # Codes are bounded vectors, so each is its own nearest code.
+    # Quantized values are bounded, so each is its own nearest one.
     np.testing.assert_array_equal(
         numpy(quantizer.find_indices(ops.convert_to_tensor(codes))), every
     )

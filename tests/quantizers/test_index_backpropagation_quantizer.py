@@ -80,7 +80,7 @@ def test_loss_and_gradients(codes, inputs, rng, masked):
     assert (by_inputs[~mask] == 0).all()
     wanted = one_hot.T @ (through - beta * pull) + by_logits.T @ x
     np.testing.assert_allclose(by_codes, wanted, rtol=1e-4, atol=1e-5)
-    assert (by_codes != 0).all()  # all codes get a gradient
+    assert (by_codes != 0).all()  # all code vectors have a gradient
 
     quantizer(shown, mask=given)
     loss = (2.0 + beta) * np.mean((x - one_hot @ c) ** 2)
@@ -139,7 +139,7 @@ def test_all_codes_move_in_training_and_come_back_from_a_file(inputs, tmp_path):
 
 
 def test_logits_of_codes_with_a_common_offset(rng):
-    """A common offset of codes changes neither codes nor entropies."""
+    """A common offset of code vectors changes neither codes nor entropies."""
     vectors = rng.normal(size=(100, 8)).astype("float32")
     codes = (1000 + rng.normal(size=(32, 8))).astype("float32")
     quantizer = IndexBackpropagationQuantizer(32)

@@ -3,8 +3,8 @@
 import numpy as np
 
 N, D, K = 256, 8, 32  # batch size, dimension, codebook size
-POPULAR = 20  # number of codes near which inputs are drawn
-GAP = 1e-3  # minimum difference of the squared distances to the two nearest codes
+POPULAR = 20  # number of code vectors near which inputs are drawn
+GAP = 1e-3  # minimum gap of the squared distances to the two nearest code vectors
 GRID = 256.0  # random numbers are multiples of 1 / GRID, which compress better
 TOLERANCE = 1e-5
 GRADIENT_TOLERANCE = 1e-7
@@ -22,15 +22,15 @@ def unit(vectors):
 
 
 class Source:
-    """Random source of codes, and of inputs that choose codes often, rarely or never.
+    """Random source of code vectors, and of inputs that choose them often, rarely or never.
 
-    Inputs with nearly equal distances to the two nearest codes are dropped, so that rounding can't
+    Inputs with nearly equal distances to two code vectors are dropped, so that rounding can't
     change their index on other backends.
     """
 
     def __init__(self, rng):
         self.rng = rng
-        # Away from the origin, where unused codes of Sonnet go, so that some stay unused.
+        # Away from the origin, where unused code vectors of Sonnet go, so that some stay unused.
         self.codes = on_grid(rng.normal(loc=1.0, size=(K, D)))  # (K, D)
         self.centres = self.codes[:POPULAR] + rng.normal(scale=0.4, size=(POPULAR, D))
         weights = 0.85 ** np.arange(POPULAR)
@@ -40,7 +40,7 @@ class Source:
         """Draws (N, D) inputs with an unambiguous nearest code in `codes`, (K, D)."""
         picks = self.rng.choice(POPULAR, size=4 * N, p=self.weights)
         drawn = on_grid(self.centres[picks] + self.rng.normal(scale=0.5, size=(4 * N, D)))
-        # Equal codes (unused ones of Sonnet are zero) are exact ties; the lowest index wins.
+        # Equal code vectors (unused ones of Sonnet are 0) are exact ties; the lowest index wins.
         nearest_two = np.sort(distances(unit(drawn) if cosine else drawn, np.unique(codes, axis=0)))
         clear = drawn[nearest_two[:, 1] - nearest_two[:, 0] > GAP]
         assert len(clear) >= N

@@ -133,7 +133,7 @@ def dac(source, width):
 
 
 def ibq(source, beta):
-    """Writes index backpropagation: softmax gradients reach all codes."""
+    """Writes index backpropagation: softmax gradients reach all code vectors."""
     rng = source.rng
     codes = on_grid(rng.normal(scale=0.6, size=(K, D)))
 
@@ -343,13 +343,13 @@ def resizing(source):
 
 
 def cvq(source, decay, beta):
-    """Writes three steps of online clustering: rarely used codes move to their nearest row."""
+    """Writes three steps of online clustering: rare code vectors move to their nearest row."""
     codes = source.codes.astype("float64")
     probability = np.zeros(K)
     steps = []
     for _ in range(3):
         inputs = source.inputs(codes)[:ROWS]
-        while not is_clear(codes, inputs).all():  # also the nearest row of each code
+        while not is_clear(codes, inputs).all():  # also the nearest row of each code vector
             inputs = source.inputs(codes)[:ROWS]
         squared = distances(inputs, codes)
         indices = squared.argmin(axis=1)

@@ -24,7 +24,7 @@ def replay(inputs, codebooks):
     """Runs greedy search in codebooks (L, K, D).
 
     Returns:
-        Indices (N, L), codes and residuals (L, N, D), and gaps (N,).
+        Indices (N, L), code vectors and residuals (L, N, D), and gaps (N,).
     """
     residual = inputs.astype("float64")
     indices, codes, residuals, gaps = [], [], [], []
@@ -255,7 +255,7 @@ def mlp_parameters(mlp):
 
 
 def mlp_output(weights, codes, condition):
-    """Computes the MLP for (K, D) codes and (N, D) conditions in torch, -> (N, K, D)."""
+    """Computes the MLP for (K, D) embeddings and (N, D) conditions in torch, -> (N, K, D)."""
     rows, size = len(condition), len(codes)
     both = [condition[:, None].expand(rows, size, D), codes[None].expand(rows, size, D)]
     x = torch.cat(both, dim=-1) @ weights["input_kernel"] + weights["input_bias"]
@@ -289,7 +289,7 @@ def implicit_replay(inputs, codebooks, mlps, straight=True):
 
 
 def vqp_residual_implicit(source, num_quantizers, mlp_kwargs, **settings):
-    """Writes QINCo of VQP: a network computes the codes from the second stage on."""
+    """Writes QINCo of VQP: a network computes the code vectors from the second stage on."""
     codebooks = draw_codebooks(source, num_quantizers, shrink=0.8)
     weights = [
         mlp_weights(source, mlp_kwargs["dim_hidden"], mlp_kwargs["depth"])
@@ -373,7 +373,7 @@ def vqp_residual_implicit(source, num_quantizers, mlp_kwargs, **settings):
                 expected.pop(name)
         golden |= prefixed(prefix, result)
         for name, value in expected.items():
-            # Sums over all rows and codes in float32 have relative errors of a few 1e-6.
+            # Sums over all rows and code vectors in float32 have relative errors of a few 1e-6.
             check(golden, prefix + name, value, relative=1e-5)
 
     with torch.no_grad():

@@ -42,7 +42,7 @@ def bounded(inputs, levels, form):
 
 
 def finite_scalar(inputs, levels, form):
-    """Computes codes, indices and the gradient of the codes."""
+    """Computes quantized values, indices and the gradient of the quantized values."""
     levels = np.asarray(levels)
     values, slopes = bounded(inputs, levels, form)
     if form == "symmetric":

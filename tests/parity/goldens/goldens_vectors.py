@@ -171,7 +171,7 @@ def orthogonal(codes):
 
 
 def similarity_gradients(inputs, codes, gradients):
-    """Computes gradients of inputs and codes from those of the negative distances."""
+    """Computes gradients of inputs and code vectors from those of the negative distances."""
     difference = inputs[:, None].astype("float64") - codes[None]  # (N, K, D)
     lengths = np.linalg.norm(difference, axis=-1, keepdims=True)
     pull = -gradients[..., None] * difference / lengths
@@ -243,11 +243,11 @@ def vqp_losses(source, temperatures, **settings):
     return golden
 
 
-# Codes computed by a linear map -------------------------------------------------------------------
+# Code vectors computed by a linear map ------------------------------------------------------------
 
 
 def vqp_simvq(source, **settings):
-    """Writes frozen codes and a trained linear map, with and without the rotation trick."""
+    """Writes a frozen codebook and a trained linear map, with and without the rotation trick."""
     rng = source.rng
     frozen = on_grid(rng.normal(scale=D**-0.5, size=(K, D)))
     kernel = on_grid(rng.normal(scale=0.5, size=(D, D)) + 1.5 * np.eye(D))

@@ -279,7 +279,7 @@ def vqp_restart(source, **settings):
             counts = decay * state["cluster_size"] + (1.0 - decay) * hits
             on_edge = np.abs(counts - threshold).min() < GAP
         step = {"inputs": inputs} | run_vqp(layer, inputs, upstream) | vqp_state(layer)
-        # Only restarted codes are equal to a row of the batch.
+        # Only restarted code vectors are equal to a row of the batch.
         same = np.all(step["codebook"][:, None] == step["inputs"][None], axis=-1)  # (K, N)
         step["restarted"] = same.any(axis=1)
         step["restart_rows"] = np.where(step["restarted"], same.argmax(axis=1), -1).astype("int32")
@@ -299,7 +299,7 @@ def vqp_masked(source, **settings):
     for _ in range(STEPS):
         mask = np.arange(N // 8) < source.rng.integers(1, N // 8 + 1, size=(8, 1))
         inputs = source.inputs(vqp_state(layer)["codebook"]).reshape(8, N // 8, D)
-        inputs[~mask] = 7.0  # far from all codes, to detect unmasked padding
+        inputs[~mask] = 7.0  # far from all code vectors, to detect unmasked padding
         result = run_vqp(layer, inputs, upstream, mask)
         steps.append({"inputs": inputs, "mask": mask} | result | vqp_state(layer))
     golden = {"initial_codebook": source.codes, "upstream": upstream} | stack(steps)
@@ -308,7 +308,7 @@ def vqp_masked(source, **settings):
 
 
 def vqp_cosine(source, **settings):
-    """Writes an EMA codebook with cosine similarity and normalized codes."""
+    """Writes an EMA codebook with cosine similarity and unit code vectors."""
     source.codes = unit(source.codes)
     layer = build_vqp(source.codes, **settings)
     upstream = source.upstream(N, D)
@@ -351,7 +351,7 @@ def kmeans(source, **settings):
 
 
 def check_gradient_codebook(golden, learning_rate, commitment, total=None):
-    """Checks loss total * MSE, with `commitment` times the MSE for inputs and 1 for codes."""
+    """Checks loss total * MSE, with weight `commitment` for inputs and 1 for the codebook."""
     total = 1.0 + commitment if total is None else total
 
     def codebook_gradients(inputs, codes, indices):
