@@ -74,7 +74,7 @@ def _first_that_exists(load: Any, splits: tuple[str, ...]) -> ImageDataset | Non
 
 
 def build_model(settings: Settings, image_shape: tuple[int, int, int]) -> keras.Model:
-    """Builds and compiles the model of completed settings, with newly initialized weights."""
+    """Builds and compiles the model of completed settings, with weights drawn from the seed."""
     keras.utils.set_random_seed(settings.seed)
     policy = settings.mixed_precision
     keras.config.set_dtype_policy("float32" if policy is None else f"mixed_{policy}")

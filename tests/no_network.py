@@ -1,4 +1,4 @@
-"""A module that refuses network connections in a Python process and in its child processes."""
+"""Rejection of network connections in a Python process and its child processes."""
 
 import os
 

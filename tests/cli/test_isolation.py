@@ -25,7 +25,7 @@ for command in json.loads(sys.argv[1]):
     code = main(command)
     print("ENDED", command[0], code, flush=True)
 """
-# Connects, in this process and in one that it starts.
+# Opens connections in this process and in a child process.
 CONNECTING = """
 import contextlib, socket, subprocess, sys
 
