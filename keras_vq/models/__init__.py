@@ -1,4 +1,4 @@
-"""Models that fit: parts put together, with their losses and their training step."""
+"""Trainable autoencoders: VQ-VAE, VQ-VAE-2, VQGAN, VAE and a deterministic autoencoder."""
 
 from keras_vq._finite_loss import NonFiniteLossError
 from keras_vq._non_finite import NonFiniteWeightsWarning

@@ -1,4 +1,4 @@
-"""Two optimizers that a model can be compiled with as one."""
+"""Generator and discriminator optimizers, combined into one optimizer."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,12 +7,12 @@ import keras
 
 
 class AdversarialOptimizer(keras.optimizers.MultiOptimizer):
-    """Gives the weights of a discriminator to one optimizer, and all others to another.
+    """Pair of optimizers for adversarial training: one per player.
 
     Args:
-        generator: The optimizer of all other weights.
-        discriminator: The optimizer of the discriminator's weights.
-        weights: Says which those are.
+        generator: Optimizer of all weights other than those of the discriminator.
+        discriminator: Optimizer of the discriminator weights.
+        weights: Callable that returns the list of discriminator weights.
     """
 
     def __init__(
@@ -26,17 +26,17 @@ class AdversarialOptimizer(keras.optimizers.MultiOptimizer):
         self.discriminator = discriminator
 
     def save_own_variables(self, store: Any) -> None:
-        """Saves what belongs to neither optimizer: Keras saves the two on its own."""
+        """Saves the variables of this object; Keras saves those of the two optimizers itself."""
         for place, variable in enumerate(self._variables):
             store[str(place)] = variable.numpy()
 
     def load_own_variables(self, store: Any) -> None:
-        """Loads what `save_own_variables` saved."""
+        """Loads the variables written by `save_own_variables`."""
         for place, variable in enumerate(self._variables):
             variable.assign(store[str(place)])
 
     def get_config(self) -> dict[str, Any]:
-        """The two optimizers; which weights are whose is the model's to say."""
+        """Returns the two serialized optimizers, without `weights`, which the model provides."""
         return {
             "generator": keras.saving.serialize_keras_object(self.generator),
             "discriminator": keras.saving.serialize_keras_object(self.discriminator),
@@ -44,7 +44,7 @@ class AdversarialOptimizer(keras.optimizers.MultiOptimizer):
 
 
 class _ByWeight(keras.optimizers.OptimizerMap):
-    """Looks weights up by what they are: parts built on their own may share names."""
+    """Map from weights to optimizers by identity: parts built separately may share names."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Targets of the first batches of a data set."""
+"""Targets of the first batches of a dataset."""
 
 import itertools
 from typing import Any
@@ -17,15 +17,16 @@ def first_targets(x: Any, y: Any, batches: int) -> np.ndarray | Any | None:
     """Returns the targets of `fit(x, y)` as one array.
 
     Args:
-        x: Argument of `fit`: an array, or a data set that yields batches.
-        y: Targets, or None.
-        batches: Number of batches of a data set to read; an array is returned whole.
+        x: Argument of `fit`: an array, or a dataset that yields batches.
+        y: Targets, or `None` if they are the inputs or part of the dataset.
+        batches: Integer. Maximum number of batches to read from a dataset; arrays are returned
+            whole.
 
     Returns:
-        An array of shape `(n, ...)`, or None when `x` can be read only once.
+        An array of shape `(n, ...)`, or `None` if `x` is empty or can be read only once.
 
     Raises:
-        ValueError: If a data set yields labels instead of targets.
+        ValueError: If the targets are labels.
     """
     target = x if y is None else y
     if is_array(target):
@@ -43,14 +44,14 @@ def first_targets(x: Any, y: Any, batches: int) -> np.ndarray | Any | None:
 
 
 def check_not_labels(target: Any, made: Shape) -> None:
-    """Checks that a batch of targets is not one of labels.
+    """Checks that a batch of targets does not consist of labels.
 
     Args:
-        target: Targets of a batch, or None.
-        made: Shape of the batch of reconstructions; of the inputs, where it is not known yet.
+        target: Batch of targets, or `None`.
+        made: Shape of the batch of reconstructions, or that of the inputs if the former is unknown.
 
     Raises:
-        ValueError: If the targets have the shape of class numbers or one-hot labels.
+        ValueError: If the targets have the shape of class indices or one-hot labels.
     """
     if target is None:
         return

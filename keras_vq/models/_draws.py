@@ -1,4 +1,4 @@
-"""Latents drawn from a prior, for models to decode."""
+"""Latents sampled from a prior."""
 
 from typing import Any
 
@@ -12,17 +12,20 @@ from keras_vq.models._images import check_image_shape
 def draw_latents(
     prior: Any, n: int, temperature: float, seed: int | None, latent_shape: Shape
 ) -> np.ndarray:
-    """Draws latents from a prior, and checks that the decoder takes them.
+    """Samples latents from a prior and checks their shape.
 
     Args:
-        prior: What has a method `generate(n, temperature=..., seed=...)`.
-        n: Number of latents.
-        temperature: Passed to the prior.
-        seed: Passed to the prior.
-        latent_shape: Shape of one image's latents; None where any size will do.
+        prior: Object with a method `generate(n, temperature=..., seed=...)`.
+        n: Integer. Number of latents.
+        temperature: Float, at least 0. Passed to the prior.
+        seed: Integer or `None`. Passed to the prior.
+        latent_shape: Shape of the latents of one image, with `None` for an axis of any size.
+
+    Returns:
+        Array of shape `(n, *latent_shape)`.
 
     Raises:
-        ValueError: If it is no prior, or one of other latents.
+        ValueError: If an argument is invalid, or the latents have another shape.
     """
     _validation.check_positive_integer("n", n)
     _validation.check_not_negative("temperature", temperature)

@@ -1,4 +1,4 @@
-"""Layers as fixed functions, in the middle of a step that trains them."""
+"""Layers frozen during part of a training step."""
 
 import keras
 from keras import ops
@@ -9,13 +9,15 @@ from keras_vq._types import Tensor
 def frozen(
     layer: keras.Layer, replaced: tuple[keras.Variable, Tensor] | None = None
 ) -> keras.StatelessScope:
-    """A scope in which a layer has no gradient to its weights, and keeps its state.
+    """Returns a scope that freezes a layer.
 
-    Gradients to its inputs pass.
+    Within it, the weights of the layer receive no gradients and its state is not updated. Gradients
+    with respect to its inputs are kept.
 
     Args:
         layer: The layer.
-        replaced: One of its weights, and a tensor to take instead; or None.
+        replaced: Pair of a weight of the layer and the tensor that replaces it in the scope, or
+            `None`. Defaults to `None`.
     """
     values = [
         (variable, ops.stop_gradient(ops.convert_to_tensor(variable)))

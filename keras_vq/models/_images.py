@@ -1,4 +1,4 @@
-"""Checks of the images a model is given, before they can spoil it."""
+"""Checks of images, latents and codes that are passed to a model."""
 
 from typing import Any
 
@@ -7,40 +7,41 @@ from keras import ops
 
 from keras_vq._types import Shape
 
-# Rows looked at together: bounds the memory that a check takes.
+# Rows per block, which bounds the memory use of a check.
 _ROWS = 4096
 
 
 def check_images(images: Any, expected: Shape | None, name: str) -> tuple[float, float]:
-    """Checks an array of inputs or targets as a whole.
+    """Checks the shape and the values of an array of inputs or targets.
 
     Args:
         images: NumPy array or tensor of shape `(n, ...)`.
-        expected: Shape of one input, None where any size will do; or None.
-        name: What to call the argument in messages.
+        expected: Shape of one input, with `None` for an axis of any size. If it is `None`, the
+            shape is not checked.
+        name: Name of the argument in error messages.
 
     Returns:
-        The least and the greatest value.
+        Tuple of the minimum and the maximum value.
 
     Raises:
-        ValueError: If it holds NaN or infinity, or inputs of another shape.
+        ValueError: If the array contains NaN or infinity, or has another shape.
     """
     check_image_shape(tuple(images.shape), expected, name)
     return check_values(images, name)
 
 
 def check_values(array: Any, name: str) -> tuple[float, float]:
-    """Checks that an array has rows of finite values, in bounded memory; it may have no rows.
+    """Checks that all values of an array are finite, in bounded memory; the array may be empty.
 
     Args:
         array: NumPy array or tensor of shape `(n, ...)`.
-        name: What to call the argument in messages.
+        name: Name of the argument in error messages.
 
     Returns:
-        The least and the greatest value; 0 and 0 if there is none.
+        Tuple of the minimum and the maximum value; `(0.0, 0.0)` for an empty array.
 
     Raises:
-        ValueError: If it is a scalar, or holds NaN or infinity.
+        ValueError: If the array is a scalar, or contains NaN or infinity.
     """
     shape = tuple(array.shape)
     if not shape:
@@ -61,7 +62,7 @@ def check_values(array: Any, name: str) -> tuple[float, float]:
 
 
 def check_not_empty(array: Any, name: str) -> None:
-    """Checks that an array has rows.
+    """Checks that an array has at least one row.
 
     Raises:
         ValueError: If it has none.
@@ -81,17 +82,19 @@ def check_image_shape(
     because: str = "the model was built for",
     is_image: bool = True,
 ) -> None:
-    """Checks the static shape of a batch of images, or of their latents or codes.
+    """Checks the static shape of a batch of images, latents or codes.
 
     Args:
-        shape: The shape.
-        expected: Shape of one image, None where any size will do; or None.
-        name: What to call the argument in messages.
-        because: Whose demand it is.
-        is_image: False leaves out hints on channels.
+        shape: Shape of the batch.
+        expected: Shape of one image, with `None` for an axis of any size. If it is `None`, nothing
+            is checked.
+        name: Name of the argument in error messages.
+        because: Relative clause of the error message that names the origin of `expected`.
+        is_image: Boolean. Whether the error message has hints on channel and batch axes. Defaults
+            to `True`.
 
     Raises:
-        ValueError: If its images have another shape than the expected one.
+        ValueError: If the shape differs from `(n, *expected)`.
     """
     if expected is None:
         return
@@ -107,11 +110,11 @@ def check_image_shape(
 
 
 def variance(images: Any) -> float:
-    """Variance of all pixels of an array, in double precision and bounded memory."""
+    """Computes the variance of all values of an array, in float64 and bounded memory."""
     count, mean, squares = 0, 0.0, 0.0
     for start in range(0, images.shape[0], _ROWS):
         rows = np.asarray(ops.convert_to_numpy(images[start : start + _ROWS]), dtype="float64")
-        # Chan et al., 1979: joins the moments of two parts without loss of digits.
+        # Chan et al., 1979: a stable update of the mean and the sum of squares.
         step, total = rows.mean() - mean, count + rows.size
         squares += ((rows - rows.mean()) ** 2).sum() + step**2 * count * rows.size / total
         mean += step * rows.size / total

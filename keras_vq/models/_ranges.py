@@ -1,4 +1,4 @@
-"""Value ranges: of a decoder's outputs, and of the targets that are compared with them."""
+"""Value ranges of decoder outputs and of the targets that they are compared with."""
 
 from typing import Any, NamedTuple
 
@@ -6,18 +6,18 @@ import keras
 
 from keras_vq.layers.straight_through_clip import StraightThroughClip
 
-# Share of a range by which resampling or rounding may leave it: Lanczos overshoots by 9 %.
+# Tolerance as a fraction of the width: Lanczos resampling overshoots a range by 9 %.
 _OVERSHOOT = 0.1
 
 
 class Range(NamedTuple):
-    """An interval of values; infinite ends are unbounded."""
+    """Interval of values; an infinite bound means unbounded."""
 
     low: float = -float("inf")
     high: float = float("inf")
 
     def has(self, least: float, greatest: float) -> bool:
-        """Returns whether values lie in the range, but for a small overshoot."""
+        """Returns whether `[least, greatest]` lies in the range, up to a small overshoot."""
         width = self.high - self.low
         if width == float("inf"):
             width = max(abs(least), abs(greatest))
@@ -46,7 +46,7 @@ _ACTIVATIONS = {
     keras.activations.exponential: Range(low=0.0),
     keras.activations.elu: Range(low=-1.0),
 }
-# Layers that change no value, so that the layer before bounds the outputs.
+# Layers that do not change values: the previous layer determines the range.
 _SHAPE_LAYERS = (
     keras.layers.Reshape,
     keras.layers.Flatten,
@@ -61,12 +61,12 @@ _SHAPE_LAYERS = (
 
 
 def output_range(part: Any) -> Range:
-    """Returns the range of the outputs of a layer or model; unbounded where it is not known."""
+    """Returns the range of the outputs of a layer or model, unbounded if it is unknown."""
     return _range_after([part])
 
 
 def _range_after(layers: list[Any]) -> Range:
-    """Returns the range of the outputs of layers that are applied one after the other."""
+    """Returns the range of the outputs of a list of layers, applied in sequence."""
     if not layers:
         return Range()
     *before, last = layers
@@ -84,7 +84,7 @@ def _range_after(layers: list[Any]) -> Range:
 
 
 def _producer(model: Any) -> Any:
-    """Returns the layer that makes the only output of a functional model, or None."""
+    """Returns the layer that produces the only output of a functional model, or `None`."""
     outputs = model.outputs
     return outputs[0]._keras_history.operation if len(outputs) == 1 else None
 
@@ -98,7 +98,7 @@ def _is_linear_activation(layer: Any) -> bool:
 def _rescaled(layer: Any, before: Range) -> Range:
     try:
         scale, offset = float(layer.scale), float(layer.offset)
-    except (TypeError, ValueError):  # one number for each channel
+    except (TypeError, ValueError):  # one value per channel
         return Range()
     ends = [end * scale + offset for end in before] if scale else [offset, offset]
     return Range(min(ends), max(ends))
@@ -112,7 +112,7 @@ def _own_range(layer: Any) -> Range:
     if isinstance(layer, keras.layers.ReLU):
         low = -float("inf") if layer.negative_slope else 0.0
         return Range(low, float("inf") if layer.max_value is None else float(layer.max_value))
-    # The activation of a recurrent layer, or of a layer of the user's, need not be the last step.
+    # Recurrent and user-defined layers may change values after their activation.
     is_keras = type(layer).__module__.split(".")[0] in ("keras", "keras_vq")
     if not is_keras or isinstance(layer, keras.layers.RNN | keras.layers.Bidirectional):
         return Range()

@@ -1,4 +1,4 @@
-"""The autoencoder: a bottleneck of real numbers."""
+"""Autoencoder with continuous latents."""
 
 from typing import Any
 
@@ -12,21 +12,21 @@ from keras_vq.models.base import ReconstructionModel
 
 @keras.saving.register_keras_serializable("keras_vq")
 class Autoencoder(ReconstructionModel):
-    """Encodes images to real latents and decodes them; the plain baseline of the other models.
+    """Deterministic autoencoder with continuous latents, a baseline for the other models.
 
-    The loss is the reconstruction term alone; mean squared error by default. Source: Hinton and
+    The loss is the reconstruction term alone, by default the mean squared error. Source: Hinton and
     Salakhutdinov, "Reducing the Dimensionality of Data with Neural Networks", 2006.
 
     Args:
-        encoder: Layer or model: images -> latents.
-        decoder: Layer or model: latents -> images.
+        encoder: Layer or model that maps images to latents.
+        decoder: Layer or model that maps latents to images.
         **kwargs: Arguments of `keras.Model`.
 
     Call arguments:
-        images: Float tensor of shape `(batch, height, width, channels)`, pixels in [0, 1].
+        images: Float tensor of shape `(batch, height, width, channels)`, with values in [0, 1].
 
     Returns:
-        A dictionary: `reconstruction` (images), `latents`.
+        A dictionary with `reconstruction` (images) and `latents`.
 
     Example:
         >>> import numpy as np, keras_vq
@@ -45,7 +45,7 @@ class Autoencoder(ReconstructionModel):
         self.build_if_known()
 
     def build_parts(self, input_shape: Shape) -> None:
-        """Builds encoder and decoder for a batch of images."""
+        """Builds the encoder and the decoder for batches of images of shape `input_shape`."""
         latent_shape = self.build_encoder(input_shape)
         self.build_decoder(latent_shape)
         self.latent_shape = latent_shape[1:]
@@ -57,7 +57,7 @@ class Autoencoder(ReconstructionModel):
         return {"reconstruction": x_hat, "latents": z}
 
     def encode_batch(self, images: Tensor) -> Tensor:
-        """Latents of a batch of images."""
+        """Encodes a batch of images to latents."""
         return self.encoder(images, training=False)
 
     def generate(
@@ -68,26 +68,28 @@ class Autoencoder(ReconstructionModel):
         seed: int | None = None,
         batch_size: int = 128,
     ) -> np.ndarray:
-        """New images: decodes latents drawn from a prior.
+        """Generates images by decoding latents sampled from a prior.
 
-        An autoencoder has no prior of its own: one is fitted to the latents of its training
-        images. Source: Ghosh et al., "From Variational to Deterministic Autoencoders", 2020.
+        An autoencoder has no prior of its own: fit one to the latents of the training images.
+        Source: Ghosh et al., "From Variational to Deterministic Autoencoders", 2020.
 
         Args:
-            n: Number of images.
-            prior: What has a method `generate(n, temperature, seed)` that gives latents, such as
-                `keras_vq.priors.GaussianMixturePrior`, fitted to `encode` of the training images.
-            temperature: Deviation of the draws, as a multiple of the prior's, at least 0: below 1,
-                images are more typical and less varied.
-            seed: Seed of the draw; the same seed draws the same latents on every backend.
-            batch_size: Images computed at a time.
+            n: Integer. Number of images.
+            prior: Object with a method `generate(n, temperature, seed)` that returns latents, such
+                as a `keras_vq.priors.GaussianMixturePrior` fitted to `encode` of the training
+                images.
+            temperature: Float, at least 0. Factor by which the standard deviation of the prior is
+                multiplied: below 1, images are more typical and less diverse. Defaults to 1.
+            seed: Integer or `None`. Random seed; the same seed gives the same latents on every
+                backend. Defaults to `None`.
+            batch_size: Integer. Number of images per batch. Defaults to 128.
 
         Returns:
             Float32 array of shape `(n, height, width, channels)`.
 
         Raises:
-            ValueError: If an argument is out of its range, the prior is not fitted or was fitted
-                to other latents, or the model is not built.
+            ValueError: If an argument is out of range, the model is not built, or the prior is not
+                fitted or was fitted to other latents.
 
         Example:
             >>> import numpy as np, keras_vq

@@ -1,4 +1,4 @@
-"""What all models share: one training step over named loss terms, and batched methods."""
+"""Base class of models that reconstruct images: loss terms, training step, inference, export."""
 
 import os
 import warnings
@@ -33,27 +33,27 @@ from keras_vq.quantizers.base import Quantizer
 
 
 class ReconstructionModel(Model):
-    """Abstract model that encodes images to latents and decodes latents to images.
+    """Base class of models that encode images to latents and decode latents to images.
 
-    `fit(x)` learns to reconstruct x; `fit(x, y)` learns to make y of x (denoising,
-    super-resolution). `compile(optimizer, loss=...)` takes the reconstruction term, any Keras
-    loss; without it the model's own default serves. Logs, history and `evaluate` name every
+    `fit(x)` trains the model to reconstruct `x`; `fit(x, y)` trains it to predict `y` from `x`,
+    e.g. for denoising or super-resolution. `compile(loss=...)` sets the reconstruction term to any
+    Keras loss; without it, the model uses `default_loss`. Logs, history and `evaluate` report every
     term of the loss.
 
-    A subclass builds its parts (`build_parts`), names its terms (`loss_names`, `loss_terms`),
-    may add to the loss what latents cost (`latent_loss`), and says how a batch is reconstructed
-    (`call`) and encoded (`encode_batch`).
+    A subclass implements `build_parts`, `call` (reconstructs a batch) and `encode_batch`. It may
+    override `loss_names` and `loss_terms` (logged terms) and `latent_loss` (an additional loss of
+    the latents).
 
     Args:
-        encoder: Layer or model: images -> latents.
-        decoder: Layer or model: latents -> images.
+        encoder: Layer or model that maps images to latents.
+        decoder: Layer or model that maps latents to images.
         **kwargs: Arguments of `keras.Model`.
     """
 
     loss_names: tuple[str, ...] = ("reconstruction_loss",)
-    # Parts that the constructor takes and the configuration holds, under the same names.
+    # Layers that are constructor arguments, configuration entries and attributes of the same name.
     part_names: tuple[str, ...] = ("encoder", "decoder")
-    # Methods behind the exported `encode` and `decode`.
+    # Methods exported as `encode` and `decode`.
     exported_methods = ("encode_batch", "decode_batch")
 
     def __init__(self, encoder: keras.Layer, decoder: keras.Layer, **kwargs: Any) -> None:
@@ -65,92 +65,100 @@ class ReconstructionModel(Model):
         # Shape of one reconstruction, once the decoder is built.
         self.reconstruction_shape: Shape | None = None
 
-    # --- what a subclass implements
+    # --- hooks of subclasses
 
     def build_parts(self, input_shape: Shape) -> None:
-        """Builds encoder, decoder and what lies between, for a batch of images."""
+        """Builds the encoder, the decoder and the parts in between for batches of images."""
         raise NotImplementedError
 
     def default_loss(self) -> keras.losses.Loss:
-        """The reconstruction term when `compile` is given none."""
+        """Returns the reconstruction loss that is used when `compile` receives none."""
         return keras.losses.MeanSquaredError()
 
     def reconstruction_scale(self) -> Tensor | float:
-        """By what the default reconstruction term is multiplied."""
+        """Returns the factor by which the default reconstruction loss is multiplied."""
         return 1.0
 
     def loss_terms(self, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Terms to log beside the reconstruction: scalars by their names in `loss_names`.
+        """Computes the logged loss terms other than the reconstruction.
 
         Args:
-            outputs: What `call` returned.
+            outputs: Dictionary. Output of `call`.
+
+        Returns:
+            Dictionary of scalars whose keys are the remaining `loss_names`.
         """
         del outputs
         return {}
 
     def latent_loss(self, outputs: dict[str, Tensor]) -> Tensor | float:
-        """What the loss has beside the reconstruction and what layers added.
+        """Computes an additional loss of the latents, such as a KL divergence. Zero by default.
+
+        It is added to the reconstruction term and to the losses that layers add.
 
         Args:
-            outputs: What `call` returned.
+            outputs: Dictionary. Output of `call`.
+
+        Returns:
+            Scalar.
         """
         del outputs
         return 0.0
 
     def encode_batch(self, images: Tensor) -> Tensor:
-        """Latents of a batch of images: what `decode_batch` takes."""
+        """Encodes a batch of images to latents in the form that `decode_batch` takes."""
         raise NotImplementedError
 
     def decode_batch(self, latents: Tensor) -> Tensor:
-        """Images of a batch of latents."""
+        """Decodes a batch of latents to images."""
         return self.decoder(latents, training=False)
 
     def reconstruct_batch(self, images: Tensor) -> Tensor:
-        """Reconstructions of a batch of images."""
+        """Reconstructs a batch of images in inference mode."""
         return self.decode_batch(self.encode_batch(images))
 
     def interpolate_batch(self, latents: Tensor) -> Tensor:
-        """Images of latents that lie between encodings."""
+        """Decodes a batch of interpolated latents to images."""
         return self.decode_batch(latents)
 
     # --- training
 
     def train_step(self, *state_and_data: Any) -> Any:
-        """One step of training on a batch; the same on every backend.
+        """Runs one training step on a batch.
 
-        Turns the batch into (inputs, target, weights), so that without targets the inputs are
-        their own; then forward pass, `compute_loss`, gradients, update and metrics are Keras's,
-        with all it knows of loss scaling, gradient accumulation and compilation.
+        If the batch has no targets, the inputs are the targets. The rest is the training step of
+        Keras, with loss scaling, gradient accumulation and compilation. A step that loss scaling
+        skips also leaves the state of quantizers unchanged.
 
         Args:
             *state_and_data: `(data,)` on TensorFlow and PyTorch, `(state, data)` on JAX.
 
         Returns:
-            Logs; on JAX a pair of logs and the new state.
+            Dictionary of logs; on JAX a tuple of the logs and the new state.
         """
         *state, data = state_and_data
         data = self._with_target(data)
         if not isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
             return super().train_step(*state, data)
-        # Quantizers learn in the forward pass, also of a step that loss scaling then skips.
+        # Codebooks are updated in the forward pass, also in steps that loss scaling skips later.
         return _backend.train_step_without_skipped(
             super().train_step, (*state, data), self, self._quantizer_state()
         )
 
     def _quantizer_state(self) -> list[Any]:
-        """Returns the weights of quantizers that do not learn by gradient."""
+        """Returns the non-trainable weights of all quantizers, such as EMA statistics."""
         layers = [layer for layer in self._flatten_layers() if isinstance(layer, Quantizer)]
         weights = [weight for layer in layers for weight in layer.non_trainable_weights]
         return list({id(weight): weight for weight in weights}.values())
 
     def test_step(self, *state_and_data: Any) -> Any:
-        """One step of evaluation on a batch; see `train_step`."""
+        """Runs one evaluation step on a batch; see `train_step`."""
         *state, data = state_and_data
         return super().test_step(*state, self._with_target(data))
 
     def _with_target(self, data: Any) -> tuple[Tensor, Tensor, Tensor | None]:
         images, target, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        # Shapes are known when the step is traced, so this costs a step nothing.
+        # Static shapes are checked during tracing, at no cost per step.
         check_image_shape(tuple(images.shape), self.image_shape, "x")
         return images, images if target is None else target, sample_weight
 
@@ -162,17 +170,18 @@ class ReconstructionModel(Model):
         sample_weight: Tensor | None = None,
         training: bool = True,
     ) -> Tensor:
-        """The loss of a batch, each of whose terms is tracked under its name.
+        """Computes the loss of a batch and updates the metric of each loss term.
 
         Args:
             x: Inputs.
-            y: Targets; the inputs when None.
-            y_pred: What `call` returned.
-            sample_weight: Weights of the images in the reconstruction term, shape `(batch,)`.
-            training: Whether the loss is for a training step.
+            y: Targets. If it is `None`, the inputs are the targets.
+            y_pred: Dictionary. Output of `call`.
+            sample_weight: Weights of the images in the reconstruction term, of shape `(batch,)`, or
+                `None`.
+            training: Boolean. Whether the loss is computed for a training step. Defaults to `True`.
 
         Returns:
-            Scalar float32 tensor.
+            Scalar float32 tensor, divided by the number of replicas on TensorFlow.
         """
         target = x if y is None else y
         replicas = _backend.loss_replicas()
@@ -183,25 +192,25 @@ class ReconstructionModel(Model):
         for tracker in self.loss_trackers:
             tracker.update_state(terms[tracker.name], sample_weight=ops.shape(x)[0])
 
-        # The losses of the whole model: a part's own are empty outside its call on JAX.
+        # `losses` of the whole model: on JAX those of a part are empty outside its call.
         loss = reconstruction + self.latent_loss(y_pred) + sum(self.losses, start=0.0)
         return loss / replicas
 
     def reconstruction_loss(
         self, target: Tensor, reconstruction: Tensor, sample_weight: Tensor | None = None
     ) -> Tensor:
-        """The reconstruction term of a batch: that of `compile`, or the model's default."""
+        """Computes the reconstruction term: the loss of `compile`, or else the default loss."""
         if self._has_own_targets():
             check_not_labels(target, tuple(reconstruction.shape))
         if self._is_likelihood():
-            # PyTorch refuses what resampling or rounding leaves outside.
+            # PyTorch rejects targets that resampling or rounding moved outside [0, 1].
             target = ops.clip(ops.cast(target, reconstruction.dtype), *PROBABILITIES)
-        # A Keras loss comes divided by the replicas, as the whole loss is in the end.
+        # Cancels the division by replicas in Keras losses: `compute_loss` divides the total.
         replicas = _backend.loss_replicas()
         if self._compile_loss is not None:
             sample_weight = _over_values(self.loss, target, reconstruction, sample_weight)
             return replicas * self._compile_loss(target, reconstruction, sample_weight)
-        # Subtraction would stretch one channel over three, and say nothing.
+        # Subtraction would silently broadcast one channel to three.
         check_image_shape(tuple(target.shape), tuple(reconstruction.shape[1:]), "y", _MADE)
         loss = self.default_loss()
         sample_weight = _over_values(loss, target, reconstruction, sample_weight)
@@ -209,7 +218,7 @@ class ReconstructionModel(Model):
         return loss(target, reconstruction, sample_weight) * scale
 
     def layer_losses(self) -> Tensor:
-        """Sum of what layers added in the forward pass, penalties of weights left out."""
+        """Returns the sum of the losses that layers added, without weight regularizers."""
         added = sum(self.losses, start=0.0)
         return added - self._regularization_loss() if self.has_regularizers else added
 
@@ -222,7 +231,7 @@ class ReconstructionModel(Model):
     def compute_metrics(
         self, x: Tensor, y: Tensor, y_pred: Any, sample_weight: Tensor | None = None
     ) -> dict[str, Tensor]:
-        """Updates metrics of `compile(metrics=...)` with targets and reconstructions."""
+        """Updates the metrics of `compile(metrics=...)` with targets and reconstructions."""
         target = x if y is None else y
         return super().compute_metrics(x, target, y_pred["reconstruction"], sample_weight)
 
@@ -234,26 +243,28 @@ class ReconstructionModel(Model):
         epochs: int = 1,
         **kwargs: Any,
     ) -> keras.callbacks.History:
-        """Trains the model; takes what `keras.Model.fit` takes.
+        """Trains the model. Takes the arguments of `keras.Model.fit`.
 
         Args:
-            x: Inputs of shape `(n, height, width, channels)`; or a data set: a
+            x: Inputs of shape `(n, height, width, channels)`, or a dataset: a
                 `keras.utils.PyDataset`, a `tf.data.Dataset`, a PyTorch `DataLoader`, an
                 `ImageDataset` of `keras_vq.data`, or a generator of batches.
-            y: Targets, for denoising and the like; the inputs themselves when None.
-            batch_size: Rows of a step, 32 when None; left out where `x` yields batches.
-            epochs: Passes through the images.
-            **kwargs: `validation_data`, `callbacks`, `verbose` and so on.
+            y: Targets, e.g. for denoising. Defaults to `None`: the inputs are the targets.
+            batch_size: Integer or `None`. Batch size of arrays and of an `ImageDataset`; do not set
+                it if `x` yields batches. Defaults to `None`, which means 32.
+            epochs: Integer. Number of passes over the data. Defaults to 1.
+            **kwargs: Other arguments of `keras.Model.fit`, such as `validation_data`, `callbacks`
+                and `verbose`.
 
         Returns:
-            The history: every term of the loss, by epoch.
+            A `keras.callbacks.History` with every loss term of each epoch.
 
         Raises:
-            ValueError: If there are no inputs, they have a shape for which the model was not
-                built, or values that are NaN or infinite; if targets are labels, are out of range
-                of the decoder's outputs, or are no probabilities where the loss takes them as such;
-                if the loss takes outputs as probabilities and they are clipped; or if the loss
-                becomes NaN or infinite.
+            ValueError: If there are no inputs, or their shape differs from the shape the model was
+                built for; if inputs or targets contain NaN or infinity; if the targets are labels,
+                or exceed the output range of the decoder; if the loss is a likelihood and the
+                targets are not in [0, 1], or the decoder clips its outputs; or if the loss becomes
+                NaN or infinite.
         """
         x = for_keras(x, batch_size, kwargs.get("shuffle", True))
         if not is_array(x) and hasattr(x, "__len__") and len(x) == 0:
@@ -269,45 +280,46 @@ class ReconstructionModel(Model):
         return super().fit(x, y, batch_size, epochs, **kwargs)
 
     def evaluate(self, x: Any = None, y: Any = None, **kwargs: Any) -> Any:
-        """Computes loss and metrics on data; takes what `keras.Model.evaluate` takes.
+        """Computes the loss and metrics on data. Takes the arguments of `keras.Model.evaluate`.
 
         Args:
-            x: Inputs of shape `(n, height, width, channels)`; or a data set, as for `fit`.
-            y: Targets; the inputs themselves when None.
-            **kwargs: `batch_size`, `return_dict` and so on.
+            x: Inputs of shape `(n, height, width, channels)`, or a dataset as for `fit`.
+            y: Targets. Defaults to `None`: the inputs are the targets.
+            **kwargs: Other arguments of `keras.Model.evaluate`, such as `batch_size` and
+                `return_dict`.
 
         Returns:
-            A list of numbers, or with `return_dict=True` a dictionary by name.
+            A list of scalars, or a dictionary of scalars by name if `return_dict=True`.
 
         Raises:
-            ValueError: See `fit`.
+            ValueError: As for `fit`.
         """
         x = self._checked(for_keras(x, kwargs.get("batch_size")), y)
         y = _target_of_weights(x, y, kwargs.get("sample_weight"))
         return super().evaluate(x, y, **kwargs)
 
     def train_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
-        """Runs one training step on a batch; takes what `keras.Model.train_on_batch` takes."""
+        """Runs one training step. Takes the arguments of `keras.Model.train_on_batch`."""
         self._check_batch(x, y)
         return super().train_on_batch(x, y, *args, **kwargs)
 
     def test_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
-        """Computes loss and metrics of a batch; takes what `keras.Model.test_on_batch` takes."""
+        """Evaluates one batch. Takes the arguments of `keras.Model.test_on_batch`."""
         self._check_batch(x, y)
         return super().test_on_batch(x, y, *args, **kwargs)
 
     def predict(self, x: Any, **kwargs: Any) -> Any:
-        """Computes what `call` returns; takes what `keras.Model.predict` takes.
+        """Computes the outputs of `call` in batches. Takes the arguments of `keras.Model.predict`.
 
         Args:
-            x: Inputs of shape `(n, height, width, channels)`; or a data set, as for `fit`.
-            **kwargs: `batch_size`, `verbose` and so on.
+            x: Inputs of shape `(n, height, width, channels)`, or a dataset as for `fit`.
+            **kwargs: Other arguments of `keras.Model.predict`, such as `batch_size` and `verbose`.
 
         Returns:
-            A dictionary of arrays; of no images arrays of no rows.
+            A dictionary of arrays, which have no rows if `x` has none.
 
         Raises:
-            ValueError: See `fit`.
+            ValueError: If the inputs are an array of another shape, or contain NaN or infinity.
         """
         x = for_keras(x, kwargs.get("batch_size"))
         if is_array(x):
@@ -317,15 +329,16 @@ class ReconstructionModel(Model):
         return super().predict(x, **kwargs)
 
     def _checked(self, x: Any, y: Any, build: bool = False) -> Any:
-        """Checks the arrays of `fit(x, y)`, or the first batch of a data set.
+        """Checks the arrays of `fit(x, y)`, or the first batch of a dataset.
 
         Args:
-            x: Inputs, or a data set.
-            y: Targets; the inputs when None.
-            build: Whether to build the model for these inputs if it is not built.
+            x: Inputs, or a dataset.
+            y: Targets. If it is `None`, the inputs are the targets.
+            build: Boolean. Whether to build the model for these inputs if it is not built. Defaults
+                to `False`.
 
         Returns:
-            The inputs; of a generator another one, with the first batch put back.
+            The inputs. A generator is replaced by one that yields the first batch again.
         """
         inputs, target = x, y
         if is_data_set(x):
@@ -345,7 +358,7 @@ class ReconstructionModel(Model):
         return x
 
     def _check_target(self, inputs: Any, target: Any) -> None:
-        """Checks targets of their own: shape, values and number."""
+        """Checks the shape, the values and the number of targets that are not the inputs."""
         made = self.reconstruction_shape
         check_not_empty(target, "y")
         if self._has_own_targets():
@@ -360,12 +373,12 @@ class ReconstructionModel(Model):
             )
 
     def _check_batch(self, x: Any, y: Any) -> None:
-        """Checks one batch of NumPy arrays; tensors would have to leave their device."""
+        """Checks one batch of NumPy arrays; skips tensors, to avoid a copy from their device."""
         if isinstance(x, np.ndarray) and (y is None or isinstance(y, np.ndarray)):
             self._checked(x, y)
 
     def _checked_validation(self, data: Any, batch_size: int | None) -> Any:
-        """Checks `validation_data` of `fit`; returns it as Keras takes it."""
+        """Checks `validation_data` of `fit` and returns it in a form that Keras takes."""
         if not isinstance(data, tuple):
             return data if data is None else self._checked(for_keras(data, batch_size), None)
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
@@ -375,7 +388,7 @@ class ReconstructionModel(Model):
         return x, _target_of_weights(x, y, sample_weight), sample_weight
 
     def _check_range(self, name: str, target: Any, least: float, greatest: float) -> None:
-        """Checks that outputs can reach the targets, and that a likelihood is defined for them."""
+        """Checks that targets lie in the range of the decoder outputs and of a likelihood loss."""
         is_same_kind = self.reconstruction_shape in (None, tuple(target.shape[1:]))
         if not self._has_own_targets() or not is_same_kind:
             return
@@ -398,8 +411,7 @@ class ReconstructionModel(Model):
     def _has_own_targets(self) -> bool:
         """Returns whether the loss compares outputs with targets of the same kind.
 
-        A loss function of the user's may transform the targets, and a sparse one takes class
-        numbers.
+        A user-defined loss may transform the targets, and a sparse loss takes class indices.
         """
         if self._compile_loss is None:
             return True
@@ -408,7 +420,7 @@ class ReconstructionModel(Model):
         return (getattr(loss, "__module__", "") or "").startswith("keras") and "sparse" not in name
 
     def _is_likelihood(self) -> bool:
-        """Returns whether the loss takes targets as probabilities."""
+        """Returns whether the loss interprets targets as probabilities."""
         loss = self.default_loss() if self._compile_loss is None else _as_loss(self.loss)
         return loss in (
             keras.losses.binary_crossentropy,
@@ -420,7 +432,7 @@ class ReconstructionModel(Model):
         return str(getattr(loss, "name", getattr(loss, "__name__", loss)))
 
     def _check_likelihood(self) -> None:
-        """Refuses clipped pixels to a loss of probabilities, which has no gradient at 0 and 1."""
+        """Rejects a likelihood loss of clipped outputs, which has no gradient at 0 and 1."""
         if self._is_likelihood() and isinstance(last_layer(self.decoder), StraightThroughClip):
             raise ValueError(
                 f"The loss {self._loss_name()!r} takes outputs as probabilities and has no "
@@ -430,16 +442,18 @@ class ReconstructionModel(Model):
             )
 
     def prepare_fit(self, x: Any, y: Any) -> None:
-        """Measures what the model wants to know of the data it is about to be fitted to."""
+        """Prepares the model for training data, e.g. measures their variance. Called by `fit`."""
 
-    # --- batched methods: NumPy arrays or tensors in, NumPy arrays out
+    # --- batched inference: NumPy arrays or tensors in, NumPy arrays out
 
     def encode(self, images: Any, batch_size: int = 128) -> np.ndarray:
-        """Latents of images: what `decode` takes.
+        """Encodes images to latents.
 
         Args:
-            images: Array of shape `(n, height, width, channels)`, or a data set of such batches.
-            batch_size: Integer. Batch size; a data set has its own.
+            images: Array of shape `(n, height, width, channels)`, or a dataset that yields such
+                batches.
+            batch_size: Integer. Batch size of arrays and of an `ImageDataset`; other datasets
+                define their own. Defaults to 128.
 
         Returns:
             Float32 array of shape `(n, ...)`.
@@ -447,11 +461,11 @@ class ReconstructionModel(Model):
         return self.in_batches("encode_batch", images, batch_size, self.image_shape)
 
     def decode(self, latents: Any, batch_size: int = 128) -> np.ndarray:
-        """Images of latents.
+        """Decodes latents to images.
 
         Args:
-            latents: Array of shape `(n, ...)`, as `encode` returns them.
-            batch_size: Images computed at a time.
+            latents: Array of shape `(n, ...)`, in the form that `encode` returns.
+            batch_size: Integer. Number of images per batch. Defaults to 128.
 
         Returns:
             Float32 array of shape `(n, height, width, channels)`.
@@ -463,11 +477,13 @@ class ReconstructionModel(Model):
         return self.in_batches("decode_batch", latents, batch_size)
 
     def reconstruct(self, images: Any, batch_size: int = 128) -> np.ndarray:
-        """What the model makes of images: `decode(encode(images))`.
+        """Reconstructs images: `decode(encode(images))`.
 
         Args:
-            images: Array of shape `(n, height, width, channels)`, or a data set of such batches.
-            batch_size: Integer. Batch size; a data set has its own.
+            images: Array of shape `(n, height, width, channels)`, or a dataset that yields such
+                batches.
+            batch_size: Integer. Batch size of arrays and of an `ImageDataset`; other datasets
+                define their own. Defaults to 128.
 
         Returns:
             Float32 array of shape `(n, height, width, channels)`.
@@ -477,19 +493,20 @@ class ReconstructionModel(Model):
     def interpolate(
         self, start: Any, end: Any, steps: int = 8, batch_size: int = 128
     ) -> np.ndarray:
-        """Images along the straight lines between the latents of two sets of images.
+        """Interpolates linearly between the latents of two sets of images, and decodes the results.
 
         Args:
-            start: Array of shape `(n, height, width, channels)`, pixels in [0, 1].
+            start: Array of shape `(n, height, width, channels)`, with values in [0, 1].
             end: Array of the same shape.
-            steps: Images of each line, both ends counted; at least 2.
-            batch_size: Images computed at a time.
+            steps: Integer, at least 2. Number of images per interpolation, including both ends.
+                Defaults to 8.
+            batch_size: Integer. Number of images per batch. Defaults to 128.
 
         Returns:
             Float32 array of shape `(n, steps, height, width, channels)`.
 
         Raises:
-            ValueError: If the sets differ in shape, or `steps` is below 2.
+            ValueError: If `start` and `end` differ in shape, or `steps` is below 2.
         """
         if _validation.check_positive_integer("steps", steps) < 2:
             raise ValueError(f"`steps` must be at least 2, the two ends. Received: {steps}")
@@ -509,13 +526,28 @@ class ReconstructionModel(Model):
         return images.reshape((len(first), steps, *images.shape[1:]))
 
     def continuous_latents(self, images: Tensor) -> Tensor:
-        """Latents of a batch among which one may interpolate."""
+        """Encodes a batch of images to latents before quantization, for interpolation."""
         return self.encode_batch(images)
 
     def in_batches(
         self, method: str, inputs: Any, batch_size: int, expected: Shape | None = None
     ) -> np.ndarray:
-        """Applies a method of one batch to an array or a data set, compiled, in batches."""
+        """Applies a compiled method of the model to an array or a dataset, batch by batch.
+
+        Args:
+            method: String. Name of a method that takes one batch and changes no state.
+            inputs: Array of shape `(n, ...)`, or a dataset.
+            batch_size: Integer. Batch size of arrays and of an `ImageDataset`.
+            expected: Shape of one image, with `None` for an axis of any size; `None` for latents or
+                codes, whose shape is not checked. Defaults to `None`.
+
+        Returns:
+            NumPy array of the concatenated results.
+
+        Raises:
+            ValueError: If the model is not built, a dataset is empty, or the inputs have another
+                shape or contain NaN or infinity.
+        """
         if not self.built:
             raise ValueError(
                 f"{type(self).__name__} has no weights yet: fit it, or call it on a batch. "
@@ -535,7 +567,7 @@ class ReconstructionModel(Model):
         return self.apply_in_batches(method, inputs, batch_size)
 
     def _checked_inputs(self, inputs: Any, expected: Shape | None, name: str) -> Any:
-        """Checks inputs or latents, and warns of values far outside a bounded decoder's outputs."""
+        """Checks images or latents, and warns of images far outside the decoder's output range."""
         if expected is None:
             check_values(inputs, name)
             return inputs
@@ -549,7 +581,7 @@ class ReconstructionModel(Model):
             )
         return inputs
 
-    # --- leaving Python
+    # --- export
 
     def export(
         self,
@@ -559,49 +591,55 @@ class ReconstructionModel(Model):
         calibration_images: Any = None,
         overwrite: bool = False,
     ) -> Path:
-        """Writes the model for programs that know nothing of Keras.
+        """Exports the model for inference without Keras.
 
-        Whatever the format, the model offers `encode` (image -> codes, or latents where there is
-        no codebook), `decode` (back to an image) and `serving_default` (image ->
-        reconstruction), for batches of any size. `signatures()` gives the names, types, shapes
-        and ranges of what goes in and out.
+        In every format the model has the functions `encode` (image to codes, or to latents in
+        models without a codebook), `decode` (codes or latents to image) and `serving_default`
+        (image to reconstruction), for batches of any size. `signatures()` returns the names,
+        dtypes, shapes and ranges of their inputs and outputs.
 
-        - `"tf_saved_model"`: a folder in TensorFlow Serving's layout; a next version is added to
-          the folder `path`, with warm-up requests.
+        - `"tf_saved_model"`: a folder in the layout of TensorFlow Serving, with warm-up requests.
+          Each export adds a version to the folder `path`.
         - `"litert"`: one `.tflite` file of built-in operations.
-        - `"onnx"`: a folder with a file for each function.
-        - `"openvino"`: the same, as `.xml` and `.bin`.
+        - `"onnx"`: a folder with one file per function.
+        - `"openvino"`: a folder with one `.xml` and one `.bin` file per function.
 
-        SavedModel and LiteRT are written by TensorFlow: on another backend in a process of its
-        own, which takes some seconds. What was at `path` before is replaced only once the new is
-        complete.
+        TensorFlow writes SavedModel and LiteRT; on another backend this takes place in a separate
+        process and needs a few seconds more. An existing export at `path` is replaced only when the
+        new one is complete.
 
         Args:
-            path: File or folder to write.
-            format: One of the four.
-            precision: `"float32"`; for OpenVINO also `"float16"` (of weights); for LiteRT
-                `"float16"`, `"int8_weights"`, `"int8_dynamic"`, `"int8_convolutions"` and
-                `"int16_convolutions"` (weights in int8, activations in 8 or 16 bits, the search for
-                codes in float32) or `"int8_full"`.
-            calibration_images: Training images, of which the first 128 set the ranges of
-                activations for the last three.
-            overwrite: Whether to replace what an export wrote at `path` (a SavedModel is not
-                replaced: it gets another version).
+            path: String or path. File or folder to write.
+            format: String. One of the four formats. Defaults to `"tf_saved_model"`.
+            precision: String. `"float32"`; for OpenVINO also `"float16"` (weights only); for LiteRT
+                also `"float16"`, `"int8_weights"`, `"int8_dynamic"`, `"int8_convolutions"` and
+                `"int16_convolutions"` (int8 weights, 8-bit or 16-bit activations, nearest-code
+                search in float32) or `"int8_full"` (search in int8 as well). Defaults to
+                `"float32"`.
+            calibration_images: Training images, of which the first 128 determine the ranges of
+                activations. Required for `"int8_convolutions"`, `"int16_convolutions"` and
+                `"int8_full"`. Defaults to `None`.
+            overwrite: Boolean. Whether to replace an existing export at `path`; a SavedModel gets a
+                new version instead. Defaults to `False`.
 
         Returns:
-            What was written: the file, the folder, or the folder of the SavedModel's version.
+            Path of the file, the folder, or the version folder of a SavedModel.
 
         Raises:
-            ValueError: If the model is not built, or `path` or an argument is not right.
-            ExportError: If the format has no operation for something in the model.
-            ImportError: If a package is missing; it says which extra has it.
+            ValueError: If the model is not built, or an argument is invalid.
+            ExportError: If the format lacks an operation of the model.
+            ImportError: If a package is missing; the message names the extra that installs it.
         """
         return export_model(
             self, self.signatures(), path, format, precision, calibration_images, overwrite
         )
 
     def signatures(self) -> list[Signature]:
-        """What an exported model offers: functions with the names and types of their tensors."""
+        """Returns the functions of an exported model, with the specifications of their tensors.
+
+        Raises:
+            ValueError: If the model is not built, or the image size is unknown.
+        """
         sizes = [size for size in self.image_shape or () if size is not None]
         if not self.built or len(sizes) != 3:
             received = f"images of shape {self.image_shape}" if self.built else "an unbuilt model"
@@ -622,7 +660,7 @@ class ReconstructionModel(Model):
         ]
 
     def _made_of(self, method: str, given: TensorSpec) -> tuple[int, ...]:
-        """Shape of what a method makes of one image, or of its latents."""
+        """Returns the output shape of a method for one image, or for the latents of one image."""
         zeros = ops.zeros((1, *given.shape), given.dtype)
         return tuple(getattr(self, method)(zeros).shape[1:])
 
@@ -633,21 +671,21 @@ class ReconstructionModel(Model):
 
     @classmethod
     def from_preset(cls, preset: str | os.PathLike[str]) -> Self:
-        """A trained model that comes with the package, or that `save_to_preset` wrote.
+        """Loads a model that is bundled with the package or was saved by `save_to_preset`.
 
-        Any backend may have trained it. `ReconstructionModel.from_preset` takes a preset of
-        whatever class; a class takes those of its own.
+        The preset may have been saved on any backend. `ReconstructionModel.from_preset` loads
+        presets of every class; a subclass loads only instances of itself.
 
         Args:
-            preset: A name, `"vae_mnist"`, `"vqvae_cifar10"` or `"vqvae_mnist"`; or a folder
-                (`"./vae_mnist"`, where it is called like one of them).
+            preset: String or path. A name, `"vae_mnist"`, `"vqvae_cifar10"` or `"vqvae_mnist"`; or
+                a folder (`"./vae_mnist"` if it has the name of a bundled preset).
 
         Returns:
-            The model, not compiled: to train it further, `compile` it first.
+            The model, not compiled: call `compile` before further training.
 
         Raises:
-            ValueError: If there is no such name or folder, the folder lacks a file, the file is
-                not the one that was saved, or it holds a model of another class.
+            ValueError: If the name or folder does not exist, a file is missing or differs from the
+                one that was saved, or the model is of another class.
 
         Example:
             >>> import numpy as np, keras_vq
@@ -664,23 +702,24 @@ class ReconstructionModel(Model):
         description: str | None = None,
         overwrite: bool = False,
     ) -> Path:
-        """Writes the model to a folder from which `from_preset` loads it, under any backend.
+        """Saves the model to a folder, from which `from_preset` loads it on any backend.
 
-        The folder holds `model.keras`, without the optimizer, and `preset.json`: class, versions
-        and hash of the file, with what is given here. It is there whole or not at all.
+        The folder contains `model.keras`, without the optimizer, and `preset.json`, with the class,
+        the versions, the hash of the model file and the arguments below. The folder is written
+        atomically.
 
         Args:
-            folder: A new or empty folder.
-            figures: What was measured: numbers or texts, by name.
-            description: What the model is, in words.
-            overwrite: Whether to replace a preset that is there; other files beside it stay.
+            folder: String or path. A new or empty folder.
+            figures: Dictionary of measured results, numbers or strings by name. Defaults to `None`.
+            description: String. Description of the model. Defaults to `None`.
+            overwrite: Boolean. Whether to replace an existing preset; other files in the folder are
+                kept. Defaults to `False`.
 
         Returns:
             The folder.
 
         Raises:
-            ValueError: If the model is not built, an argument is not right, or the folder is
-                taken.
+            ValueError: If the model is not built, an argument is invalid, or the folder is in use.
 
         Example:
             >>> import tempfile, keras_vq
@@ -697,7 +736,7 @@ class ReconstructionModel(Model):
 
     @property
     def image_shape(self) -> Shape | None:
-        """Shape of one image that the encoder takes, or None while it takes any."""
+        """Input shape of the encoder without the batch axis, or `None` if it is not known yet."""
         shape = getattr(self.encoder, "input_shape", None) if self.encoder.built else None
         return tuple(shape[1:]) if isinstance(shape, tuple) else None
 
@@ -710,14 +749,14 @@ class ReconstructionModel(Model):
         self.built = True
 
     def build_encoder(self, input_shape: Shape) -> Shape:
-        """Builds the encoder for a batch of images; returns the shape of what it makes."""
+        """Builds the encoder for images of shape `input_shape` and returns its output shape."""
         return build_part(self.encoder, input_shape)
 
     def build_decoder(self, latent_shape: Shape) -> None:
-        """Builds the decoder for a batch of latents.
+        """Builds the decoder for latents of shape `latent_shape`.
 
         Raises:
-            ValueError: If it was built for others.
+            ValueError: If the decoder was built for another shape.
         """
         takes = getattr(self.decoder, "input_shape", None) if self.decoder.built else None
         if isinstance(takes, tuple):
@@ -726,19 +765,19 @@ class ReconstructionModel(Model):
         self._latents_built = tuple(latent_shape[1:])
 
     def _latents_taken(self) -> Shape:
-        """Returns the shape of latents of one image, None for sizes that may differ."""
+        """Returns the latent shape of one image, with `None` for axes of any size."""
         takes = getattr(self.decoder, "input_shape", None)
         if isinstance(takes, tuple):
             return tuple(takes[1:])
         return (None,) * (len(self._latents_built) - 1) + self._latents_built[-1:]
 
     def build_if_known(self) -> None:
-        """Builds the model at once when the encoder already knows its images."""
+        """Builds the model if the encoder already has an input shape."""
         if self.image_shape is not None and not self.built:
             self.build((None, *self.image_shape))
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Returns the constructor arguments."""
         parts = {name: getattr(self, name) for name in self.part_names}
         return {
             **super().get_config(),
@@ -756,10 +795,10 @@ _LIKELIHOODS = (
 
 
 def check_layer(name: str, part: Any) -> keras.Layer:
-    """The part if it is a layer.
+    """Returns `part` if it is a Keras layer.
 
     Raises:
-        ValueError: If it isn't.
+        ValueError: If it is not.
     """
     if not isinstance(part, keras.Layer):
         raise ValueError(f"`{name}` must be a Keras layer or model. Received: {part!r}")
@@ -767,17 +806,17 @@ def check_layer(name: str, part: Any) -> keras.Layer:
 
 
 def _as_loss(loss: Any) -> Any:
-    """Returns the loss of `compile` as an object, or as it is where it is none of Keras's forms."""
+    """Returns a loss of `compile` as a loss object or function; other values are unchanged."""
     return keras.losses.get(loss) if isinstance(loss, str | dict) or callable(loss) else loss
 
 
 def _target_of_weights(x: Any, y: Any, sample_weight: Any) -> Any:
-    # Keras forgets the weights of an array that comes without a target.
+    # Keras ignores the sample weights of an array without targets.
     return x if y is None and sample_weight is not None and is_array(x) else y
 
 
 def last_layer(model: Any) -> Any:
-    """The layer at the end of a model of models."""
+    """Returns the last layer of a model, descending into nested models."""
     while getattr(model, "layers", None):
         model = model.layers[-1]
     return model
@@ -786,9 +825,9 @@ def last_layer(model: Any) -> Any:
 def _over_values(
     loss: Any, target: Tensor, reconstruction: Tensor, sample_weight: Tensor | None
 ) -> Tensor | None:
-    """Weights of images, with as many axes as the values that a loss takes the mean of.
+    """Reshapes sample weights of shape `(batch,)` to broadcast over the axes of the loss values.
 
-    Keras multiplies the two, and a loss such as the squared error has a value for each pixel.
+    Keras multiplies the two, and a loss such as the squared error has one value per pixel.
     """
     function = loss.call if isinstance(loss, keras.losses.Loss) else keras.losses.get(loss)
     if sample_weight is None or len(sample_weight.shape) != 1 or not callable(function):

@@ -1,4 +1,4 @@
-"""What the models share whose latents are codes."""
+"""Base class of models with discrete latents (codes)."""
 
 from typing import Any
 
@@ -15,27 +15,28 @@ from keras_vq.models._images import check_image_shape, variance
 from keras_vq.models.base import ReconstructionModel
 from keras_vq.quantizers.base import Quantizer
 
-# A histogram of 2²⁰ codes takes 4 MiB.
+# A histogram of 2²⁰ codes takes 4 MiB; larger codebooks have no usage metrics.
 MOST_CODES_COUNTED = 2**20
 _BATCHES_MEASURED = 100
 
 
 class CodeModel(ReconstructionModel):
-    """Abstract model that encodes images to codes of one or several levels.
+    """Base class of models that encode images to codes at one or several scales.
 
-    The loss is the reconstruction term plus what the quantizers add. By default the
-    reconstruction term is the mean squared error divided by the variance of the data. The logs
-    have the perplexity and the usage of each level's codes.
+    The loss is the reconstruction term plus the losses of the quantizers. The default
+    reconstruction term is the mean squared error divided by the variance of the targets. Logs
+    report the perplexity and the codebook usage of each scale.
 
-    A subclass says which quantizers it has (`levels`), how images become codes
-    (`encode_to_codes_batch`) and codes latents (`codes_to_latents`).
+    A subclass implements `levels` (its quantizers), `encode_to_codes_batch` (images to codes) and
+    `codes_to_latents` (codes to latents).
 
     Args:
         encoder: Layer or model that takes the images.
-        decoder: Layer or model that makes images.
-        data_variance: Variance of the target pixels, by which the default loss divides. None
-            measures it on the first data with values that differ, of whichever method computes a
-            loss, and keeps it with the weights.
+        decoder: Layer or model that returns images.
+        data_variance: Float or `None`. Variance of the targets, by which the default loss is
+            divided. If it is `None`, the variance is measured on the first data that are not
+            constant, in `fit` or any other method that computes the loss, and saved with the
+            weights. Defaults to `None`.
         **kwargs: Arguments of `keras.Model`.
     """
 
@@ -53,33 +54,32 @@ class CodeModel(ReconstructionModel):
         if data_variance is not None:
             _validation.check_positive("data_variance", data_variance)
         self.data_variance = data_variance
-        # Decides while a step is traced whether the step must measure the variance.
+        # Read during tracing: decides whether the step measures the variance.
         self._variance_is_known = data_variance is not None
 
-    # --- what a subclass implements
+    # --- hooks of subclasses
 
     def levels(self) -> dict[str, Quantizer]:
-        """The quantizers, by the ending of their names in logs, in the order of `codes`."""
+        """Returns the quantizers by suffix of their metric names, in the order of `codes`."""
         raise NotImplementedError
 
     def encode_to_codes_batch(self, images: Tensor) -> Tensor:
-        """Codes of a batch of images, as one tensor."""
+        """Encodes a batch of images to codes, returned as one tensor."""
         raise NotImplementedError
 
     def codes_to_latents(self, codes: Tensor) -> Tensor:
-        """What `decode_batch` takes, of a batch of codes as one tensor."""
+        """Looks up the latents of a batch of codes, in the form that `decode_batch` takes."""
         raise NotImplementedError
 
-    # --- what all do
+    # --- shared implementation
 
     def build_parts(self, input_shape: Shape) -> None:
-        """Creates what counts codes, and the weight that holds the variance."""
+        """Creates the metrics of codes and the weight that stores the variance of the targets."""
         del input_shape
         self.code_metrics = []
         self.counted_levels = []
         for level, (ending, quantizer) in enumerate(self.levels().items()):
             sizes = list(quantizer.codebook_sizes)
-            # Codes too many to count are not: the logs then lack the two.
             if max(sizes) <= MOST_CODES_COUNTED:
                 counted = sizes if quantizer.index_shape else sizes[0]
                 self.code_metrics += [
@@ -87,8 +87,7 @@ class CodeModel(ReconstructionModel):
                     CodebookUsage(counted, name=f"codebook_usage{ending}"),
                 ]
                 self.counted_levels += [level, level]
-        # A weight, so that a saved model goes on with the variance it was trained with; 0 means
-        # not measured yet.
+        # A weight, so that a loaded model keeps the variance of its training; 0 until measured.
         self.measured_variance = self.add_weight(
             name="measured_variance",
             initializer=keras.initializers.Constant(self.data_variance or 0.0),
@@ -99,19 +98,19 @@ class CodeModel(ReconstructionModel):
         )
 
     def reconstruction_scale(self) -> Tensor:
-        """Returns one over the variance of the data; 1 for data of a single value."""
+        """Returns the inverse variance of the targets, or 1 while it is unknown."""
         measured = ops.convert_to_tensor(self.measured_variance)
         return 1.0 / ops.where(measured > 0, measured, 1.0)
 
     def loss_terms(self, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
-        """What the quantizers added, with activity penalties of other layers if there are any."""
+        """Computes the quantization loss: the sum of the losses of quantizers and other layers."""
         del outputs
         return {"quantization_loss": self.layer_losses()}
 
     def compute_metrics(
         self, x: Tensor, y: Tensor, y_pred: Any, sample_weight: Tensor | None = None
     ) -> dict[str, Tensor]:
-        """Counts the codes, and updates metrics of `compile(metrics=...)`."""
+        """Updates the metrics of codes, and those of `compile(metrics=...)`."""
         codes = keras.tree.flatten(y_pred["codes"])
         for level, metric in zip(self.counted_levels, self.code_metrics, strict=True):
             metric.update_state(codes[level])
@@ -127,19 +126,20 @@ class CodeModel(ReconstructionModel):
     ) -> Tensor:
         """Computes the loss of a batch; see `ReconstructionModel.compute_loss`.
 
-        In a training loop other than Keras's, the first batch gives the variance of the data.
+        If the variance of the targets is unknown, as in a custom training loop, it is measured on
+        this batch.
         """
         if self._compile_loss is None and not self._variance_is_known:
             self._measure_in_step(x if y is None else y)
         return super().compute_loss(x, y, y_pred, sample_weight, training)
 
     def prepare_fit(self, x: Any, y: Any) -> None:
-        """Measures the variance of the target, unless it is known."""
+        """Measures the variance of the targets, unless it is known."""
         if self._lacks_variance():
             self._keep_variance(self._target_variance(x, y))
 
     def evaluate(self, x: Any = None, y: Any = None, **kwargs: Any) -> Any:
-        """Computes loss and metrics on images; see `ReconstructionModel.evaluate`."""
+        """Computes the loss and metrics on data; see `ReconstructionModel.evaluate`."""
         self._measure_first(x, y)
         return super().evaluate(x, y, **kwargs)
 
@@ -151,7 +151,7 @@ class CodeModel(ReconstructionModel):
         class_weight: Any = None,
         return_dict: bool = False,
     ) -> Any:
-        """Runs one training step on a batch; takes what `keras.Model.train_on_batch` takes."""
+        """Runs one training step. Takes the arguments of `keras.Model.train_on_batch`."""
         if not self._variance_is_known:
             self._measure_first(x, y)
         return super().train_on_batch(x, y, sample_weight, class_weight, return_dict)
@@ -159,7 +159,7 @@ class CodeModel(ReconstructionModel):
     def test_on_batch(
         self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False
     ) -> Any:
-        """Computes loss and metrics of a batch; takes what `keras.Model.test_on_batch` takes."""
+        """Evaluates one batch. Takes the arguments of `keras.Model.test_on_batch`."""
         if not self._variance_is_known:
             self._measure_first(x, y)
         return super().test_on_batch(x, y, sample_weight, return_dict)
@@ -176,13 +176,13 @@ class CodeModel(ReconstructionModel):
             self._variance_is_known = True
 
     def _measure_first(self, x: Any, y: Any) -> None:
-        """Measures the variance of data that can be read again, unless it is known."""
+        """Measures the variance of targets that can be read again, unless it is known."""
         if not self._lacks_variance():
             return
         target = first_targets(x, y, batches=_BATCHES_MEASURED)
         if target is None:
-            return  # The first step measures its batch.
-        self._checked(x, y, build=True)  # Data that are refused leave the variance unknown.
+            return  # The first step measures the variance of its batch.
+        self._checked(x, y, build=True)  # Rejected data must not set the variance.
         self._keep_variance(variance(target))
 
     def _measure_in_step(self, target: Tensor) -> None:
@@ -195,30 +195,30 @@ class CodeModel(ReconstructionModel):
         self.measured_variance.assign(ops.where(known > 0, known, squares / count))
 
     def decode_codes_batch(self, codes: Tensor) -> Tensor:
-        """Images of a batch of codes."""
+        """Decodes a batch of codes to images."""
         return self.decode_batch(self.codes_to_latents(codes))
 
     def _checked_codes(
         self, name: str, codes: Any, quantizer: Quantizer, shape: Shape | None
     ) -> np.ndarray:
-        """Checks the shape and range of codes of one quantizer, -1 included.
+        """Checks the shape and the range of the codes of one quantizer; -1 marks masked positions.
 
         Args:
-            name: Name of the argument in messages.
+            name: Name of the argument in error messages.
             codes: Integer array of shape `(n, *shape)`.
             quantizer: The quantizer.
-            shape: Shape of the codes of one image; None where it is unknown.
+            shape: Shape of the codes of one image, or `None` if it is unknown.
 
         Returns:
             Int32 array.
 
         Raises:
-            ValueError: If the codes have another shape, or are not integers in range.
+            ValueError: If the codes have another shape, or are not integers in the codebook range.
         """
         codes = ops.convert_to_numpy(codes) if ops.is_tensor(codes) else np.asarray(codes)
         if shape is not None:
             if None in self._latents_taken():
-                # A decoder that takes any size takes any grid.
+                # A decoder of variable input size takes code grids of any size.
                 axes = len(quantizer.index_shape)
                 open_axes = len(shape) - axes
                 shape = (None,) * open_axes + tuple(shape[open_axes:])
@@ -226,23 +226,23 @@ class CodeModel(ReconstructionModel):
         return _validation.check_codes(name, codes, quantizer.codebook_sizes, least=-1)
 
     def generate(self, prior: Any, n: int, batch_size: int = 128, **options: Any) -> np.ndarray:
-        """New images: decodes codes that a prior draws.
+        """Generates images by decoding codes sampled from a prior.
 
         Args:
-            prior: What has learnt how the codes of this model are distributed, with a method
-                `generate(n, **options)` that returns codes as `encode_to_codes` does; see
-                `keras_vq.priors`.
-            n: Number of images.
-            batch_size: Images decoded at a time.
-            **options: What `prior.generate` takes: `labels`, `temperature`, `top_k`, `top_p`,
-                `guidance`, `seed` and so on.
+            prior: Prior fitted to the codes of this model, such as one of `keras_vq.priors`: an
+                object with a method `generate(n, **options)` that returns codes in the form of
+                `encode_to_codes`.
+            n: Integer. Number of images.
+            batch_size: Integer. Number of images decoded per batch. Defaults to 128.
+            **options: Arguments of `prior.generate`, such as `labels`, `temperature`, `top_k`,
+                `top_p`, `guidance` and `seed`.
 
         Returns:
             Float32 array of shape `(n, height, width, channels)`.
 
         Raises:
-            ValueError: If `n` is no whole number of at least 1, the prior is none, or its codes
-                are not of this model.
+            ValueError: If `n` is not a positive integer, `prior` has no method `generate`, or its
+                codes do not fit this model.
         """
         _validation.check_positive_integer("n", n)
         if not callable(getattr(prior, "generate", None)):
@@ -257,7 +257,11 @@ class CodeModel(ReconstructionModel):
         return TensorSpec("codes", "int32", shape, (0, greatest))
 
     def _target_variance(self, x: Any, y: Any) -> float:
-        """Variance of the targets of `fit(x, y)`; of the first 100 batches of a data set."""
+        """Returns the variance of the targets of `fit`; for a dataset, of its first 100 batches.
+
+        Raises:
+            ValueError: If the data can be read only once, or are constant.
+        """
         target = first_targets(x, y, batches=_BATCHES_MEASURED)
         if target is None:
             raise ValueError(
@@ -275,15 +279,15 @@ class CodeModel(ReconstructionModel):
         return measured
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Returns the constructor arguments."""
         return {**super().get_config(), "data_variance": self.data_variance}
 
 
 def check_quantizer(name: str, quantizer: Any) -> Quantizer:
-    """The quantizer if it is one.
+    """Returns `quantizer` if it is a `Quantizer`.
 
     Raises:
-        ValueError: If it isn't.
+        ValueError: If it is not.
     """
     if not isinstance(quantizer, Quantizer):
         raise ValueError(f"`{name}` must be a keras_vq Quantizer. Received: {quantizer!r}")

@@ -1,4 +1,4 @@
-"""Loading of models from `.keras` files, with limits checked before anything is unpacked."""
+"""Loading of models from `.keras` files, with limits that are checked before unpacking."""
 
 import contextlib
 import io
@@ -20,40 +20,40 @@ _CONFIG = "config.json"
 _METADATA = "metadata.json"
 _WEIGHTS = "model.weights.h5"
 _MOST_WORDS = 600
-# A configuration may declare twice the weights that the file holds, and so many more.
+# A configuration may declare at most twice the weights of the file, plus these numbers.
 _MORE_VALUES = 4_000_000
 _MORE_WEIGHTS = 100
 _CHANGES_KERAS = threading.RLock()
 
 
 class ModelFileError(ValueError):
-    """A `.keras` file that can't be loaded: damaged, too large, or of unknown classes."""
+    """Error for a `.keras` file that is damaged, too large, or has unknown classes."""
 
 
 class _Weights(NamedTuple):
-    """Numbers of weights and of their values."""
+    """Number of weights and total number of their values."""
 
     weights: int
     values: int
 
 
 def load_model(path: str | os.PathLike[str], **kwargs: Any) -> keras.Model:
-    """Loads a model from a `.keras` file, whichever backend saved it.
+    """Loads a model from a `.keras` file that any backend saved.
 
-    The file may come from a stranger: sizes are checked before anything is unpacked, weights that
-    the configuration declares and the file does not hold are refused before they are allocated,
-    and `safe_mode` stays on unless it is turned off.
+    The file may come from an untrusted source: sizes are checked before unpacking, weights that the
+    configuration declares but the file does not contain are rejected before they are allocated, and
+    `safe_mode` is on unless it is turned off.
 
     Args:
-        path: The file.
+        path: String or path. The `.keras` file.
         **kwargs: Arguments of `keras.saving.load_model`.
 
     Returns:
-        The model, compiled as it was.
+        The model, compiled as it was when saved.
 
     Raises:
-        ModelFileError: If there is no such file, it can't be loaded, or a weight holds NaN or
-            infinity. It is a `ValueError`.
+        ModelFileError: If the file does not exist or cannot be loaded, or a weight contains NaN or
+            infinity. It is a subclass of `ValueError`.
     """
     path = os.fspath(path)
     if not os.path.isfile(path):
@@ -61,11 +61,11 @@ def load_model(path: str | os.PathLike[str], **kwargs: Any) -> keras.Model:
     held = _checked(path)
     try:
         with _limited_weights(held) as problems, warnings.catch_warnings():
-            # An error of its own follows.
+            # A `ModelFileError` is raised below.
             warnings.simplefilter("ignore", NonFiniteWeightsWarning)
             model = keras.saving.load_model(path, **kwargs)
-    except Exception as error:  # Keras, and the classes in the file, raise many kinds
-        # Keras hides what a class raised behind pages of configuration.
+    except Exception as error:  # Keras and the classes in the file raise many types
+        # Keras wraps the error of a class in a message with the whole configuration.
         reason = problems[0] if problems else f"{type(error).__name__}: {_first_words(error)}"
         raise ModelFileError(
             f"{path!r} can't be loaded: {reason}. Import the module of its classes first, and use "
@@ -83,7 +83,11 @@ def load_model(path: str | os.PathLike[str], **kwargs: Any) -> keras.Model:
 
 
 def _checked(path: str) -> _Weights:
-    """Checks a file against the limits, and counts the weights that it holds."""
+    """Checks a file against the limits and counts the weights that it contains.
+
+    Raises:
+        ModelFileError: If the file is damaged, incomplete or exceeds a limit.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             _archives.check_table(archive)
@@ -101,7 +105,7 @@ def _checked(path: str) -> _Weights:
         ) from error
     except zipfile.BadZipFile:
         damaged = "its table of contents"
-    except Exception as error:  # zipfile, zlib and h5py raise many kinds on a damaged file
+    except Exception as error:  # zipfile, zlib and h5py raise many types
         damaged = f"{type(error).__name__}: {_first_words(error)}"
     raise ModelFileError(
         f"{path!r} is not a whole `.keras` file ({damaged} is damaged or missing): it may have "
@@ -112,9 +116,13 @@ def _checked(path: str) -> _Weights:
 
 
 def _weights_held(archive: zipfile.ZipFile) -> _Weights:
-    """Counts the weights in an archive, which store every value that they declare."""
+    """Counts the weights in an archive and checks that it stores all of their values.
+
+    Raises:
+        ArchiveError: If a weight is not stored in the file, or declares more values than fit in it.
+    """
     member = archive.getinfo(_WEIGHTS)
-    # Of a compressed member each step back would unpack it again.
+    # Each backward seek in a compressed member would decompress it again from the start.
     packed = member.compress_type != zipfile.ZIP_STORED
     count = values = size = 0
 
@@ -142,7 +150,7 @@ def _weights_held(archive: zipfile.ZipFile) -> _Weights:
 
 @contextlib.contextmanager
 def _limited_weights(held: _Weights) -> Iterator[list[str]]:
-    """Limits the weights that layers of this thread add; yields a list for the reason."""
+    """Limits the weights that layers add in this thread; yields a list that receives the error."""
     problems: list[str] = []
     most = _Weights(
         2 * held.weights + _MORE_WEIGHTS,
@@ -164,7 +172,7 @@ def _limited_weights(held: _Weights) -> Iterator[list[str]]:
                 raise _archives.ArchiveError(problems[0])
         return add_weight(layer, shape, *args, **kwargs)
 
-    # One load at a time, so that the last one puts back Keras's own method.
+    # One load at a time, so that the original method of Keras is restored.
     with _CHANGES_KERAS:
         add_weight = keras.Layer.add_weight
         keras.Layer.add_weight = limited

@@ -1,7 +1,7 @@
-"""Presets: trained models in folders, those that come with the package among them.
+"""Presets: folders with a trained model, some of them bundled with the package.
 
-A preset is a folder of two files: `model.keras`, without optimizer, and `preset.json`, which says
-what it is: class, versions, hash of the file, and what else is known of how it was made.
+A preset folder contains two files: `model.keras`, without the optimizer, and `preset.json`, with
+the class, the versions, the SHA-256 hash of the model file and optional details of the training.
 """
 
 import hashlib
@@ -27,14 +27,14 @@ MODEL_FILE = "model.keras"
 RECORD_FILE = "preset.json"
 
 _PACKAGE = Path(__file__).parents[1]
-# Where a wheel has the named presets, and where a checkout has them.
+# Folder of the bundled presets in a wheel, and in a checkout.
 _ROOTS = (_PACKAGE / "saved_models", _PACKAGE.parent / "saved_models")
 
 Model = TypeVar("Model", bound=keras.Model)
 
 
 def named_presets() -> dict[str, Path]:
-    """Folders of the presets that come with the package, by name."""
+    """Returns the folders of the bundled presets, by name."""
     root = next((root for root in _ROOTS if root.is_dir()), None)
     return {
         folder.name: folder
@@ -44,7 +44,7 @@ def named_presets() -> dict[str, Path]:
 
 
 def load_preset(cls: type[Model], preset: str | os.PathLike[str]) -> Model:
-    """Loads a model that is a `cls`; see `ReconstructionModel.from_preset`."""
+    """Loads a preset whose class is `cls`; see `ReconstructionModel.from_preset`."""
     folder = _folder_of(preset)
     record = read_record(folder)
     path = folder / MODEL_FILE
@@ -74,21 +74,22 @@ def save_preset(
     overwrite: bool = False,
     details: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Writes a preset; see `ReconstructionModel.save_to_preset`.
+    """Saves a preset; see `ReconstructionModel.save_to_preset`.
 
     Args:
-        model: A model that has its weights.
-        folder: Where to.
-        figures: What was measured, by name.
-        description: What the model is.
-        overwrite: Whether to replace a preset that is there.
-        details: What else is known: seed, command, data. Anything that JSON can hold.
+        model: A built model.
+        folder: Path of a new or empty folder.
+        figures: Dictionary of measured results, by name. Defaults to `None`.
+        description: String. Description of the model. Defaults to `None`.
+        overwrite: Boolean. Whether to replace an existing preset. Defaults to `False`.
+        details: Dictionary of further entries of `preset.json`, such as the seed, the command and
+            the dataset; its values must be serializable as JSON. Defaults to `None`.
 
     Returns:
         The folder.
 
     Raises:
-        ValueError: If the model has no weights, an argument is not right, or the folder is taken.
+        ValueError: If the model is not built, an argument is invalid, or the folder is in use.
     """
     if not model.built:
         raise ValueError(
@@ -106,7 +107,7 @@ def save_preset(
     target = _free_target(folder, overwrite)
     with staged(target) as beside:
         if target.is_dir():
-            # What a user laid beside the old preset, a picture or a README, stays.
+            # Keeps other files that the user added to the folder, such as a README.
             old = shutil.ignore_patterns(MODEL_FILE, RECORD_FILE)
             shutil.copytree(target, beside, ignore=old)
         else:
@@ -121,10 +122,10 @@ def save_preset(
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """What `preset.json` of a preset says.
+    """Reads `preset.json` from the folder of a preset.
 
     Raises:
-        ValueError: If the folder is no whole preset.
+        ValueError: If a file of the preset is missing, or `preset.json` is damaged.
     """
     missing = [name for name in (MODEL_FILE, RECORD_FILE) if not (folder / name).is_file()]
     if missing:
@@ -166,8 +167,12 @@ def _folder_of(preset: str | os.PathLike[str]) -> Path:
 
 
 def _free_target(folder: Path, overwrite: bool) -> Path:
-    """Where the preset goes, once nothing stands in its way."""
-    # A link to a folder is left a link.
+    """Returns the resolved path of a folder to which a preset may be written.
+
+    Raises:
+        ValueError: If the folder contains other files, or a preset that must not be overwritten.
+    """
+    # Resolved, so that a symbolic link to a folder stays one.
     target = folder.resolve()
     if target.is_dir() and any(target.iterdir()):
         if not (target / RECORD_FILE).is_file():
@@ -186,10 +191,10 @@ def _free_target(folder: Path, overwrite: bool) -> Path:
 
 
 def _write_model(model: keras.Model, path: Path) -> None:
-    """Writes a model without its optimizer, whose state would treble the file."""
+    """Saves a model without the state of its optimizer, which would triple the file size."""
     compiled = path.with_name(f"compiled_{path.name}")
     model.save(compiled)
-    # Loaded again, it is uncompiled, and known to load.
+    # Loading it drops the optimizer and checks that the file can be loaded.
     load_model(compiled, compile=False).save(path)
     compiled.unlink()
 
@@ -199,7 +204,7 @@ def _as_figures(figures: Mapping[str, Any] | None) -> dict[str, int | float | st
         raise ValueError(f"`figures` must be a dictionary by name. Received: {figures!r}")
     plain = {}
     for name, value in (figures or {}).items():
-        # JSON does not know the numbers of NumPy.
+        # The `json` module cannot serialize NumPy scalars.
         number = value.item() if isinstance(value, np.generic) else value
         is_finite = isinstance(number, int | float) and math.isfinite(number)
         if not isinstance(name, str) or not (is_finite or isinstance(number, str)):
@@ -217,5 +222,5 @@ def _sha256(path: Path) -> str:
 
 
 def _version() -> str:
-    # The root package imports this one: an import of it would close a circle.
+    # An import of the root package would be circular.
     return sys.modules["keras_vq"].__version__

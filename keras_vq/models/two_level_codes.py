@@ -1,10 +1,10 @@
-"""What a VQVAE2 has of each of its levels."""
+"""Container for the two scales of a `VQVAE2`."""
 
 from typing import Any, NamedTuple
 
 
 class TwoLevelCodes(NamedTuple):
-    """The codes of a `VQVAE2`, or what is told of them: their shapes, their codebooks' sizes.
+    """Pair of values for the top and bottom scales of a `VQVAE2`: codes, shapes or codebook sizes.
 
     Example:
         >>> import numpy as np, keras_vq

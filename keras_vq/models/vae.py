@@ -1,4 +1,4 @@
-"""The variational autoencoder: a bottleneck of Gaussians, from which new images can be drawn."""
+"""Variational autoencoder (VAE) with Gaussian latents."""
 
 import math
 import warnings
@@ -18,56 +18,60 @@ from keras_vq.models._batches import first_targets
 from keras_vq.models._draws import draw_latents
 from keras_vq.models.base import ReconstructionModel, last_layer
 
-# Times one over the number of values, at which a mean and a KL divergence have the balance of the
-# evidence lower bound for pixels of variance 1/2.
+# Limit of `beta` without a warning, as a multiple of 1 / (number of values), at which a mean
+# squared error and the KL divergence are balanced as in the ELBO of pixels with variance 1/2.
 _GREATEST_BETA_OF_A_MEAN = 10.0
 
 
 class PosteriorCollapseWarning(UserWarning):
-    """Warning of a VAE whose loss weighs the KL divergence far above the reconstruction."""
+    """Warning of a VAE loss in which the KL divergence far outweighs the reconstruction term."""
 
 
 @keras.saving.register_keras_serializable("keras_vq")
 class VAE(ReconstructionModel):
-    """Encodes an image to a Gaussian over latents, and decodes a sample of it.
+    """Variational autoencoder (VAE): encodes images to Gaussian posteriors and decodes samples.
 
-    The loss is the negative evidence lower bound in nats an image, -log p(x|z) + β KL(q(z|x) ‖
-    N(0, I)): the reconstruction term is summed over pixels, the KL divergence over latents, both
-    averaged over images. Sources: Kingma and Welling, "Auto-Encoding Variational Bayes", 2013;
-    β: Higgins et al., "beta-VAE", 2017; warm-up: Sønderby et al., "Ladder Variational
-    Autoencoders", 2016; free bits: Kingma et al., "Improving Variational Inference with Inverse
-    Autoregressive Flow", 2016.
+    The loss is the negative evidence lower bound (ELBO) in nats per image, -log p(x|z) + β
+    KL(q(z|x) ‖ N(0, I)). The reconstruction term is summed over pixels, the KL divergence over
+    latents, and both are averaged over images. Sources: Kingma and Welling, "Auto-Encoding
+    Variational Bayes", 2013; β: Higgins et al., "beta-VAE", 2017; KL warm-up: Sønderby et al.,
+    "Ladder Variational Autoencoders", 2016; free bits: Kingma et al., "Improving Variational
+    Inference with Inverse Autoregressive Flow", 2016.
 
-    The logs give the plain KL divergence as `kl_loss`, whatever its weight in the loss. A forward
-    pass draws a sample, in evaluation too, so that the loss there is an estimate of the bound;
-    `encode` and `reconstruct` take the mean and draw nothing.
+    Logs report the unweighted KL divergence as `kl_loss`. `call` samples the latents in evaluation
+    too, so that the evaluation loss is an estimate of the bound; `encode` and `reconstruct` use the
+    posterior mean and are deterministic.
 
-    State that changes in training: `steps`, the warm-up's counter. The random generator's state
-    changes at each forward pass.
+    State that changes in training: `steps`, the step counter of the KL warm-up. The state of the
+    random generator changes in every forward pass.
 
     Args:
-        encoder: Layer or model: images -> features of shape `(batch, ..., channels)`. The model
-            projects them to means and log-variances itself, so the encoder has no projection of
-            its own: the builders of `keras_vq.networks` leave it out with `latent_dim=None`.
-        decoder: Layer or model: latents -> images; pixels in [0, 1] for the default loss.
-        latent_dim: Number of latents (of each position, if the features are a map).
-        beta: Weight β of the KL divergence, at least 0. With a `loss` of `compile` that is a mean
-            over the values of an image, such as `"mse"`, about 1 / (number of values); `fit`
-            raises a `PosteriorCollapseWarning` where it is far above.
-        kl_warmup_steps: Training steps over which the weight rises from 0 to β.
-        free_bits: Nats of each latent's KL divergence, averaged over the batch, that the loss
-            does not count, at least 0: keeps latents from collapsing.
-        seed: Seed of the samples.
+        encoder: Layer or model that maps images to features of shape `(batch, ..., channels)`. The
+            VAE itself projects the features to means and log-variances, so the encoder must not end
+            with a projection: pass `latent_dim=None` to the builders of `keras_vq.networks`.
+        decoder: Layer or model that maps latents to images, with values in [0, 1] for the default
+            loss.
+        latent_dim: Integer. Number of latents, per position if the features are a map.
+        beta: Float, at least 0. Weight β of the KL divergence. With a `loss` of `compile` that is a
+            mean over the values of an image, such as `"mse"`, use about 1 / (number of values);
+            `fit` issues a `PosteriorCollapseWarning` if `beta` is far above. Defaults to 1.
+        kl_warmup_steps: Integer. Number of training steps over which the weight of the KL
+            divergence rises linearly from 0 to β. Defaults to 0.
+        free_bits: Float, at least 0. Minimum of the KL divergence of each latent in the loss, in
+            nats, averaged over the batch. A latent below it gets no gradient from the KL term,
+            which prevents posterior collapse. Defaults to 0.
+        seed: Integer or `None`. Seed of the samples. Defaults to `None`.
         **kwargs: Arguments of `keras.Model`.
 
     Call arguments:
-        images: Float tensor of shape `(batch, height, width, channels)`, pixels in [0, 1].
+        images: Float tensor of shape `(batch, height, width, channels)`, with values in [0, 1].
 
     Returns:
-        A dictionary: `reconstruction` (images), `mean`, `log_variance`, `latents` (the sample).
+        A dictionary with `reconstruction` (images), `mean`, `log_variance` and `latents` (the
+        sample).
 
     Raises:
-        ValueError: If an argument is out of its range.
+        ValueError: If an argument is out of range.
 
     Example:
         >>> import numpy as np, keras_vq
@@ -106,14 +110,14 @@ class VAE(ReconstructionModel):
         self.kl_warmup_steps = kl_warmup_steps
         self.free_bits = free_bits
         self.seed = seed
-        # In float32: the exponential of a log-variance overflows half precision.
+        # float32, because the exponential of a log-variance overflows in half precision.
         self.mean = layers.Dense(self.latent_dim, dtype="float32", name="mean")
         self.log_variance = layers.Dense(self.latent_dim, dtype="float32", name="log_variance")
         self.sampling = GaussianSampling(seed, dtype="float32")
         self.build_if_known()
 
     def build_parts(self, input_shape: Shape) -> None:
-        """Builds the parts for a batch of images."""
+        """Builds all parts for batches of images of shape `input_shape`."""
         features_shape = self.build_encoder(input_shape)
         self.mean.build(features_shape)
         self.log_variance.build(features_shape)
@@ -125,7 +129,7 @@ class VAE(ReconstructionModel):
         )
 
     def call(self, images: Tensor, training: bool | None = None) -> dict[str, Tensor]:
-        """Reconstructs a batch of images from samples of their latents."""
+        """Reconstructs a batch of images from samples of their posteriors."""
         features = self.encoder(images, training=training)
         mean, log_variance = self.mean(features), self.log_variance(features)
         z = self.sampling(mean, log_variance)
@@ -140,11 +144,11 @@ class VAE(ReconstructionModel):
         }
 
     def default_loss(self) -> keras.losses.Loss:
-        """The Bernoulli log-likelihood, summed over pixels."""
+        """Returns the Bernoulli negative log-likelihood, summed over pixels."""
         return BernoulliNegativeLogLikelihood()
 
     def prepare_fit(self, x: Any, y: Any) -> None:
-        """Warns about parts and losses that make the latents carry less than they could."""
+        """Warns if the encoder ends with a projection, or the loss invites posterior collapse."""
         super().prepare_fit(x, y)
         self._warn_of_mean_loss(x, y)
         last = last_layer(self.encoder)
@@ -161,7 +165,7 @@ class VAE(ReconstructionModel):
             )
 
     def _warn_of_mean_loss(self, x: Any, y: Any) -> None:
-        """Warns where the loss is a mean over pixels and beta is not scaled down accordingly."""
+        """Warns if the loss is a mean over pixels and `beta` is not scaled down accordingly."""
         losses = [] if self._compile_loss is None else keras.tree.flatten(self.loss)
         means = [loss for loss in losses if _is_mean_over_values(loss)]
         target = first_targets(x, y, batches=1) if means else None
@@ -183,41 +187,44 @@ class VAE(ReconstructionModel):
             )
 
     def loss_terms(self, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The KL divergence of the posterior from the prior, in nats an image."""
+        """Computes the unweighted KL divergence from the prior, in nats per image."""
         return {"kl_loss": ops.sum(_kl_per_latent(outputs["mean"], outputs["log_variance"]))}
 
     def latent_loss(self, outputs: dict[str, Tensor]) -> Tensor:
-        """The KL divergence as it stands in the loss: free bits left out, weighted."""
+        """Computes the weighted KL divergence, with at least `free_bits` nats per latent."""
         per_latent = _kl_per_latent(outputs["mean"], outputs["log_variance"])
         return self.kl_weight() * ops.sum(ops.maximum(per_latent, self.free_bits))
 
     def kl_weight(self) -> Tensor:
-        """Weight of the KL divergence at the present step: β, less during the warm-up."""
-        # Without a warm-up the share is 1 from the start, when `steps` is 0.
+        """Returns the current weight of the KL divergence: β, or less during the warm-up."""
+        # Without a warm-up the factor is 1 from the start, when `steps` is 0.
         warmup = ops.convert_to_tensor(self.kl_warmup_steps, dtype="float32")
         share = ops.minimum(self.steps / ops.maximum(warmup, 1.0), 1.0)
         return self.beta * ops.where(warmup > 0, share, 1.0)
 
     def encode_batch(self, images: Tensor) -> Tensor:
-        """Mean latents of a batch of images."""
+        """Encodes a batch of images to posterior means."""
         return self.mean(self.encoder(images, training=False))
 
     def posterior_batch(self, images: Tensor) -> Tensor:
-        """Means and log-variances of a batch of images, side by side on the last axis."""
+        """Returns the means and log-variances of a batch, concatenated on the last axis."""
         features = self.encoder(images, training=False)
         return ops.concatenate([self.mean(features), self.log_variance(features)], axis=-1)
 
     def sample_latents(
         self, images: Any, seed: int | None = None, batch_size: int = 128
     ) -> np.ndarray:
-        """Latents as the decoder takes them in training: a sample of each image's posterior.
+        """Samples latents from the posterior of each image.
 
-        `encode` gives the means.
+        The decoder receives such samples in training. `encode` returns the posterior means instead.
 
         Args:
-            images: Array of shape `(n, height, width, channels)`, or a data set of such batches.
-            seed: Seed of the draw; the same seed draws the same noise on every backend.
-            batch_size: Images computed at a time.
+            images: Array of shape `(n, height, width, channels)`, or a dataset that yields such
+                batches.
+            seed: Integer or `None`. Random seed; the same seed gives the same noise on every
+                backend. Defaults to `None`.
+            batch_size: Integer. Batch size of arrays and of an `ImageDataset`; other datasets
+                define their own. Defaults to 128.
 
         Returns:
             Float32 array of shape `(n, ..., latent_dim)`.
@@ -235,24 +242,25 @@ class VAE(ReconstructionModel):
         seed: int | None = None,
         batch_size: int = 128,
     ) -> np.ndarray:
-        """New images: decodes latents drawn from a prior.
+        """Generates images by decoding latents sampled from a prior.
 
         Args:
-            n: Number of images.
-            prior: What has a method `generate(n, temperature, seed)` that gives latents, such as
-                `keras_vq.priors.GaussianMixturePrior`, fitted to `sample_latents` of the training
-                images; None draws from the standard normal distribution.
-            temperature: Deviation of the draws, as a multiple of the prior's, at least 0: below 1,
-                images are more typical and less varied.
-            seed: Seed of the draw; the same seed draws the same latents on every backend.
-            batch_size: Images computed at a time.
+            n: Integer. Number of images.
+            prior: Object with a method `generate(n, temperature, seed)` that returns latents, such
+                as a `keras_vq.priors.GaussianMixturePrior` fitted to `sample_latents` of the
+                training images. Defaults to `None`, which means the standard normal distribution.
+            temperature: Float, at least 0. Factor by which the standard deviation of the prior is
+                multiplied: below 1, images are more typical and less diverse. Defaults to 1.
+            seed: Integer or `None`. Random seed; the same seed gives the same latents on every
+                backend. Defaults to `None`.
+            batch_size: Integer. Number of images per batch. Defaults to 128.
 
         Returns:
             Float32 array of shape `(n, height, width, channels)`.
 
         Raises:
-            ValueError: If an argument is out of its range, the prior is not fitted or was fitted
-                to other latents, or the model is not built.
+            ValueError: If an argument is out of range, the model is not built, or the prior is not
+                fitted or was fitted to other latents.
         """
         shape = self._known_latent_shape()
         prior = _StandardNormal(shape) if prior is None else prior
@@ -265,26 +273,26 @@ class VAE(ReconstructionModel):
         values: Sequence[float] | None = None,
         batch_size: int = 128,
     ) -> np.ndarray:
-        """Images while one latent after the other goes over a range, all others held.
+        """Decodes latent traversals: one latent at a time varies, all others are constant.
 
-        What a latent stands for, if anything: where it carries nothing its row does not change.
-        `keras_vq.plots.plot_traversal` draws the result.
+        The row of a latent that the decoder ignores does not change.
+        `keras_vq.plots.plot_traversal` plots the result.
 
         Args:
-            latents: Latents to start from, those of one image, such as `encode(images)[0]`; None
-                starts from 0, the mean of the prior.
-            dimensions: Latents to move, a row of images each; in a map of latents the numbers
-                count on over its positions. None moves all.
-            values: What the latent is set to, in standard deviations of the prior; None takes 8
-                evenly spaced ones from -3 to 3.
-            batch_size: Images computed at a time.
+            latents: Array. Latents of one image from which to start, such as `encode(images)[0]`.
+                Defaults to `None`, which means zeros, the mean of the prior.
+            dimensions: Sequence of integers. Latents to vary, one row of images each, as indices
+                into the flattened latents. Defaults to `None`, which means all.
+            values: Sequence of floats. Values of the varied latent, in standard deviations of the
+                prior. Defaults to `None`, which means 8 evenly spaced values from -3 to 3.
+            batch_size: Integer. Number of images per batch. Defaults to 128.
 
         Returns:
             Float32 array of shape `(len(dimensions), len(values), height, width, channels)`.
 
         Raises:
-            ValueError: If latents have another shape than the model's, there are no such
-                dimensions, values are not finite numbers, or the model is not built.
+            ValueError: If `latents` has another shape than the latents of one image, a dimension
+                does not exist, a value is not finite, or the model is not built.
 
         Example:
             >>> import keras_vq
@@ -324,7 +332,7 @@ class VAE(ReconstructionModel):
         return shape
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Returns the constructor arguments."""
         return {
             **super().get_config(),
             "latent_dim": self.latent_dim,
@@ -336,12 +344,12 @@ class VAE(ReconstructionModel):
 
 
 def _is_mean_over_values(loss: Any) -> bool:
-    """Returns true for a loss of Keras that averages over all values of an image."""
+    """Returns whether a loss is a Keras loss that averages over all values of an image."""
     if loss is None:
         return False
     loss = keras.losses.get(loss)
     if isinstance(loss, keras.losses.Loss):
-        # Keras's losses average over the last axis, and their reduction over the others.
+        # Keras losses average over the last axis, and their reduction over the others.
         function = getattr(loss, "fn", loss.call)
         is_mean = loss.reduction in ("sum_over_batch_size", "mean", "mean_with_sample_weight")
         return is_mean and _is_of_keras(type(loss)) and _is_of_keras(function)
@@ -353,18 +361,18 @@ def _is_of_keras(made: Any) -> bool:
 
 
 class _StandardNormal:
-    """The distribution that the KL divergence draws posteriors to."""
+    """Standard normal distribution of latents, the default prior of the VAE."""
 
     def __init__(self, latent_shape: tuple[int, ...]) -> None:
         self.latent_shape = latent_shape
 
     def generate(self, n: int, temperature: float, seed: int | None) -> np.ndarray:
-        """Draws latents."""
+        """Samples latents."""
         noise = np.random.default_rng(seed).standard_normal((n, *self.latent_shape), "float32")
         return np.float32(temperature) * noise
 
 
 def _kl_per_latent(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """KL(N(μ, σ²) ‖ N(0, 1)) of each latent, averaged over the batch."""
+    """Computes KL(N(μ, σ²) ‖ N(0, 1)) of each latent, averaged over the batch."""
     per_image = 0.5 * (ops.square(mean) + ops.exp(log_variance) - 1.0 - log_variance)
     return ops.mean(per_image, axis=0)

@@ -1,4 +1,4 @@
-"""The VQ-VAE whose reconstructions a discriminator judges."""
+"""VQGAN: a VQ-VAE trained with an adversarial and a perceptual loss."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -22,64 +22,68 @@ _SMALLEST_NORM = 1e-4
 
 @keras.saving.register_keras_serializable("keras_vq")
 class VQGAN(VQVAE):
-    """A `VQVAE` that also learns to make images that a discriminator takes for real ones.
+    """VQGAN: a `VQVAE` trained with an adversarial and a perceptual loss.
 
-    Encoder, quantizer and decoder, together the generator, minimize
+    The encoder, the quantizer and the decoder, together the generator, minimize
 
         reconstruction + perceptual_weight * perceptual + quantization
             + discriminator_weight * λ * generator
 
-    while the discriminator D minimizes a loss of its own, both in one step and at the same
-    weights. With the hinge loss
+    while the discriminator D minimizes its own loss, in the same step and at the same weights. With
+    the hinge loss
 
         generator     = -mean D(x̂)
         discriminator = (mean max(0, 1 - D(x)) + mean max(0, 1 + D(x̂))) / 2
 
-    λ is the adaptive weight |∇ (reconstruction + perceptual)| / (|∇ generator| + 10⁻⁴), at most
-    10⁴, of gradients by the last kernel of the decoder: the two pull it equally. For the first
-    `discriminator_start` steps the last term and D's loss count for nothing. Source: Esser et al.,
-    "Taming Transformers for High-Resolution Image Synthesis", 2021, section 3.1.
+    The adaptive weight λ is |∇ (reconstruction + perceptual)| / (|∇ generator| + 10⁻⁴), at most
+    10⁴. Both gradients are with respect to the last kernel of the decoder, where the two terms thus
+    have equal gradient norms. In the first `discriminator_start` steps the adversarial term and the
+    discriminator loss have weight 0. Source: Esser et al., "Taming Transformers for High-Resolution
+    Image Synthesis", 2021, section 3.1.
 
-    The reconstruction term is that of `VQVAE`, unless `compile` is given a loss (the authors' code
-    has `loss="mae"`). The perceptual term compares feature maps: the vectors at each position are
-    brought to length 1, and their squared distances averaged over positions and images, summed
-    over maps. That is LPIPS (Zhang et al., 2018) without its learnt weights.
+    The reconstruction term is that of `VQVAE`, unless `compile` receives a loss (the authors' code
+    uses `loss="mae"`). The perceptual loss compares feature maps: the vectors at each position are
+    normalized to length 1, and their squared distances are averaged over positions and images and
+    summed over maps. This is LPIPS (Zhang et al., 2018) without its learned weights.
 
-    The logs name each term (`reconstruction_loss`, `quantization_loss`, `generator_loss`,
-    `discriminator_loss`, with a feature network `perceptual_loss`) and `adaptive_weight`, λ.
-    `loss` is what the generator minimizes without the discriminator's verdict: it can be compared
-    between epochs, as a game of two cannot.
+    Logs report each term (`reconstruction_loss`, `quantization_loss`, `generator_loss`,
+    `discriminator_loss`, and `perceptual_loss` with a feature network) and λ as `adaptive_weight`.
+    `loss` is the loss of the generator without the adversarial term, so that its values can be
+    compared between epochs.
 
-    State that changes in training: `steps`, which counts them.
+    State that changes in training: `steps`, the number of training steps.
 
     Args:
-        encoder: Layer or model: images -> latents of shape `(batch, ..., dim)`.
+        encoder: Layer or model that maps images to latents of shape `(batch, ..., dim)`.
         quantizer: A `Quantizer` of vectors of that dimension.
-        decoder: Layer or model: quantized latents -> images.
-        discriminator: Layer or model: images -> logits of any shape, such as
+        decoder: Layer or model that maps quantized latents to images.
+        discriminator: Layer or model that maps images to logits of any shape, such as
             `keras_vq.networks.patch_discriminator`.
-        feature_network: Model: images -> a feature map, or a list of them, channels last, for the
-            perceptual term; with whatever it needs to take pixels in [0, 1]. It is frozen. None
-            leaves the term out.
-        perceptual_weight: Weight of the perceptual term.
-        discriminator_weight: Weight of the generator's adversarial term, beside λ.
-        discriminator_start: Training steps before the discriminator comes in.
-        adversarial_loss: `"hinge"`; or `"non_saturating"` (Goodfellow et al., 2014), the
-            cross-entropies of the discriminator's verdicts.
-        data_variance: Variance of the target pixels, by which the default loss divides. None
-            measures it on the first data with values that differ, of whichever method computes a
-            loss, and keeps it with the weights.
+        feature_network: Model that maps images to a channels-last feature map, or to a list of
+            them, for the perceptual loss. It must include any preprocessing of pixels in [0, 1],
+            and is frozen. Defaults to `None`, which omits the perceptual loss.
+        perceptual_weight: Float, at least 0. Weight of the perceptual loss. Defaults to 1.
+        discriminator_weight: Float, at least 0. Weight of the adversarial term, in addition to λ.
+            Defaults to 1.
+        discriminator_start: Integer. Number of training steps before the adversarial training
+            starts. Defaults to 0.
+        adversarial_loss: String. `"hinge"`, or `"non_saturating"` (Goodfellow et al., 2014), the
+            binary cross-entropy of the discriminator logits. Defaults to `"hinge"`.
+        data_variance: Float or `None`. Variance of the targets, by which the default loss is
+            divided. If it is `None`, the variance is measured on the first data that are not
+            constant, in `fit` or any other method that computes the loss, and saved with the
+            weights. Defaults to `None`.
         **kwargs: Arguments of `keras.Model`.
 
     Call arguments:
-        images: Float tensor of shape `(batch, height, width, channels)`, pixels in [0, 1].
+        images: Float tensor of shape `(batch, height, width, channels)`, with values in [0, 1].
 
     Returns:
-        A dictionary: `reconstruction` (images), `codes`, as a `VQVAE` returns them, `latents` (the
-        quantized ones).
+        A dictionary with `reconstruction` (images), `codes` (as `VQVAE` returns them) and `latents`
+        (quantized).
 
     Raises:
-        ValueError: If an argument is out of its range, or the decoder has no kernel.
+        ValueError: If an argument is out of range, or the decoder has no kernel.
 
     Example:
         >>> import numpy as np, keras_vq
@@ -136,13 +140,13 @@ class VQGAN(VQVAE):
         self.build_if_known()
 
     def build_if_known(self) -> None:
-        """Builds the model at once when it has all parts and the encoder knows its images."""
-        # The constructor of the VQ-VAE asks for it before the discriminator is there.
+        """Builds the model if all parts are set and the encoder has an input shape."""
+        # `VQVAE.__init__` calls this method before the discriminator is set.
         if hasattr(self, "discriminator"):
             super().build_if_known()
 
     def build_parts(self, input_shape: Shape) -> None:
-        """Builds generator, discriminator and feature network for a batch of images."""
+        """Builds the generator, the discriminator and the feature network for batches of images."""
         super().build_parts(input_shape)
         if not self._kernels():
             raise ValueError(
@@ -160,19 +164,22 @@ class VQGAN(VQVAE):
     def compile(
         self, optimizer: Any = "adam", discriminator_optimizer: Any = None, **kwargs: Any
     ) -> None:
-        """Configures training; takes what `keras.Model.compile` takes.
+        """Configures training. Takes the arguments of `keras.Model.compile`.
+
+        The optimizers are then available as `model.optimizer.generator` and
+        `model.optimizer.discriminator`. Keras callbacks set the learning rates of both.
 
         Args:
-            optimizer: Optimizer of the generator.
-            discriminator_optimizer: Optimizer of the discriminator; None takes a second one with
-                the settings of the first. The authors' code has Adam with `beta_1=0.5`,
-                `beta_2=0.9` for both. They are then `model.optimizer.generator` and
-                `model.optimizer.discriminator`; Keras's callbacks set the rates of both.
-            **kwargs: `loss` (the reconstruction term), `metrics` and so on.
+            optimizer: Optimizer of the generator. Defaults to `"adam"`.
+            discriminator_optimizer: Optimizer of the discriminator. Defaults to `None`, which means
+                a second optimizer with the configuration of the first. The authors' code uses Adam
+                with `beta_1=0.5` and `beta_2=0.9` for both.
+            **kwargs: Other arguments of `keras.Model.compile`, such as `loss` (the reconstruction
+                term) and `metrics`.
 
         Raises:
-            ValueError: If both are one optimizer, or the precision is mixed_float16, in which the
-                gradients that the adaptive weight compares vanish.
+            ValueError: If both optimizers are the same object, or the dtype policy is
+                `mixed_float16`, in which the gradients that the adaptive weight compares underflow.
         """
         if self.compute_dtype == "float16":
             raise ValueError(
@@ -182,7 +189,7 @@ class VQGAN(VQVAE):
             )
         generator = keras.optimizers.get(optimizer)
         if discriminator_optimizer is None:
-            # A name of its own: callbacks log learning rates by it.
+            # A distinct name, by which callbacks log the learning rate.
             config = {**generator.get_config(), "name": f"discriminator_{generator.name}"}
             discriminator_optimizer = type(generator).from_config(config)
         discriminator = keras.optimizers.get(discriminator_optimizer)
@@ -197,7 +204,7 @@ class VQGAN(VQVAE):
         super().compile(both, **kwargs)
 
     def get_compile_config(self) -> dict[str, Any]:
-        """The arguments of `compile`."""
+        """Returns the arguments of `compile`."""
         config = super().get_compile_config()
         if config:
             pair = self.optimizer.get_config()
@@ -206,7 +213,7 @@ class VQGAN(VQVAE):
         return config
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
-        """Compiles as `get_compile_config` has it."""
+        """Compiles the model with the arguments that `get_compile_config` returned."""
         self.compile(**keras.saving.deserialize_keras_object(config))
         if self.built:
             self.optimizer.build(self.trainable_variables)
@@ -228,12 +235,13 @@ class VQGAN(VQVAE):
         sample_weight: Tensor | None = None,
         training: bool = True,
     ) -> Tensor:
-        """The VQ-VAE's loss and the perceptual term, with the gradients of the game of two.
+        """Computes the VQ-VAE loss plus the perceptual and the adversarial losses.
 
-        One scalar serves both players. The discriminator's loss takes images as they are, without
-        a gradient to what made them; the generator's takes the discriminator as it is, without a
-        gradient to its weights. So each player's weights have the gradient of that player's own
-        loss. The sum of the two losses says nothing, and is taken off again.
+        One scalar contains the losses of generator and discriminator. The discriminator loss has no
+        gradient to the generator (its images pass `stop_gradient`), and the generator loss has none
+        to the discriminator, which is frozen. Each weight therefore receives the gradient of its
+        own player's loss. The sum of the two adversarial losses has no meaning as a value, and is
+        subtracted again.
         """
         loss = super().compute_loss(x, y, y_pred, sample_weight, training)
         target, made = x if y is None else y, y_pred["reconstruction"]
@@ -260,13 +268,13 @@ class VQGAN(VQVAE):
         return loss + added / _backend.loss_replicas()
 
     def generator_loss(self, made: Tensor, training: bool = False) -> Tensor:
-        """How little the discriminator, as it is, takes images for real ones: a scalar."""
+        """Computes the adversarial loss of the generator, a scalar, with D frozen."""
         with frozen(self.discriminator):
             fake = self._logits(made, training)
         return _ADVERSARIAL[self.adversarial_loss].generator(fake)
 
     def discriminator_loss(self, real: Tensor, made: Tensor, training: bool = False) -> Tensor:
-        """How badly the discriminator tells real images from made ones: a scalar."""
+        """Computes the loss of the discriminator on real and generated images, a scalar."""
         real, fake = self._logits(real, training), self._logits(ops.stop_gradient(made), training)
         return _ADVERSARIAL[self.adversarial_loss].discriminator(real, fake)
 
@@ -274,7 +282,7 @@ class VQGAN(VQVAE):
         return ops.cast(self.discriminator(images, training=training), "float32")
 
     def perceptual_loss(self, target: Tensor, made: Tensor) -> Tensor:
-        """Distance of the feature maps of two batches of images: a scalar; 0 without a network."""
+        """Computes the perceptual loss of two batches, a scalar; 0 without a feature network."""
         if self.feature_network is None:
             return ops.zeros(())
         pairs = zip(self._features(target), self._features(made), strict=True)
@@ -291,16 +299,20 @@ class VQGAN(VQVAE):
         sample_weight: Tensor | None = None,
         training: bool = False,
     ) -> Tensor:
-        """How much stronger the likeness to the target pulls the last kernel than D does.
+        """Computes the adaptive weight λ: the ratio of gradient norms at the last decoder kernel.
+
+        The numerator is the gradient norm of the reconstruction and perceptual losses, the
+        denominator that of the generator loss.
 
         Args:
-            target: Images to make.
-            latents: Quantized latents that the decoder makes them of.
-            sample_weight: Weights of the images in the reconstruction term, or None.
-            training: Whether the decoder is run as in training.
+            target: Target images.
+            latents: Quantized latents, the input of the decoder.
+            sample_weight: Weights of the images in the reconstruction term, or `None`. Defaults to
+                `None`.
+            training: Boolean. Whether the decoder runs in training mode. Defaults to `False`.
 
         Returns:
-            A scalar in [0, 10⁴], without a gradient.
+            A scalar in [0, 10⁴] without a gradient.
         """
         kernel = self._kernels()[-1]
         latents = ops.stop_gradient(latents)
@@ -322,7 +334,7 @@ class VQGAN(VQVAE):
         return [weight for weight in self.decoder.weights if len(weight.shape) > 1]
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Returns the constructor arguments."""
         return {
             **super().get_config(),
             "perceptual_weight": self.perceptual_weight,
@@ -333,12 +345,12 @@ class VQGAN(VQVAE):
 
 
 def _of_length_one(vectors: Tensor) -> Tensor:
-    # Not `ops.normalize`, whose gradient is NaN at a vector of zeros, as ReLUs give them.
+    # `ops.normalize` has a NaN gradient at zero vectors, which ReLUs produce.
     return vectors * ops.rsqrt(ops.sum(ops.square(vectors), axis=-1, keepdims=True) + 1e-10)
 
 
 class _AdversarialLoss(NamedTuple):
-    """What the players minimize, of the discriminator's logits."""
+    """Losses of generator and discriminator, as functions of the discriminator logits."""
 
     generator: Callable[[Tensor], Tensor]
     discriminator: Callable[[Tensor, Tensor], Tensor]

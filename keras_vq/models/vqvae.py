@@ -1,4 +1,4 @@
-"""The vector-quantized variational autoencoder: a bottleneck of codes."""
+"""Vector-quantized variational autoencoder (VQ-VAE)."""
 
 from typing import Any
 
@@ -14,33 +14,34 @@ from keras_vq.quantizers.base import Quantizer
 
 @keras.saving.register_keras_serializable("keras_vq")
 class VQVAE(CodeModel):
-    """Encodes an image to a grid of codes, and decodes the codes.
+    """Vector-quantized variational autoencoder (VQ-VAE): encodes an image to a grid of codes.
 
-    The loss is the reconstruction term plus what the quantizer adds (commitment, and the codebook
-    loss if it learns by gradient). By default the reconstruction term is the mean squared error
-    divided by the variance of the data, in training and in evaluation: a constant image of the
-    mean pixel would score 1, whatever the data. A `loss` of `compile` is not divided.
-    Source: van den Oord et al., "Neural Discrete Representation Learning", 2017; the division:
-    its authors' notebook in Sonnet.
+    The loss is the reconstruction term plus the losses of the quantizer: the commitment loss, and
+    the codebook loss if the codebook is trained by gradient. The default reconstruction term is the
+    mean squared error divided by the variance of the targets, in training and evaluation: a
+    constant image of the mean pixel has a loss of 1 on every dataset. A `loss` passed to `compile`
+    is not divided. Source: van den Oord et al., "Neural Discrete Representation Learning", 2017;
+    the division: its authors' notebook in Sonnet.
 
     Args:
-        encoder: Layer or model: images -> latents of shape `(batch, ..., dim)`.
+        encoder: Layer or model that maps images to latents of shape `(batch, ..., dim)`.
         quantizer: A `Quantizer` of vectors of that dimension.
-        decoder: Layer or model: quantized latents -> images.
-        data_variance: Variance of the target pixels, by which the default loss divides. None
-            measures it on the first data with values that differ, of whichever method computes a
-            loss, and keeps it with the weights.
+        decoder: Layer or model that maps quantized latents to images.
+        data_variance: Float or `None`. Variance of the targets, by which the default loss is
+            divided. If it is `None`, the variance is measured on the first data that are not
+            constant, in `fit` or any other method that computes the loss, and saved with the
+            weights. Defaults to `None`.
         **kwargs: Arguments of `keras.Model`.
 
     Call arguments:
-        images: Float tensor of shape `(batch, height, width, channels)`, pixels in [0, 1].
+        images: Float tensor of shape `(batch, height, width, channels)`, with values in [0, 1].
 
     Returns:
-        A dictionary: `reconstruction` (images), `codes` (int32; the latents' shape less its
-        last axis, and the quantizer's `index_shape`).
+        A dictionary with `reconstruction` (images) and `codes` (int32, of shape
+        `latents.shape[:-1] + quantizer.index_shape`).
 
     Raises:
-        ValueError: If an argument is out of its range.
+        ValueError: If an argument is out of range.
 
     Example:
         >>> import numpy as np, keras_vq
@@ -75,7 +76,7 @@ class VQVAE(CodeModel):
         self.build_if_known()
 
     def build_parts(self, input_shape: Shape) -> None:
-        """Builds encoder, quantizer and decoder for a batch of images."""
+        """Builds the encoder, the quantizer and the decoder for batches of images."""
         latent_shape = self.build_encoder(input_shape)
         if not self.quantizer.built:
             self.quantizer.build(latent_shape)
@@ -92,28 +93,31 @@ class VQVAE(CodeModel):
 
     @property
     def code_shape(self) -> Shape | None:
-        """Shape of the codes of one image, such as (7, 7), or (7, 7, L) with L codes a vector.
+        """Shape of the codes of one image, e.g. `(7, 7)`, or `(7, 7, L)` with L codes per vector.
 
-        None while the model is not built; sizes that differ between images are None in it.
+        `None` until the model is built. Axes whose size differs between images are `None`.
         """
         return self._code_shape
 
     @property
     def codebook_sizes(self) -> tuple[int, ...]:
-        """How many values a code may take: one number, or one for each of the L codes a vector."""
+        """Codebook size of each code of a vector, as a tuple of one or L integers."""
         return self.quantizer.codebook_sizes
 
     def levels(self) -> dict[str, Quantizer]:
-        """The one quantizer."""
+        """Returns the only quantizer, with an empty suffix."""
         return {"": self.quantizer}
 
     def adapt(self, images: Any, start: Start = "kmeans", batch_size: int = 128) -> None:
-        """Places the codes among the latents of images, before training.
+        """Initializes the codebook from the latents of images, before training.
 
         Args:
-            images: Array of shape `(n, height, width, channels)`, or a data set of such batches.
-            start: How; see `BaseCodebook.adapt`.
-            batch_size: Images computed at a time.
+            images: Array of shape `(n, height, width, channels)`, or a dataset that yields such
+                batches.
+            start: String. `"kmeans"` or `"first"`; see `BaseCodebook.adapt`. Defaults to
+                `"kmeans"`.
+            batch_size: Integer. Batch size of arrays and of an `ImageDataset`; other datasets
+                define their own. Defaults to 128.
         """
         self.quantizer.adapt(
             self.in_batches("continuous_latents", images, batch_size, self.image_shape),
@@ -121,29 +125,32 @@ class VQVAE(CodeModel):
         )
 
     def encode_batch(self, images: Tensor) -> Tensor:
-        """Quantized latents of a batch of images."""
+        """Encodes a batch of images to quantized latents."""
         z = self.encoder(images, training=False)
         return self.quantizer(z, training=False, return_codes=False)
 
     def continuous_latents(self, images: Tensor) -> Tensor:
-        """Latents of a batch of images before they are quantized."""
+        """Encodes a batch of images to latents before quantization."""
         return self.encoder(images, training=False)
 
     def interpolate_batch(self, latents: Tensor) -> Tensor:
-        """Images of latents that are quantized first."""
+        """Quantizes a batch of interpolated latents and decodes them to images."""
         return self.decode_batch(self.quantizer(latents, training=False, return_codes=False))
 
     def encode_to_codes_batch(self, images: Tensor) -> Tensor:
-        """Codes of a batch of images; -1 where the encoder masks."""
+        """Encodes a batch of images to codes, which are -1 where the encoder masks."""
         z = self.encoder(images, training=False)
         return self.quantizer.encode(z, mask=self._mask_of(z))
 
     def codes_to_latents(self, codes: Tensor) -> Tensor:
-        """Quantized latents of a batch of codes."""
+        """Looks up the quantized latents of a batch of codes."""
         return self.quantizer.decode(codes)
 
     def decode_codes_batch(self, codes: Tensor) -> Tensor:
-        """Images of a batch of codes; a decoder that takes masks is told where there is none."""
+        """Decodes a batch of codes to images.
+
+        A decoder that supports masking receives a mask that is false where a code is -1.
+        """
         if not getattr(self.decoder, "supports_masking", False):
             return super().decode_codes_batch(codes)
         first_level = codes[..., 0] if self.quantizer.index_shape else codes
@@ -151,43 +158,44 @@ class VQVAE(CodeModel):
         return self.decoder(self.codes_to_latents(codes), training=False, mask=mask)
 
     def encode_to_codes(self, images: Any, batch_size: int = 128) -> np.ndarray:
-        """Codes of images.
+        """Encodes images to codes.
 
         Args:
-            images: Array of shape `(n, height, width, channels)`, or a data set of such batches.
-            batch_size: Integer. Batch size; a data set has its own.
+            images: Array of shape `(n, height, width, channels)`, or a dataset that yields such
+                batches.
+            batch_size: Integer. Batch size of arrays and of an `ImageDataset`; other datasets
+                define their own. Defaults to 128.
 
         Returns:
-            Int32 array of the latents' shape less its last axis, such as `(n, 7, 7)`.
+            Int32 array of shape `(n, *code_shape)`, e.g. `(n, 7, 7)`; -1 where the encoder masks.
         """
         return self.in_batches("encode_to_codes_batch", images, batch_size, self.image_shape)
 
     def decode_codes(self, codes: Any, batch_size: int = 128) -> np.ndarray:
-        """Images of codes; `decode_codes(encode_to_codes(x))` equals `reconstruct(x)`.
+        """Decodes codes to images; `decode_codes(encode_to_codes(x))` equals `reconstruct(x)`.
 
         Args:
-            codes: Integer array, as `encode_to_codes` returns them; values in
-                `[0, codebook_size)` of their level, or -1 for a zero latent.
-            batch_size: Images computed at a time.
+            codes: Integer array of shape `(n, *code_shape)`, with values in `[0, codebook_size)`,
+                or -1 for a zero latent.
+            batch_size: Integer. Number of images per batch. Defaults to 128.
 
         Returns:
             Float32 array of shape `(n, height, width, channels)`.
 
         Raises:
-            ValueError: If the codes have another shape than `code_shape`, or one is not a whole
-                number, or out of range.
+            ValueError: If the codes have another shape, are not integers, or are out of range.
         """
         codes = self._checked_codes("codes", codes, self.quantizer, self._code_shape)
         return self.in_batches("decode_codes_batch", codes, batch_size)
 
 
 class _MaskOf(keras.layers.Layer):
-    """The mask that a tensor carries, or None: Keras tells it to layers that ask."""
+    """Layer that returns the mask of its input, or `None`: Keras passes masks only to layers."""
 
     def __init__(self) -> None:
         super().__init__()
         self.supports_masking = True
-        # Keras runs a model once more, uncompiled, while a part of it is not built.
+        # Keras runs a model with an unbuilt layer one extra time, uncompiled.
         self.built = True
 
     def call(self, tensor: Tensor, mask: Tensor | None = None) -> Tensor | None:
@@ -196,5 +204,5 @@ class _MaskOf(keras.layers.Layer):
         return mask
 
     def compute_mask(self, inputs: Tensor, previous_mask: Tensor | None) -> None:
-        """None: a mask has no mask."""
+        """Returns `None`, since the output has no mask."""
         del inputs, previous_mask

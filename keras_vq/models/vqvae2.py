@@ -1,4 +1,4 @@
-"""The VQ-VAE of two levels: a coarse grid of codes, and a fine one that adds what it lacks."""
+"""VQ-VAE-2: a VQ-VAE with codes at two scales, top (coarse) and bottom (fine)."""
 
 import math
 from typing import Any, NamedTuple
@@ -19,47 +19,50 @@ from keras_vq.quantizers.base import Quantizer
 
 @keras.saving.register_keras_serializable("keras_vq")
 class VQVAE2(CodeModel):
-    """Encodes an image to a coarse grid of codes and a fine one, and decodes the two.
+    """VQ-VAE-2: encodes an image to codes at two scales, top (coarse) and bottom (fine).
 
-    The top level, the coarse one, is quantized first. The bottom latents are made of the bottom
-    encoder's features and of the decoded top codes, so that the bottom codes hold what the top
-    ones lack. The decoder takes the vectors of both levels side by side, those of the top repeated
-    to the bottom's size. Source: Razavi et al., "Generating Diverse High-Fidelity Images with
-    VQ-VAE-2", 2019, section 3.1 and algorithm 1.
+    The top latents are quantized first. The bottom latents are computed from the features of the
+    bottom encoder and the decoded top codes, so that the bottom codes represent the details that
+    the top codes lack. The decoder receives the quantized latents of both scales, concatenated
+    after upsampling the top to the size of the bottom. Source: Razavi et al., "Generating Diverse
+    High-Fidelity Images with VQ-VAE-2", 2019, section 3.1 and algorithm 1.
 
-    The loss is that of `VQVAE`, with what both quantizers add. The logs name the levels:
-    `perplexity_top`, `codebook_usage_top`, `perplexity_bottom`, `codebook_usage_bottom`.
+    The loss is that of `VQVAE`, with the losses of both quantizers. Logs report `perplexity_top`,
+    `codebook_usage_top`, `perplexity_bottom` and `codebook_usage_bottom`.
 
-    Latents of `encode`, `decode` and `interpolate` are what the decoder takes: one array of the
-    bottom's size, the channels of the top first. Exported models have the codes of an image as
-    one vector: those of the top row by row, then those of the bottom.
+    The latents of `encode`, `decode` and `interpolate` are those that the decoder receives: one
+    array of the bottom's size, with the channels of the top first. Exported models represent the
+    codes of an image as one vector: the top codes in row-major order, then the bottom codes.
 
     Args:
-        bottom_encoder: Layer or model: images -> features of shape
+        bottom_encoder: Layer or model that maps images to features of shape
             `(batch, height, width, channels)`.
-        top_encoder: Layer or model: those features -> top latents, fewer by a whole factor of
-            rows and of columns.
-        top_decoder: Layer or model: quantized top latents -> features of the bottom's size.
-        bottom_head: Layer or model: the features of `bottom_encoder` and `top_decoder` side by
-            side -> bottom latents; a 1x1 convolution in the paper's networks.
-        decoder: Layer or model: quantized latents of both levels side by side -> images.
+        top_encoder: Layer or model that maps these features to top latents, downsampled by an
+            integer factor in height and in width.
+        top_decoder: Layer or model that maps quantized top latents to features of the height and
+            width of those of `bottom_encoder`.
+        bottom_head: Layer or model that maps the concatenated features of `bottom_encoder` and
+            `top_decoder` to bottom latents; a 1x1 convolution in the paper.
+        decoder: Layer or model that maps the concatenated quantized latents of both scales to
+            images.
         top_quantizer: A `Quantizer` of the top latents.
         bottom_quantizer: A `Quantizer` of the bottom latents.
-        data_variance: Variance of the target pixels, by which the default loss divides. None
-            measures it on the first data with values that differ, of whichever method computes a
-            loss, and keeps it with the weights.
+        data_variance: Float or `None`. Variance of the targets, by which the default loss is
+            divided. If it is `None`, the variance is measured on the first data that are not
+            constant, in `fit` or any other method that computes the loss, and saved with the
+            weights. Defaults to `None`.
         **kwargs: Arguments of `keras.Model`.
 
     Call arguments:
-        images: Float tensor of shape `(batch, height, width, channels)`, pixels in [0, 1], of the
-            one size for which the model is built.
+        images: Float tensor of shape `(batch, height, width, channels)`, with values in [0, 1].
+            Height and width are fixed when the model is built.
 
     Returns:
-        A dictionary: `reconstruction` (images), `codes` (a `TwoLevelCodes` of int32 tensors, each
-        of the shape of its latents less the last axis, and the quantizer's `index_shape`).
+        A dictionary with `reconstruction` (images) and `codes` (a `TwoLevelCodes` of int32 tensors,
+        each of shape `latents.shape[:-1] + quantizer.index_shape`).
 
     Raises:
-        ValueError: If an argument is out of its range, or the sizes of the levels do not fit.
+        ValueError: If an argument is out of range, or the sizes of the two scales do not match.
 
     Example:
         >>> import numpy as np, keras_vq
@@ -114,7 +117,7 @@ class VQVAE2(CodeModel):
         self.build_if_known()
 
     def build_parts(self, input_shape: Shape) -> None:
-        """Builds all parts for a batch of images."""
+        """Builds all parts for batches of images of shape `input_shape`."""
         if None in input_shape[1:]:
             raise ValueError(
                 "VQVAE2 needs images of one known size, which its two grids of codes share: give "
@@ -166,37 +169,43 @@ class VQVAE2(CodeModel):
         return _Level(z_top, e_top, top), _Level(z_bottom, e_bottom, bottom)
 
     def _joined(self, top: Tensor, bottom: Tensor) -> Tensor:
-        """Vectors of both levels side by side."""
+        """Concatenates top vectors, upsampled to the bottom's size, and bottom vectors."""
         return ops.concatenate([self.repeat(top), bottom], axis=-1)
 
     @property
     def bottom_encoder(self) -> keras.Layer:
-        """The network that takes the images."""
+        """Network that encodes the images, the same as `encoder`."""
         return self.encoder
 
     @property
     def code_shape(self) -> TwoLevelCodes | None:
-        """Shapes of the codes of one image, such as (4, 4) and (8, 8); None until it is built."""
+        """Shapes of the codes of one image, e.g. `(4, 4)` and `(8, 8)`; `None` until built."""
         return self._code_shape
 
     @property
     def codebook_sizes(self) -> TwoLevelCodes:
-        """How many values a code of each level may take; see `VQVAE.codebook_sizes`."""
+        """Codebook sizes of both scales; see `VQVAE.codebook_sizes`."""
         return TwoLevelCodes(
             self.top_quantizer.codebook_sizes, self.bottom_quantizer.codebook_sizes
         )
 
     def levels(self) -> dict[str, Quantizer]:
-        """The two quantizers."""
+        """Returns the top and the bottom quantizer, by suffix of their metric names."""
         return {"_top": self.top_quantizer, "_bottom": self.bottom_quantizer}
 
     def adapt(self, images: Any, start: Start = "kmeans", batch_size: int = 128) -> None:
-        """Places the codes among the latents of images, before training: first those of the top.
+        """Initializes the top and then the bottom codebook from the latents of images.
 
         Args:
-            images: Array of shape `(n, height, width, channels)`, or a data set of such batches.
-            start: How; see `BaseCodebook.adapt`.
-            batch_size: Images computed at a time.
+            images: Array of shape `(n, height, width, channels)`, or a dataset that yields such
+                batches.
+            start: String. `"kmeans"` or `"first"`; see `BaseCodebook.adapt`. Defaults to
+                `"kmeans"`.
+            batch_size: Integer. Batch size of arrays and of an `ImageDataset`; other datasets
+                define their own. Defaults to 128.
+
+        Raises:
+            ValueError: If the images can be read only once.
         """
         if is_read_once(images):
             raise ValueError(
@@ -205,32 +214,32 @@ class VQVAE2(CodeModel):
             )
         for method, quantizer in (
             ("top_latents", self.top_quantizer),
-            # Made of the top's codes as they then are.
+            # The bottom latents depend on the new top codebook.
             ("bottom_latents", self.bottom_quantizer),
         ):
             latents = self.in_batches(method, images, batch_size, self.image_shape)
             quantizer.adapt(latents, start=start)
 
     def top_latents(self, images: Tensor) -> Tensor:
-        """Latents of the top level of a batch of images, before they are quantized."""
+        """Encodes a batch of images to top latents before quantization."""
         return self._quantized(images, training=False)[0].latents
 
     def bottom_latents(self, images: Tensor) -> Tensor:
-        """Latents of the bottom level of a batch of images, before they are quantized."""
+        """Encodes a batch of images to bottom latents before quantization."""
         return self._quantized(images, training=False)[1].latents
 
     def encode_batch(self, images: Tensor) -> Tensor:
-        """Quantized latents of a batch of images: what the decoder takes."""
+        """Encodes a batch of images to the quantized latents that the decoder takes."""
         top, bottom = self._quantized(images, training=False)
         return self._joined(top.quantized, bottom.quantized)
 
     def continuous_latents(self, images: Tensor) -> Tensor:
-        """Latents of both levels of a batch of images, before they are quantized."""
+        """Encodes a batch of images to the latents of both scales before quantization."""
         top, bottom = self._quantized(images, training=False)
         return self._joined(top.latents, bottom.latents)
 
     def interpolate_batch(self, latents: Tensor) -> Tensor:
-        """Images of latents that are quantized first."""
+        """Quantizes a batch of interpolated latents and decodes them to images."""
         rows, columns = self.factors
         z_top = latents[:, ::rows, ::columns, : self.top_dim]
         z_bottom = latents[..., self.top_dim :]
@@ -239,7 +248,10 @@ class VQVAE2(CodeModel):
         return self.decode_batch(self._joined(e_top, e_bottom))
 
     def encode_to_codes_batch(self, images: Tensor) -> Tensor:
-        """Codes of a batch of images, one vector each: the top's row by row, then the bottom's."""
+        """Encodes a batch of images to one vector of codes per image.
+
+        The top codes come first, then the bottom codes, both in row-major order.
+        """
         pair = (level.codes for level in self._quantized(images, training=False))
         return ops.concatenate(
             [
@@ -250,7 +262,7 @@ class VQVAE2(CodeModel):
         )
 
     def codes_to_latents(self, codes: Tensor) -> Tensor:
-        """Quantized latents of a batch of codes, one vector each."""
+        """Looks up the quantized latents of a batch of codes, one vector of codes per image."""
         top, bottom = (
             quantizer.decode(ops.reshape(part, (-1, *shape)))
             for quantizer, part, shape in zip(
@@ -264,33 +276,36 @@ class VQVAE2(CodeModel):
         return codes[:, :places], codes[:, places:]
 
     def encode_to_codes(self, images: Any, batch_size: int = 128) -> TwoLevelCodes:
-        """Codes of images.
+        """Encodes images to codes.
 
         Args:
-            images: Array of shape `(n, height, width, channels)`, or a data set of such batches.
-            batch_size: Integer. Batch size; a data set has its own.
+            images: Array of shape `(n, height, width, channels)`, or a dataset that yields such
+                batches.
+            batch_size: Integer. Batch size of arrays and of an `ImageDataset`; other datasets
+                define their own. Defaults to 128.
 
         Returns:
-            Two int32 arrays of the shapes `(n, *code_shape.top)` and `(n, *code_shape.bottom)`.
+            A `TwoLevelCodes` of int32 arrays of shapes `(n, *code_shape.top)` and
+            `(n, *code_shape.bottom)`.
         """
         vectors = self.in_batches("encode_to_codes_batch", images, batch_size, self.image_shape)
         parts = zip(self._split(vectors), self._code_shape, strict=True)
         return TwoLevelCodes(*(part.reshape((-1, *shape)) for part, shape in parts))
 
     def decode_codes(self, codes: Any, batch_size: int = 128) -> np.ndarray:
-        """Images of codes; `decode_codes(encode_to_codes(x))` equals `reconstruct(x)`.
+        """Decodes codes to images; `decode_codes(encode_to_codes(x))` equals `reconstruct(x)`.
 
         Args:
-            codes: A pair of integer arrays, top and bottom, as `encode_to_codes` returns them;
-                values in `[0, codebook_size)` of their level, or -1 for a zero latent.
-            batch_size: Images computed at a time.
+            codes: Pair of integer arrays, top and bottom, in the form that `encode_to_codes`
+                returns. Values are in `[0, codebook_size)` of their scale, or -1 for a zero latent.
+            batch_size: Integer. Number of images per batch. Defaults to 128.
 
         Returns:
             Float32 array of shape `(n, height, width, channels)`.
 
         Raises:
-            ValueError: If there are not two arrays of the shapes of `code_shape`, or a code is not
-                a whole number or out of range.
+            ValueError: If `codes` is not a pair of arrays of the shapes in `code_shape`, or the
+                codes are not integers or are out of range.
         """
         if not isinstance(codes, tuple | list) or len(codes) != 2:
             raise ValueError(
@@ -312,7 +327,7 @@ class VQVAE2(CodeModel):
 
 
 class _Level(NamedTuple):
-    """What a level makes of a batch."""
+    """Latents, quantized latents and codes of a batch at one scale."""
 
     latents: Tensor
     quantized: Tensor
