@@ -3,7 +3,7 @@
 # ruff: noqa: E402
 from keras_vq import _backend_choice
 
-_backend_choice.choose()  # before anything imports Keras
+_backend_choice.choose()  # before the first import of Keras
 
 from keras_vq import (
     callbacks,

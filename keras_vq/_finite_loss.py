@@ -1,4 +1,4 @@
-"""Training that has gone to NaN does not go on unnoticed."""
+"""Callback that stops training when the loss becomes NaN or infinite."""
 
 import math
 from typing import Any
@@ -7,14 +7,14 @@ import keras
 
 
 class NonFiniteLossError(ValueError):
-    """The loss of training has become NaN or infinite."""
+    """Error of a training run whose loss became NaN or infinite."""
 
 
 class FiniteLoss(keras.callbacks.Callback):
-    """Stops `fit` with an error when the loss of an epoch is NaN or infinite."""
+    """Callback that stops `fit` with an error when the loss of an epoch is NaN or infinite."""
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Looks at the loss of the epoch, when it is on the host anyway."""
+        """Checks the loss of the epoch, which has already been copied to the host."""
         loss = float((logs or {}).get("loss", 0.0))
         if not math.isfinite(loss):
             raise NonFiniteLossError(

@@ -1,4 +1,4 @@
-"""What all that is fitted shares: models of images, and priors over their codes."""
+"""Base class of all trainable models."""
 
 import copy
 import functools
@@ -17,13 +17,15 @@ from keras_vq._non_finite import NonFiniteWeightsWarning, warn_of_non_finite
 from keras_vq._prompt_model import PromptModel
 from keras_vq._types import Tensor
 
-# Batches from which a user would wonder, and sees a bar.
+# A progress bar is shown above this number of batches.
 _BATCHES_WITHOUT_BAR = 200
 _RANDOM_STATE = "random_state_"
 
 
 class Model(ConfigurableLayer, PromptModel):
-    """A Keras model that notices NaN, keeps its weights through errors, and saves all its state.
+    """Keras model that stops training on NaN and saves the states of its random generators.
+
+    On JAX, a model also keeps its weights when an error or an interrupt ends a training loop.
 
     Args:
         **kwargs: Arguments of `keras.Model`.
@@ -37,40 +39,43 @@ class Model(ConfigurableLayer, PromptModel):
         epochs: int = 1,
         **kwargs: Any,
     ) -> keras.callbacks.History:
-        """Trains the model; takes what `keras.Model.fit` takes.
+        """Trains the model. Takes the arguments of `keras.Model.fit`.
 
         Args:
-            x: Data, or a data set.
-            y: Targets.
-            batch_size: Rows of a step, 32 when None; left out where `x` yields batches.
-            epochs: Passes through the data.
-            **kwargs: `validation_data`, `callbacks`, `verbose` and so on.
+            x: Inputs, or a dataset.
+            y: Targets. Defaults to `None`.
+            batch_size: Integer or `None`. Batch size of arrays; do not set it if `x` yields
+                batches. Defaults to `None`, which means 32.
+            epochs: Integer. Number of passes over the data. Defaults to 1.
+            **kwargs: Other arguments of `keras.Model.fit`, such as `validation_data`, `callbacks`
+                and `verbose`.
 
         Returns:
-            The history: every logged figure, by epoch.
+            A `keras.callbacks.History` with all logged values of each epoch.
 
         Raises:
-            ValueError: If the loss stops being finite.
+            NonFiniteLossError: If the loss becomes NaN or infinite. It is a subclass of
+                `ValueError`.
         """
         callbacks = kwargs.pop("callbacks", None)
         if not isinstance(callbacks, keras.callbacks.CallbackList):
-            # The first, so that no checkpoint is overwritten with weights that are lost.
+            # First in the list, so that `ModelCheckpoint` does not save weights that are NaN.
             callbacks = [FiniteLoss(), *_as_list(callbacks)]
         with _backend.kept_weights(self):
             return super().fit(x, y, batch_size, epochs, callbacks=callbacks, **kwargs)
 
     def evaluate(self, x: Any = None, y: Any = None, **kwargs: Any) -> Any:
-        """What the model scores on data; takes what `keras.Model.evaluate` takes."""
+        """Computes the loss and metrics. Takes the arguments of `keras.Model.evaluate`."""
         with _backend.kept_weights(self):
             return super().evaluate(x, y, **kwargs)
 
     def predict(self, x: Any, **kwargs: Any) -> Any:
-        """What `call` returns for data; takes what `keras.Model.predict` takes."""
+        """Computes the outputs of `call`. Takes the arguments of `keras.Model.predict`."""
         with _backend.kept_weights(self):
             return super().predict(x, **kwargs)
 
     def make_train_function(self, force: bool = False) -> None:
-        """Makes the function of a training step; see `keras.Model.make_train_function`."""
+        """Creates the training step function; see `keras.Model.make_train_function`."""
         _backend.build_optimizer(self)
         super().make_train_function(force)
 
@@ -82,17 +87,19 @@ class Model(ConfigurableLayer, PromptModel):
         batches_without_bar: int = _BATCHES_WITHOUT_BAR,
         **options: Any,
     ) -> Any:
-        """Applies a method of one batch to arrays, compiled, a batch at a time.
+        """Applies a compiled method of the model to arrays, batch by batch.
 
         Args:
-            method: Name of a method of a batch; it changes no state.
-            inputs: An array, or a dictionary of arrays, of one length.
-            batch_size: Rows computed at a time.
-            batches_without_bar: Up to how many batches nothing is printed.
-            **options: Further arguments of the method; it is compiled for each choice of them.
+            method: String. Name of a method that takes one batch and changes no state.
+            inputs: An array, or a dictionary of arrays of equal length.
+            batch_size: Integer. Number of rows per batch.
+            batches_without_bar: Integer. Largest number of batches without a progress bar. Defaults
+                to 200.
+            **options: Other arguments of the method, which is compiled once for each combination of
+                them.
 
         Returns:
-            What the method returned, joined over the batches: NumPy arrays.
+            The results of the method, concatenated over the batches, as NumPy arrays.
         """
         _validation.check_positive_integer("batch_size", batch_size)
         rows = len(next(iter(inputs.values()))) if isinstance(inputs, dict) else inputs.shape[0]
@@ -104,15 +111,16 @@ class Model(ConfigurableLayer, PromptModel):
             return function.predict(inputs, batch_size=batch_size, verbose=verbose)
 
     def apply_to_batch(self, method: str, inputs: Any, **options: Any) -> Any:
-        """Applies a method of one batch to one batch, compiled.
+        """Applies a compiled method of the model to one batch.
 
         Args:
-            method: Name of a method of a batch; it changes no state.
-            inputs: Nested arrays, of any number of rows each.
-            **options: Further arguments of the method; it is compiled for each choice of them.
+            method: String. Name of a method that takes one batch and changes no state.
+            inputs: Nested arrays, which may differ in their number of rows.
+            **options: Other arguments of the method, which is compiled once for each combination of
+                them.
 
         Returns:
-            What the method returned: NumPy arrays, nested likewise.
+            The result of the method, with NumPy arrays in the same nested structure.
         """
         return _backend.apply_to_batch(self._batch_function(method, options), inputs)
 
@@ -126,44 +134,44 @@ class Model(ConfigurableLayer, PromptModel):
     def save(
         self, filepath: Any, overwrite: bool = True, zipped: bool | None = None, **kwargs: Any
     ) -> None:
-        """Saves the model; takes what `keras.Model.save` takes.
+        """Saves the model. Takes the arguments of `keras.Model.save`.
 
-        A `.keras` file also gets the fingerprint of the weights, by which a `.keras` file is found
+        A `.keras` file also contains the fingerprint of the weights, which identifies the model
         that a compressed file was made with.
         """
         super().save(filepath, overwrite, zipped, **kwargs)
         store_fingerprint(self, filepath)
 
     def save_own_variables(self, store: Any) -> None:
-        """Saves, with what Keras does, the states of all random generators.
+        """Saves the variables that Keras saves, and the states of all random generators.
 
-        Keras leaves them out, so that training taken up again would draw what it drew before.
+        Without these states, training that is resumed would repeat its random numbers.
         """
         super().save_own_variables(store)
         for index, state in enumerate(self._random_states()):
             store[f"{_RANDOM_STATE}{index}"] = state
 
     def load_weights(self, filepath: Any, skip_mismatch: bool = False, **kwargs: Any) -> None:
-        """Loads weights from a file, with a warning if they hold NaN or infinity.
+        """Loads weights from a file, with a warning if they contain NaN or infinity.
 
-        Takes what `keras.Model.load_weights` takes.
+        Takes the arguments of `keras.Model.load_weights`.
         """
         with warnings.catch_warnings():
-            # Of parts; the whole model is checked once.
+            # Suppresses the warnings of parts: the whole model is checked below.
             warnings.simplefilter("ignore", NonFiniteWeightsWarning)
             super().load_weights(filepath, skip_mismatch, **kwargs)
         warn_of_non_finite(self)
 
     def load_own_variables(self, store: Any) -> None:
-        """Loads what `save_own_variables` saved."""
+        """Loads the variables written by `save_own_variables`."""
         own = {key: store[key] for key in store.keys()}  # noqa: SIM118 - not a mapping
         saved = {key: own.pop(key) for key in list(own) if key.startswith(_RANDOM_STATE)}
         super().load_own_variables(own)
         states = self._random_states()
-        # Files of weights from elsewhere have none; a model without some generators has fewer.
+        # Weight files from other sources have no states, or a different number of them.
         if len(saved) == len(states):
             for index, state in enumerate(states):
-                # Backends keep it as integers of different types.
+                # The integer type of a state differs between backends.
                 value = np.asarray(saved[f"{_RANDOM_STATE}{index}"])
                 state.assign(value.astype(keras.backend.standardize_dtype(state.dtype)))
 
@@ -172,8 +180,8 @@ class Model(ConfigurableLayer, PromptModel):
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Self:
-        """The model of a configuration, its parts with it."""
-        # A copy: Keras takes the configuration of a functional model apart.
+        """Creates a model and its parts from a configuration."""
+        # Copied, because Keras modifies the configuration of a functional model.
         config = {
             key: keras.saving.deserialize_keras_object(
                 copy.deepcopy(value), custom_objects=custom_objects
@@ -186,10 +194,10 @@ class Model(ConfigurableLayer, PromptModel):
 
 
 class _BatchFunction(PromptModel):
-    """One method of a model as a model of its own, for `predict` to batch and compile."""
+    """Method of a model as a separate model, so that `predict` compiles and batches it."""
 
     def __init__(self, owner: Model, method: str, options: dict[str, Any]) -> None:
-        # Layers cast their inputs themselves; random numbers and caches must stay as they are.
+        # No autocast: layers cast their inputs; random numbers and caches must keep their dtype.
         super().__init__(name=f"{owner.name}_{method}", autocast=False)
         self.owner = owner
         self.function = functools.partial(getattr(owner, method), **options)
@@ -201,12 +209,12 @@ class _BatchFunction(PromptModel):
 
 
 def of_no_rows(function: Callable[..., Any], inputs: Any, **options: Any) -> Any:
-    """Returns empty results of a function of arrays, with the shapes and types of others.
+    """Returns the empty results of a function of empty arrays, with the right shapes and dtypes.
 
     Args:
-        function: Takes nested arrays, and returns nested arrays of as many rows.
+        function: Function that maps nested arrays to nested arrays with the same number of rows.
         inputs: Nested arrays without rows.
-        **options: Further arguments of the function.
+        **options: Other arguments of the function.
     """
     one_row = keras.tree.map_structure(
         lambda array: np.zeros((1, *array.shape[1:]), keras.backend.standardize_dtype(array.dtype)),

@@ -1,4 +1,4 @@
-"""A Keras model whose loops of steps end when their last step does."""
+"""`keras.Model` without the shutdown delay of `tf.data` autotuning."""
 
 from typing import Any
 
@@ -8,9 +8,10 @@ from keras_vq import _backend
 
 
 class PromptModel(keras.Model):
-    """A Keras model whose `fit`, `evaluate` and `predict` wait for nothing at a pass's end.
+    """Keras model whose `fit`, `evaluate` and `predict` end without a delay after the last step.
 
-    `_backend.prompt_data` says what Keras's own wait for.
+    `tf.data` pipelines with autotuning wait for a background thread at the end of each epoch; see
+    `_backend.prompt_data`.
     """
 
     def fit(
@@ -21,7 +22,7 @@ class PromptModel(keras.Model):
         epochs: int = 1,
         **kwargs: Any,
     ) -> keras.callbacks.History:
-        """Trains the model; takes what `keras.Model.fit` takes."""
+        """Trains the model. Takes the arguments of `keras.Model.fit`."""
         sample_weight = kwargs.pop("sample_weight", None)
         validation_data = kwargs.pop("validation_data", None)
         validation_split = kwargs.pop("validation_split", 0.0)
@@ -56,13 +57,13 @@ class PromptModel(keras.Model):
         )
 
     def evaluate(self, x: Any = None, y: Any = None, **kwargs: Any) -> Any:
-        """Loss and metrics on data; takes what `keras.Model.evaluate` takes."""
+        """Computes the loss and metrics. Takes the arguments of `keras.Model.evaluate`."""
         x, y, kwargs["sample_weight"] = _backend.prompt_data(
             x, y, kwargs.get("sample_weight"), kwargs.get("batch_size"), kwargs.get("steps")
         )
         return super().evaluate(x, y, **kwargs)
 
     def predict(self, x: Any, **kwargs: Any) -> Any:
-        """What `call` returns for data; takes what `keras.Model.predict` takes."""
+        """Computes the outputs of `call`. Takes the arguments of `keras.Model.predict`."""
         x, _, _ = _backend.prompt_data(x, None, None, kwargs.get("batch_size"), kwargs.get("steps"))
         return super().predict(x, **kwargs)
