@@ -148,7 +148,7 @@ class VAE(ReconstructionModel):
         return BernoulliNegativeLogLikelihood()
 
     def prepare_fit(self, x: Any, y: Any) -> None:
-        """Warns if the encoder ends with a projection, or the loss invites posterior collapse."""
+        """Warns if the encoder ends with a projection, or the loss may cause posterior collapse."""
         super().prepare_fit(x, y)
         self._warn_of_mean_loss(x, y)
         last = last_layer(self.encoder)
