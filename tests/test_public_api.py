@@ -1,4 +1,4 @@
-"""Public API: every object has a docstring example that runs and a row in the case tables."""
+"""Tests of the public API: docstring examples that run, and rows in the case tables."""
 
 import inspect
 

@@ -37,7 +37,7 @@ def test_images_come_back_as_the_model_makes_them(run, finished_run, images, tmp
     result = run("compress", "mine", "-o", "mine.kvq", "--model", finished_run)
     assert result.code == 0, result.err
     size = (tmp_path / "mine.kvq").stat().st_size
-    # 8 x 8 pixels, and 20 x 30.
+    # Images of 8 x 8 and 20 x 30 pixels.
     assert f"{size:,} bytes, {8 * size / 664:.3f} bits a pixel" in result.out
     result = run("decompress", "mine.kvq", "-o", "seen", "--model", finished_run)
     assert result.out == "Written: 2 images in seen\n"

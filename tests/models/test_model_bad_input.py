@@ -1,4 +1,4 @@
-"""Invalid input raises an actionable error and leaves the model unchanged."""
+"""Tests that invalid input raises an actionable error and leaves the model unchanged."""
 
 import keras
 import numpy as np

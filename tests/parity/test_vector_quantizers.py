@@ -29,7 +29,7 @@ def perplexity(indices, codebook_size):
 
 
 def check_steps(quantizer, file, mask=None):
-    """Runs ten training steps; returns their outputs and the codebook after each."""
+    """Compares training steps, and the codebook after each, with golden arrays."""
     for step, inputs in enumerate(file["inputs"]):
         step_mask = None if mask is None else mask[step]
         (gradient,) = input_gradient(quantizer, inputs, file["upstream"], mask=step_mask)
@@ -274,7 +274,7 @@ def test_vqp_simvq(prefix, estimator):
     np.testing.assert_allclose(by_kernel, expected["kernel_gradients"], **CLOSE)
 
 
-# Extra losses -------------------------------------------------------------------------------------
+# Auxiliary losses ---------------------------------------------------------------------------------
 
 
 def test_vqp_orthogonality():

@@ -37,7 +37,7 @@ def logits_of(prior, inputs):
 
 
 def naive_samples(prior, n, seed, **given):
-    """Samples like `generate`, with a full forward pass for every code."""
+    """Samples like `generate`, but with a full forward pass for every code (no KV cache)."""
     codes = np.zeros((n, prior.positions, len(prior.codebook_sizes)), "int32")
     draws = keras_vq.priors.sampling.uniform_numbers(seed, (n, *prior.draws_shape()))
     for position, level in np.ndindex(codes.shape[1:]):

@@ -265,7 +265,7 @@ def vqp_rotation(source, **settings):
 
 
 def vqp_restart(source, **settings):
-    """Writes dead codes replaced by rows of the batch after the EMA update."""
+    """Writes dead-code restarts with rows of the batch, after the EMA update."""
     decay, threshold = settings["decay"], settings["threshold_ema_dead_code"]
     layer = build_vqp(source.codes, **settings)
     upstream = source.upstream(N, D)
