@@ -1,8 +1,8 @@
 # %% [markdown]
-# # An autoencoder of digits
+# # Autoencoder on MNIST
 #
-# 28 x 28 pixels become 16 numbers and pixels again. You will see digits above what comes back,
-# what lies between two digits, and the 16 numbers of the test images drawn in a plane.
+# Compresses 28 x 28 pixels to 16 latents. This notebook shows reconstructions, an interpolation
+# between two digits, and a plot of the latent space.
 
 # %% tags=["parameters"]
 EPOCHS = 3
@@ -19,7 +19,8 @@ test = keras_vq.data.load("mnist", "test").take(IMAGES)
 train
 
 # %% [markdown]
-# An autoencoder is an encoder and a decoder. Any Keras layers will do; this pair is ready-made.
+# An autoencoder consists of an encoder and a decoder. Any Keras layers work; this pair comes with
+# the package.
 
 # %%
 maps = keras_vq.networks.convolutional((28, 28, 1), filters=(32, 64), latent_dim=None)
@@ -35,15 +36,14 @@ history = model.fit(
 )
 
 # %% [markdown]
-# The way from one digit to another, through the latent space.
+# Interpolation between two digits in the latent space.
 
 # %%
 steps = model.interpolate(test.images[:5], test.images[5:10], steps=8)
 keras_vq.plots.plot_samples(steps.reshape(-1, 28, 28, 1), columns=8)
 
 # %% [markdown]
-# The latents of the test images, along the two directions in which they spread most. No label was
-# used in training.
+# The first two principal components of the latents of the test images. Training did not use labels.
 
 # %%
 keras_vq.plots.plot_latent_space(
@@ -51,7 +51,7 @@ keras_vq.plots.plot_latent_space(
 )
 
 # %% [markdown]
-# What is lost, as the mean squared error of pixels in [0, 1]:
+# The mean squared error for pixels in [0, 1]:
 
 # %%
 made = model.reconstruct(test.images)

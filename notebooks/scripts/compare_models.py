@@ -1,8 +1,8 @@
 # %% [markdown]
-# # Autoencoder, VAE, VQ-VAE and GAN, side by side
+# # Comparison of autoencoder, VAE, VQ-VAE and GAN
 #
-# Four models of digits with the same budget. You will see what each makes of test images, and new
-# images of each. `recipes/compare_models.py` has the table, on two data sets.
+# Trains four models on MNIST with equal budgets and shows their reconstructions and samples.
+# `recipes/compare_models.py` computes the table for two data sets.
 
 # %% tags=["parameters"]
 EPOCHS = 4
@@ -20,7 +20,7 @@ models = {
 }
 
 # %% [markdown]
-# ## What comes back
+# ## Reconstructions
 
 # %%
 rows = {"test images": test[:10]}
@@ -28,10 +28,10 @@ rows |= {name: model.reconstruct(test[:10]) for name, model in models.items() if
 keras_vq.plots.plot_rows(rows)
 
 # %% [markdown]
-# ## What is new
+# ## Samples
 #
-# The VAE draws from the standard normal, the GAN from noise. The autoencoder needs a mixture of
-# Gaussians fitted to its latents.
+# The VAE samples from the standard normal distribution, the GAN from noise, and the autoencoder
+# from a Gaussian mixture fitted to its latents.
 
 # %%
 mixture = keras_vq.priors.GaussianMixturePrior(10, seed=0)
@@ -45,4 +45,4 @@ keras_vq.plots.plot_rows(
 )
 
 # %% [markdown]
-# The VQ-VAE needs a prior of its codes: the notebook *generation* fits one.
+# The VQ-VAE needs a prior over its codes: see the notebook *generation*.

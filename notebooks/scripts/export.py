@@ -1,8 +1,7 @@
 # %% [markdown]
-# # Out of Python: SavedModel, LiteRT, ONNX
+# # Export to SavedModel, LiteRT and ONNX
 #
-# You will see one trained model written in three formats, each run by a program that knows nothing
-# of Keras, and whether it gives the same codes.
+# Exports a trained model to three formats, runs each file without Keras, and compares the codes.
 
 # %% tags=["parameters"]
 IMAGES = 512
@@ -21,7 +20,7 @@ codes = model.encode_to_codes(images)
 folder = Path(tempfile.mkdtemp())
 
 # %% [markdown]
-# ## ONNX, run by onnxruntime
+# ## ONNX with onnxruntime
 
 # %%
 import onnxruntime
@@ -33,7 +32,7 @@ found = session.run(None, {name: images})[0]
 print(f"{100 * np.mean(found == codes):.2f} % of the codes agree")
 
 # %% [markdown]
-# ## LiteRT, for phones and boards
+# ## LiteRT for mobile and embedded devices
 
 # %%
 from ai_edge_litert.interpreter import Interpreter
@@ -48,7 +47,7 @@ found = np.concatenate(batches)
 print(f"{100 * np.mean(found == codes):.2f} % of the codes agree")
 
 # %% [markdown]
-# ## SavedModel, for TensorFlow Serving
+# ## SavedModel for TensorFlow Serving
 
 # %%
 import tensorflow as tf
@@ -59,7 +58,7 @@ found = next(iter(loaded.signatures["encode"](tf.constant(images)).values())).nu
 print(f"{100 * np.mean(found == codes):.2f} % of the codes agree")
 
 # %% [markdown]
-# What lies on disk, in kilobytes:
+# Sizes of the files in kilobytes:
 
 # %%
 for path in sorted(folder.rglob("*")):

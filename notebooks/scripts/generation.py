@@ -1,8 +1,8 @@
 # %% [markdown]
-# # New images: a prior learns the codes
+# # Image generation with a Transformer prior
 #
-# A VQ-VAE alone can't make new images: random codes are noise. You will see that noise, then digits
-# drawn by a transformer that has learnt which codes go together, and digits drawn as asked.
+# A VQ-VAE alone cannot generate images, because random codes decode to noise. This notebook shows
+# that noise, samples of a Transformer prior over codes, and class-conditional samples.
 
 # %% tags=["parameters"]
 EPOCHS = 4
@@ -24,7 +24,7 @@ random_codes = np.random.default_rng(0).integers(0, 128, (20, 7, 7))
 keras_vq.plots.plot_samples(vqvae.decode_codes(random_codes), title="random codes")
 
 # %% [markdown]
-# `fit_codes` encodes the images once, and trains on their codes.
+# `fit_codes` encodes the images once and trains on their codes.
 
 # %%
 prior = keras_vq.priors.TransformerPrior.for_codes_of(vqvae, num_classes=10, depth=3)
@@ -43,7 +43,7 @@ images = vqvae.generate(prior, 50, labels=labels, guidance=2.0, seed=0)
 keras_vq.plots.plot_samples(images, title="0 to 9, as asked")
 
 # %% [markdown]
-# What the codes of an image cost: with a perfect arithmetic coder, and packed.
+# Bits per image: with an ideal arithmetic coder, and packed.
 
 # %%
 codes = vqvae.encode_to_codes(test.images)

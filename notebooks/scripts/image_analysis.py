@@ -1,8 +1,8 @@
 # %% [markdown]
-# # Codes as features
+# # Feature learning with a VQ-VAE
 #
-# A VQ-VAE has seen no label. You will see what its codes know of them all the same: a linear probe,
-# the nearest neighbours of digits, clusters, and where in an image which code stands.
+# A VQ-VAE is trained without labels. This notebook evaluates its quantized latents as features with
+# a linear probe, nearest neighbors and clustering, and shows code maps of images.
 
 # %% tags=["parameters"]
 IMAGES = 10_000
@@ -30,7 +30,7 @@ features = {
 # %% [markdown]
 # ## A linear probe
 #
-# How many test images does a logistic regression name rightly?
+# Test accuracy of a logistic regression.
 
 # %%
 for name, (of_train, of_test) in features.items():
@@ -39,9 +39,9 @@ for name, (of_train, of_test) in features.items():
     print(f"{name}: {100 * probe.score(of_test / scale, test.labels):.1f} %")
 
 # %% [markdown]
-# ## Neighbours
+# ## Nearest neighbors
 #
-# Each row: a test image, then the training images whose latents are nearest.
+# Each row shows a test image and the training images with the nearest latents.
 
 # %%
 of_train, of_test = features["quantized latents"]
@@ -52,7 +52,7 @@ keras_vq.plots.plot_samples(rows.reshape(-1, 28, 28, 1))
 # %% [markdown]
 # ## Clusters
 #
-# Ten clusters of k-means beside the labels: 1 would be the same partition, 0 none.
+# Normalized mutual information of ten k-means clusters and the labels: 1 for equal partitions.
 
 # %%
 for name, (_, of_test) in features.items():
@@ -60,16 +60,16 @@ for name, (_, of_test) in features.items():
     print(f"{name}: {normalized_mutual_info_score(test.labels, clusters):.2f}")
 
 # %% [markdown]
-# ## The plane
+# ## Latent space
 
 # %%
 keras_vq.plots.plot_latent_space(of_test[:5000], test.labels[:5000], title="quantized latents")
 
 # %% [markdown]
-# ## Which code stands where
+# ## Code maps
 #
-# Below each digit its 7 x 7 codes, like codes in like colours: they are numbered along the
-# direction in which the codebook spreads most.
+# Below each digit are its 7 x 7 codes. Similar code vectors have similar colors: they are sorted by
+# the first principal component of the codebook.
 
 # %%
 from matplotlib import pyplot

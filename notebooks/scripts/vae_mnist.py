@@ -1,8 +1,8 @@
 # %% [markdown]
-# # A variational autoencoder: new digits from noise
+# # Variational autoencoder (VAE) on MNIST
 #
-# The VAE's latents are Gaussian, so that random numbers are latents too. You will see digits that
-# were never written, and what each latent does to an image.
+# The latents of a VAE follow a Gaussian distribution, so random latents decode to new images. This
+# notebook shows samples and latent traversals.
 
 # %% tags=["parameters"]
 EPOCHS = 10
@@ -25,22 +25,20 @@ steps = EPOCHS * -(-len(train) // 128)
 model.compile(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(1e-3, steps)))
 history = model.fit(train, batch_size=128, epochs=EPOCHS, validation_data=(test, None), verbose=2)
 
-# %% [markdown]
-# The loss is the negative evidence lower bound in nats: what reconstruction costs, and how far the
-# latents are from the standard normal.
+# %% [markdown] The loss is the negative evidence lower bound (ELBO) in nats: reconstruction loss
+# plus KL divergence from the standard normal distribution.
 
 # %%
 keras_vq.plots.plot_history(history)
 
 # %% [markdown]
-# New digits: random latents, decoded.
+# Samples: decoded random latents.
 
 # %%
 keras_vq.plots.plot_samples(model.generate(40, seed=0), title="drawn from the standard normal")
 
 # %% [markdown]
-# A mixture of Gaussians, fitted to the latents of the training images, knows better where digits
-# lie.
+# A Gaussian mixture fitted to the latents of the training images gives better samples.
 
 # %%
 mixture = keras_vq.priors.GaussianMixturePrior(10, seed=0)
@@ -48,7 +46,7 @@ mixture.fit(model.sample_latents(train, seed=0))
 keras_vq.plots.plot_samples(model.generate(40, mixture, seed=0), title="drawn from the mixture")
 
 # %% [markdown]
-# One latent moved at a time, the most telling ones first.
+# Latent traversals of the latents with the highest KL divergence.
 
 # %%
 latents = model.encode(test)

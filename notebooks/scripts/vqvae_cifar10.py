@@ -1,8 +1,8 @@
 # %% [markdown]
-# # A VQ-VAE in colour: CIFAR-10 as 8 x 8 codes of 9 bits
+# # VQ-VAE on CIFAR-10: 8 x 8 codes of 9 bits
 #
-# 3,072 bytes become 72. You will see what survives of frogs and lorries, and which settings matter.
-# The pixels may come from a JPEG copy of the data set: see the data's own README.
+# Compresses 3,072 bytes to 72 and shows reconstructions. The pixels may come from a JPEG copy of
+# the data set.
 
 # %% tags=["parameters"]
 EPOCHS = 4
@@ -18,9 +18,8 @@ train = keras_vq.data.load("cifar10", "train").take(IMAGES).images
 test = keras_vq.data.load("cifar10", "test").take(IMAGES).images
 print(f"variance of the pixels: {train.var():.4f}")
 
-# %% [markdown]
-# The network is that of DeepMind's notebook. The codebook is compared by angle in 8 dimensions,
-# and its dead codes are restarted; `recipes/vqvae_cifar10.py` has the figures with and without.
+# %% [markdown] The network is that of the DeepMind notebook. The codebook uses cosine similarity in
+# 8 dimensions and dead-code restart; `recipes/vqvae_cifar10.py` measures the effect of both.
 
 # %%
 encoder, decoder = keras_vq.networks.residual_convolutional((32, 32, 3))
@@ -41,7 +40,7 @@ history = model.fit(
 keras_vq.plots.plot_history(history)
 
 # %% [markdown]
-# Likeness on all test images: PSNR in decibels, and structural similarity.
+# PSNR in decibels and structural similarity on all test images.
 
 # %%
 made = model.reconstruct(test).clip(0, 1)

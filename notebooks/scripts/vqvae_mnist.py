@@ -1,9 +1,8 @@
 # %% [markdown]
-# # A VQ-VAE: digits as 7 x 7 codes
+# # VQ-VAE on MNIST: digits as 7 x 7 codes
 #
-# The latents of a VQ-VAE are entries of a codebook, so that an image is a grid of small whole
-# numbers. You will see the digits that come back, how the 128 codes are used, and an image as its
-# codes.
+# A VQ-VAE quantizes latents to the nearest vectors of a codebook, so that an image becomes a grid
+# of integer codes. This notebook shows reconstructions, codebook usage and code maps.
 
 # %% tags=["parameters"]
 EPOCHS = 3
@@ -19,9 +18,8 @@ keras.utils.set_random_seed(0)
 train = keras_vq.data.load("mnist", "train").take(IMAGES).images
 test = keras_vq.data.load("mnist", "test").take(IMAGES).images
 
-# %% [markdown]
-# Encoder, quantizer, decoder. This codebook follows its vectors by moving averages, and codes that
-# no vector chooses begin anew.
+# %% [markdown] The model consists of encoder, quantizer and decoder. The codebook is updated by
+# exponential moving averages (EMA), and dead codes are restarted.
 
 # %%
 encoder, decoder = keras_vq.networks.convolutional((28, 28, 1), filters=(32, 64), latent_dim=16)
@@ -40,7 +38,7 @@ history = model.fit(
 )
 
 # %% [markdown]
-# An image is 49 numbers of 7 bits: 43 bytes instead of 784.
+# An image is encoded as 49 codes of 7 bits: 43 bytes instead of 784.
 
 # %%
 codes = model.encode_to_codes(test)
@@ -53,13 +51,13 @@ for axes in (left, right):
     axes.set_axis_off()
 
 # %% [markdown]
-# The decoder makes the reconstructions of codes alone.
+# The decoder needs only the codes.
 
 # %%
 keras_vq.plots.plot_samples(model.decode_codes(codes[:10]))
 
 # %% [markdown]
-# How often each of the 128 codes stands for a place:
+# Usage of the 128 codes:
 
 # %%
 import numpy as np
