@@ -12,6 +12,8 @@ from tests.fuzz.targets.base import SilentlyWrong, Target
 pytestmark = pytest.mark.backend_free
 
 
+# Warnings of tf2onnx, which writes the model of a server.
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 @pytest.mark.parametrize("name", TARGETS)
 def test_a_few_cases_of_each_target(name, tmp_path):
     target = new_target(name, tmp_path)
