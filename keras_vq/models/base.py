@@ -27,7 +27,7 @@ from keras_vq.layers.straight_through_clip import StraightThroughClip
 from keras_vq.losses.bernoulli import BernoulliNegativeLogLikelihood
 from keras_vq.models._batches import check_not_labels
 from keras_vq.models._images import check_image_shape, check_images, check_not_empty, check_values
-from keras_vq.models._ranges import PROBABILITIES, output_range
+from keras_vq.models._ranges import PROBABILITIES, Range, output_range
 from keras_vq.models.presets import load_preset, save_preset
 from keras_vq.quantizers.base import Quantizer
 
@@ -263,8 +263,8 @@ class ReconstructionModel(Model):
             ValueError: If there are no inputs, or their shape differs from the shape the model was
                 built for; if inputs or targets contain NaN or infinity; if the targets are labels,
                 or exceed the output range of the decoder; if the loss is a likelihood and the
-                targets are not in [0, 1], or the decoder clips its outputs; or if the loss becomes
-                NaN or infinite.
+                targets are not in [0, 1], or the outputs of the decoder are clipped or exceed
+                [0, 1]; or if the loss becomes NaN or infinite.
         """
         x = for_keras(x, batch_size, kwargs.get("shuffle", True))
         if not is_array(x) and hasattr(x, "__len__") and len(x) == 0:
@@ -431,14 +431,27 @@ class ReconstructionModel(Model):
         loss = self.default_loss() if self._compile_loss is None else _as_loss(self.loss)
         return str(getattr(loss, "name", getattr(loss, "__name__", loss)))
 
+    def _takes_logits(self) -> bool:
+        """Returns whether the loss of `compile` takes outputs as logits."""
+        return bool(getattr(getattr(self, "loss", None), "from_logits", False))
+
     def _check_likelihood(self) -> None:
-        """Rejects a likelihood loss of clipped outputs, which has no gradient at 0 and 1."""
-        if self._is_likelihood() and isinstance(last_layer(self.decoder), StraightThroughClip):
+        """Rejects a likelihood loss of outputs that are clipped or that exceed [0, 1]."""
+        if not self._is_likelihood():
+            return
+        if isinstance(last_layer(self.decoder), StraightThroughClip):
             raise ValueError(
                 f"The loss {self._loss_name()!r} takes outputs as probabilities and has no "
                 "gradient where they are exactly 0 or 1, as clipped ones are. Build the networks "
                 'with `output_activation="sigmoid"`, or compile with another loss. Received: a '
                 "decoder that ends with a StraightThroughClip"
+            )
+        made = output_range(self.decoder)
+        if made not in (PROBABILITIES, Range()) and not self._takes_logits():
+            raise ValueError(
+                f"The loss {self._loss_name()!r} takes outputs as probabilities, in [0, 1]. Build "
+                'the networks with `output_activation="sigmoid"`, or compile with another loss. '
+                f"Received: a decoder with outputs in {made}"
             )
 
     def prepare_fit(self, x: Any, y: Any) -> None:

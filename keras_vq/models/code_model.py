@@ -11,7 +11,7 @@ from keras_vq._types import Shape, Tensor
 from keras_vq.export import TensorSpec
 from keras_vq.metrics.code_usage import CodebookUsage, Perplexity
 from keras_vq.models._batches import first_targets
-from keras_vq.models._images import check_image_shape, variance
+from keras_vq.models._images import check_image_shape, check_values, variance
 from keras_vq.models.base import ReconstructionModel
 from keras_vq.quantizers.base import Quantizer
 
@@ -260,7 +260,7 @@ class CodeModel(ReconstructionModel):
         """Returns the variance of the targets of `fit`; for a dataset, of its first 100 batches.
 
         Raises:
-            ValueError: If the data can be read only once, or are constant.
+            ValueError: If the data can be read only once, are constant, or contain NaN or infinity.
         """
         target = first_targets(x, y, batches=_BATCHES_MEASURED)
         if target is None:
@@ -270,7 +270,9 @@ class CodeModel(ReconstructionModel):
                 f"or a loss to `compile`. Received: {type(x).__name__}"
             )
         measured = variance(target)
-        if not measured > 0:
+        if not np.isfinite(measured):
+            check_values(target, "x" if y is None else "y")
+        if measured == 0:
             raise ValueError(
                 "The target images are all one colour, so that their variance, by which the "
                 "default loss divides, is 0: check the data, or give `data_variance`. "

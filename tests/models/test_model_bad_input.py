@@ -254,6 +254,22 @@ def test_nan_pixels_do_not_pass_unnoticed_after_training(method, digits):
         getattr(model, method)(images)
 
 
+@pytest.mark.backend_free
+def test_nan_in_a_later_batch_is_no_constant_image(digits):
+    class Batches(keras.utils.PyDataset):
+        def __len__(self):
+            return 2
+
+        def __getitem__(self, index):
+            return (digits[:8] if index == 0 else with_pixel(digits[8:16], np.nan),)
+
+    encoder, decoder = keras_vq.networks.convolutional((8, 8, 1), filters=(4,), latent_dim=4)
+    model = keras_vq.VQVAE(encoder, keras_vq.VectorQuantizer(8), decoder)
+    model.compile("adam")
+    with pytest.raises(ValueError, match=r"`x` holds.* NaN or infinite.*first at index 15"):
+        model.fit(Batches(), verbose=0)
+
+
 def test_nan_latents_do_not_pass_unnoticed():
     model = keras_vq.Autoencoder(*keras_vq.networks.dense((8, 8, 1), units=(4,), latent_dim=2))
     with pytest.raises(ValueError, match="`latents` holds values that are NaN or infinite"):

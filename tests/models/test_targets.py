@@ -139,6 +139,21 @@ def test_targets_out_of_range(name, unit):
             call()
 
 
+@pytest.mark.parametrize(("activation", "made"), [("tanh", r"\[-1, 1\]"), ("relu", r"\[0, inf\)")])
+def test_likelihoods_reject_outputs_that_are_no_probabilities(activation, made, unit):
+    networks = keras_vq.networks.dense(
+        (8, 8, 1), units=(8,), latent_dim=None, output_activation=activation
+    )
+    model = keras_vq.VAE(*networks, latent_dim=2)
+    model.compile("sgd")
+    with pytest.raises(ValueError, match=rf"output_activation=\"sigmoid\".*outputs in {made}"):
+        model.fit(unit, verbose=0)
+    # Logits are not restricted to [0, 1].
+    model.compile("sgd", loss=keras.losses.BinaryCrossentropy(from_logits=True))
+    model.beta = 0.01
+    assert np.isfinite(model.fit(unit, verbose=0).history["loss"][0])
+
+
 def test_inputs_may_leave_the_range_of_the_targets(unit):
     logs = autoencoder("clip").fit(10 * unit - 5, unit, verbose=0).history
     assert np.isfinite(logs["loss"][0])
