@@ -36,17 +36,27 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     path = Path(path)
     beside = unfinished_path(path)
     try:
-        yield beside
-        # The content is flushed to disk before the rename, so that a power failure cannot leave an
-        # empty file.
-        with open(beside, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    except OSError as error:
-        # Errors name the file of the user, not the temporary one.
-        named = None if error.filename is None else os.fspath(error.filename)
-        if error.errno is not None and named in (None, os.fspath(beside)):  # `None` for a full disk
-            error.filename, error.filename2 = os.fspath(path), None
-        raise
+        with errors_naming(path, beside):
+            yield beside
+            # The content is flushed to disk before the rename, so that a power failure cannot
+            # leave an empty file.
+            with open(beside, "rb+") as file:
+                os.fsync(file.fileno())
+            os.replace(beside, path)
     finally:
-        beside.unlink(missing_ok=True)
+        if beside.exists():  # to remove a missing file of a read-only disk is an error
+            beside.unlink()
+
+
+@contextmanager
+def errors_naming(path: Path, beside: Path) -> Iterator[None]:
+    """Makes errors of the file system name `path`, the file of the user, instead of `beside`."""
+    try:
+        yield
+    except OSError as error:
+        name = error.filename
+        named = beside if name is None or isinstance(name, int) else Path(os.fsdecode(name))
+        if error.errno is not None and beside in (named, *named.parents):  # `None` for a full disk
+            error.filename = os.fspath(path)
+            del error.filename2  # None would be printed
+        raise

@@ -32,7 +32,7 @@ def import_keras(asked: str | None = None, debug: bool = False) -> str:
     if asked is not None and "keras" not in sys.modules:
         os.environ["KERAS_BACKEND"] = asked
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0" if debug else "3")
-    with contextlib.nullcontext() if debug else _kept_back_notes():
+    with importing(debug):
         import keras_vq  # noqa: F401  # before Keras, because it selects the backend
     import keras
 
@@ -47,6 +47,17 @@ def import_keras(asked: str | None = None, debug: bool = False) -> str:
 
         logging.getLogger("tensorflow").setLevel(logging.ERROR)
     return running
+
+
+@contextlib.contextmanager
+def importing(debug: bool = False) -> Iterator[None]:
+    """Makes imports of packages with native code silent, and safe from Ctrl-C.
+
+    Args:
+        debug: Whether the notes of packages about processor and drivers are shown.
+    """
+    with interrupts.suspended(), contextlib.nullcontext() if debug else _kept_back_notes():
+        yield
 
 
 @contextlib.contextmanager

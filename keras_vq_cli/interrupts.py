@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from types import FrameType
+from typing import Any
 
 _asked = threading.Event()
+_before: Any = None
 
 
 @contextlib.contextmanager
@@ -23,11 +26,39 @@ def noted() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread can set signal handlers
         return
-    previous = signal.signal(signal.SIGINT, _note)
+    global _before
+    _before = signal.signal(signal.SIGINT, _note)
+    print_dropped = sys.unraisablehook
+
+    def print_other(dropped: Any) -> None:
+        if not issubclass(dropped.exc_type, KeyboardInterrupt):
+            print_dropped(dropped)
+
+    sys.unraisablehook = print_other
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, previous)
+        sys.unraisablehook = print_dropped
+        signal.signal(signal.SIGINT, _before)
+
+
+@contextlib.contextmanager
+def suspended() -> Iterator[None]:
+    """Gives Ctrl-C back what it did before `noted`: it ends the process of a command.
+
+    For imports of packages with native code, some of which crash when an exception is raised there.
+    """
+    if (
+        threading.current_thread() is not threading.main_thread()
+        or signal.getsignal(signal.SIGINT) is not _note
+    ):
+        yield
+        return
+    signal.signal(signal.SIGINT, _before)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, _note)
 
 
 def check() -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import keras_vq.data
 from keras_vq import VAE, VQVAE, Autoencoder, Codebook, DeadCodeRestart, EMACodebook, networks
 from keras_vq.data import ImageDataset
+from keras_vq_cli.backend import importing
 from keras_vq_cli.settings import ONLY_FOR, Settings
 
 # Latent vectors per image of a dense VQ-VAE; with one vector, an image would be a single code.
@@ -75,7 +76,8 @@ def _first_that_exists(load: Any, splits: tuple[str, ...]) -> ImageDataset | Non
 
 def build_model(settings: Settings, image_shape: tuple[int, int, int]) -> keras.Model:
     """Builds and compiles the model of completed settings, with weights drawn from the seed."""
-    keras.utils.set_random_seed(settings.seed)
+    with importing():  # imports TensorFlow on every backend
+        keras.utils.set_random_seed(settings.seed)
     policy = settings.mixed_precision
     keras.config.set_dtype_policy("float32" if policy is None else f"mixed_{policy}")
     model = _MODELS[settings.model](settings, image_shape)

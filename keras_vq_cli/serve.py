@@ -204,12 +204,12 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
 
 
 def _serve(options: Options, listener: socket.socket) -> None:
-    import uvicorn
+    with interrupts.suspended():
+        import uvicorn
 
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
-    with interrupts.noted():
-        application, model = _application(options)
-        interrupts.check()
+    application, model = _application(options)
+    interrupts.check()
     console.message(_what_is_served(options, model))
     most = _most_connections()
     configuration = uvicorn.Config(
@@ -304,16 +304,17 @@ def _application(options: Options) -> tuple[Any, Any]:
     It is assembled from parts of MLServer because the server of MLServer also listens for gRPC and
     lets clients unload the model.
     """
-    from mlserver import ModelSettings, Settings
-    from mlserver.handlers import DataPlane, ModelRepositoryHandlers
-    from mlserver.registry import MultiModelRegistry
-    from mlserver.repository.factory import ModelRepositoryFactory
-    from mlserver.rest.app import create_app
-    from mlserver.settings import ModelParameters
-    from starlette.exceptions import HTTPException
-    from starlette.routing import Route
+    with interrupts.suspended():
+        from mlserver import ModelSettings, Settings
+        from mlserver.handlers import DataPlane, ModelRepositoryHandlers
+        from mlserver.registry import MultiModelRegistry
+        from mlserver.repository.factory import ModelRepositoryFactory
+        from mlserver.rest.app import create_app
+        from mlserver.settings import ModelParameters
+        from starlette.exceptions import HTTPException
+        from starlette.routing import Route
 
-    from keras_vq_cli.onnx_runtime import OnnxRuntime
+        from keras_vq_cli.onnx_runtime import OnnxRuntime
 
     # Ignore a file `.env` in the current folder.
     settings = Settings(

@@ -258,7 +258,7 @@ def run(given: dict[str, Any], args: list[str]) -> None:
     asked = given.get("backend") or run.config.get("backend")
     run.say("Starting Keras ...")
     try:
-        with interrupts.noted(), run.locks:
+        with run.locks:
             if run.config and run.folder is not None:
                 run.locks.enter_context(files.locked(run.folder))
             _train(run, import_keras(asked, given.get("debug", False)))

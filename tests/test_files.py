@@ -4,6 +4,7 @@ import os
 import pytest
 
 from keras_vq._files import is_unfinished, unfinished_path, whole_file
+from keras_vq.export.staging import staged
 
 pytestmark = pytest.mark.backend_free
 
@@ -47,7 +48,7 @@ def test_a_full_disk_is_named(tmp_path):
         with whole_file(tmp_path / "a.txt"):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    with pytest.raises(OSError, match=r"No space left on device: '.*a.txt'"):
+    with pytest.raises(OSError, match=r"No space left on device: '.*a.txt'$"):
         fill()
     assert list(tmp_path.iterdir()) == []
 
@@ -64,6 +65,42 @@ def test_errors_of_the_file_system_name_the_file_and_not_the_temporary_one(tmp_p
         beside.write_text("x")
     assert caught.value.filename == str(target)
     assert str(caught.value).count(str(tmp_path)) == 1
+
+
+def test_errors_inside_a_folder_name_the_folder_and_no_temporary_one(tmp_path):
+    target, other = tmp_path / "m", tmp_path / "other"
+    with pytest.raises(FileNotFoundError) as caught, staged(target) as beside:
+        (beside / "none" / "encode.onnx").write_bytes(b"")
+    assert str(caught.value).endswith(f": {str(target)!r}")
+    with pytest.raises(FileNotFoundError) as caught, staged(target):
+        other.read_bytes()
+    assert caught.value.filename == str(other)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_folder_that_another_process_made_meanwhile_stays(tmp_path):
+    def write():
+        with staged(tmp_path / "m") as beside:
+            beside.mkdir()
+            (tmp_path / "m" / "of another").mkdir(parents=True)
+
+    with pytest.raises(FileExistsError, match=r"meanwhile: '.*m'$"):
+        write()
+    assert [path.name for path in tmp_path.rglob("*")] == ["m", "of another"]
+
+
+@pytest.mark.parametrize("write", [whole_file, staged])
+def test_a_read_only_disk_is_named_by_the_target(tmp_path, monkeypatch, write):
+    def refuse(path, *_, **__):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
+
+    for name in ("mkdir", "unlink"):  # Linux refuses to remove what is not there, too
+        monkeypatch.setattr(f"os.{name}", refuse)
+    with (
+        pytest.raises(OSError, match=r"Read-only file system: '.*/m'$"),
+        write(tmp_path / "m") as b,
+    ):
+        b.mkdir()
 
 
 def test_a_full_disk_is_an_error_of_the_file(tmp_path):

@@ -1,6 +1,7 @@
 """Export to ONNX: a folder with one file per signature, on all backends."""
 
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,9 @@ from keras_vq import _backend
 from keras_vq.export import foreign, trial
 from keras_vq.export.errors import ExportError, first_line, require
 from keras_vq.export.signatures import Signature, SignatureModel
+
+# Converters replace functions of the backend meanwhile: two at once would leave some replaced.
+_CONVERTS = threading.Lock()
 
 
 def write(model: keras.Model, signatures: list[Signature], folder: Path) -> None:
@@ -30,12 +34,14 @@ def write(model: keras.Model, signatures: list[Signature], folder: Path) -> None
     folder.mkdir()
     for signature in signatures:
         path = folder / f"{signature.name}.onnx"
-        if signature.name == "serving_default":
-            _join(folder, signatures, path)
-        else:
-            _convert(model, signature, path)
-        _name_tensors(path, signature)
-        if not trial.agree(foreign.onnx(folder, signature.name), model, signature):
+        with _CONVERTS:
+            if signature.name == "serving_default":
+                _join(folder, signatures, path)
+            else:
+                _convert(model, signature, path)
+            _name_tensors(path, signature)
+            agrees = trial.agree(foreign.onnx(folder, signature.name), model, signature)
+        if not agrees:
             raise ExportError(
                 f"{converter} wrote a file of `{signature.name}` that computes something else than "
                 "this model does. format='tf_saved_model' takes nearly all models"

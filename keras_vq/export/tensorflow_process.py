@@ -1,6 +1,7 @@
 """Export of formats of TensorFlow from other backends, in a separate process."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -10,13 +11,22 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from keras_vq._files import errors_naming
 from keras_vq.export.errors import ExportError, last_words
 
 _PROGRAM = """
-import sys
+import os, shutil, sys, threading
+
+model_file, out, format, precision, images_file = sys.argv[1:]
+
+def end_with_parent():
+    os.read(0, 1)  # ends when the other process does, however it does
+    shutil.rmtree(os.path.dirname(model_file), ignore_errors=True)
+    os._exit(1)
+
+threading.Thread(target=end_with_parent, daemon=True).start()
 import numpy as np
 import keras_vq
-model_file, out, format, precision, images_file = sys.argv[1:]
 images = np.load(images_file) if images_file else None
 keras_vq.load_model(model_file, compile=False).export(
     out, format=format, precision=precision, calibration_images=images
@@ -46,17 +56,16 @@ def write(
     """
     with tempfile.TemporaryDirectory() as temporary:
         model_file, out = Path(temporary, "model.keras"), Path(temporary, "out.tflite")
-        model.save(model_file)
         images_file = ""
-        if calibration_images is not None:
-            images_file = str(Path(temporary, "images.npy"))
-            np.save(images_file, calibration_images)
-        done = subprocess.run(
-            [sys.executable, "-P", "-c", _PROGRAM, model_file, out, format, precision, images_file],
-            env={**os.environ, "KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"},
-            capture_output=True,
-            text=True,
-            check=False,
+        with errors_naming(Path(tempfile.gettempdir()), Path(temporary)):
+            model.save(model_file)
+            if calibration_images is not None:
+                images_file = str(Path(temporary, "images.npy"))
+                np.save(images_file, calibration_images)
+        command = [sys.executable, "-P", "-c", _PROGRAM]
+        done = _run(
+            [*command, str(model_file), str(out), format, precision, images_file],
+            {**os.environ, "KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"},
         )
         if done.returncode != 0:
             raise ExportError(
@@ -68,4 +77,26 @@ def write(
         try:
             shutil.move(written, path)
         except shutil.Error as error:  # its argument is a list of (source, target, reason)
-            raise OSError(f"{path.parent} can't be written to: {error.args[0][0][2]}") from error
+            number = re.search(r"\[Errno (\d+)\]", str(error.args[0][0][2]))
+            if number is None:
+                raise
+            raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
+
+
+def _run(command: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Runs a process whose standard input is open as long as this process is there."""
+    with subprocess.Popen(
+        command,
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stderr is not None
+            errors = process.stderr.read()
+            return subprocess.CompletedProcess(command, process.wait(), stderr=errors)
+        except BaseException:  # Ctrl-C too
+            process.kill()
+            raise

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
+from keras_vq._files import whole_file
 from keras_vq.export import foreign, trial
 from keras_vq.export.errors import ExportError, last_words
-from keras_vq.export.staging import staged
 
 
 class Report(NamedTuple):
@@ -212,6 +212,6 @@ def write_report(report: Report, path: Path) -> Path:
             report of a file is `NAME.verify.json` beside the file.
     """
     target = path / "verify.json" if path.is_dir() else path.with_name(f"{path.name}.verify.json")
-    with staged(target) as beside:
+    with whole_file(target) as beside:
         beside.write_text(json.dumps(report._asdict(), indent=2) + "\n")
     return target

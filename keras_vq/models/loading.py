@@ -190,4 +190,6 @@ def _number_of_values(shape: Any) -> int:
 
 
 def _first_words(error: Exception) -> str:
-    return " ".join(str(error).split())[:_MOST_WORDS]
+    # Keras puts pages of configuration before what the innermost class raised.
+    reason = str(error).rpartition("Exception encountered: ")[2]
+    return " ".join(reason.split())[:_MOST_WORDS]

@@ -3,6 +3,8 @@
 import contextlib
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -16,7 +18,6 @@ class Destroyed:
         os.kill(os.getpid(), signal.SIGINT)
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_an_interrupt_in_a_destructor_is_raised_at_the_next_check():
     before = signal.getsignal(signal.SIGINT)
     with interrupts.noted():
@@ -72,3 +73,61 @@ def test_an_interrupt_that_an_import_drops_is_raised_after_it(environment):
             os.kill(os.getpid(), signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
             backend.import_keras()
+
+
+# Ctrl-C when a module is looked for, in a process whose Ctrl-C is not ignored.
+STOPPED_AT_AN_IMPORT = """
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+module, *sys.argv[1:] = sys.argv[1:]
+
+class Stop:
+    def find_spec(self, name, path=None, target=None):
+        if name == module:
+            print("asked", flush=True)
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Stop())
+from keras_vq_cli.main import main
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "code"),
+    [
+        ("keras_vq_cli.command_line", -signal.SIGINT),
+        ("keras_vq_cli.console", -signal.SIGINT),
+        ("keras_vq_cli.train", 130),
+        ("keras_vq", -signal.SIGINT),
+    ],
+)
+def test_imports_stop_without_a_trace(environment, tmp_path, module, code):
+    """An exception inside the import of a backend's native code can crash it."""
+    command = ["train", "--quiet", "--out", "new"]
+    done = subprocess.run(
+        [sys.executable, "-c", STOPPED_AT_AN_IMPORT, module, *command],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout) == (code, "asked\n")
+    assert done.stderr == ("Stopped.\n" if code == 130 else "")
+    assert not list(tmp_path.iterdir())
+
+
+def test_imports_take_the_handler_from_before():
+    seen = []
+    before = signal.signal(signal.SIGINT, lambda *_: seen.append("before"))
+    try:
+        with interrupts.suspended():  # nothing to suspend
+            os.kill(os.getpid(), signal.SIGINT)
+        with interrupts.noted():
+            with interrupts.suspended():
+                os.kill(os.getpid(), signal.SIGINT)
+            interrupts.check()
+            with pytest.raises(KeyboardInterrupt):
+                os.kill(os.getpid(), signal.SIGINT)
+        assert seen == ["before", "before"]
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,5 +1,6 @@
 """Tests that failed exports raise clear errors and keep existing files."""
 
+import os
 import subprocess
 import sys
 
@@ -72,7 +73,7 @@ def test_a_path_below_a_file(model, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match=r"file"):
         model().export(tmp_path / "file" / "m", format="onnx")
-    with pytest.raises(ValueError, match="the file"):
+    with pytest.raises(ValueError, match="a file"):
         model().export(tmp_path / "file")
 
 
@@ -101,6 +102,21 @@ def test_a_child_process_that_is_killed(model, tmp_path, monkeypatch):
     with pytest.raises(export.ExportError, match=r"killed by signal 9 \(out of memory\?\)"):
         tensorflow_process.write(model(), tmp_path / "1", "tf_saved_model", "float32", None)
     assert names_in(tmp_path) == []
+
+
+@pytest.mark.backend_free
+def test_the_child_process_ends_with_the_process_that_started_it(tmp_path):
+    (tmp_path / "temporary").mkdir()
+    program = tensorflow_process._PROGRAM.partition("import numpy")[0] + "threading.Event().wait()"
+    arguments = [tmp_path / "temporary" / "model.keras", "out", "tf_saved_model", "float32", ""]
+    command = [sys.executable, "-c", program, *arguments]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, timeout=60, check=False)
+    assert done.returncode == 1
+    assert names_in(tmp_path) == []
+    # Its standard input, which tells it, has not ended before.
+    has_ended = "import select, sys; sys.exit(bool(select.select([0], [], [], 0)[0]))"
+    done = tensorflow_process._run([sys.executable, "-c", has_ended], dict(os.environ))
+    assert done.returncode == 0
 
 
 class Doubled(keras.layers.Layer):

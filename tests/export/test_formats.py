@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import keras
@@ -66,6 +67,16 @@ def test_a_model_that_pads_its_images(tmp_path, format):
     odd = images()[:, :11, :9]
     report = export.verify(model, model.export(tmp_path / "model", format=format), odd)
     assert report.largest_reconstruction_difference <= 1e-5
+
+
+def test_exports_in_threads(model, tmp_path):
+    """The converter of JAX replaces functions of it, in all threads."""
+    folders = [tmp_path / str(number) for number in range(3)]
+    with ThreadPoolExecutor(len(folders)) as pool:
+        list(pool.map(lambda folder: model("vqvae").export(folder, format="onnx"), folders))
+    assert export.verify(model("vqvae"), folders[0], images(4)).codes_agree == 1
+    files = [{path.name for path in folder.iterdir()} for folder in folders]
+    assert files == [{"encode.onnx", "decode.onnx", "serving_default.onnx"}] * 3
 
 
 @pytest.mark.backend_free
