@@ -87,7 +87,7 @@ def test_a_keras_file_has_no_images_of_its_own(run, copied_run, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["export", "nowhere"], "must be a folder that keras-vq train wrote, or a .keras file"),
+        (["export", "nowhere"], "must be a run folder that keras-vq train wrote, a .keras file"),
         (["verify", "nowhere"], "There is no such file or folder. Received: nowhere"),
         (["verify", ".", "--least-agreement", "101"], "expected a percentage up to 100"),
         (["export", ".", "--format", "h5"], "invalid choice: 'h5'"),
