@@ -1,6 +1,9 @@
 """Export to SavedModel for TensorFlow Serving, on the TensorFlow backend."""
 
-from collections.abc import Callable, Sequence
+import errno
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ from keras_vq.export.errors import require
 from keras_vq.export.signatures import Signature, SignatureModel
 
 WARM_UP_BATCHES = (1, 4)
+_OF_DISKS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)
 
 
 def write(model: keras.Model, signatures: list[Signature], folder: Path) -> None:
@@ -23,11 +27,13 @@ def write(model: keras.Model, signatures: list[Signature], folder: Path) -> None
 
     Raises:
         ImportError: If tensorflow_serving is missing.
+        OSError: If the disk is full or not writable.
     """
     require(("tensorflow_serving",), "saved-model", "The warm-up of a SavedModel")
     functions = [SignatureModel(model, signature) for signature in signatures]
     write_functions(signatures, [_of_any_batch(each) for each in functions], folder)
-    _write_warm_up(signatures, folder)
+    with _errors_of_the_file_system(folder):
+        _write_warm_up(signatures, folder)
 
 
 def write_functions(
@@ -50,7 +56,22 @@ def write_functions(
             _with_named_output(function, signature.output.name),
             input_signature=[signature.input.input_spec()],
         )
-    archive.write_out(str(folder), verbose=False)
+    with _errors_of_the_file_system(folder):
+        archive.write_out(str(folder), verbose=False)
+
+
+@contextmanager
+def _errors_of_the_file_system(folder: Path) -> Iterator[None]:
+    """Raises OSError for a full disk and the like, for which TensorFlow has errors of its own."""
+    import tensorflow as tf
+
+    try:
+        yield
+    except tf.errors.OpError as error:
+        for number in _OF_DISKS:
+            if os.strerror(number) in error.message:
+                raise OSError(number, os.strerror(number), str(folder)) from error
+        raise
 
 
 def _with_named_output(function: Callable[[Any], Any], name: str) -> Callable[[Any], Any]:

@@ -10,7 +10,7 @@ import pytest
 
 import keras_vq
 from keras_vq import export
-from keras_vq.export import formats, tensorflow_process
+from keras_vq.export import formats, saved_model, tensorflow_process
 from tests.export.models import NEEDED, images, networks
 from tests.needed import needed
 
@@ -281,3 +281,17 @@ def test_a_full_disk_is_no_reason_to_try_another_converter(model, tmp_path, monk
     with pytest.raises(OSError, match="No space left on device"):
         model().export(tmp_path / "m", format="onnx")
     assert names_in(tmp_path) == []
+
+
+@pytest.mark.backend_free
+def test_tensorflow_errors_of_disks_are_those_of_the_system(tmp_path):
+    import tensorflow as tf
+
+    def fail(reason):
+        with saved_model._errors_of_the_file_system(tmp_path / "1"):
+            raise tf.errors.ResourceExhaustedError(None, None, f"variables; {reason}")
+
+    with pytest.raises(OSError, match=r"No space left on device: '.*1'$"):
+        fail("No space left on device")
+    with pytest.raises(tf.errors.ResourceExhaustedError):
+        fail("OOM when allocating tensor")  # of memory
