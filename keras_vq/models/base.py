@@ -754,7 +754,14 @@ class ReconstructionModel(Model):
         return tuple(shape[1:]) if isinstance(shape, tuple) else None
 
     def build(self, input_shape: Shape) -> None:
-        """Builds the model for batches of images of shape `input_shape`."""
+        """Builds the model for batches of images of shape `input_shape`, unless it is built.
+
+        Raises:
+            ValueError: If the model was built for images of another shape.
+        """
+        if self.built:
+            check_image_shape(tuple(input_shape), self.image_shape, "input_shape")
+            return
         self.build_parts(input_shape)
         self.has_regularizers = bool(self._regularized_weights())
         if self.has_regularizers:

@@ -270,6 +270,17 @@ def test_nan_in_a_later_batch_is_no_constant_image(digits):
         model.fit(Batches(), verbose=0)
 
 
+def test_second_build_changes_nothing(digits):
+    networks = keras_vq.networks.convolutional((8, 8, 1), filters=(4,), latent_dim=4)
+    model = keras_vq.VQVAE(networks.encoder, keras_vq.VectorQuantizer(8), networks.decoder)
+    before = model.get_weights()
+    model.build((None, 8, 8, 1))
+    for old, new in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+    with pytest.raises(ValueError, match=r"`input_shape` must have the shape \(n, 8, 8, 1\)"):
+        model.build((None, 16, 16, 1))
+
+
 def test_nan_latents_do_not_pass_unnoticed():
     model = keras_vq.Autoencoder(*keras_vq.networks.dense((8, 8, 1), units=(4,), latent_dim=2))
     with pytest.raises(ValueError, match="`latents` holds values that are NaN or infinite"):
