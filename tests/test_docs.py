@@ -69,6 +69,14 @@ def test_code_of_the_page_on_generation_runs(run_page):
     assert Path("sevens.png").exists()
 
 
+def test_code_of_the_page_on_models_runs(run_page):
+    names = run_page("models.md")
+    assert names["encoder"].predict(names["images"], verbose=0).shape == (64, 7, 7)
+    assert names["vae"].beta == pytest.approx(0.1)
+    logs = names["logs"]
+    assert logs["reconstruction_loss"][0] > logs["mse"][0]
+
+
 def test_code_of_the_page_on_compression_runs(run_page, tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (40, 70, 3), "uint8")
     Image.fromarray(noise).save(tmp_path / "photo.jpg")
