@@ -128,5 +128,5 @@ def _show_warning(
     line: str | None = None,
 ) -> None:
     # Other categories, such as DeprecationWarning, are for developers.
-    if category is UserWarning:
+    if issubclass(category, UserWarning):
         console.warning(str(message))

@@ -20,6 +20,7 @@ presets, the runs in ./runs and beside FILE, and the .keras files beside FILE; a
 current folder and in the folder of the model.
 """
 
+_MAGIC = b"KVQ"  # equal to that of keras_vq.codec, whose import takes seconds
 _LONGEST_NAME = 255  # in bytes, on most file systems
 _RESERVED = {"CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"} | {
     f"{device}{number}" for device in ("COM", "LPT") for number in "0123456789¹²³"
@@ -69,6 +70,11 @@ def run(given: dict[str, Any], args: list[str]) -> None:
     if not file.is_file():
         raise ValueError(f"There is no such file. Received: {shown(file)}")
     data = file.read_bytes()
+    if not data.startswith(_MAGIC):
+        raise ValueError(
+            f'This is no .kvq file, which begins with "KVQ". Received: {shown(file)}, which begins '
+            f"with {data[: len(_MAGIC)]!r}"
+        )
     header, codec = codecs.of_file(data, file, given)
     stem = _cut(file.stem, "-decompressed")
     out = Path(given["out"]) if "out" in given else file.with_name(f"{stem}-decompressed")

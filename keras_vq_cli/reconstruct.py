@@ -26,7 +26,7 @@ class OwnImage(NamedTuple):
     """Image file of the user, resized to the input shape of the model."""
 
     path: Path
-    size: tuple[int, int]  # (height, width) in the file
+    shape: tuple[int, int, int]  # (height, width, channels) in the file
     pixels: np.ndarray  # float32 (height, width, channels) in [0, 1], resized
 
 
@@ -84,13 +84,15 @@ def run(given: dict[str, Any], args: list[str]) -> None:
     bits = figures.bits_per_image(model, originals[:1])
 
     console.result(_table(images, errors, figures.peak_signal_to_noise_ratios(errors), bits))
-    resized = [image for image in images if image.size != image.pixels.shape[:2]]
-    if resized:
-        height, width = resized[0].pixels.shape[:2]
-        console.message(
-            f"{len(resized)} of {len(images)} images resized to {height} x {width}, which the "
-            "model takes; errors are those of the resized images."
-        )
+    height, width, channels = originals.shape[1:]
+    resized = sum(image.shape[:2] != (height, width) for image in images)
+    grayed = sum(image.shape[2] > channels for image in images)
+    for count, how in ((resized, f"resized to {height} x {width}"), (grayed, "converted to gray")):
+        if count:
+            console.message(
+                f"{count} of {len(images)} images {how}, which the model takes; errors are those "
+                f"of the {how.split()[0]} images."
+            )
     if len(images) > _PICTURED:
         console.message(f"The picture shows the first {_PICTURED} of {len(images)} images.")
     title = f"{of.name}: mean PSNR {_mean_psnr(figures, errors):.1f} dB"
@@ -122,7 +124,7 @@ def _read_images(
 ) -> list[OwnImage]:
     paths, images = trained.read_images(paths, image_shape, **options)
     return [
-        OwnImage(path, trained.read_images([path], None, **options)[1][0].shape[:2], pixels)
+        OwnImage(path, trained.read_images([path], None, **options)[1][0].shape, pixels)
         for path, pixels in zip(paths, images, strict=True)
     ]
 
@@ -151,7 +153,7 @@ def _table(
         table.add_column("codes, bits", justify="right")
         table.add_column("file, bytes", justify="right")
     for image, error, ratio in zip(images, errors, ratios, strict=True):
-        size = f"{image.size[0]} x {image.size[1]}"
+        size = f"{image.shape[0]} x {image.shape[1]}"
         row = [shown(image.path), size, f"{error:.5f}", f"{ratio:.2f}"]
         if bits is not None:
             row += [f"{bits:,.0f}", f"{image.path.stat().st_size:,}"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import os
 import platform
 import shlex
 from importlib.metadata import PackageNotFoundError, version
@@ -256,6 +257,7 @@ def run(given: dict[str, Any], args: list[str]) -> None:
     run = _resumed_run(given, command) if given.get("resume") else _new_run(given, command)
     # A resumed run keeps its backend, because random numbers differ between backends.
     asked = given.get("backend") or run.config.get("backend")
+    _check_folder(run.settings.dataset)
     run.say("Starting Keras ...")
     try:
         with run.locks:
@@ -266,6 +268,13 @@ def run(given: dict[str, Any], args: list[str]) -> None:
         if run.folder is None or not (run.folder / "config.json").exists():
             raise KeyboardInterrupt("Stopped before training began; nothing is written.") from None
         raise KeyboardInterrupt(_what_is_kept(run.folder)) from None
+
+
+def _check_folder(dataset: str) -> None:
+    """Raises ValueError for a path without a folder, before the slow import of Keras."""
+    is_path = dataset.startswith((".", "/", "~", "\\")) or dataset.endswith(("/", "\\"))
+    if is_path and not os.path.exists(os.path.expanduser(dataset)):
+        raise ValueError(f"There is no such folder. Received: {dataset}")
 
 
 def _new_run(given: dict[str, Any], command: str) -> Run:

@@ -105,8 +105,9 @@ def list_images(folder: Path, skip_broken: bool = False) -> tuple[list[ImageFile
 
     Sub-folders named train, test, validation or val are the splits. Without such sub-folders, a
     hash of the file name assigns one file in ten to "test" and the others to "train", so the
-    assignment of a file does not change when files are added. Hidden files and folders, and system
-    folders, are ignored.
+    assignment of a file does not change when files are added. If this leaves one of the two splits
+    of several files empty, one file is moved to it. Hidden files and folders, and system folders,
+    are ignored.
 
     Args:
         folder: Path of the folder.
@@ -128,6 +129,7 @@ def list_images(folder: Path, skip_broken: bool = False) -> tuple[list[ImageFile
         )
     tops = {name.partition("/")[0] for name, _ in found if "/" in name}
     splits = tuple(name for name in SPLIT_FOLDERS if name in tops)
+    hashed = {} if splits else _hashed_splits([name for name, _ in found])
     files = []
     outside = []
     for name, path in sorted(found):
@@ -138,7 +140,7 @@ def list_images(folder: Path, skip_broken: bool = False) -> tuple[list[ImageFile
                 continue
             name = rest
         else:
-            split = _hashed_split(name)
+            split = hashed[name]
         try:
             stat = path.stat()
             size, modified = stat.st_size, stat.st_mtime_ns
@@ -182,9 +184,20 @@ def _walk(folder: Path, skip_broken: bool) -> list[Path]:
     return paths
 
 
-def _hashed_split(name: str) -> str:
+def _hashed_splits(names: list[str]) -> dict[str, str]:
+    """Returns the split of each file name, neither empty if there are two names or more."""
+    hashes = {name: _hash(name) for name in names}
+    splits = {name: "test" if hashes[name] % 10 == 0 else "train" for name in names}
+    if len(names) > 1 and "test" not in splits.values():
+        splits[min(names, key=hashes.__getitem__)] = "test"
+    elif len(names) > 1 and "train" not in splits.values():
+        splits[max(names, key=hashes.__getitem__)] = "train"
+    return splits
+
+
+def _hash(name: str) -> int:
     digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()
-    return "test" if int.from_bytes(digest[:8], "big") % 10 == 0 else "train"
+    return int.from_bytes(digest[:8], "big")
 
 
 def _decode(

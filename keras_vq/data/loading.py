@@ -55,10 +55,11 @@ def load(
     - A folder of image files (png, jpg, jpeg, bmp, gif, webp, tif, tiff), with or without
       sub-folders. Write `"./mnist"` for a folder that has the name of a data set. Sub-folders
       train, test, validation and val are the splits. Without such sub-folders, a hash of the file
-      name assigns one file in ten to "test"; the assignment does not change when files are added.
-      If all images of a split are in further sub-folders, these are the classes. Images have 1
-      channel if all are gray, otherwise 3. Transparent pixels become white, 16-bit gray values are
-      scaled to 8 bits, and the first frame of an animation is used.
+      name assigns one file in ten to "test"; the assignment does not change when files are added,
+      except that of one file, moved to a split that would be empty. If all images of a split are
+      in further sub-folders, these are the classes. Images have 1 channel if all are gray,
+      otherwise 3. Transparent pixels become white, 16-bit gray values are scaled to 8 bits, and the
+      first frame of an animation is used.
 
     Args:
         name: String or path, as described above.
@@ -163,4 +164,5 @@ def _checked_size(image_size: Sequence[int] | None) -> tuple[int, int] | None:
 
 
 def _looks_like_path(name: str) -> bool:
-    return name[0] in "./~\\" or not is_tfds_name(name)
+    has_separator = "/" in name or "\\" in name
+    return name[0] in "./~\\" or (has_separator and not is_tfds_name(name))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import hashlib
 import json
 import os
@@ -14,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from keras_vq import _validation
 from keras_vq.data.cache import Entry, EntryWriter, fetch
 from keras_vq.data.decoding import MAX_PIXELS, Picture, write_decoded
 from keras_vq.data.progress import ProgressBar
@@ -117,11 +117,9 @@ def unknown_name(name: str, data_dir: Path) -> ValueError:
         names.update(path.name for path in data_dir.iterdir() if path.is_dir())
     with contextlib.suppress(ImportError):
         names.update(_import_tfds().list_builders(with_community_datasets=False))
-    close = difflib.get_close_matches(name.lower(), sorted(names), n=3)
-    hint = f"; did you mean {' or '.join(map(repr, close))}?" if close else "."
     return ValueError(
         'name must be "digits", an image set of TFDS such as "mnist" or "cifar10", or an existing '
-        f"folder of image files{hint} Received: {name!r}"
+        f"folder of image files.{_validation.did_you_mean(name, names)} Received: {name!r}"
     )
 
 

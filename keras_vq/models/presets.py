@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import keras
 import numpy as np
 
-from keras_vq import _archives
+from keras_vq import _archives, _validation
 from keras_vq._files import is_unfinished
 from keras_vq._fingerprint import fingerprint
 from keras_vq.export.staging import staged
@@ -159,10 +159,11 @@ def _folder_of(preset: str | os.PathLike[str]) -> Path:
     if folder.is_dir():
         return folder
     kind = "a file" if folder.is_file() else "neither a name nor a folder"
+    hint = "" if folder.is_file() else _validation.did_you_mean(str(folder), named, most=1)
     raise ValueError(
         f"`preset` must be one of the names {', '.join(named) or '(none is installed)'}, or a "
         "folder that `save_to_preset` wrote (a .keras file alone is loaded by "
-        f"keras_vq.load_model). Received: {os.fspath(preset)!r}, which is {kind}"
+        f"keras_vq.load_model).{hint} Received: {os.fspath(preset)!r}, which is {kind}"
     )
 
 

@@ -3,11 +3,13 @@
 import importlib.metadata
 import subprocess
 import sys
+import warnings
 
 import keras
 import pytest
 
-from keras_vq_cli import backend
+import keras_vq
+from keras_vq_cli import backend, codecs, verify
 from keras_vq_cli.main import main
 
 pytestmark = pytest.mark.backend_free
@@ -51,6 +53,9 @@ def test_help_names_every_option_with_its_default(run):
         (["train", "--nonsense"], "unrecognized arguments: --nonsense"),
         (["train", "--beta", "2"], "--beta is an option of --model vae"),
         (["train", "--model", "vae", "--codebook-size", "8"], "--model vqvae"),
+        (["train", "--dataset", "./nowhere"], "There is no such folder. Received: ./nowhere"),
+        (["train", "--dataset", "mine-missing/"], "There is no such folder"),
+        (["train", "--dataset", "~nobody-of-this-name"], "There is no such folder"),
         (["train", "--resume"], "--resume needs the run folder"),
         (["train", "--resume", "--out", "nowhere"], "no config.json"),
         (["train", "--resume", "--out", "nowhere", "--seed", "3"], "leave out --seed"),
@@ -69,8 +74,30 @@ def test_a_mistake_is_one_message_and_code_2(run, args, message):
     result = run(*args)
     assert result.code == 2
     assert result.out == ""
-    assert result.err.startswith("Error: ")
+    assert result.err.startswith("Error: ")  # and not with "Starting Keras ..."
     assert message in result.err
+
+
+def test_decompress_refuses_another_file_before_keras_starts(run, tmp_path, monkeypatch):
+    (tmp_path / "photo.png").write_bytes(b"\x89PNG")
+    monkeypatch.setattr(codecs, "import_keras", None)
+    result = run("decompress", "photo.png")
+    assert result.code == 2
+    assert "no .kvq file" in result.err
+    assert "photo.png, which begins with b'\\x89PN'" in result.err
+
+
+def test_warnings_for_users_are_shown_also_of_subclasses(run, monkeypatch):
+    def warn(*_):
+        warnings.simplefilter("always")
+        warnings.warn("of the base", UserWarning, stacklevel=1)
+        warnings.warn("of a codebook", keras_vq.callbacks.CollapseWarning, stacklevel=1)
+        warnings.warn("of a function", DeprecationWarning, stacklevel=1)
+
+    monkeypatch.setattr(verify, "run", warn)
+    result = run("verify", "a")
+    assert result.code == 0
+    assert result.err == "Warning: of the base\nWarning: of a codebook\n"
 
 
 def test_a_mistake_in_a_process_of_its_own(environment, tmp_path):

@@ -36,6 +36,7 @@ def test_files_and_folders(run, finished_run, images, tmp_path):
     ]
     assert "20 x 30" in rows[1]
     assert "1 of 3 images resized to 8 x 8" in result.err
+    assert "1 of 3 images converted to gray" in result.err
     picture = tmp_path / "reconstructions-of-mine-and-1-more.png"
     assert result.out.endswith(f"Look at: {picture.name}\n")
     assert picture.exists()

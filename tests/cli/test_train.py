@@ -129,7 +129,7 @@ def test_a_folder_of_images_without_splits_to_spare(run, tmp_path):
 @pytest.mark.parametrize(
     ("args", "messages"),
     [
-        (["--dataset", "mnits", "--data-dir", "."], ["did you mean 'mnist'", "Received: 'mnits'"]),
+        (["--dataset", "mnits", "--data-dir", "."], ["Did you mean 'mnist'", "Received: 'mnits'"]),
         (["--dataset", "./nowhere"], ["There is no such folder"]),
         (["--dataset", "sizes"], ["--image-size H W", "8x8", "9x9"]),
         (["--limit", "10", "--codebook-size", "500"], ["--codebook-size", "500 vectors"]),

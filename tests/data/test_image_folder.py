@@ -195,6 +195,23 @@ def test_hashed_splits_hold_all_images(tmp_path):
     assert sorted(found[0] + found[1]) == list(range(40))
 
 
+@pytest.mark.parametrize(
+    ("names", "train", "test"),
+    [
+        # img07 has the smallest hash of these names, and 129 the largest of those below.
+        ([f"img{number:02}.png" for number in range(30)], 29, ["img07.png"]),
+        (PINNED, 1, ["1.png", "149.png", "163.png"]),
+    ],
+)
+def test_no_hashed_split_of_several_images_is_empty(tmp_path, names, train, test):
+    for name in names:
+        save(tmp_path / name, grey(0))
+    files = list_images(tmp_path)[0]
+    assert [file.name for file in files if file.split == "test"] == test
+    assert len(load(tmp_path)) == train
+    assert len(load(tmp_path, "test")) == len(test)
+
+
 def test_hashed_split_without_an_image(tmp_path):
     save(tmp_path / "a.png", grey(0))
     split = {"train": "test", "test": "train"}[list_images(tmp_path)[0][0].split]

@@ -82,10 +82,17 @@ def test_bad_name(name):
 
 
 @pytest.mark.parametrize(
-    ("name", "near"), [("mnits", "'mnist'"), ("cifar_10", "'cifar10'"), ("Digits", "'digits'")]
+    ("name", "near"),
+    [
+        ("mnits", "'mnist'"),
+        ("cifar_10", r"'cifar10'\?"),
+        ("cifar-10", r"'cifar10'\?"),
+        ("Fashion-MNIST", r"'fashion_mnist'\?"),
+        ("Digits", "'digits'"),
+    ],
 )
 def test_unknown_name_suggests_near_ones(name, near):
-    with pytest.raises(ValueError, match=f"did you mean .*{near}.* Received: '{name}'$"):
+    with pytest.raises(ValueError, match=f"Did you mean .*{near}.* Received: '{name}'$"):
         load(name)
 
 

@@ -162,9 +162,9 @@ def test_a_set_without_images_is_refused_before_it_is_downloaded(toy_builders, t
 
 
 def test_suggestions_know_tfds_and_the_folder(prepared, monkeypatch):
-    with pytest.raises(ValueError, match="did you mean 'toy_pictures'"):
+    with pytest.raises(ValueError, match="Did you mean 'toy_pictures'"):
         load("toy_picture", data_dir=prepared("array_record"))
-    with pytest.raises(ValueError, match="did you mean 'celeb_a'"):
+    with pytest.raises(ValueError, match="Did you mean 'celeb_a'"):
         load("celeba_")
 
 
