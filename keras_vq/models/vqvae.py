@@ -78,8 +78,7 @@ class VQVAE(CodeModel):
     def build_parts(self, input_shape: Shape) -> None:
         """Builds the encoder, the quantizer and the decoder for batches of images."""
         latent_shape = self.build_encoder(input_shape)
-        if not self.quantizer.built:
-            self.quantizer.build(latent_shape)
+        self.quantizer.build_for(latent_shape)
         self.build_decoder(latent_shape)
         self._code_shape = tuple(self.quantizer.indices_shape(latent_shape)[1:])
         super().build_parts(input_shape)

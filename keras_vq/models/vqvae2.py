@@ -143,8 +143,7 @@ class VQVAE2(CodeModel):
         )
         self.top_dim = top[-1]
         for quantizer, shape in ((self.top_quantizer, top), (self.bottom_quantizer, bottom)):
-            if not quantizer.built:
-                quantizer.build(shape)
+            quantizer.build_for(shape)
         self.build_decoder((*bottom[:-1], top[-1] + bottom[-1]))
         self._code_shape = TwoLevelCodes(
             tuple(self.top_quantizer.indices_shape(top)[1:]),

@@ -4,6 +4,7 @@ import math
 from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_vq import _backend, _validation, estimators
@@ -204,6 +205,7 @@ class Quantizer(ConfigurableLayer):
         return_codes: bool | None = None,
     ) -> Any:
         """Quantizes vectors. See the class for arguments and outputs."""
+        self._check_channels(inputs.shape)
         vectors = ops.cast(inputs, "float32")
         mask = self._checked_mask(mask, inputs.shape)
         if mask is not None:
@@ -310,8 +312,7 @@ class Quantizer(ConfigurableLayer):
             Int32 tensor of codes of shape `inputs.shape[:-1] + index_shape`, -1 where masked.
         """
         inputs = ops.convert_to_tensor(inputs)
-        if not self.built:
-            self.build(inputs.shape)
+        self.build_for(inputs.shape)
         mask = self._checked_mask(mask, inputs.shape)
         vectors = ops.cast(inputs, "float32")
         if mask is not None:
@@ -329,8 +330,12 @@ class Quantizer(ConfigurableLayer):
 
         Returns:
             Float32 tensor of shape `(..., dim)`.
+
+        Raises:
+            ValueError: If the quantizer is not built, or `indices` is a NumPy array or a list with
+                values that are not codes. The values of tensors are not checked.
         """
-        indices = ops.convert_to_tensor(indices, dtype="int32")
+        indices = self._checked_indices(indices)
         valid = indices >= 0
         for _ in self.index_shape:
             valid = valid[..., 0]
@@ -413,6 +418,7 @@ class Quantizer(ConfigurableLayer):
     ) -> Any:
         """Returns the shapes and dtypes of the outputs of a call."""
         del mask, training
+        self._check_channels(inputs.shape)
         quantized = keras.KerasTensor(self.output_shape_of(inputs.shape), dtype=inputs.dtype)
         if not self._is_pair(return_codes):
             return quantized
@@ -439,6 +445,17 @@ class Quantizer(ConfigurableLayer):
             )
         self.dim = int(input_shape[-1])
 
+    def build_for(self, input_shape: Shape) -> None:
+        """Builds the quantizer for inputs of a given shape, or checks the shape if it is built.
+
+        Raises:
+            ValueError: If the quantizer is built for vectors of another dimension.
+        """
+        if self.built:
+            self._check_channels(input_shape)
+        else:
+            self.build(input_shape)
+
     def load_own_variables(self, store: Any) -> None:
         """Loads the weights and warns if they contain NaN or infinity."""
         super().load_own_variables(store)
@@ -461,6 +478,35 @@ class Quantizer(ConfigurableLayer):
                 for key, value in config.items()
             }
         )
+
+    @property
+    def _has_codes(self) -> bool:
+        """True if `decode` has all that it needs."""
+        return self.built
+
+    def _check_channels(self, input_shape: Shape) -> None:
+        """Checks the last axis of inputs, which broadcasting or a reshape could let pass."""
+        if self.built and tuple(input_shape)[-1:] not in ((self.dim,), (None,)):
+            raise ValueError(
+                f"`inputs` must have {self.dim} channels, the dimension of the vectors that this "
+                f"{type(self).__name__} was built for. Received: shape {tuple(input_shape)}"
+            )
+
+    def _checked_indices(self, indices: Any) -> Tensor:
+        """Returns the argument of `decode` as an int32 tensor; checks the values of NumPy arrays.
+
+        Raises:
+            ValueError: If there are no code vectors yet, or a value is not a code.
+        """
+        if not self._has_codes:
+            raise ValueError(
+                "`decode` needs code vectors, which are created with the first inputs: call the "
+                "quantizer on vectors, or `build((None, dim))`, first. "
+                f"Received: an unbuilt {type(self).__name__}"
+            )
+        if isinstance(indices, np.ndarray | list):
+            indices = _validation.check_codes("indices", indices, self.codebook_sizes, least=-1)
+        return ops.convert_to_tensor(indices, dtype="int32")
 
     def _is_pair(self, return_codes: bool | None) -> bool:
         """Returns true if a call returns indices as well."""

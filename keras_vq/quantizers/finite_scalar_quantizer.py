@@ -137,6 +137,11 @@ class FiniteScalarQuantizer(LevelQuantizer):
             "seed": self.seed,
         }
 
+    @property
+    def _has_codes(self) -> bool:
+        """True, since the code vectors depend on the arguments alone."""
+        return True
+
     def _set_constants(self) -> None:
         levels = np.array(self.levels, "float64")
         if self.convention == "symmetric":

@@ -114,8 +114,7 @@ class MultiScale(Quantizer):
                 f"The last of `scales` must be the grid of the inputs, and all have its number of "
                 f"axes. Received: scales {self.scales} for inputs of shape {tuple(input_shape)}"
             )
-        if not self.quantizer.built:
-            self.quantizer.build((None, self.dim))
+        self.quantizer.build_for((None, self.dim))
         convolution = (layers.Conv1D, layers.Conv2D, layers.Conv3D)[axes - 1]
         # No bias, so that cells without a code contribute zero.
         self.convolutions = [
@@ -212,7 +211,7 @@ class MultiScale(Quantizer):
         Returns:
             List with one float32 tensor per scale, each in the shape of the inputs.
         """
-        indices = ops.convert_to_tensor(indices, dtype="int32")
+        indices = self._checked_indices(indices)
         total: Any = 0.0
         totals, start = [], 0
         for scale, grid in enumerate(self.grids):
@@ -230,8 +229,7 @@ class MultiScale(Quantizer):
         The data are the cells of all scales, computed from residuals without quantization.
         """
         residual = ops.convert_to_tensor(as_array("vectors", vectors), "float32")
-        if not self.built:
-            self.build(residual.shape)
+        self.build_for(residual.shape)
         cells_of_scales = []
         for grid in self.grids:
             cells, _ = _averaged(residual, None, grid)

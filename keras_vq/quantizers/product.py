@@ -67,8 +67,7 @@ class Product(Quantizer):
                 f"multiple of {parts}. Received: inputs of shape {tuple(input_shape)}"
             )
         for part in distinct(self.quantizers):
-            if not part.built:
-                part.build((*input_shape[:-1], self.dim // parts))
+            part.build_for((*input_shape[:-1], self.dim // parts))
 
     @property
     def codebook_sizes(self) -> tuple[int, ...]:
@@ -130,7 +129,7 @@ class Product(Quantizer):
     def decode(self, indices: Tensor, context: Tensor | None = None) -> Tensor:
         """Decodes indices to vectors; a part with index -1 is zero."""
         del context
-        indices = ops.convert_to_tensor(indices, dtype="int32")
+        indices = self._checked_indices(indices)
         axis = len(indices.shape) - len(self.index_shape)
         pairs = zip(self.quantizers, ops.unstack(indices, axis=axis), strict=True)
         return ops.concatenate([part.decode(chosen) for part, chosen in pairs], axis=-1)
@@ -141,8 +140,7 @@ class Product(Quantizer):
         A shared quantizer is initialized from the vectors of all its parts.
         """
         vectors = ops.convert_to_tensor(as_array("vectors", vectors), "float32")
-        if not self.built:
-            self.build(vectors.shape)
+        self.build_for(vectors.shape)
         chunks = self._split(vectors)
         for part in distinct(self.quantizers):
             own = [
@@ -169,6 +167,11 @@ class Product(Quantizer):
     def from_config(cls, config: dict[str, Any]) -> "Product":
         """Creates the quantizer, with its parts, from its configuration."""
         return cls(**{**config, "quantizers": deserialized(config["quantizers"])})
+
+    @property
+    def _has_codes(self) -> bool:
+        """True if `decode` of every part has all that it needs."""
+        return all(part._has_codes for part in self.quantizers)
 
     def _split(self, vectors: Tensor) -> list[Tensor]:
         return ops.split(vectors, len(self.quantizers), axis=-1)

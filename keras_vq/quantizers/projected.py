@@ -62,8 +62,7 @@ class Projected(Quantizer):
         given = self.given_project_in
         into = given if isinstance(given, keras.Layer) else _dense(given, "project_in")
         lower_shape = build_part(into, input_shape)
-        if not self.quantizer.built:
-            self.quantizer.build(lower_shape)
+        self.quantizer.build_for(lower_shape)
         out = self.given_project_out or _dense(self.dim, "project_out")
         output_shape = build_part(out, self.quantizer.output_shape_of(lower_shape))
         if output_shape != tuple(input_shape):
@@ -120,7 +119,7 @@ class Projected(Quantizer):
     def decode(self, indices: Tensor, context: Tensor | None = None) -> Tensor:
         """Decodes indices to vectors in the input space. -1 is decoded to zeros."""
         del context
-        indices = keras.ops.convert_to_tensor(indices, dtype="int32")
+        indices = self._checked_indices(indices)
         valid = indices >= 0
         for _ in self.index_shape:
             valid = keras.ops.any(valid, axis=-1)
@@ -130,8 +129,7 @@ class Projected(Quantizer):
     def adapt(self, vectors: Any, start: Start = "kmeans") -> None:
         """Initializes the code vectors from data; see `VectorQuantizer.adapt`."""
         vectors = keras.ops.convert_to_tensor(as_array("vectors", vectors), "float32")
-        if not self.built:
-            self.build(vectors.shape)
+        self.build_for(vectors.shape)
         self.quantizer.adapt(self._projected(vectors, False), start)
 
     def set_embeddings(self, embeddings: Any) -> None:

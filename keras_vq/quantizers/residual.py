@@ -107,8 +107,7 @@ class Residual(Quantizer):
         """Builds the stages for vectors of shape `(..., dim)`."""
         super().build(input_shape)
         for part in distinct(self.quantizers):
-            if not part.built:
-                part.build(input_shape)
+            part.build_for(input_shape)
 
     @property
     def codebook_sizes(self) -> tuple[int, ...]:
@@ -196,7 +195,7 @@ class Residual(Quantizer):
     def decode(self, indices: Tensor, context: Tensor | None = None) -> Tensor:
         """Decodes indices to the sum of the vectors of all stages. -1 adds nothing."""
         del context
-        indices = ops.convert_to_tensor(indices, dtype="int32")
+        indices = self._checked_indices(indices)
         axis = len(indices.shape) - len(self.index_shape)
         total = None
         for part, chosen in zip(self.quantizers, ops.unstack(indices, axis=axis), strict=True):
@@ -210,8 +209,7 @@ class Residual(Quantizer):
         A shared quantizer is initialized once, from the residuals of its first stage.
         """
         vectors = ops.convert_to_tensor(as_array("vectors", vectors), "float32")
-        if not self.built:
-            self.build(vectors.shape)
+        self.build_for(vectors.shape)
         placed: set[int] = set()
         for part in self.quantizers:
             if id(part) not in placed:
@@ -246,6 +244,11 @@ class Residual(Quantizer):
         estimator = keras.saving.deserialize_keras_object(config["estimator"])
         parts = deserialized(config["quantizers"])
         return cls(**{**config, "estimator": estimator, "quantizers": parts})
+
+    @property
+    def _has_codes(self) -> bool:
+        """True if `decode` of every part has all that it needs."""
+        return all(part._has_codes for part in self.quantizers)
 
     def _levels_kept(self, vectors: Tensor, mask: Tensor | None) -> list[Tensor]:
         """Draws quantizer dropout and returns the mask of kept positions of each stage."""

@@ -219,8 +219,7 @@ class VectorQuantizer(Quantizer):
     def adapt(self, vectors: Any, start: Start = "kmeans") -> None:
         """Initializes the code vectors from data, before training; see `BaseCodebook.adapt`."""
         vectors = ops.convert_to_tensor(as_array("vectors", vectors), "float32")
-        if not self.built:
-            self.build(vectors.shape)
+        self.build_for(vectors.shape)
         self.codebook.adapt(self.project_in(vectors), start)
 
     def set_embeddings(self, embeddings: Any) -> None:
@@ -256,6 +255,11 @@ class VectorQuantizer(Quantizer):
             "entropy": keras.saving.serialize_keras_object(self.entropy),
             "seed": self.seed,
         }
+
+    @property
+    def _has_codes(self) -> bool:
+        """True if the codebook is built, which may be shared with another quantizer."""
+        return self.codebook.built
 
     def _searched(self, latents: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
         """Returns vectors and code vectors as the search compares them, without gradient."""

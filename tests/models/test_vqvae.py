@@ -241,6 +241,12 @@ def test_no_codes_are_decoded_to_no_images(vqvae):
     assert made.shape == (0, *vqvae.model.reconstruction_shape)
 
 
+def built_for(dim):
+    quantizer = keras_vq.VectorQuantizer(16)
+    quantizer.set_embeddings(np.ones((16, dim), "float32"))
+    return quantizer
+
+
 def test_bad_arguments():
     for build_bad, text in [
         (
@@ -254,6 +260,10 @@ def test_bad_arguments():
         (
             lambda: build(quantizer=keras.layers.Dense(4)),
             "`quantizer` must be a keras_vq Quantizer",
+        ),
+        (
+            lambda: build(quantizer=built_for(8)),
+            r"`inputs` must have 8 channels.*Received: shape \(None, 4, 4, 4\)",
         ),
         (lambda: build(data_variance=0.0), "`data_variance` must be a finite number above 0"),
         (lambda: build(data_variance=-1.0), "`data_variance` must be a finite number above 0"),

@@ -51,6 +51,8 @@ class QuantizerCase(NamedTuple):
     output_dim: int = 4
     # Whether the loss is 0 when every vector is masked.
     has_loss_of_vectors: bool = True
+    # Whether `decode` works before `build`.
+    decodes_unbuilt: bool = False
 
 
 def quantizer(size: int = 16, **options: Any) -> VectorQuantizer:
@@ -189,6 +191,7 @@ QUANTIZER_CASES = [
         lambda: FiniteScalarQuantizer([8, 5, 5, 5]),
         learns_by_statistics=False,
         is_straight_through=False,
+        decodes_unbuilt=True,
     ),
     QuantizerCase(
         "finite_scalar_symmetric",
@@ -196,6 +199,7 @@ QUANTIZER_CASES = [
         learns_by_statistics=False,
         is_straight_through=False,
         is_deterministic=False,
+        decodes_unbuilt=True,
     ),
     QuantizerCase(
         "latent",

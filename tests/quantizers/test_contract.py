@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from keras import ops
 
+import keras_vq
 from tests.gradients import gradients
 from tests.quantizers.cases import QUANTIZER_CASES
 
@@ -244,6 +245,47 @@ def test_wrong_rank_of_mask(case, vectors):
 def test_shapes_it_cannot_quantize(case, shape):
     with pytest.raises(ValueError, match=r"needs inputs of shape \(..., dim\)"):
         case.build().build(shape)
+
+
+@pytest.mark.parametrize("dim", [1, 2 * DIM])
+def test_vectors_of_another_dimension(case, dim):
+    quantizer = built(case)
+    before = weights_of(quantizer)
+    vectors = np.zeros((2, 5, 5, dim), "float32")
+    for method in (quantizer, quantizer.encode, lambda x: quantizer(keras.KerasTensor(x.shape))):
+        with pytest.raises(ValueError, match=rf"must have 4 channels.*shape \(2, 5, 5, {dim}\)"):
+            method(vectors)
+    # A combinator that is not built yet checks the quantizers that it is given.
+    combinators = [lambda: keras_vq.Projected(quantizer, dim)]
+    if quantizer.indexes_each_vector:
+        kinds = (keras_vq.Residual, keras_vq.Product)
+        combinators += [lambda kind=kind: kind([quantizer]) for kind in kinds]
+    for combinator in combinators:
+        with pytest.raises(ValueError, match="must have 4 channels"):
+            combinator().build((None, 5, 5, dim))
+    assert_same_weights(before, weights_of(quantizer))
+
+
+def test_decoding_before_the_first_vectors(case):
+    quantizer = case.build()
+    codes = np.zeros((2, 35, *quantizer.index_shape), "int32")
+    if case.decodes_unbuilt:
+        assert quantizer.decode(codes).shape[-1] == DIM
+        return
+    with pytest.raises(ValueError, match=r"call the quantizer on vectors, or `build\(\(None, dim"):
+        quantizer.decode(codes)
+
+
+def test_decoding_of_arrays_that_hold_no_codes(case, vectors):
+    quantizer = built(case)
+    codes = numpy(quantizer.encode(vectors))
+    quantizer.decode(np.full_like(codes, -1))
+    for bad in (np.full_like(codes, max(quantizer.codebook_sizes)), codes - 2 - codes.max()):
+        for indices in (bad, bad.tolist()):
+            with pytest.raises(ValueError, match=r"`indices` must be integers from 0 to .*-1"):
+                quantizer.decode(indices)
+    with pytest.raises(ValueError, match=r"`indices` must be integers.*Received: float32"):
+        quantizer.decode(codes.astype("float32"))
 
 
 @pytest.mark.parametrize("value", [0.0, 1e-30, 1e4])
