@@ -68,10 +68,10 @@ def batches_of(data: Any, batch_size: int | None = None) -> Iterator[Any]:
     return iter(_backend.not_tuned(data))
 
 
-def inputs_of(data: Any, batch_size: int | None = None) -> Iterator[np.ndarray]:
+def inputs_of(data: Any, batch_size: int | None = None, name: str = "x") -> Iterator[np.ndarray]:
     """Yields the inputs of each batch of a data set as NumPy arrays, without targets or labels."""
     for batch in batches_of(data, batch_size):
-        yield to_numpy(keras.utils.unpack_x_y_sample_weight(batch)[0])
+        yield to_numpy(keras.utils.unpack_x_y_sample_weight(batch)[0], name)
 
 
 def with_labels(data: Any, labels: list[np.ndarray]) -> Iterator[np.ndarray]:
@@ -88,8 +88,8 @@ def with_labels(data: Any, labels: list[np.ndarray]) -> Iterator[np.ndarray]:
     for batch in batches_of(data):
         inputs, found, _ = keras.utils.unpack_x_y_sample_weight(batch)
         if found is not None:
-            labels.append(to_numpy(found))
-        yield to_numpy(inputs)
+            labels.append(to_numpy(found, "labels"))
+        yield to_numpy(inputs, "images")
 
 
 def first_batch(data: Any) -> tuple[Any, Any]:
@@ -119,21 +119,23 @@ def as_array(name: str, data: Any, rows: int | None = None) -> Any:
     """
     if is_array(data):
         return data
+    # Read before the `try`, which would hide the errors of a data set.
+    parts = _read(inputs_of(data, name=name), rows) if is_data_set(data) else None
     try:
-        if is_data_set(data):
-            return _joined(inputs_of(data), rows)
-        array = np.asarray(data)
+        array = np.asarray(data) if parts is None else np.concatenate(parts)
     except ValueError:
         array = np.asarray(None)
     if array.dtype.kind not in "biuf":
         hint = ""
-        if isinstance(data, tuple):
+        if isinstance(data, dict):
+            hint = '. Of a dictionary, pass one entry, such as `data["image"]`'
+        elif isinstance(data, tuple):
             hint = ". Of a pair (inputs, labels), pass the inputs alone"
         raise ValueError(f"`{name}` must be {SOURCES}{hint}. Received: {type(data).__name__}")
     return array
 
 
-def _joined(batches: Iterator[np.ndarray], rows: int | None) -> np.ndarray:
+def _read(batches: Iterator[np.ndarray], rows: int | None) -> list[np.ndarray]:
     parts: list[np.ndarray] = []
     count = 0
     for batch in batches:
@@ -141,11 +143,46 @@ def _joined(batches: Iterator[np.ndarray], rows: int | None) -> np.ndarray:
         count += len(batch)
         if rows is not None and count >= rows:
             break
-    return np.concatenate(parts) if parts else np.zeros((0,), "float32")
+    return parts or [np.zeros((0,), "float32")]
 
 
-def to_numpy(batch: Any) -> np.ndarray:
-    """Converts a batch to a NumPy array from the tensor type of any library."""
+def check_not_nested(name: str, value: Any) -> None:
+    """Checks that inputs or targets are not a dictionary, a list or a tuple.
+
+    Args:
+        name: String. Name of the argument in error messages.
+        value: Inputs or targets, an array or a data set, or those of one batch.
+
+    Raises:
+        ValueError: If the value is one of them.
+    """
+    if isinstance(value, dict):
+        raise ValueError(
+            f"`{name}` must be arrays, not dictionaries. Pass one entry, such as "
+            f'`{name}["image"]`; of a `tf.data.Dataset`, map each example to one entry: '
+            '`dataset.map(lambda example: example["image"])`. '
+            f"Received: a dictionary with the keys {list(value)}"
+        )
+    if isinstance(value, list | tuple):
+        raise ValueError(
+            f"`{name}` must be one array, not a {type(value).__name__} of arrays. Stack arrays of "
+            f"one shape: `np.stack({name})`. Received: a {type(value).__name__} of length "
+            f"{len(value)}"
+        )
+
+
+def to_numpy(batch: Any, name: str = "x") -> np.ndarray:
+    """Converts a batch to a NumPy array from the tensor type of any library.
+
+    Args:
+        batch: Array, tensor of any library, or nested lists.
+        name: String. Name of the batch in error messages. Defaults to `"x"`.
+
+    Raises:
+        ValueError: If the batch is a dictionary.
+    """
+    if isinstance(batch, dict):
+        check_not_nested(name, batch)
     if ops.is_tensor(batch):
         return np.asarray(ops.convert_to_numpy(batch))
     # A `tf.data.Dataset` yields TensorFlow tensors on every backend.

@@ -161,6 +161,112 @@ def test_a_pair_is_no_data(model, pixels):
         model.encode((as_images(pixels), LABELS))
 
 
+class OfDictionaries(Batches):
+    """PyDataset of dictionaries, or of pairs of a dictionary and labels."""
+
+    def __getitem__(self, index):
+        batch = super().__getitem__(index)
+        return ({"image": batch[0]}, batch[1]) if self.labels else {"image": batch}
+
+
+def tf_data_of_dictionaries(images):
+    return tf_data(images).map(lambda image, label: {"image": image, "label": label})
+
+
+def data_loader_of_dictionaries(images):
+    import torch
+
+    rows = [{"image": image, "label": label} for image, label in zip(images, LABELS, strict=True)]
+    return torch.utils.data.DataLoader(rows, batch_size=8)
+
+
+DICTIONARIES = {
+    "dictionary": lambda images: {"image": images},
+    "PyDataset": OfDictionaries,
+    "PyDataset without labels": lambda images: OfDictionaries(images, labels=False),
+    "generator": lambda images: ({"image": batch} for batch in np.split(images, 5)),
+    "tf.data": tf_data_of_dictionaries,
+    "DataLoader": data_loader_of_dictionaries,
+}
+METHODS = {
+    "fit": lambda model, data: model.fit(data, verbose=0),
+    "validation": lambda model, data: model.fit(
+        np.eye(8, dtype="float32").reshape(1, 8, 8, 1), validation_data=data, verbose=0
+    ),
+    "evaluate": lambda model, data: model.evaluate(data, verbose=0),
+    "predict": lambda model, data: model.predict(data, verbose=0),
+}
+
+
+@pytest.fixture
+def compiled(model):
+    model = keras.models.clone_model(model)
+    model.compile("sgd")
+    return model
+
+
+@pytest.mark.parametrize("source", DICTIONARIES)
+@pytest.mark.parametrize("method", METHODS)
+def test_loops_of_keras_take_no_dictionaries(method, source, compiled, pixels):
+    data = DICTIONARIES[source](as_images(pixels))
+    with pytest.raises(ValueError, match=r"arrays, not dictionaries.*`dataset.map\(.*\['image'"):
+        METHODS[method](compiled, data)
+
+
+@pytest.mark.parametrize("source", DICTIONARIES)
+def test_batched_methods_take_no_dictionaries(source, model, pixels):
+    data = DICTIONARIES[source](as_images(pixels))
+    if source == "dictionary":
+        text = r"Of a dictionary, pass one entry, such as `data\[\"image\"\]`"
+    else:
+        text = r"`images` must be arrays, not dictionaries.*`dataset.map\("
+    with pytest.raises(ValueError, match=text):
+        model.encode(data)
+
+
+@pytest.mark.backend_free
+def test_metrics_and_priors_take_no_dictionaries(model, pixels):
+    data = tf_data_of_dictionaries(as_images(pixels))
+    with pytest.raises(ValueError, match="`real` must be arrays, not dictionaries"):
+        metrics.compare_images(lambda batch: batch[:, 0, :, 0], data, data)
+    prior = keras_vq.priors.TransformerPrior.for_codes_of(model, dim=8, depth=1, num_classes=3)
+    with pytest.raises(ValueError, match="`images` must be arrays, not dictionaries"):
+        prior.fit_codes(model, data)
+
+
+@pytest.mark.parametrize("kind", [list, tuple])
+@pytest.mark.parametrize("method", METHODS)
+def test_loops_of_keras_take_no_list_of_images(method, kind, compiled, pixels):
+    data = kind(as_images(pixels))
+    # Keras takes a tuple or a list as `validation_data` to be (x, y).
+    data = (data, None) if method == "validation" else data
+    with pytest.raises(ValueError, match=rf"`x`.* not a {kind.__name__}.*`np.stack\(x\)`.* 20$"):
+        METHODS[method](compiled, data)
+
+
+def test_batches_of_keras_take_no_nested_arrays(compiled, pixels):
+    images = as_images(pixels)
+    for method in (compiled.train_on_batch, compiled.test_on_batch):
+        with pytest.raises(ValueError, match="`x` must be arrays, not dictionaries"):
+            method({"image": images})
+        with pytest.raises(ValueError, match=r"Stack arrays of one shape: `np.stack\(y\)`"):
+            method(images, list(images))
+
+
+def test_validation_data_may_be_a_list(compiled, pixels):
+    images = as_images(pixels)
+    logs = compiled.fit(images, validation_data=[images, images], verbose=0).history
+    assert np.isfinite(logs["val_loss"][0])
+
+
+@pytest.mark.parametrize("method", ["fit", "evaluate", "encode"])
+def test_data_set_without_batches(method, compiled, pixels):
+    data = tf_data(as_images(pixels)).unbatch()
+    call_it = METHODS.get(method, lambda model, data: model.encode(data))
+    with pytest.raises(ValueError, match=r"batch the data set \(`dataset.batch\(64\)`\)"):
+        call_it(compiled, data)
+
+
 def test_batches_are_checked_as_arrays_are(model, pixels):
     spoilt = as_images(pixels)
     spoilt[11] = np.nan

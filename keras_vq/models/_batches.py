@@ -26,8 +26,11 @@ def first_targets(x: Any, y: Any, batches: int) -> np.ndarray | Any | None:
         An array of shape `(n, ...)`, or `None` if `x` is empty or can be read only once.
 
     Raises:
-        ValueError: If the targets are labels.
+        ValueError: If the targets are labels, or if inputs or targets are dictionaries, lists or
+            tuples.
     """
+    _inputs.check_not_nested("x", x)
+    _inputs.check_not_nested("y", y)
     target = x if y is None else y
     if is_array(target):
         if is_array(x):
@@ -38,6 +41,8 @@ def first_targets(x: Any, y: Any, batches: int) -> np.ndarray | Any | None:
     targets = []
     for batch in itertools.islice(_inputs.batches_of(x), batches):
         inputs, target, _ = keras.utils.unpack_x_y_sample_weight(batch)
+        _inputs.check_not_nested("x", inputs)
+        _inputs.check_not_nested("y", target)
         check_not_labels(target, tuple(inputs.shape))
         targets.append(_inputs.to_numpy(inputs if target is None else target))
     return np.concatenate(targets) if targets else None

@@ -11,7 +11,9 @@ from keras_vq._types import Shape
 _ROWS = 4096
 
 
-def check_images(images: Any, expected: Shape | None, name: str) -> tuple[float, float]:
+def check_images(
+    images: Any, expected: Shape | None, name: str, is_batch: bool = False
+) -> tuple[float, float]:
     """Checks the shape and the values of an array of inputs or targets.
 
     Args:
@@ -19,6 +21,8 @@ def check_images(images: Any, expected: Shape | None, name: str) -> tuple[float,
         expected: Shape of one input, with `None` for an axis of any size. If it is `None`, the
             shape is not checked.
         name: Name of the argument in error messages.
+        is_batch: Boolean. Whether the array is a batch of a data set, for the hint of the error
+            message. Defaults to `False`.
 
     Returns:
         Tuple of the minimum and the maximum value.
@@ -26,7 +30,7 @@ def check_images(images: Any, expected: Shape | None, name: str) -> tuple[float,
     Raises:
         ValueError: If the array contains NaN or infinity, or has another shape.
     """
-    check_image_shape(tuple(images.shape), expected, name)
+    check_image_shape(tuple(images.shape), expected, name, is_batch=is_batch)
     return check_values(images, name)
 
 
@@ -81,6 +85,7 @@ def check_image_shape(
     name: str,
     because: str = "the model was built for",
     is_image: bool = True,
+    is_batch: bool = False,
 ) -> None:
     """Checks the static shape of a batch of images, latents or codes.
 
@@ -92,6 +97,7 @@ def check_image_shape(
         because: Relative clause of the error message that names the origin of `expected`.
         is_image: Boolean. Whether the error message has hints on channel and batch axes. Defaults
             to `True`.
+        is_batch: Boolean. Whether the array is a batch of a data set. Defaults to `False`.
 
     Raises:
         ValueError: If the shape differs from `(n, *expected)`.
@@ -103,9 +109,10 @@ def check_image_shape(
         for have, want in zip(shape[1:], expected, strict=True)
     )
     if not fits:
+        hint = _hint(shape, expected, is_batch) if is_image else ""
         raise ValueError(
-            f"`{name}` must have the shape (n, {_readable(expected)}) that {because}"
-            f"{_hint(shape, expected) if is_image else ''}. Received: shape {tuple(shape)}"
+            f"`{name}` must have the shape (n, {_readable(expected)}) that {because}{hint}. "
+            f"Received: shape {tuple(shape)}"
         )
 
 
@@ -126,7 +133,9 @@ def _readable(shape: Shape) -> str:
     return ", ".join("any" if size is None else str(size) for size in shape)
 
 
-def _hint(shape: Shape, expected: Shape) -> str:
+def _hint(shape: Shape, expected: Shape, is_batch: bool) -> str:
+    if len(shape) == len(expected) and is_batch:
+        return "; batch the data set (`dataset.batch(64)`) or add a channel axis (x[..., None])"
     if len(shape) == len(expected):
         return "; add a channel axis (x[..., None]) or a batch axis (x[None])"
     if len(shape) == len(expected) + 1 and shape[-1] != expected[-1]:

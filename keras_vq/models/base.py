@@ -1,5 +1,6 @@
 """Base class of models that reconstruct images: loss terms, training step, inference, export."""
 
+import operator
 import os
 import warnings
 from pathlib import Path
@@ -13,6 +14,7 @@ from keras_vq import _backend, _validation
 from keras_vq._building import build_part
 from keras_vq._inputs import (
     as_array,
+    check_not_nested,
     first_batch,
     for_keras,
     inputs_of,
@@ -158,6 +160,8 @@ class ReconstructionModel(Model):
 
     def _with_target(self, data: Any) -> tuple[Tensor, Tensor, Tensor | None]:
         images, target, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        check_not_nested("x", images)
+        check_not_nested("y", target)
         # Static shapes are checked during tracing, at no cost per step.
         check_image_shape(tuple(images.shape), self.image_shape, "x")
         return images, images if target is None else target, sample_weight
@@ -267,8 +271,10 @@ class ReconstructionModel(Model):
                 [0, 1]; or if the loss becomes NaN or infinite.
         """
         x = for_keras(x, batch_size, kwargs.get("shuffle", True))
-        if not is_array(x) and hasattr(x, "__len__") and len(x) == 0:
+        # The length of a data set may be unknown, where `len` raises a `TypeError`.
+        if not is_array(x) and operator.length_hint(x, 1) == 0:
             raise ValueError("`x` holds no inputs. Received: an empty data set")
+        check_not_nested("x", x)
         self._check_likelihood()
         x = self._checked(x, y, build=True)
         self.prepare_fit(x, y)
@@ -322,6 +328,11 @@ class ReconstructionModel(Model):
             ValueError: If the inputs are an array of another shape, or contain NaN or infinity.
         """
         x = for_keras(x, kwargs.get("batch_size"))
+        inputs = x
+        if is_data_set(x):
+            batch, x = first_batch(x)
+            inputs, _, _ = keras.utils.unpack_x_y_sample_weight(batch)
+        check_not_nested("x", inputs)
         if is_array(x):
             check_images(x, self.image_shape, "x")
             if x.shape[0] == 0:
@@ -341,14 +352,18 @@ class ReconstructionModel(Model):
             The inputs. A generator is replaced by one that yields the first batch again.
         """
         inputs, target = x, y
-        if is_data_set(x):
+        is_batch = is_data_set(x)
+        if is_batch:
             batch, x = first_batch(x)
             inputs, target, _ = keras.utils.unpack_x_y_sample_weight(batch)
+        check_not_nested("x", inputs)
+        check_not_nested("y", target)
+        if is_batch:
             inputs, target = (part if part is None else to_numpy(part) for part in (inputs, target))
         if not is_array(inputs):
             return x
         check_not_empty(inputs, "x")
-        spread = check_images(inputs, self.image_shape, "x")
+        spread = check_images(inputs, self.image_shape, "x", is_batch)
         if build and not self.built:
             self.build((None, *inputs.shape[1:]))
         if target is None:
@@ -374,12 +389,14 @@ class ReconstructionModel(Model):
 
     def _check_batch(self, x: Any, y: Any) -> None:
         """Checks one batch of NumPy arrays; skips tensors, to avoid a copy from their device."""
+        check_not_nested("x", x)
+        check_not_nested("y", y)
         if isinstance(x, np.ndarray) and (y is None or isinstance(y, np.ndarray)):
             self._checked(x, y)
 
     def _checked_validation(self, data: Any, batch_size: int | None) -> Any:
         """Checks `validation_data` of `fit` and returns it in a form that Keras takes."""
-        if not isinstance(data, tuple):
+        if not isinstance(data, list | tuple):
             return data if data is None else self._checked(for_keras(data, batch_size), None)
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         self._checked(x, y)
@@ -570,8 +587,8 @@ class ReconstructionModel(Model):
         if is_data_set(inputs):
             _validation.check_positive_integer("batch_size", batch_size)
             parts = [
-                self.apply_to_batch(method, self._checked_inputs(batch, expected, name))
-                for batch in inputs_of(inputs, batch_size)
+                self.apply_to_batch(method, self._checked_inputs(batch, expected, name, True))
+                for batch in inputs_of(inputs, batch_size, name)
             ]
             if not parts:
                 raise ValueError(f"`{name}` holds no batches. Received: an empty data set")
@@ -579,12 +596,14 @@ class ReconstructionModel(Model):
         inputs = self._checked_inputs(as_array(name, inputs), expected, name)
         return self.apply_in_batches(method, inputs, batch_size)
 
-    def _checked_inputs(self, inputs: Any, expected: Shape | None, name: str) -> Any:
+    def _checked_inputs(
+        self, inputs: Any, expected: Shape | None, name: str, is_batch: bool = False
+    ) -> Any:
         """Checks images or latents, and warns of images far outside the decoder's output range."""
         if expected is None:
             check_values(inputs, name)
             return inputs
-        greatest = max(map(abs, check_images(inputs, expected, name)))
+        greatest = max(map(abs, check_images(inputs, expected, name, is_batch)))
         made = output_range(self.decoder)
         if greatest > 8 * max(map(abs, made)):
             warnings.warn(

@@ -7,6 +7,7 @@ import numpy as np
 from keras import ops
 
 from keras_vq import _backend, _validation
+from keras_vq._inputs import is_read_once
 from keras_vq._types import Shape, Tensor
 from keras_vq.export import TensorSpec
 from keras_vq.metrics.code_usage import CodebookUsage, Perplexity
@@ -179,11 +180,12 @@ class CodeModel(ReconstructionModel):
         """Measures the variance of targets that can be read again, unless it is known."""
         if not self._lacks_variance():
             return
-        target = first_targets(x, y, batches=_BATCHES_MEASURED)
-        if target is None:
+        if is_read_once(x):
             return  # The first step measures the variance of its batch.
         self._checked(x, y, build=True)  # Rejected data must not set the variance.
-        self._keep_variance(variance(target))
+        target = first_targets(x, y, batches=_BATCHES_MEASURED)
+        if target is not None:
+            self._keep_variance(variance(target))
 
     def _measure_in_step(self, target: Tensor) -> None:
         target = ops.cast(target, "float32")
