@@ -1,6 +1,5 @@
 """Hyperparameters: scalars of a loss or an update rule that may change during training."""
 
-import functools
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -65,6 +64,17 @@ class Hyperparameter:
             scalar.assign(value)
 
 
+def _fixed_arguments(cls: type) -> frozenset[str]:
+    """Returns the constructor arguments of a class that can be set only once."""
+    names: set[str] = set()
+    for base in cls.__mro__:
+        if base.__module__.partition(".")[0] == "keras_vq" and "__init__" in vars(base):
+            names |= set(inspect.signature(vars(base)["__init__"]).parameters)
+    return frozenset(
+        name for name in names if not isinstance(getattr(cls, name, None), Hyperparameter)
+    )
+
+
 class Configurable:
     """Mixin for objects with constructor arguments that compiled training steps depend on.
 
@@ -74,8 +84,15 @@ class Configurable:
     and arguments of classes outside this package, are not checked.
     """
 
+    _fixed_arguments: frozenset[str] = frozenset()
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        # Here and not on demand, because torch.compile traces assignments inside a step.
+        cls._fixed_arguments = _fixed_arguments(cls)
+
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in vars(self) and name in _fixed_arguments(type(self)):  # type: ignore[arg-type]
+        if name in vars(self) and name in self._fixed_arguments:
             old = vars(self)[name]
             if value is not old and not isinstance(old, keras.Layer):
                 raise _fixed(self, name, value, "after construction")
@@ -169,16 +186,4 @@ def _fixed(instance: Any, name: str, value: Any, when: str) -> AttributeError:
     return AttributeError(
         f"`{name}` of a {kind} must not be assigned {when}: a compiled training step would not "
         f"see the change. Received: {value!r}. Construct another {kind} with this `{name}`."
-    )
-
-
-@functools.cache
-def _fixed_arguments(cls: type) -> frozenset[str]:
-    """Returns the constructor arguments of a class that can be set only once."""
-    names: set[str] = set()
-    for base in cls.__mro__:
-        if base.__module__.partition(".")[0] == "keras_vq" and "__init__" in vars(base):
-            names |= set(inspect.signature(vars(base)["__init__"]).parameters)
-    return frozenset(
-        name for name in names if not isinstance(getattr(cls, name, None), Hyperparameter)
     )

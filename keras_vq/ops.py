@@ -4,7 +4,6 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator
 
-import numpy as np
 from keras import ops
 
 from keras_vq import _backend
@@ -80,7 +79,7 @@ def code_center(codes: Tensor) -> Tensor:
         Float32 tensor of shape `(dim,)`, without a gradient.
     """
     codes = ops.stop_gradient(ops.convert_to_tensor(codes))
-    places = np.arange(_SAMPLED, dtype="int32") * ops.shape(codes)[0] // _SAMPLED
+    places = ops.arange(_SAMPLED, dtype="int32") * ops.shape(codes)[0] // _SAMPLED
     ranked = ops.top_k(ops.transpose(ops.take(codes, places, axis=0)), _SAMPLED)[0]
     upper, median, lower = (ranked[:, rank] for rank in _QUARTILES)
     # Adding 2^25 times the range rounds the median to a multiple of two to four times the range.

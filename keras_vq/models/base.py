@@ -52,6 +52,8 @@ class ReconstructionModel(Model):
         **kwargs: Arguments of `keras.Model`.
     """
 
+    built: bool  # typed here, because Keras is untyped
+
     loss_names: tuple[str, ...] = ("reconstruction_loss",)
     # Layers that are constructor arguments, configuration entries and attributes of the same name.
     part_names: tuple[str, ...] = ("encoder", "decoder")

@@ -129,7 +129,8 @@ def test_training_goes_down_and_files_come_back(name, sequences, tmp_path):
 
 def test_a_vae_of_one_vector_for_all_steps(sequences):
     encoder, decoder = recurrent_sequence((12, 3), units=8, latent_dim=None, whole=True)
-    model = keras_vq.VAE(encoder, decoder, latent_dim=8, seed=0)
+    # The loss is a mean over the values of a sequence, so the KL divergence is scaled alike.
+    model = keras_vq.VAE(encoder, decoder, latent_dim=8, beta=1 / 36, seed=0)
     assert model.encode(sequences).shape == (4, 8)
     model.compile(keras.optimizers.Adam(1e-2), loss="mean_squared_error")
     weights = (np.arange(12) < LENGTHS[:, None]).astype("float32")
