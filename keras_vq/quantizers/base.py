@@ -8,6 +8,7 @@ import numpy as np
 from keras import ops
 
 from keras_vq import _backend, _validation, estimators
+from keras_vq import ops as vq_ops
 from keras_vq._hyperparameter import ConfigurableLayer
 from keras_vq._non_finite import warn_of_non_finite
 from keras_vq._types import Shape, Tensor
@@ -486,6 +487,8 @@ class Quantizer(ConfigurableLayer):
 
     def _check_channels(self, input_shape: Shape) -> None:
         """Checks the last axis of inputs, which broadcasting or a reshape could let pass."""
+        if vq_ops.is_traced_for_export():
+            return  # PyTorch's tracer makes tensors of the sizes.
         if self.built and tuple(input_shape)[-1:] not in ((self.dim,), (None,)):
             raise ValueError(
                 f"`inputs` must have {self.dim} channels, the dimension of the vectors that this "
