@@ -39,7 +39,8 @@ def with_argument(layer, **changed):
 def arguments_of_bases(layer):
     """Returns the constructor arguments of the class and its bases within keras_vq."""
     kinds = [kind for kind in type(layer).__mro__ if kind.__module__.startswith("keras_vq")]
-    names = {name for kind in kinds for name in inspect.signature(kind.__init__).parameters}
+    constructors = [vars(kind)["__init__"] for kind in kinds if "__init__" in vars(kind)]
+    names = {name for init in constructors for name in inspect.signature(init).parameters}
     return names - {"self", "kwargs"}
 
 
