@@ -44,7 +44,7 @@ def share_of_other_codes(network: str, policy: str) -> float:
     other = whole_step.build(network)
     other.set_weights(model.get_weights())
     keras.config.set_dtype_policy("float32")
-    differ = other.encode_to_codes(images) != model.encode_to_codes(images)
+    differ = other.encode(images) != model.encode(images)
     return 100 * float(np.mean(differ))
 
 

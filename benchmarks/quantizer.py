@@ -23,7 +23,7 @@ CONTENDERS: dict[str, tuple[str, str | None, dict[str, Any]]] = {
     "keras.io's formulas, XLA": ("textbook", None, {"formulas": "keras.io", "compiled": True}),
     "faiss, search alone": ("faiss", None, {}),
 }
-# Other kinds of quantizers (`Residual` with eight stages), relative to one search of
+# Other kinds of quantizers (`ResidualQuantizer` with eight stages), relative to one search of
 # `VectorQuantizer`.
 KINDS: dict[str, tuple[str, str | None, dict[str, Any]]] = {
     f"{kind} on {name}": ("ours", backend, {"kind": kind, "compiled": name.endswith("XLA")})

@@ -52,7 +52,7 @@ def build(network: str) -> Any:
     else:
         encoder, decoder = keras_vq.networks.residual_convolutional((32, 32, 3))
         codebook = keras_vq.EMACodebook(512)
-    return keras_vq.VQVAE(encoder, keras_vq.VectorQuantizer(codebook), decoder)
+    return keras_vq.VQVAE(encoder, keras_vq.VectorQuantizer(codebook=codebook), decoder)
 
 
 def rows(names: Sequence[str], rounds: int, threads: int) -> Iterator[tuple[str, dict[str, Any]]]:

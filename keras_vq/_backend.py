@@ -382,7 +382,7 @@ def take_of_each(values: Tensor, indices: Tensor) -> Tensor:
 def first_maximum_and_value(values: Tensor) -> tuple[Tensor, Tensor]:
     """Computes the argmax and the maximum of each row: `(n, width)` -> int32 `(n,)`, `(n,)`.
 
-    The lowest index wins a tie. Not for exported graphs: see `ops.first_maximum`.
+    The lowest index wins a tie. Not for exported graphs: see `ops.argmax`.
     """
     if BACKEND == "torch":
         maxima, indices = values.max(dim=-1)

@@ -1,6 +1,5 @@
 """Hyperparameters: scalars of a loss or an update rule that may change during training."""
 
-import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -53,83 +52,20 @@ class Hyperparameter:
         value = self.check(self.name, value)
         scalar = vars(instance).get(_key(self.name))
         if scalar is None:
-            scalar = vars(instance)[_key(self.name)] = _Scalar(self.name, value)
+            scalar = vars(instance)[_key(self.name)] = Scalar(self.name, value)
             if isinstance(instance, keras.Layer):
                 scalar.bind()
         elif not scalar.is_bound:
-            raise _fixed(instance, self.name, value, "before it is part of a layer of keras_vq")
+            raise fixed_error(
+                instance, self.name, value, "before it is part of a layer of keras_vq"
+            )
         elif self.zero_is_off and scalar.first == 0 and value != 0:
-            raise _fixed(instance, self.name, value, "where the constructor was given 0")
+            raise fixed_error(instance, self.name, value, "where the constructor was given 0")
         else:
             scalar.assign(value)
 
 
-def _fixed_arguments(cls: type) -> frozenset[str]:
-    """Returns the constructor arguments of a class that can be set only once."""
-    names: set[str] = set()
-    for base in cls.__mro__:
-        if base.__module__.partition(".")[0] == "keras_vq" and "__init__" in vars(base):
-            names |= set(inspect.signature(vars(base)["__init__"]).parameters)
-    return frozenset(
-        name for name in names if not isinstance(getattr(cls, name, None), Hyperparameter)
-    )
-
-
-class Configurable:
-    """Mixin for objects with constructor arguments that compiled training steps depend on.
-
-    A `Hyperparameter` of a layer, or of a plain object in an attribute of a layer, may be assigned
-    between training steps. Any other constructor argument can be set only once: a second assignment
-    raises an `AttributeError`, because a compiled step would ignore it. Arguments that are layers,
-    and arguments of classes outside this package, are not checked.
-    """
-
-    _fixed_arguments: frozenset[str] = frozenset()
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        # Here and not on demand, because torch.compile traces assignments inside a step.
-        cls._fixed_arguments = _fixed_arguments(cls)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name in vars(self) and name in self._fixed_arguments:
-            old = vars(self)[name]
-            if value is not old and not isinstance(old, keras.Layer):
-                raise _fixed(self, name, value, "after construction")
-        super().__setattr__(name, value)
-        if isinstance(value, Configurable) and isinstance(self, keras.Layer):
-            value.bind_hyperparameters()
-
-    def bind_hyperparameters(self) -> None:
-        """Creates variables for the hyperparameters of an object that is part of a layer."""
-        for value in _values(self):
-            if isinstance(value, _Scalar):
-                value.bind()
-
-    def step_variables(self) -> list[Any]:
-        """Returns the hyperparameter variables of this object and of its non-layer attributes."""
-        found = []
-        for value in _values(self):
-            if isinstance(value, _Scalar) and value.variable is not None:
-                found.append(value.variable)
-            elif isinstance(value, Configurable) and not isinstance(value, keras.Layer):
-                found += value.step_variables()
-        return found
-
-
-class ConfigurableLayer(Configurable, keras.Layer):
-    """Keras layer whose hyperparameters are variables, but not weights."""
-
-    @property
-    def variables(self) -> list[Any]:
-        """Variables of the layer: weights, states of random generators, and hyperparameters."""
-        variables = super().variables
-        known = {id(variable) for variable in variables}
-        own = {id(variable): variable for variable in self.step_variables()}
-        return variables + [variable for place, variable in own.items() if place not in known]
-
-
-class _Scalar:
+class Scalar:
     """Number with an optional variable, from which compiled steps read it."""
 
     def __init__(self, name: str, value: Any) -> None:
@@ -166,8 +102,8 @@ class _Scalar:
         return _scalar, (self.name, self.value, self.is_bound)
 
 
-def _scalar(name: str, value: Any, is_bound: bool) -> _Scalar:
-    scalar = _Scalar(name, value)
+def _scalar(name: str, value: Any, is_bound: bool) -> Scalar:
+    scalar = Scalar(name, value)
     if is_bound:
         scalar.bind()
     return scalar
@@ -177,11 +113,7 @@ def _key(name: str) -> str:
     return f"_scalar_{name}"
 
 
-def _values(instance: Any) -> list[Any]:
-    return list(vars(instance).values())
-
-
-def _fixed(instance: Any, name: str, value: Any, when: str) -> AttributeError:
+def fixed_error(instance: Any, name: str, value: Any, when: str) -> AttributeError:
     kind = type(instance).__name__
     return AttributeError(
         f"`{name}` of a {kind} must not be assigned {when}: a compiled training step would not "

@@ -1,6 +1,5 @@
 """Base class of all trainable models."""
 
-import copy
 import functools
 import warnings
 from collections.abc import Callable
@@ -10,9 +9,9 @@ import keras
 import numpy as np
 
 from keras_vq import _backend, _validation
+from keras_vq._configurable import ConfigurableLayer, deserialized
 from keras_vq._fingerprint import store_fingerprint
 from keras_vq._finite_loss import FiniteLoss
-from keras_vq._hyperparameter import ConfigurableLayer
 from keras_vq._non_finite import NonFiniteWeightsWarning, warn_of_non_finite
 from keras_vq._prompt_model import PromptModel
 from keras_vq._types import Tensor
@@ -79,7 +78,7 @@ class Model(ConfigurableLayer, PromptModel):
         _backend.build_optimizer(self)
         super().make_train_function(force)
 
-    def apply_in_batches(
+    def _apply_in_batches(
         self,
         method: str,
         inputs: Any,
@@ -110,7 +109,7 @@ class Model(ConfigurableLayer, PromptModel):
         with _backend.kept_weights(function):
             return function.predict(inputs, batch_size=batch_size, verbose=verbose)
 
-    def apply_to_batch(self, method: str, inputs: Any, **options: Any) -> Any:
+    def _apply_to_batch(self, method: str, inputs: Any, **options: Any) -> Any:
         """Applies a compiled method of the model to one batch.
 
         Args:
@@ -181,16 +180,7 @@ class Model(ConfigurableLayer, PromptModel):
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Self:
         """Creates a model and its parts from a configuration."""
-        # Copied, because Keras modifies the configuration of a functional model.
-        config = {
-            key: keras.saving.deserialize_keras_object(
-                copy.deepcopy(value), custom_objects=custom_objects
-            )
-            if isinstance(value, dict) and "class_name" in value
-            else value
-            for key, value in config.items()
-        }
-        return cls(**config)
+        return cls(**deserialized(config, custom_objects))
 
 
 class _BatchFunction(PromptModel):

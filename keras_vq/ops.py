@@ -30,7 +30,7 @@ _NEVER = -3e38
 class _Tracing(threading.local):
     """Thread-local tracing options (torch.compile does not support ContextVar)."""
 
-    in_one_block = False
+    export_mode = False
     by_rank = False
 
 
@@ -38,7 +38,7 @@ _TRACING = _Tracing()
 
 
 @contextlib.contextmanager
-def in_one_block(by_rank: bool = False) -> Iterator[None]:
+def export_mode(by_rank: bool = False) -> Iterator[None]:
     """Disables blockwise search in the functions traced inside, so that graphs have no loops.
 
     The results are the same. Used for export: batches are small and their size is unknown at trace
@@ -49,20 +49,20 @@ def in_one_block(by_rank: bool = False) -> Iterator[None]:
             maximum. Conversion to int8 may give the maximum another scale, so that no value equals
             it. Defaults to `False`.
     """
-    before = _TRACING.in_one_block, _TRACING.by_rank
-    _TRACING.in_one_block, _TRACING.by_rank = True, by_rank
+    before = _TRACING.export_mode, _TRACING.by_rank
+    _TRACING.export_mode, _TRACING.by_rank = True, by_rank
     try:
         yield
     finally:
-        _TRACING.in_one_block, _TRACING.by_rank = before
+        _TRACING.export_mode, _TRACING.by_rank = before
 
 
 def is_traced_for_export() -> bool:
-    """Returns whether the code is traced inside `in_one_block`, where graphs should be small."""
-    return _TRACING.in_one_block
+    """Returns whether the code is traced inside `export_mode`, where graphs should be small."""
+    return _TRACING.export_mode
 
 
-def code_center(codes: Tensor) -> Tensor:
+def code_center(embeddings: Tensor) -> Tensor:
     """Computes the center that is subtracted from vectors and code vectors before their product.
 
     The product of vectors with a large common offset loses their differences to rounding. The
@@ -73,33 +73,33 @@ def code_center(codes: Tensor) -> Tensor:
     about `dim * 6e-8` times the squared range.
 
     Args:
-        codes: Float32 tensor of shape `(codebook_size, dim)`. Code vectors.
+        embeddings: Float32 tensor of shape `(codebook_size, dim)`. Code vectors.
 
     Returns:
         Float32 tensor of shape `(dim,)`, without a gradient.
     """
-    codes = ops.stop_gradient(ops.convert_to_tensor(codes))
-    places = ops.arange(_SAMPLED, dtype="int32") * ops.shape(codes)[0] // _SAMPLED
-    ranked = ops.top_k(ops.transpose(ops.take(codes, places, axis=0)), _SAMPLED)[0]
+    embeddings = ops.stop_gradient(ops.convert_to_tensor(embeddings))
+    places = ops.arange(_SAMPLED, dtype="int32") * ops.shape(embeddings)[0] // _SAMPLED
+    ranked = ops.top_k(ops.transpose(ops.take(embeddings, places, axis=0)), _SAMPLED)[0]
     upper, median, lower = (ranked[:, rank] for rank in _QUARTILES)
     # Adding 2^25 times the range rounds the median to a multiple of two to four times the range.
     large = 2.0**25 * (upper - lower)
     return median + large - large
 
 
-def _centered(vectors: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
-    center = code_center(codes)
-    return ops.convert_to_tensor(vectors) - center, ops.convert_to_tensor(codes) - center
+def _centered(vectors: Tensor, embeddings: Tensor) -> tuple[Tensor, Tensor]:
+    center = code_center(embeddings)
+    return ops.convert_to_tensor(vectors) - center, ops.convert_to_tensor(embeddings) - center
 
 
-def squared_distances(vectors: Tensor, codes: Tensor) -> Tensor:
+def squared_distances(vectors: Tensor, embeddings: Tensor) -> Tensor:
     """Computes the squared Euclidean distance from each vector to each code vector.
 
     Holds the whole `(n, codebook_size)` matrix. `nearest_code` finds nearest codes without it.
 
     Args:
         vectors: Float32 tensor of shape `(n, dim)`.
-        codes: Float32 tensor of shape `(codebook_size, dim)`. Code vectors.
+        embeddings: Float32 tensor of shape `(codebook_size, dim)`. Code vectors.
 
     Returns:
         Float32 tensor of shape `(n, codebook_size)`, never negative.
@@ -110,13 +110,13 @@ def squared_distances(vectors: Tensor, codes: Tensor) -> Tensor:
         >>> np.array(squared_distances(np.zeros((1, 2), "float32"), np.ones((3, 2), "float32")))
         array([[2., 2., 2.]], dtype=float32)
     """
-    vectors, codes = _centered(vectors, codes)
-    products = ops.matmul(vectors, ops.transpose(codes))
+    vectors, embeddings = _centered(vectors, embeddings)
+    products = ops.matmul(vectors, ops.transpose(embeddings))
     squares = ops.sum(ops.square(vectors), axis=-1, keepdims=True)
-    return ops.maximum(squares - 2.0 * products + ops.sum(ops.square(codes), axis=-1), 0.0)
+    return ops.maximum(squares - 2.0 * products + ops.sum(ops.square(embeddings), axis=-1), 0.0)
 
 
-def nearest_code(vectors: Tensor, codes: Tensor) -> Tensor:
+def nearest_code(vectors: Tensor, embeddings: Tensor) -> Tensor:
     """Finds the nearest code of each vector; the lowest index wins a tie.
 
     The nearest code vector e of a vector x is the argmax of the scores x·e - |e|²/2. The bias
@@ -126,7 +126,7 @@ def nearest_code(vectors: Tensor, codes: Tensor) -> Tensor:
 
     Args:
         vectors: Float32 tensor of shape `(..., dim)` with finite values.
-        codes: Float32 tensor of shape `(codebook_size, dim)`. Code vectors with finite values.
+        embeddings: Float32 tensor of shape `(codebook_size, dim)`. Code vectors with finite values.
 
     Returns:
         Int32 tensor of codes, of shape `(...)`.
@@ -139,18 +139,18 @@ def nearest_code(vectors: Tensor, codes: Tensor) -> Tensor:
         >>> np.array(nearest_code(vectors, codes))
         array([0, 1], dtype=int32)
     """
-    vectors, codes = map(ops.stop_gradient, _centered(vectors, codes))
-    if _TRACING.in_one_block:
-        return first_maximum(_scores(vectors, codes))
-    return _search(vectors, codes)
+    vectors, embeddings = map(ops.stop_gradient, _centered(vectors, embeddings))
+    if _TRACING.export_mode:
+        return argmax(_scores(vectors, embeddings))
+    return _search(vectors, embeddings)
 
 
-def nearest_codes(vectors: Tensor, codes: Tensor, count: int) -> Tensor:
+def nearest_codes(vectors: Tensor, embeddings: Tensor, count: int) -> Tensor:
     """Finds the `count` nearest codes of each vector, the nearest first.
 
     Args:
         vectors: Float32 tensor of shape `(..., dim)` with finite values.
-        codes: Float32 tensor of shape `(codebook_size, dim)`. Code vectors with finite values.
+        embeddings: Float32 tensor of shape `(codebook_size, dim)`. Code vectors with finite values.
         count: Integer. Number of codes per vector, from 1 to codebook_size.
 
     Returns:
@@ -163,21 +163,23 @@ def nearest_codes(vectors: Tensor, codes: Tensor, count: int) -> Tensor:
         >>> np.array(nearest_codes(np.array([[1.2]], "float32"), codes, 2))
         array([[1, 2]], dtype=int32)
     """
-    vectors, codes = _centered(vectors, codes)
+    vectors, embeddings = _centered(vectors, embeddings)
 
     def best(rows: Tensor) -> Tensor:
-        indices = ops.top_k(_scores(rows, codes), count)[1]
-        return ops.cast(indices, "int32")
+        codes = ops.top_k(_scores(rows, embeddings), count)[1]
+        return ops.cast(codes, "int32")
 
-    return map_rows(best, vectors, codes.shape[0])
+    return map_rows(best, vectors, embeddings.shape[0])
 
 
-def sample_code(vectors: Tensor, codes: Tensor, uniforms: Tensor, temperature: float) -> Tensor:
+def sample_code(
+    vectors: Tensor, embeddings: Tensor, uniforms: Tensor, temperature: float
+) -> Tensor:
     """Samples a code for each vector x with the probabilities softmax(-|x - e|² / temperature).
 
     Args:
         vectors: Float32 tensor of shape `(..., dim)` with finite values.
-        codes: Float32 tensor of shape `(codebook_size, dim)`. Code vectors with finite values.
+        embeddings: Float32 tensor of shape `(codebook_size, dim)`. Code vectors with finite values.
         uniforms: Float32 tensor of shape `(...)`. Uniform random numbers in [0, 1), one per vector.
         temperature: Float above 0, in units of a squared distance. As it approaches 0, the result
             approaches that of `nearest_code`.
@@ -185,20 +187,20 @@ def sample_code(vectors: Tensor, codes: Tensor, uniforms: Tensor, temperature: f
     Returns:
         Int32 tensor of codes, of shape `(...)`.
     """
-    vectors, codes = _centered(vectors, codes)
+    vectors, embeddings = _centered(vectors, embeddings)
 
     def draw(rows: Tensor) -> Tensor:
-        logits = _scores(rows[..., :-1], codes) * (2.0 / temperature)
+        logits = _scores(rows[..., :-1], embeddings) * (2.0 / temperature)
         cumulative = ops.cumsum(ops.softmax(logits, axis=-1), axis=-1)
         threshold = rows[..., -1:] * cumulative[..., -1:]
         below = ops.sum(ops.cast(cumulative <= threshold, "int32"), axis=-1)
-        return ops.minimum(below, codes.shape[0] - 1)
+        return ops.minimum(below, embeddings.shape[0] - 1)
 
     rows = ops.concatenate([vectors, ops.convert_to_tensor(uniforms)[..., None]], axis=-1)
-    return map_rows(draw, rows, codes.shape[0])
+    return map_rows(draw, rows, embeddings.shape[0])
 
 
-def error_to_fixed(values: Tensor, targets: Tensor, mask: Tensor | None) -> Tensor:
+def stop_gradient_mse(values: Tensor, targets: Tensor, mask: Tensor | None) -> Tensor:
     """Computes the mean of |v - sg(t)|² over vectors v, their targets t, and dimensions.
 
     Args:
@@ -232,7 +234,7 @@ def map_rows(
     Returns:
         Result of the function for all rows.
     """
-    if _TRACING.in_one_block:
+    if _TRACING.export_mode:
         return function(rows)
     shape, width = ops.shape(rows)[:-1], rows.shape[-1]
     rows = ops.reshape(rows, (-1, width))
@@ -250,9 +252,9 @@ def map_rows(
     return ops.reshape(results, (*shape, *results.shape[1:]))
 
 
-def _by_blocks(vectors: Tensor, codes: Tensor) -> Tensor:
-    blocks = _backend.search_blocks((*vectors.shape[:-1], codes.shape[0]))
-    scorers = _scorers(codes, blocks.codes)
+def _by_blocks(vectors: Tensor, embeddings: Tensor) -> Tensor:
+    blocks = _backend.search_blocks((*vectors.shape[:-1], embeddings.shape[0]))
+    scorers = _scorers(embeddings, blocks.codes)
     # The number of codes is unknown if they are the vectors of a batch of unknown size.
     _, groups, group_size, _ = scorers.shape
     scores_per_row = group_size * (groups or 2 * _GROUPS)
@@ -264,31 +266,33 @@ def _by_blocks(vectors: Tensor, codes: Tensor) -> Tensor:
 _search = _backend.with_fused_search(_by_blocks)
 
 
-def _scores(vectors: Tensor, codes: Tensor) -> Tensor:
+def _scores(vectors: Tensor, embeddings: Tensor) -> Tensor:
     """Computes x·e - |e|²/2, whose argmax is the nearest code: `(..., dim)` -> `(..., k)`."""
-    return ops.matmul(vectors, ops.transpose(codes)) - 0.5 * ops.sum(ops.square(codes), axis=-1)
+    return ops.matmul(vectors, ops.transpose(embeddings)) - 0.5 * ops.sum(
+        ops.square(embeddings), axis=-1
+    )
 
 
-def _scorers(codes: Tensor, most: int) -> Tensor:
+def _scorers(embeddings: Tensor, most: int) -> Tensor:
     """Builds matrices whose products with (vector, 1) are scores, in tiles of groups of codes.
 
     Args:
-        codes: Float32 tensor of shape `(codebook_size, dim)`. Code vectors.
+        embeddings: Float32 tensor of shape `(codebook_size, dim)`. Code vectors.
         most: Integer. Maximum number of codes per tile, before padding.
 
     Returns:
         Float32 tensor of shape `(tiles, groups, group_size, dim + 1)`, in the order of the codes.
         Tiles have nearly equal sizes, to keep the padding of the last one small.
     """
-    bias = -0.5 * ops.sum(ops.square(codes), axis=-1, keepdims=True)
-    count, dim = ops.shape(codes)
+    bias = -0.5 * ops.sum(ops.square(embeddings), axis=-1, keepdims=True)
+    count, dim = ops.shape(embeddings)
     tiles, group_size = 1, _CODES_OF_GROUP
     if isinstance(count, int):
         tiles = -(-count // most)
         group_size = min(max(count // _GROUPS, 1), _CODES_OF_GROUP)
     padding = -count % (tiles * group_size)
-    codes, bias = _padded(codes, padding), _padded(bias, padding, _NEVER)
-    rows = ops.concatenate([codes, bias], axis=1)
+    embeddings, bias = _padded(embeddings, padding), _padded(bias, padding, _NEVER)
+    rows = ops.concatenate([embeddings, bias], axis=1)
     return ops.reshape(rows, (tiles, -1, group_size, dim + 1))
 
 
@@ -315,8 +319,8 @@ def _search_by_columns(scorers: Tensor) -> Callable[[Tensor], Tensor]:
 
         if tiles == 1:
             return best_of_tile(scorers[0])[0]
-        indices, scores = ops.map(best_of_tile, scorers)
-        return _of_best_tile(indices, scores, scorers.shape[1])
+        codes, scores = ops.map(best_of_tile, scorers)
+        return _of_best_tile(codes, scores, scorers.shape[1])
 
     return best_of_block
 
@@ -335,8 +339,8 @@ def _search_by_rows(scorers: Tensor) -> Callable[[Tensor], Tensor]:
 
         if tiles == 1:
             return best_of_tile(scorers[0])[0]
-        indices, scores = ops.map(best_of_tile, scorers)
-        return _of_best_tile(indices, scores, groups * group_size)
+        codes, scores = ops.map(best_of_tile, scorers)
+        return _of_best_tile(codes, scores, groups * group_size)
 
     return best_of_block
 
@@ -386,10 +390,10 @@ def _with_one(vectors: Tensor) -> Tensor:
     return ops.concatenate([vectors, ops.ones_like(vectors[:, :1])], axis=1)
 
 
-def _of_best_tile(indices: Tensor, scores: Tensor, codes_of_tile: int) -> Tensor:
+def _of_best_tile(codes: Tensor, scores: Tensor, codes_of_tile: int) -> Tensor:
     """Returns the best code over tiles; the first wins a tie: `(tiles, n)` twice -> `(n,)`."""
-    tile = first_maximum(ops.transpose(scores))
-    return tile * codes_of_tile + ops.take_along_axis(indices, tile[None], axis=0)[0]
+    tile = argmax(ops.transpose(scores))
+    return tile * codes_of_tile + ops.take_along_axis(codes, tile[None], axis=0)[0]
 
 
 def _first_row(values: Tensor) -> Tensor:
@@ -401,7 +405,7 @@ def _first_row(values: Tensor) -> Tensor:
     return ops.where(first < count, first, 0)
 
 
-def first_maximum(values: Tensor) -> Tensor:
+def argmax(values: Tensor) -> Tensor:
     """Computes the argmax along the last axis; the lowest index wins a tie.
 
     Args:
@@ -450,11 +454,11 @@ def unit_vectors(vectors: Tensor) -> Tensor:
     return vectors * ops.rsqrt(ops.where(squares > 0, squares, 1.0))
 
 
-def code_counts(indices: Tensor, codebook_size: int, weights: Tensor | None = None) -> Tensor:
+def code_counts(codes: Tensor, codebook_size: int, weights: Tensor | None = None) -> Tensor:
     """Counts the occurrences of each code, optionally weighted.
 
     Args:
-        indices: Int32 tensor of codes in `[0, codebook_size)`, of shape `(n,)`.
+        codes: Int32 tensor of codes in `[0, codebook_size)`, of shape `(n,)`.
         codebook_size: Integer. Number of codes.
         weights: Float32 tensor of shape `(n,)`. Weight of each occurrence; `None` uses 1. Defaults
             to `None`.
@@ -462,20 +466,20 @@ def code_counts(indices: Tensor, codebook_size: int, weights: Tensor | None = No
     Returns:
         Float32 tensor of shape `(codebook_size,)`.
     """
-    indices = ops.convert_to_tensor(indices)
+    codes = ops.convert_to_tensor(codes)
     if weights is None:
-        weights = ops.ones_like(indices, dtype="float32")
-    return _backend.segment_sum(weights, indices, codebook_size)
+        weights = ops.ones_like(codes, dtype="float32")
+    return _backend.segment_sum(weights, codes, codebook_size)
 
 
 def code_sums(
-    vectors: Tensor, indices: Tensor, codebook_size: int, weights: Tensor | None = None
+    vectors: Tensor, codes: Tensor, codebook_size: int, weights: Tensor | None = None
 ) -> Tensor:
     """Sums the vectors assigned to each code, optionally weighted.
 
     Args:
         vectors: Float32 tensor of shape `(n, dim)`.
-        indices: Int32 tensor of codes in `[0, codebook_size)`, of shape `(n,)`.
+        codes: Int32 tensor of codes in `[0, codebook_size)`, of shape `(n,)`.
         codebook_size: Integer. Number of codes.
         weights: Float32 tensor of shape `(n,)`. Weight of each vector; `None` uses 1. Defaults to
             `None`.
@@ -486,7 +490,7 @@ def code_sums(
     vectors = ops.convert_to_tensor(vectors)
     if weights is not None:
         vectors = vectors * ops.convert_to_tensor(weights)[:, None]
-    return _backend.segment_sum(vectors, indices, codebook_size)
+    return _backend.segment_sum(vectors, codes, codebook_size)
 
 
 def perplexity(counts: Tensor) -> Tensor:
@@ -513,7 +517,7 @@ def perplexity(counts: Tensor) -> Tensor:
     return ops.exp(-ops.sum(probabilities * logarithms))
 
 
-def with_value(value: Tensor, gradient_of: Tensor) -> Tensor:
+def replace_gradient(value: Tensor, gradient_of: Tensor) -> Tensor:
     """Returns the value of one tensor with the gradient of another (straight-through estimator).
 
     The output `value + (g - stop_gradient(g))` equals the value exactly; the usual expression

@@ -63,7 +63,7 @@ def bits_per_image(model: keras.Model, image: np.ndarray) -> float | None:
     if not isinstance(model, VQVAE):
         return None
     sizes = model.quantizer.codebook_sizes
-    vectors = model.encode_to_codes(image).size // len(sizes)
+    vectors = model.encode(image).size // len(sizes)
     return vectors * sum(math.log2(size) for size in sizes)
 
 

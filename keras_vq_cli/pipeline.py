@@ -10,7 +10,15 @@ import keras
 import numpy as np
 
 import keras_vq.data
-from keras_vq import VAE, VQVAE, Autoencoder, Codebook, DeadCodeRestart, EMACodebook, networks
+from keras_vq import (
+    VAE,
+    VQVAE,
+    Autoencoder,
+    DeadCodeRestart,
+    EMACodebook,
+    GradientCodebook,
+    networks,
+)
 from keras_vq.data import ImageDataset
 from keras_vq_cli.backend import importing
 from keras_vq_cli.settings import ONLY_FOR, Settings
@@ -90,7 +98,7 @@ def start_codes(model: keras.Model, settings: Settings, images: ImageDataset) ->
     if settings.start != "kmeans":
         return
     assert settings.codebook_size is not None
-    vectors_per_image = model.encode_to_codes(images.take(1).images).size
+    vectors_per_image = model.encode(images.take(1).images).size
     wanted = -(-_VECTORS_PER_CODE * settings.codebook_size // vectors_per_image)
     order = np.random.default_rng(settings.seed).permutation(len(images))[:wanted]
     chosen = np.divide(images.pixels[np.sort(order)], 255, dtype="float32")
@@ -133,12 +141,14 @@ def _vqvae(settings: Settings, image_shape: tuple[int, int, int]) -> keras.Model
     else:
         encoder, decoder = _maps(settings, image_shape, settings.latent_dim)
     own = _own_options(settings)
-    codebook_class = EMACodebook if own["codebook"] == "ema" else Codebook
+    codebook_class = EMACodebook if own["codebook"] == "ema" else GradientCodebook
     # With decay 0.95, dead codes are restarted after 45 steps instead of 229.
     codebook = codebook_class(
         own["codebook_size"], decay=0.95, restart=DeadCodeRestart(), seed=settings.seed
     )
-    quantizer = keras_vq.VectorQuantizer(codebook, own["commitment"], own["estimator"])
+    quantizer = keras_vq.VectorQuantizer(
+        codebook=codebook, commitment_weight=own["commitment"], estimator=own["estimator"]
+    )
     return VQVAE(encoder, quantizer, decoder)
 
 

@@ -95,7 +95,7 @@ def vqvae(image_shape: tuple[int, ...], plan: Plan) -> keras_vq.VQVAE:
     del plan
     encoder, decoder = networks(image_shape, CODE_DIM)
     codebook = EMACodebook(CODES, decay=0.95, restart=DeadCodeRestart())
-    return keras_vq.VQVAE(encoder, VectorQuantizer(codebook), decoder)
+    return keras_vq.VQVAE(encoder, VectorQuantizer(codebook=codebook), decoder)
 
 
 def dcgan(image_shape: tuple[int, ...], plan: Plan) -> DCGAN:
@@ -113,13 +113,16 @@ BUILD: dict[str, Callable[[tuple[int, ...], Plan], Any]] = {
 
 def features(model: Any, images: np.ndarray) -> np.ndarray:
     """Returns flat features: latents, quantized latents, or the last layer of the discriminator."""
-    made = model.features(images) if isinstance(model, DCGAN) else model.encode(images)
+    if isinstance(model, DCGAN):
+        made = model.features(images)
+    else:
+        made = model.quantize(images) if isinstance(model, keras_vq.VQVAE) else model.encode(images)
     return made.reshape(len(images), -1)
 
 
 def code_histograms(model: keras_vq.VQVAE, images: np.ndarray) -> np.ndarray:
     """Counts the codes of each image. Shape `(n, codebook_size)`."""
-    codes = model.encode_to_codes(images).reshape(len(images), -1)
+    codes = model.encode(images).reshape(len(images), -1)
     size = model.codebook_sizes[0]
     rows = np.arange(len(images))[:, None] * size
     counts = np.bincount((codes + rows).ravel(), minlength=len(images) * size)

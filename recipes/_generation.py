@@ -85,12 +85,12 @@ def measured(
         Dictionary of figures, and the samples.
     """
     by_label = prior.num_classes is not None
-    codes = vqvae.encode_to_codes(test.images)
+    codes = vqvae.encode(test.images)
     bits = prior.bits_per_image(codes, test.labels if by_label else None)
     n = min(SAMPLES, len(test.images))
     asked = np.arange(n) % prior.num_classes if by_label else None
     how = {"labels": asked, "guidance": GUIDANCE} if by_label else {}
-    images = vqvae.generate(prior, n, seed=seed, **how)
+    images = vqvae.generate(n, prior, seed=seed, **how)
     row = {
         "validation nats per code": bits * np.log(2) / codes[0].size,
         "bits per image": bits,
@@ -162,7 +162,7 @@ def speed(prior: Any, n: int, seed: int) -> dict[str, object]:
 
 def naive_codes(prior: Any, n: int, seed: int, positions: int | None = None) -> np.ndarray:
     """Samples the same codes with a full forward pass for every position."""
-    draws = uniform_numbers(seed, (n, *prior.draws_shape()))
+    draws = uniform_numbers(seed, (n, *prior._uniforms_shape()))
     codes = np.zeros((n, prior.positions), "int32")
     for position in range(positions or prior.positions):
         inputs = prior.as_inputs(codes.reshape(n, *prior.code_shape))

@@ -18,7 +18,7 @@ import numpy as np
 from keras import layers
 
 import keras_vq
-from keras_vq import DeadCodeRestart, EMACodebook, Residual, VectorQuantizer
+from keras_vq import DeadCodeRestart, EMACodebook, ResidualQuantizer, VectorQuantizer
 from keras_vq.plots import plot_rows
 from recipes._datasets import add_datasets, name_of_run
 from recipes._measures import likeness
@@ -97,7 +97,7 @@ def run(task: Task, description: str) -> None:
             restored[name] = put_into_holes(made, damaged_test)
             details[name] = {"parameters": model.count_params(), "training, s": seconds}
             if isinstance(model, keras_vq.VQVAE):
-                codes = model.encode_to_codes(given_test[:1]).size
+                codes = model.encode(given_test[:1]).size
                 details[name]["bits per image"] = codes * math.log2(CODES)
         for name, images in restored.items():
             table[f"{dataset}: {name}"] = {**likeness(test, images), **details.get(name, {})}
@@ -161,10 +161,10 @@ def autoencoder(given: tuple[int, ...], made: tuple[int, ...]) -> keras_vq.Autoe
 def vqvae(given: tuple[int, ...], made: tuple[int, ...]) -> keras_vq.VQVAE:
     encoder, decoder = networks(given, made)
     levels = [
-        VectorQuantizer(EMACodebook(CODES, decay=0.95, restart=DeadCodeRestart()))
+        VectorQuantizer(codebook=EMACodebook(CODES, decay=0.95, restart=DeadCodeRestart()))
         for _ in range(LEVELS)
     ]
-    return keras_vq.VQVAE(encoder, Residual(levels), decoder)
+    return keras_vq.VQVAE(encoder, ResidualQuantizer(levels), decoder)
 
 
 def networks(given: tuple[int, ...], made: tuple[int, ...]) -> tuple[keras.Model, keras.Model]:

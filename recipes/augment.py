@@ -74,7 +74,7 @@ def main() -> None:
         rows[name] = next(iter(changed(train, changes(), shuffle=False))).numpy()[:SHOWN]
         encoder, decoder = keras_vq.networks.residual_convolutional((32, 32, 3))
         codebook = EMACodebook(CODES, decay=0.95, restart=DeadCodeRestart())
-        model = keras_vq.VQVAE(encoder, VectorQuantizer(codebook), decoder)
+        model = keras_vq.VQVAE(encoder, VectorQuantizer(codebook=codebook), decoder)
         steps = arguments.epochs * len(batches)
         rate = keras.optimizers.schedules.CosineDecay(LEARNING_RATE, steps)
         model.compile(keras.optimizers.Adam(rate))

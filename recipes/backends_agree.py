@@ -31,7 +31,7 @@ def train(steps: int, weights: Path) -> list[float]:
     images = keras_vq.data.load("digits", "train").images
     encoder, decoder = keras_vq.networks.convolutional((8, 8, 1), filters=(32, 64), latent_dim=8)
     # No restarts: each backend has its own random number generator.
-    quantizer = keras_vq.VectorQuantizer(keras_vq.EMACodebook(64))
+    quantizer = keras_vq.VectorQuantizer(codebook=keras_vq.EMACodebook(64))
     model = keras_vq.VQVAE(encoder, quantizer, decoder, data_variance=float(images.var()))
     model.compile(keras.optimizers.Adam(1e-3))
     if not weights.exists():

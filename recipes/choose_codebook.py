@@ -21,7 +21,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import keras_vq
-from keras_vq import DeadCodeRestart, EMACodebook, Projected, VectorQuantizer
+from keras_vq import DeadCodeRestart, EMACodebook, ProjectedQuantizer, VectorQuantizer
 from recipes._measures import mean_squared_error
 from recipes._pictures import in_powers_of_two
 from recipes._results import Stopwatch, results_folder, save
@@ -46,9 +46,9 @@ def build(size: int, dimension: int, grid: int) -> keras_vq.VQVAE:
         (28, 28, 1), filters=GRIDS[grid], latent_dim=LATENT_DIM
     )
     codebook = EMACodebook(size, decay=0.95, restart=DeadCodeRestart())
-    quantizer = VectorQuantizer(codebook)
+    quantizer = VectorQuantizer(codebook=codebook)
     if dimension < LATENT_DIM:
-        quantizer = Projected(quantizer, dimension)
+        quantizer = ProjectedQuantizer(quantizer, dimension)
     model = keras_vq.VQVAE(encoder, quantizer, decoder)
     model.compile(keras.optimizers.Adam(LEARNING_RATE))
     return model

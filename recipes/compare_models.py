@@ -103,10 +103,10 @@ def new_images(
     if isinstance(model, keras_vq.VQVAE):
         epochs = arguments.epochs or PLANS[dataset].epochs
         # Half the default width, for a quarter of the cost.
-        small = functools.partial(PixelCNNPrior.for_codes_of, dim=48)
+        small = functools.partial(PixelCNNPrior.for_model, dim=48)
         path = kept_models(f"compare_models_{dataset}", arguments.limit) / f"prior_{epochs}.keras"
         prior, seconds = fitted_prior(path, small, model, train, test, False, epochs, SEED)
-        return model.generate(prior, n, seed=SEED), seconds
+        return model.generate(n, prior, seed=SEED), seconds
     if isinstance(model, keras_vq.VAE):
         return model.generate(n, seed=SEED), None
     if isinstance(model, keras_vq.Autoencoder):
@@ -125,7 +125,7 @@ def reconstructions(model: Any, images: np.ndarray) -> dict[str, float]:
 def bits(model: Any, images: np.ndarray) -> float | None:
     """Returns bits per image of the representation: codes, or latents of 32 bits each."""
     if isinstance(model, keras_vq.VQVAE):
-        codes = model.encode_to_codes(images[:1])
+        codes = model.encode(images[:1])
         return float(codes.size * model.quantizer.bits_per_vector)
     if not hasattr(model, "reconstruct"):
         return None

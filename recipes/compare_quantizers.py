@@ -20,23 +20,23 @@ import numpy as np
 
 import keras_vq
 from keras_vq import (
-    BinaryQuantizer,
-    CategoricalQuantizer,
-    Codebook,
-    ConditionedVectorQuantizer,
     DeadCodeRestart,
     EMACodebook,
     FiniteScalarQuantizer,
+    GradientCodebook,
+    GumbelSoftmaxQuantizer,
+    ImplicitNeuralQuantizer,
     IndexBackpropagationQuantizer,
     LatentQuantizer,
-    MultiScale,
+    LookupFreeQuantizer,
+    MultiScaleQuantizer,
     OnlineClustering,
-    Product,
-    Projected,
+    ProductQuantizer,
     ProjectedCodebook,
+    ProjectedQuantizer,
     Quantizer,
-    Residual,
-    StepCodebook,
+    ResidualQuantizer,
+    SGDCodebook,
     VectorQuantizer,
 )
 from keras_vq.estimators import Directional
@@ -61,57 +61,64 @@ def ema(size: int) -> EMACodebook:
 
 def gumbel(bits: int) -> Quantizer:
     annealed = keras.optimizers.schedules.ExponentialDecay(1.0, 1000, 1 / 16)
-    return CategoricalQuantizer(2**bits, temperature=annealed)
+    return GumbelSoftmaxQuantizer(2**bits, temperature=annealed)
 
 
 def parts(bits: int, count: int) -> list[Quantizer]:
-    return [VectorQuantizer(ema(2 ** (bits // count))) for _ in range(count)]
+    return [VectorQuantizer(codebook=ema(2 ** (bits // count))) for _ in range(count)]
 
 
 QUANTIZERS: dict[str, Callable[[int], Quantizer]] = {
-    "gradient": lambda bits: VectorQuantizer(Codebook(2**bits)),
+    "gradient": lambda bits: VectorQuantizer(codebook=GradientCodebook(2**bits)),
     "gradient, restarts": lambda bits: VectorQuantizer(
-        Codebook(2**bits, decay=0.95, restart=DeadCodeRestart())
+        codebook=GradientCodebook(2**bits, decay=0.95, restart=DeadCodeRestart())
     ),
     "gradient, online clustering": lambda bits: VectorQuantizer(
-        Codebook(2**bits, restart=OnlineClustering())
+        codebook=GradientCodebook(2**bits, restart=OnlineClustering())
     ),
-    "EMA": lambda bits: VectorQuantizer(EMACodebook(2**bits, decay=0.95)),
-    "EMA, restarts": lambda bits: VectorQuantizer(ema(2**bits)),
+    "EMA": lambda bits: VectorQuantizer(codebook=EMACodebook(2**bits, decay=0.95)),
+    "EMA, restarts": lambda bits: VectorQuantizer(codebook=ema(2**bits)),
     "EMA, restarts, rotation trick": lambda bits: VectorQuantizer(
         ema(2**bits), estimator="rotation_trick"
     ),
-    "EMA, restarts, cosine in 8 dimensions": lambda bits: Projected(
-        VectorQuantizer(ema(2**bits), metric="cosine"), 8
+    "EMA, restarts, cosine in 8 dimensions": lambda bits: ProjectedQuantizer(
+        VectorQuantizer(codebook=ema(2**bits), metric="cosine"), 8
     ),
     "DiVeQ, restarts": lambda bits: VectorQuantizer(
-        Codebook(2**bits, decay=0.95, restart=DeadCodeRestart(), weight=0.0),
-        commitment=0.0,
+        codebook=GradientCodebook(
+            2**bits, decay=0.95, restart=DeadCodeRestart(), codebook_loss_weight=0.0
+        ),
+        commitment_weight=0.0,
         estimator=Directional(),
     ),
     "own gradient step, restarts": lambda bits: VectorQuantizer(
-        StepCodebook(2**bits, 0.1 * 2**bits * LATENT_DIM, decay=0.95, restart=DeadCodeRestart())
+        codebook=SGDCodebook(
+            2**bits, 0.1 * 2**bits * LATENT_DIM, decay=0.95, restart=DeadCodeRestart()
+        )
     ),
-    "SimVQ": lambda bits: VectorQuantizer(ProjectedCodebook(2**bits)),
-    "FSQ": lambda bits: Projected(FiniteScalarQuantizer(LEVELS[bits]), len(LEVELS[bits])),
-    "LFQ": lambda bits: Projected(BinaryQuantizer(), bits),
-    "BSQ": lambda bits: Projected(BinaryQuantizer(spherical=True), bits),
-    "latent": lambda bits: Projected(LatentQuantizer([8] * (bits // 3)), bits // 3),
+    "SimVQ": lambda bits: VectorQuantizer(codebook=ProjectedCodebook(2**bits)),
+    "FSQ": lambda bits: ProjectedQuantizer(FiniteScalarQuantizer(LEVELS[bits]), len(LEVELS[bits])),
+    "LFQ": lambda bits: ProjectedQuantizer(LookupFreeQuantizer(), bits),
+    "BSQ": lambda bits: ProjectedQuantizer(LookupFreeQuantizer(spherical=True), bits),
+    "latent": lambda bits: ProjectedQuantizer(LatentQuantizer([8] * (bits // 3)), bits // 3),
     "Gumbel-softmax": gumbel,
     "IBQ": lambda bits: IndexBackpropagationQuantizer(2**bits),
-    "residual, 3 levels": lambda bits: Residual(parts(bits, 3)),
-    "QINCo, 3 levels": lambda bits: Residual(
+    "residual, 3 levels": lambda bits: ResidualQuantizer(parts(bits, 3)),
+    "QINCo, 3 levels": lambda bits: ResidualQuantizer(
         [
-            VectorQuantizer(ema(2 ** (bits // 3))),
-            *(ConditionedVectorQuantizer(2 ** (bits // 3)) for _ in range(2)),
+            VectorQuantizer(codebook=ema(2 ** (bits // 3))),
+            *(ImplicitNeuralQuantizer(2 ** (bits // 3)) for _ in range(2)),
         ]
     ),
-    "product, 2 parts": lambda bits: Product(
-        [VectorQuantizer(ema(2 ** ((bits + 1) // 2))), VectorQuantizer(ema(2 ** (bits // 2)))]
+    "product, 2 parts": lambda bits: ProductQuantizer(
+        [
+            VectorQuantizer(codebook=ema(2 ** ((bits + 1) // 2))),
+            VectorQuantizer(codebook=ema(2 ** (bits // 2))),
+        ]
     ),
     # 85 codes for 64 positions: fewer bits per code give about the same bits per position.
-    "multi-scale, 1 2 4 8": lambda bits: MultiScale(
-        VectorQuantizer(ema(2 ** {9: 7, 12: 9}[bits])), scales=[1, 2, 4, 8]
+    "multi-scale, 1 2 4 8": lambda bits: MultiScaleQuantizer(
+        VectorQuantizer(codebook=ema(2 ** {9: 7, 12: 9}[bits])), scales=[1, 2, 4, 8]
     ),
 }
 

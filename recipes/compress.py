@@ -82,8 +82,8 @@ def ours(codec: ImageCodec, images: np.ndarray) -> dict[str, object]:
     """Writes all images to one file and returns its size and the reconstruction error."""
     data = codec.compress(images)
     codes = codec.decompress_codes(data)
-    made = codec.vqvae.decode_codes(codes)
-    same = codes == codec.vqvae.encode_to_codes(images)
+    made = codec.vqvae.decode(codes)
+    same = codes == codec.vqvae.encode(images)
     return {
         **size(len(data), images),
         **likeness(images, made),
@@ -168,7 +168,7 @@ def mnist_models(arguments: argparse.Namespace) -> tuple[keras_vq.VQVAE, PixelCN
     vqvae = generate_mnist.trained_vqvae(folder, train.images, epochs[1])
     path = folder / generate_mnist.prior_file("PixelCNN", *epochs)
     return vqvae, fitted_prior(
-        path, PixelCNNPrior.for_codes_of, vqvae, train, test, False, epochs[0], SEED
+        path, PixelCNNPrior.for_model, vqvae, train, test, False, epochs[0], SEED
     )[0]
 
 
@@ -181,7 +181,7 @@ def cifar10_models(arguments: argparse.Namespace) -> tuple[keras_vq.VQVAE, Trans
     vqvae = keras_vq.VQVAE.from_preset("vqvae_cifar10")
     path = kept_models("generate_cifar10", limit) / generate_cifar10.prior_file(epochs)
     return vqvae, fitted_prior(
-        path, TransformerPrior.for_codes_of, vqvae, train, test, True, epochs, SEED
+        path, TransformerPrior.for_model, vqvae, train, test, True, epochs, SEED
     )[0]
 
 

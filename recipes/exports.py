@@ -51,7 +51,7 @@ def rows_of(
     """Exports a preset on this backend; returns one row per file and runtime."""
     model = keras_vq.models.ReconstructionModel.from_preset(preset)
     images, calibration = images_of(preset, "test", count), images_of(preset, "train", 128)
-    wanted = model.in_batches(model.signatures()[0].method, images, 128)
+    wanted = model._in_batches(model.signatures()[0].method, images, 128)
     backend = keras.backend.backend()
     rows = {}
     with tempfile.TemporaryDirectory() as temporary:

@@ -44,7 +44,7 @@ def main() -> None:
     name = "transformer, by label"
     prior, seconds = fitted_prior(
         folder / prior_file(arguments.epochs),
-        TransformerPrior.for_codes_of,
+        TransformerPrior.for_model,
         vqvae,
         train,
         test,

@@ -65,7 +65,7 @@ def main() -> None:
     for name in arguments.only or PRIORS:
         prior, seconds = fitted_prior(
             folder / prior_file(name, *epochs),
-            PRIORS[name].for_codes_of,
+            PRIORS[name].for_model,
             vqvae,
             train,
             test,
@@ -107,7 +107,7 @@ def new_vqvae() -> keras_vq.VQVAE:
     encoder, decoder = keras_vq.networks.convolutional(
         (28, 28, 1), filters=(32, 64), latent_dim=LATENT_DIM, output_activation=None
     )
-    quantizer = keras_vq.VectorQuantizer(keras_vq.Codebook(CODES))
+    quantizer = keras_vq.VectorQuantizer(codebook=keras_vq.GradientCodebook(CODES))
     return keras_vq.VQVAE(encoder, quantizer, decoder)
 
 

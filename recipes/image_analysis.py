@@ -88,7 +88,7 @@ def both(
 def draw_code_maps(vqvae: keras_vq.VQVAE, test: ImageDataset, path: object) -> None:
     """Plots images, their code maps and the reconstructions."""
     images = test.images[:MAPPED]
-    codes, made = vqvae.encode_to_codes(images), vqvae.reconstruct(images)
+    codes, made = vqvae.encode(images), vqvae.reconstruct(images)
     # Similar code vectors get similar colors: they are sorted by their first principal component.
     table = vqvae.quantizer.decode(np.arange(vqvae.codebook_sizes[0], dtype="int32"))
     order = np.argsort(np.argsort(PCA(1).fit_transform(np.asarray(table))[:, 0]))

@@ -33,11 +33,11 @@ def measure(kind: str, codes: int, vectors: int, dim: int) -> dict[str, float]:
 
     keras.utils.set_random_seed(SEED)
     by_gradient = kind == "gradient"
-    codebook = keras_vq.Codebook(codes) if by_gradient else keras_vq.EMACodebook(codes)
+    codebook = keras_vq.GradientCodebook(codes) if by_gradient else keras_vq.EMACodebook(codes)
     inputs = keras.Input((dim,))
     # A trainable scale, so that the optimizer has a variable to update.
     scaled = keras.layers.EinsumDense("bd,d->bd", (dim,), name="scale")(inputs)
-    quantized, _ = keras_vq.VectorQuantizer(codebook)(scaled)
+    quantized, _ = keras_vq.VectorQuantizer(codebook=codebook)(scaled)
     model = keras.Model(inputs, quantized)
     model.compile(keras.optimizers.SGD(1e-3), loss="mse")
     x = np.random.default_rng(SEED).normal(size=(vectors, dim)).astype("float32")

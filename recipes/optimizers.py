@@ -96,7 +96,7 @@ def main() -> None:
                 continue  # The run diverged.
             row["loss, last tenth of the steps"] = at_end(losses)
             row["test MSE"] = mean_squared_error(test, model.reconstruct(test))
-            row["codes used"] = len(np.unique(model.encode_to_codes(test)))
+            row["codes used"] = len(np.unique(model.encode(test)))
             if name not in best or at_end(losses) < at_end(best[name][1]):
                 best[name] = (f"{name}, learning rate {rate:g}", losses)
     draw(dict(best.values()), results_folder() / "optimizers.png")
@@ -116,7 +116,9 @@ def run(
     encoder, decoder = keras_vq.networks.convolutional((28, 28, 1), filters=(32, 64), latent_dim=16)
     codebook = EMACodebook(128, decay=0.95, restart=DeadCodeRestart())
     variance = float(train.var(dtype="float64"))
-    model = keras_vq.VQVAE(encoder, VectorQuantizer(codebook), decoder, data_variance=variance)
+    model = keras_vq.VQVAE(
+        encoder, VectorQuantizer(codebook=codebook), decoder, data_variance=variance
+    )
     model.compile(optimizer)
     log = Losses()
     batches = RandomBatches(train, steps, BATCH_SIZE, SEED)

@@ -10,7 +10,7 @@ model = keras_vq.VQVAE(encoder, keras_vq.VectorQuantizer(128), decoder)
 model.compile("adam")
 model.fit(train, batch_size=128, epochs=3, validation_data=test)
 
-codes = model.encode_to_codes(test)  # int32, (10000, 7, 7): 49 codes of 7 bits per image
-images = model.decode_codes(codes)  # float32, (10000, 28, 28, 1)
+codes = model.encode(test)  # int32, (10000, 7, 7): 49 codes of 7 bits per image
+images = model.decode(codes)  # float32, (10000, 28, 28, 1)
 print("codes", codes.shape, "mean squared error", ((images - test) ** 2).mean())
 keras_vq.plots.plot_reconstructions(test[:10], images[:10], path="reconstructions.png")

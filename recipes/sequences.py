@@ -21,7 +21,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import keras_vq
-from keras_vq import DeadCodeRestart, EMACodebook, Residual, VectorQuantizer
+from keras_vq import DeadCodeRestart, EMACodebook, ResidualQuantizer, VectorQuantizer
 from keras_vq.networks import (
     EncoderDecoder,
     convolutional_sequence,
@@ -50,10 +50,10 @@ def tests_beside(limit: int) -> int:
 def residual(levels: int) -> keras_vq.Quantizer:
     """Builds a residual quantizer with quantizer dropout, so that any number of stages decodes."""
     quantizers = [
-        VectorQuantizer(EMACodebook(256, decay=0.95, restart=DeadCodeRestart()))
+        VectorQuantizer(codebook=EMACodebook(256, decay=0.95, restart=DeadCodeRestart()))
         for _ in range(levels)
     ]
-    return Residual(quantizers, dropout=1.0, seed=SEED)
+    return ResidualQuantizer(quantizers, dropout=1.0, seed=SEED)
 
 
 def main() -> None:
@@ -78,13 +78,13 @@ def main() -> None:
     for kind in kinds:
         for name, networks in NETWORKS[kind.kind](kind.train.shape[1:]).items():
             model, seconds = kind.vqvae(name, networks)
-            codes = model.encode_to_codes(kind.test)
+            codes = model.encode(kind.test)
             bits = kind.bits(codes, model)
             levels = LEVELS[kind.kind]
             for decoded in (count for count in DECODED if count <= levels):
                 # A code of -1 marks a stage that is left out.
                 some = np.where(np.arange(levels) < decoded, codes, -1)
-                made = model.decode_codes(some)
+                made = model.decode(some)
                 table[f"{kind.kind}: {name}, {decoded} of {levels} levels"] = {
                     "bits per step": bits * decoded / levels,
                     **kind.quality(made),
@@ -117,7 +117,7 @@ def three_networks(shape: tuple[int, int]) -> dict[str, Callable[[], EncoderDeco
     return {
         "convolutions": lambda: convolutional_sequence(shape, filters=(64, 64), latent_dim=32),
         "GRUs": lambda: recurrent_sequence(shape, units=64, **of_patches),
-        "transformers": lambda: transformer_sequence(shape, dim=64, **of_patches),
+        "transformers": lambda: transformer_sequence(shape, hidden_dim=64, **of_patches),
     }
 
 

@@ -154,7 +154,7 @@ def main() -> None:
         else keras_vq.VQVAE.from_preset("vqvae_mnist")
     )
     images = keras_vq.data.load("mnist", f"test[:{IMAGES}]").images
-    codes = model.encode_to_codes(images)
+    codes = model.encode(images)
     with tempfile.TemporaryDirectory() as folder:
         export = model.export(Path(folder, "onnx"), format="onnx")
         with serving(export) as server:

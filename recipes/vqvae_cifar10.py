@@ -23,7 +23,7 @@ import numpy as np
 from keras.layers import Rescaling
 
 import keras_vq
-from keras_vq import DeadCodeRestart, EMACodebook, Projected, Quantizer, VectorQuantizer
+from keras_vq import DeadCodeRestart, EMACodebook, ProjectedQuantizer, Quantizer, VectorQuantizer
 from keras_vq.plots import plot_rows
 from recipes._measures import likeness
 from recipes._results import Stopwatch, results_folder, save
@@ -40,7 +40,7 @@ LAST = 100
 
 
 def sonnet() -> Quantizer:
-    return VectorQuantizer(EMACodebook(CODES, decay=0.99, bias_correction=True))
+    return VectorQuantizer(codebook=EMACodebook(CODES, decay=0.99, bias_correction=True))
 
 
 def centred_networks(residual_filters: int) -> keras_vq.networks.EncoderDecoder:
@@ -55,13 +55,15 @@ def centred_networks(residual_filters: int) -> keras_vq.networks.EncoderDecoder:
 
 
 def restarted() -> Quantizer:
-    return VectorQuantizer(EMACodebook(CODES, decay=0.99, restart=DeadCodeRestart()))
+    return VectorQuantizer(codebook=EMACodebook(CODES, decay=0.99, restart=DeadCodeRestart()))
 
 
 def by_angle() -> Quantizer:
     codebook = EMACodebook(CODES, decay=0.99, restart=DeadCodeRestart())
     # Commitment weight of the preset `vqvae_cifar10`, four times the default.
-    return Projected(VectorQuantizer(codebook, commitment=2.0, metric="cosine"), 8)
+    return ProjectedQuantizer(
+        VectorQuantizer(codebook=codebook, commitment_weight=2.0, metric="cosine"), 8
+    )
 
 
 # Quantizer, filters of a residual block, whether the learning rate decays.
@@ -111,7 +113,7 @@ def main() -> None:
             "training, s": seconds,
             **of_batches(model, last),
             **likeness(test, made),
-            "codes used": len(np.unique(model.encode_to_codes(test))),
+            "codes used": len(np.unique(model.encode(test))),
         }
         rows[name] = made[:10]
     plot_rows(
@@ -146,7 +148,7 @@ def of_batches(model: keras_vq.VQVAE, batches: np.ndarray) -> dict[str, float]:
     """Computes mean variance-normalized error and perplexity of batches `(n, batch, ...)`."""
     images = batches.reshape(-1, *batches.shape[2:])
     error = np.square(images - model.reconstruct(images), dtype="float64").mean()
-    codes = model.encode_to_codes(images).reshape(len(batches), -1)
+    codes = model.encode(images).reshape(len(batches), -1)
     perplexities = [
         float(keras_vq.ops.perplexity(np.bincount(batch).astype("float32"))) for batch in codes
     ]

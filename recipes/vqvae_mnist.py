@@ -15,7 +15,7 @@ from collections.abc import Callable
 import keras
 
 import keras_vq
-from keras_vq import Codebook, DeadCodeRestart, EMACodebook, VectorQuantizer
+from keras_vq import DeadCodeRestart, EMACodebook, GradientCodebook, VectorQuantizer
 from keras_vq.plots import plot_reconstructions
 from recipes._measures import mean_squared_error
 from recipes._results import Stopwatch, results_folder, save
@@ -28,7 +28,7 @@ LEARNING_RATE = 1e-3
 
 # An EMA over 20 steps follows an encoder that changes quickly during 3 epochs.
 FIRST = "restart, decay 0.95"
-CODEBOOKS: dict[str, Callable[[], keras_vq.codebooks.BaseCodebook]] = {
+CODEBOOKS: dict[str, Callable[[], keras_vq.codebooks.Codebook]] = {
     FIRST: lambda: EMACodebook(CODES, decay=0.95, restart=DeadCodeRestart()),
     "restart, decay 0.99": lambda: EMACodebook(CODES, decay=0.99, restart=DeadCodeRestart()),
     "no restart, decay 0.99": lambda: EMACodebook(CODES, decay=0.99),
@@ -51,7 +51,9 @@ def main() -> None:
     for name in (*CODEBOOKS, KERAS_IO):
         is_long = name == KERAS_IO
         keras.utils.set_random_seed(SEED)
-        model = new_model(Codebook(CODES), None) if is_long else new_model(CODEBOOKS[name]())
+        model = (
+            new_model(GradientCodebook(CODES), None) if is_long else new_model(CODEBOOKS[name]())
+        )
         model.compile(keras.optimizers.Adam(LEARNING_RATE))
         epochs = arguments.long_epochs if is_long else arguments.epochs
         history = model.fit(train, batch_size=BATCH_SIZE, epochs=epochs, verbose=2).history
@@ -78,7 +80,7 @@ def main() -> None:
 
 
 def new_model(
-    codebook: keras_vq.codebooks.BaseCodebook, output_activation: str | None = "clip"
+    codebook: keras_vq.codebooks.Codebook, output_activation: str | None = "clip"
 ) -> keras_vq.VQVAE:
     """Builds the model of the example."""
     encoder, decoder = keras_vq.networks.convolutional(
@@ -87,7 +89,7 @@ def new_model(
         latent_dim=LATENT_DIM,
         output_activation=output_activation,
     )
-    return keras_vq.VQVAE(encoder, VectorQuantizer(codebook), decoder)
+    return keras_vq.VQVAE(encoder, VectorQuantizer(codebook=codebook), decoder)
 
 
 if __name__ == "__main__":

@@ -112,10 +112,10 @@ def test_tests_that_the_page_names_exist(file, name):
 
 
 @pytest.mark.parametrize(
-    "codebook", [keras_vq.EMACodebook, keras_vq.StepCodebook, keras_vq.ProjectedCodebook]
+    "codebook", [keras_vq.EMACodebook, keras_vq.SGDCodebook, keras_vq.ProjectedCodebook]
 )
 def test_a_penalty_that_would_do_nothing_is_refused(codebook):
-    options = {"learning_rate": 1.0} if codebook is keras_vq.StepCodebook else {}
+    options = {"learning_rate": 1.0} if codebook is keras_vq.SGDCodebook else {}
     penalty = keras_vq.regularizers.Orthogonality(10.0)
     with pytest.raises(ValueError, match="it would do nothing"):
         codebook(8, regularizer=penalty, **options)

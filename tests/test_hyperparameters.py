@@ -12,25 +12,26 @@ from keras import ops
 
 import keras_vq
 from keras_vq import (
-    BinaryQuantizer,
-    CategoricalQuantizer,
-    Codebook,
-    ConditionedVectorQuantizer,
     DeadCodeRestart,
     EMACodebook,
     FiniteScalarQuantizer,
+    GradientCodebook,
+    GumbelSoftmaxQuantizer,
+    ImplicitNeuralQuantizer,
     IndexBackpropagationQuantizer,
     LatentQuantizer,
-    MultiScale,
+    LookupFreeQuantizer,
+    MultiScaleQuantizer,
     OnlineClustering,
     ProjectedCodebook,
-    Residual,
-    StepCodebook,
+    ResidualQuantizer,
+    SGDCodebook,
     VectorQuantizer,
 )
-from keras_vq._hyperparameter import Configurable, Hyperparameter
+from keras_vq._configurable import Configurable
+from keras_vq._hyperparameter import Hyperparameter
 from keras_vq.estimators import Directional, Synchronized
-from keras_vq.losses import CodeEntropy, CrossEntropyCommitment
+from keras_vq.losses import CrossEntropyCommitmentLoss, EntropyLoss
 from tests.models.cases import MODEL_CASES
 from tests.models.checks import random_states_of, weights_of
 
@@ -41,33 +42,38 @@ GRIDS = np.random.default_rng(7).integers(0, 3, (16, 2, 2))
 
 QUANTIZERS = {
     "ema": lambda: VectorQuantizer(
-        EMACodebook(8, decay=0.9, epsilon=0.05, restart=DeadCodeRestart(0.3), seed=1),
+        codebook=EMACodebook(8, decay=0.9, epsilon=0.05, restart=DeadCodeRestart(0.3), seed=1),
         temperature=2.0,
-        entropy=CodeEntropy(0.1, 0.2, 1.0),
+        entropy_loss=EntropyLoss(0.1, 0.2, 1.0),
         seed=2,
     ),
     "gradient": lambda: VectorQuantizer(
-        Codebook(
+        codebook=GradientCodebook(
             8,
             restart=OnlineClustering(),
             regularizer=keras_vq.regularizers.Orthogonality(0.5),
             seed=1,
         ),
-        commitment=CrossEntropyCommitment(0.2),
+        commitment_weight=0.2,
+        commitment_loss=CrossEntropyCommitmentLoss(),
         estimator=Synchronized(0.5),
     ),
-    "step": lambda: VectorQuantizer(StepCodebook(8, learning_rate=5.0)),
+    "step": lambda: VectorQuantizer(codebook=SGDCodebook(8, learning_rate=5.0)),
     "projected_codebook": lambda: VectorQuantizer(
-        ProjectedCodebook(8), estimator=Directional(0.1, seed=3)
+        codebook=ProjectedCodebook(8), estimator=Directional(0.1, seed=3)
     ),
-    "binary": lambda: BinaryQuantizer(entropy=None),
+    "binary": lambda: LookupFreeQuantizer(entropy_loss=None),
     "latent": lambda: LatentQuantizer([4] * 4),
     "finite": lambda: FiniteScalarQuantizer([4] * 4, noise=0.3, seed=4),
-    "categorical": lambda: CategoricalQuantizer(8, temperature=1.0, kl=0.1, seed=4),
-    "index_backpropagation": lambda: IndexBackpropagationQuantizer(8, entropy=None),
-    "conditioned": lambda: ConditionedVectorQuantizer(8),
-    "residual": lambda: Residual([VectorQuantizer(EMACodebook(4))] * 2, dropout=1.0, seed=6),
-    "multi_scale": lambda: MultiScale(VectorQuantizer(EMACodebook(8)), scales=[1, 2], mixers=1),
+    "categorical": lambda: GumbelSoftmaxQuantizer(8, temperature=1.0, kl_weight=0.1, seed=4),
+    "index_backpropagation": lambda: IndexBackpropagationQuantizer(8, entropy_loss=None),
+    "conditioned": lambda: ImplicitNeuralQuantizer(8),
+    "residual": lambda: ResidualQuantizer(
+        [VectorQuantizer(codebook=EMACodebook(4))] * 2, dropout=1.0, seed=6
+    ),
+    "multi_scale": lambda: MultiScaleQuantizer(
+        VectorQuantizer(codebook=EMACodebook(8)), scales=[1, 2], num_phi=1
+    ),
 }
 
 
@@ -86,7 +92,7 @@ def vqgan():
 
 def prior():
     return keras_vq.priors.PixelCNNPrior(
-        3, (2, 2), num_classes=2, label_dropout=0.9, dim=8, depth=1, seed=0
+        3, (2, 2), num_classes=2, label_dropout=0.9, hidden_dim=8, num_layers=1, seed=0
     )
 
 
@@ -94,7 +100,7 @@ MODELS = {"vae": vae, "vqgan": vqgan, "prior": prior}
 # Values for scalars of which half the value may have no effect on one step.
 NEW_VALUES = {
     ("VectorQuantizer", "temperature"): 1e-6,
-    ("Residual", "dropout"): 1e-6,
+    ("ResidualQuantizer", "dropout"): 1e-6,
     ("PixelCNNPrior", "label_dropout"): 0.0,
     ("VAE", "free_bits"): 3.0,
     ("VAE", "kl_warmup_steps"): 4,
@@ -103,7 +109,11 @@ NEW_VALUES = {
 
 
 # Rows that test only scalars of one class; other rows test those of its parts.
-OWNERS = {"residual": Residual, "multi_scale": MultiScale, "vqgan": keras_vq.VQGAN}
+OWNERS = {
+    "residual": ResidualQuantizer,
+    "multi_scale": MultiScaleQuantizer,
+    "vqgan": keras_vq.VQGAN,
+}
 
 
 def hyperparameters_of(row, root):
@@ -147,8 +157,8 @@ class Step:
         self.compile()
         if not self.model.built:
             self.model.build((None, *IMAGE_SHAPE))
-        if name in MODELS and hasattr(self.model, "measured_variance"):
-            self.model.measured_variance.assign(1.0)
+        if name in MODELS and hasattr(self.model, "measured_data_variance"):
+            self.model.measured_data_variance.assign(1.0)
         self.weights = weights_of(self.model)
         self.random = random_states_of(self.model)
 
@@ -242,7 +252,14 @@ def test_table_has_every_hyperparameter_of_the_package():
 
 def test_choice_temperature_has_an_effect_on_samples():
     prior = keras_vq.priors.MaskedPrior(
-        3, (4, 4), dim=8, depth=1, heads=2, sampling_steps=3, choice_temperature=0.0, seed=0
+        3,
+        (4, 4),
+        hidden_dim=8,
+        num_layers=1,
+        num_heads=2,
+        sampling_steps=3,
+        choice_temperature=0.0,
+        seed=0,
     )
     before = prior.generate(16, seed=1)
     prior.choice_temperature = 50.0
@@ -333,7 +350,7 @@ def test_assigned_values_are_checked_as_the_constructor_does():
         (quantizer.codebook, "epsilon", 0.0),
         (quantizer.codebook.restart, "threshold", 1.5),
         (quantizer.entropy, "temperature", 0.0),
-        (quantizer.commitment, "weight", -1.0),
+        (quantizer, "commitment_weight", -1.0),
         (quantizer, "temperature", "warm"),
     ):
         old = getattr(owner, name)
@@ -359,7 +376,7 @@ def test_assigned_values_are_checked_as_the_constructor_does():
         (vae, "latent_dim", 5),
         (prior, "dropout", 0.5),
         # Not part of a layer, so compiled steps would not use the change.
-        (lambda: CodeEntropy(), "diversity", 1.0),
+        (lambda: EntropyLoss(), "diversity", 1.0),
         (lambda: keras_vq.regularizers.Orthogonality(), "weight", 2.0),
         # The constructor omitted the term because of the value 0.
         (lambda: VectorQuantizer(8), "temperature", 0.5),
@@ -375,7 +392,7 @@ def test_other_arguments_can_not_be_assigned(build, name, value):
 @pytest.mark.backend_free
 def test_temperature_that_follows_a_schedule_can_not_be_assigned():
     schedule = keras.optimizers.schedules.CosineDecay(1.0, 10)
-    quantizer = CategoricalQuantizer(8, temperature=schedule)
+    quantizer = GumbelSoftmaxQuantizer(8, temperature=schedule)
     with pytest.raises(AttributeError, match="schedule"):
         quantizer.temperature = 0.5
     assert quantizer.temperature is schedule
@@ -383,7 +400,7 @@ def test_temperature_that_follows_a_schedule_can_not_be_assigned():
 
 @pytest.mark.backend_free
 def test_temperature_lowered_to_zero_gives_the_nearest_codes():
-    quantizer = VectorQuantizer(EMACodebook(8), temperature=5.0, seed=0)
+    quantizer = VectorQuantizer(codebook=EMACodebook(8), temperature=5.0, seed=0)
     drawn = ops.convert_to_numpy(quantizer(VECTORS, training=True)[1])
     quantizer.codebook.decay = 0.0
     quantizer.trainable = False

@@ -71,20 +71,14 @@ def model():
 @pytest.fixture(scope="module")
 def expected(model, pixels):
     images = as_images(pixels)
-    methods = ("encode", "reconstruct", "encode_to_codes", "latents")
-    return {name: call(model, name, images) for name in methods}
+    methods = ("quantize", "reconstruct", "encode", "encode_latents")
+    return {name: getattr(model, name)(images) for name in methods}
 
 
-def call(model, name, data):
-    if name == "latents":  # the input of `adapt`
-        return model.in_batches("continuous_latents", data, 128, model.image_shape)
-    return getattr(model, name)(data)
-
-
-@pytest.mark.parametrize("method", ["encode", "reconstruct", "encode_to_codes", "latents"])
+@pytest.mark.parametrize("method", ["quantize", "reconstruct", "encode", "encode_latents"])
 @pytest.mark.parametrize("source", SOURCES)
 def test_batched_methods(source, method, model, pixels, expected):
-    given = call(model, method, SOURCES[source](pixels))
+    given = getattr(model, method)(SOURCES[source](pixels))
     np.testing.assert_allclose(given, expected[method], atol=1e-6)
 
 
@@ -96,7 +90,7 @@ def test_adapt_and_metrics(source, model, pixels):
     adapted = [keras_vq.EMACodebook(3, seed=0) for _ in range(2)]
     adapted[0].adapt(make(pixels))
     adapted[1].adapt(images)
-    np.testing.assert_array_equal(*(codebook.codes() for codebook in adapted))
+    np.testing.assert_array_equal(*(codebook.code_vectors() for codebook in adapted))
     features = metrics.image_features(lambda batch: batch.reshape(len(batch), -1), make(pixels))
     np.testing.assert_allclose(features, vectors, atol=1e-7)
 
@@ -117,7 +111,7 @@ def test_loops_of_keras(source, loss, pixels):
 
 
 def test_prior_of_the_codes_of_a_data_set(model, pixels):
-    prior = keras_vq.priors.TransformerPrior.for_codes_of(model, dim=8, depth=1)
+    prior = keras_vq.priors.TransformerPrior.for_model(model, hidden_dim=8, num_layers=1)
     data = ImageDataset(pixels)
     history = prior.fit_codes(model, data, validation_data=data.batches(8), verbose=0)
     assert np.isfinite(history.history["val_loss"][0])
@@ -130,8 +124,10 @@ def test_prior_of_the_codes_of_a_data_set(model, pixels):
 def test_prior_takes_the_labels_of_a_data_set(source, model, pixels):
     fitted = []
     for given in ((SOURCES[source](pixels),), (as_images(pixels), LABELS)):
-        prior = keras_vq.priors.TransformerPrior.for_codes_of(model, dim=8, depth=1, num_classes=3)
-        prior.fit_inputs = lambda inputs, validation, **_: fitted.append((inputs, validation))
+        prior = keras_vq.priors.TransformerPrior.for_model(
+            model, hidden_dim=8, num_layers=1, num_classes=3
+        )
+        prior._fit_inputs = lambda inputs, validation, **_: fitted.append((inputs, validation))
         held_out = given[0] if len(given) == 1 else given
         prior.fit_codes(model, *given, validation_data=held_out)
     for of_data_set, of_arrays in zip(*fitted, strict=True):
@@ -141,7 +137,7 @@ def test_prior_takes_the_labels_of_a_data_set(source, model, pixels):
 
 @pytest.mark.backend_free
 def test_two_passes_need_data_that_can_be_read_twice(pixels):
-    networks = keras_vq.networks.two_level((8, 8, 1), (4,), 4, 1, 4)
+    networks = keras_vq.networks.hierarchical((8, 8, 1), (4,), 4, 1, 4)
     levels = {f"{name}_quantizer": keras_vq.VectorQuantizer(4) for name in ("top", "bottom")}
     model = keras_vq.VQVAE2(*networks, **levels)
     with pytest.raises(ValueError, match="generator can be read only once: pass an array"):
@@ -151,7 +147,7 @@ def test_two_passes_need_data_that_can_be_read_twice(pixels):
 
 @pytest.mark.parametrize("bad", ["photos/", None, {"x": 1}, 3.0j], ids=str)
 def test_what_is_no_data(bad, model):
-    for method in ("encode", "encode_to_codes", "adapt"):
+    for method in ("quantize", "encode", "adapt"):
         with pytest.raises(ValueError, match=r"`images` must be an array, .*`tf.data.Dataset`"):
             getattr(model, method)(bad)
 
@@ -229,7 +225,9 @@ def test_metrics_and_priors_take_no_dictionaries(model, pixels):
     data = tf_data_of_dictionaries(as_images(pixels))
     with pytest.raises(ValueError, match="`real` must be arrays, not dictionaries"):
         metrics.compare_images(lambda batch: batch[:, 0, :, 0], data, data)
-    prior = keras_vq.priors.TransformerPrior.for_codes_of(model, dim=8, depth=1, num_classes=3)
+    prior = keras_vq.priors.TransformerPrior.for_model(
+        model, hidden_dim=8, num_layers=1, num_classes=3
+    )
     with pytest.raises(ValueError, match="`images` must be arrays, not dictionaries"):
         prior.fit_codes(model, data)
 

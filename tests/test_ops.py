@@ -142,12 +142,12 @@ SEARCHES = {
     "sample_code": lambda x, e: vq_ops.sample_code(
         x, e, np.full(len(x), 0.5, "float32"), max(1e-9 * float(np.ptp(e)) ** 2, 1e-20)
     ),
-    "in_one_block": lambda x, e: _in_one_block(x, e),
+    "export_mode": lambda x, e: _in_one_block(x, e),
 }
 
 
 def _in_one_block(vectors, codes):
-    with vq_ops.in_one_block():
+    with vq_ops.export_mode():
         return vq_ops.nearest_code(vectors, codes)
 
 

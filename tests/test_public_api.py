@@ -41,7 +41,7 @@ ROOMS = (
     regularizers,
 )
 ABSTRACT = (
-    codebooks.BaseCodebook,
+    codebooks.Codebook,
     codebooks.RestartRule,
     estimators.Estimator,
     quantizers.Quantizer,
@@ -82,7 +82,7 @@ def test_top_level_names_are_those_of_the_rooms():
         "models.NonFiniteWeightsWarning",
         "models.ReconstructionModel",
         "priors.CodePrior",
-        "priors.TwoLevelPrior",
+        "priors.HierarchicalPrior",
     ],
 )
 def test_names_that_users_catch_pass_on_or_subclass_are_public(name):

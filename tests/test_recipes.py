@@ -305,7 +305,7 @@ def test_short_fit_on_real_mnist():
     encoder, decoder = keras_vq.networks.convolutional((28, 28, 1), filters=(8, 16), latent_dim=8)
     # High learning rate and low decay, because there are only 96 steps.
     codebook = keras_vq.EMACodebook(32, decay=0.9, restart=keras_vq.DeadCodeRestart())
-    model = keras_vq.VQVAE(encoder, keras_vq.VectorQuantizer(codebook), decoder)
+    model = keras_vq.VQVAE(encoder, keras_vq.VectorQuantizer(codebook=codebook), decoder)
     model.compile(keras.optimizers.Adam(1e-2))
     history = model.fit(images, batch_size=32, epochs=6, verbose=0).history
     assert history["reconstruction_loss"][-1] < 0.5 * history["reconstruction_loss"][0]

@@ -22,12 +22,12 @@ LAYERS = {
     "GatedMaskedConvolution": (lambda: layers.GatedMaskedConvolution(4), [GRID, GRID]),
     "GaussianSampling": (lambda: layers.GaussianSampling(seed=0), [(4,), (4,)]),
     "GridPositions": (lambda: layers.GridPositions((2, 3), dim=4), [(6, 4)]),
-    "ImplicitCodes": (lambda: layers.ImplicitCodes(hidden_dim=5), [(8,)]),
+    "ImplicitNeuralCodebook": (lambda: layers.ImplicitNeuralCodebook(hidden_dim=5), [(8,)]),
     "PatchSteps": (lambda: layers.PatchSteps(2), [(3, 4)]),
     "ResidualStack": (lambda: layers.ResidualStack(blocks=1, filters=3), [GRID]),
     "SequencePatches": (lambda: layers.SequencePatches(2), [(6, 4)]),
     "StraightThroughClip": (layers.StraightThroughClip, [(4,)]),
-    "TransformerBlock": (lambda: layers.TransformerBlock(heads=2), [(6, 4)]),
+    "TransformerBlock": (lambda: layers.TransformerBlock(num_heads=2), [(6, 4)]),
 }
 for case in QUANTIZER_CASES:
     LAYERS[f"{case.id} quantizer"] = (case.build, [(5, 5, 4)])

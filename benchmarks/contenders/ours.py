@@ -12,14 +12,16 @@ from benchmarks.contenders import inputs
 LEVELS = 8
 # Quantizers without a codebook, with about as many codes as a codebook.
 KINDS: dict[str, Callable[[int], Any]] = {
-    "vector": lambda codes: keras_vq.VectorQuantizer(keras_vq.EMACodebook(codes)),
-    "residual": lambda codes: keras_vq.Residual(
-        [keras_vq.VectorQuantizer(keras_vq.EMACodebook(codes)) for _ in range(LEVELS)]
+    "vector": lambda codes: keras_vq.VectorQuantizer(codebook=keras_vq.EMACodebook(codes)),
+    "residual": lambda codes: keras_vq.ResidualQuantizer(
+        [keras_vq.VectorQuantizer(codebook=keras_vq.EMACodebook(codes)) for _ in range(LEVELS)]
     ),
-    "fsq": lambda codes: keras_vq.Projected(
+    "fsq": lambda codes: keras_vq.ProjectedQuantizer(
         keras_vq.FiniteScalarQuantizer([4] * _bits(codes, 2)), _bits(codes, 2)
     ),
-    "lfq": lambda codes: keras_vq.Projected(keras_vq.BinaryQuantizer(), _bits(codes, 1)),
+    "lfq": lambda codes: keras_vq.ProjectedQuantizer(
+        keras_vq.LookupFreeQuantizer(), _bits(codes, 1)
+    ),
 }
 
 

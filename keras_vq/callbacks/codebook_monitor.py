@@ -11,7 +11,7 @@ import numpy as np
 from keras import ops
 
 from keras_vq import _validation
-from keras_vq.codebooks.base import BaseCodebook
+from keras_vq.codebooks.base import Codebook
 from keras_vq.plots import plot_codebook_usage
 from keras_vq.quantizers.base import Quantizer
 
@@ -35,8 +35,8 @@ class CodebookMonitor(keras.callbacks.Callback):
     - `codes_dead`: number of dead codes, whose usage is at most 1 % of the mean usage.
     - `codes_norm_spread`: standard deviation of the norms of code vectors divided by their mean.
 
-    For a model with several codebooks, such as the stages of `Residual`, the names have the
-    prefixes `level_0_`, `level_1_` and so on.
+    For a model with several codebooks, such as the stages of `ResidualQuantizer`, the names have
+    the prefixes `level_0_`, `level_1_` and so on.
 
     By default, usage is the moving average of counts that codebooks keep during training. With
     `images`, usage is counted on the codes of the images. This also works for quantizers without a
@@ -47,7 +47,7 @@ class CodebookMonitor(keras.callbacks.Callback):
     Codebooks of fewer than 8 codes cause no warnings.
 
     Args:
-        images: Array of images on which to count codes, for a model with `encode_to_codes`.
+        images: Array of images on which to count codes, for a model with `encode`.
             Defaults to None, which uses the moving averages.
         picture: Path of a histogram of the usage, written after each epoch, such as
             `"usage-{epoch:03d}.png"`. Defaults to None.
@@ -100,9 +100,7 @@ class CodebookMonitor(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Updates the logs, writes the histogram, and warns of collapse."""
         codebooks = [
-            layer
-            for layer in _layers_in(self.model)
-            if isinstance(layer, BaseCodebook) and layer.built
+            layer for layer in _layers_in(self.model) if isinstance(layer, Codebook) and layer.built
         ]
         counts = self._counted() if self.images is not None else None
         if counts is None:
@@ -123,7 +121,7 @@ class CodebookMonitor(keras.callbacks.Callback):
 
     def _counted(self) -> list[np.ndarray]:
         """Counts the codes of the images, as an array of shape `(codebook_size,)` per stage."""
-        grids = keras.tree.flatten(self.model.encode_to_codes(self.images))
+        grids = keras.tree.flatten(self.model.encode(self.images))
         counts = []
         for quantizer, codes in zip(self.model.levels().values(), grids, strict=True):
             sizes = quantizer.codebook_sizes
@@ -136,7 +134,7 @@ class CodebookMonitor(keras.callbacks.Callback):
         prefix: str,
         counts: np.ndarray,
         figures: Mapping[str, float],
-        codebook: BaseCodebook | None,
+        codebook: Codebook | None,
         epoch: int,
     ) -> None:
         size = len(counts)
@@ -164,7 +162,7 @@ def _layers_in(layer: keras.Layer) -> list[keras.Layer]:
     return list(found.values())
 
 
-def _figures(counts: np.ndarray, codebook: BaseCodebook | None) -> dict[str, float]:
+def _figures(counts: np.ndarray, codebook: Codebook | None) -> dict[str, float]:
     counts = counts.astype("float64")
     total = counts.sum()
     shares = counts[counts > 0] / total if total > 0 else np.ones(1)
@@ -175,12 +173,12 @@ def _figures(counts: np.ndarray, codebook: BaseCodebook | None) -> dict[str, flo
         "dead": float(dead),
     }
     if codebook is not None:
-        norms = np.linalg.norm(ops.convert_to_numpy(codebook.codes()), axis=1)
+        norms = np.linalg.norm(ops.convert_to_numpy(codebook.code_vectors()), axis=1)
         figures["norm_spread"] = float(norms.std() / norms.mean()) if norms.any() else 0.0
     return figures
 
 
-def _advice(codebook: BaseCodebook | None) -> list[str]:
+def _advice(codebook: Codebook | None) -> list[str]:
     advice = []
     if codebook is not None and codebook.restart is None:
         advice.append("restart dead codes (codebook argument restart=DeadCodeRestart())")

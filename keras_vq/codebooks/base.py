@@ -9,12 +9,14 @@ from keras import ops
 
 from keras_vq import _backend, _validation
 from keras_vq import ops as vq_ops
-from keras_vq._hyperparameter import ConfigurableLayer, Hyperparameter
+from keras_vq._configurable import ConfigurableLayer
+from keras_vq._hyperparameter import Hyperparameter
 from keras_vq._inputs import as_array
 from keras_vq._non_finite import warn_of_non_finite
 from keras_vq._types import Shape, Tensor
+from keras_vq.codebooks.batch_stats import AssignedVectors, CodeStatistics
 from keras_vq.codebooks.restart import RestartRule
-from keras_vq.codebooks.statistics import Batch, CodeStatistics
+from keras_vq.codebooks.restart import get as get_restart_rule
 
 Start = Literal["kmeans", "first"]
 
@@ -22,15 +24,15 @@ Start = Literal["kmeans", "first"]
 OF_MEAN_COUNT = -1.0
 
 
-class BaseCodebook(ConfigurableLayer):
+class Codebook(ConfigurableLayer):
     """Base class of codebooks: a table of `codebook_size` code vectors and its update rule.
 
     A quantizer owns a codebook, searches its code vectors, and passes it the statistics of each
-    training batch. A subclass implements `codes` (the code vectors), the update rule (`loss` for
-    updates by gradient, `update_codes` for updates from statistics) and `move_codes`
+    training batch. A subclass implements `code_vectors`, the update rule (`_loss` for
+    updates by gradient, `_update_embeddings` for updates from statistics) and `_move_embeddings`
     (re-initialization of code vectors).
 
-    State updated in training: `average_counts`, the exponential moving average (EMA) of the number
+    State updated in training: `ema_counts`, the exponential moving average (EMA) of the number
     of vectors assigned to each code per batch. `set_embeddings` and `adapt` set it to -1: a
     negative count is in units of the mean count of the next training batch, vectors /
     codebook_size.
@@ -52,7 +54,7 @@ class BaseCodebook(ConfigurableLayer):
     """
 
     # Whether a batch updates the codebook before the lookup, and is quantized with the new vectors.
-    learns_before_lookup = False
+    _updates_before_lookup = False
 
     decay = Hyperparameter(_validation.check_fraction)
 
@@ -60,34 +62,23 @@ class BaseCodebook(ConfigurableLayer):
         self,
         codebook_size: int,
         decay: float = 0.99,
-        restart: RestartRule | None = None,
+        restart: str | RestartRule | None = None,
         initializer: Any = None,
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
-        if kwargs.pop("regularizer", None) is not None:
-            raise ValueError(
-                "A `regularizer` acts by gradient, and the codes of this codebook do not learn by "
-                "gradient: it would do nothing. Use keras_vq.Codebook. "
-                f"Received: a regularizer for {type(self).__name__}"
-            )
         super().__init__(**kwargs)
         self.codebook_size = _validation.check_positive_integer("codebook_size", codebook_size)
         self.decay = decay
-        if not (restart is None or isinstance(restart, RestartRule)):
-            raise ValueError(
-                "`restart` must be a RestartRule, such as DeadCodeRestart(), or None. "
-                f"Received: {restart!r}"
-            )
-        self.restart = restart
+        self.restart = get_restart_rule(restart)
         self.has_own_initializer = initializer is not None
         self.initializer = (
             keras.initializers.get(initializer)
             if self.has_own_initializer
-            else self.default_initializer()
+            else self._default_initializer()
         )
         self.seed = seed
-        if restart is not None:
+        if self.restart is not None:
             self.seed_generator = keras.random.SeedGenerator(seed)
 
     def build(self, input_shape: Shape) -> None:
@@ -99,29 +90,29 @@ class BaseCodebook(ConfigurableLayer):
                 f"Received: shape {tuple(input_shape)}"
             )
         self.dim = int(dim)
-        initial = 0.0 if self.starts_unused else 1.0
-        if self.starts_placed:
+        initial = 0.0 if self._starts_unused else 1.0
+        if self._is_initialized:
             initial = OF_MEAN_COUNT
-        self.average_counts = self.add_state(
-            "average_counts", (self.codebook_size,), keras.initializers.Constant(initial)
+        self.ema_counts = self._add_state(
+            "ema_counts", (self.codebook_size,), keras.initializers.Constant(initial)
         )
 
-    def default_initializer(self) -> keras.initializers.Initializer:
+    def _default_initializer(self) -> keras.initializers.Initializer:
         """Returns the initializer of the code vectors that is used if none is given."""
         # Variance 1 / dim gives code vectors a norm near 1 in any dimension.
         return keras.initializers.VarianceScaling(mode="fan_out", distribution="uniform")
 
     @property
-    def starts_placed(self) -> bool:
+    def _is_initialized(self) -> bool:
         """Returns whether initial code vectors count as used, so that restart rules keep them."""
         return self.has_own_initializer and self.restart is not None
 
     @property
-    def starts_unused(self) -> bool:
+    def _starts_unused(self) -> bool:
         """Returns whether average counts are initialized to 0 instead of 1."""
-        return self.restart is not None and self.restart.starts_unused
+        return self.restart is not None and self.restart._starts_unused
 
-    def add_state(
+    def _add_state(
         self, name: str, shape: tuple[int, ...], initializer: Any, trainable: bool = False
     ) -> Any:
         """Adds a float32 weight that mixed-precision policies do not cast."""
@@ -134,54 +125,54 @@ class BaseCodebook(ConfigurableLayer):
             autocast=False,
         )
 
-    def codes(self) -> Tensor:
+    def code_vectors(self) -> Tensor:
         """Returns all code vectors: float32, shape `(codebook_size, dim)`."""
         raise NotImplementedError
 
     def call(self, vectors: Tensor) -> Tensor:
         """Computes the nearest code of each vector: int32, shape `vectors.shape[:-1]`."""
-        return vq_ops.nearest_code(ops.cast(vectors, "float32"), self.codes())
+        return vq_ops.nearest_code(ops.cast(vectors, "float32"), self.code_vectors())
 
     def compute_output_spec(self, vectors: Tensor) -> keras.KerasTensor:
         """Returns the shape and dtype of the codes."""
         return keras.KerasTensor(vectors.shape[:-1], dtype="int32")
 
-    def lookup(self, indices: Tensor) -> Tensor:
-        """Returns the code vectors of codes: float32, shape `indices.shape + (dim,)`."""
-        return ops.take(self.codes(), indices, axis=0)
+    def _lookup(self, codes: Tensor) -> Tensor:
+        """Returns the code vectors of codes: float32, shape `codes.shape + (dim,)`."""
+        return ops.take(self.code_vectors(), codes, axis=0)
 
-    def loss(self, vectors: Tensor, codes: Tensor, mask: Tensor | None) -> Tensor:
+    def _loss(self, vectors: Tensor, quantized: Tensor, mask: Tensor | None) -> Tensor:
         """Computes the scalar codebook loss; 0 if code vectors are not updated by gradient."""
-        del vectors, codes, mask
+        del vectors, quantized, mask
         return ops.zeros(())
 
-    def statistics(
-        self, vectors: Tensor, codes: Tensor, indices: Tensor, mask: Tensor | None
+    def _statistics(
+        self, vectors: Tensor, quantized: Tensor, codes: Tensor, mask: Tensor | None
     ) -> CodeStatistics:
         """Computes the statistics of this replica's batch: counts, sums, and restart candidates.
 
         Args:
             vectors: Float32 tensor of shape `(..., dim)`.
-            codes: Float32 tensor of the same shape. Code vector of each vector.
-            indices: Int32 tensor of codes, of shape `(...)`.
+            quantized: Float32 tensor of the same shape. Code vector of each vector.
+            codes: Int32 tensor of codes, of shape `(...)`.
             mask: Boolean tensor of shape `(...)`. `False` excludes a vector; `None` keeps all.
         """
         flat = ops.reshape(vectors, (-1, self.dim))
-        indices = ops.reshape(indices, (-1,))
+        codes = ops.reshape(codes, (-1,))
         weights = None
         if mask is not None:
             mask = ops.reshape(mask, (-1,))
             weights = ops.cast(mask, "float32")
             flat = ops.where(mask[:, None], flat, 0.0)
-        counts = vq_ops.code_counts(indices, self.codebook_size, weights)
-        sums = vq_ops.code_sums(flat, indices, self.codebook_size)
+        counts = vq_ops.code_counts(codes, self.codebook_size, weights)
+        sums = vq_ops.code_sums(flat, codes, self.codebook_size)
         if self.restart is None:
             return CodeStatistics(counts, sums, [])
-        distances = ops.sum(ops.square(flat - ops.reshape(codes, (-1, self.dim))), axis=-1)
+        distances = ops.sum(ops.square(flat - ops.reshape(quantized, (-1, self.dim))), axis=-1)
         weights = ops.ones_like(distances) if weights is None else weights
-        return CodeStatistics(counts, sums, [Batch.not_empty(flat, distances, weights)])
+        return CodeStatistics(counts, sums, [AssignedVectors.not_empty(flat, distances, weights)])
 
-    def update(self, statistics: CodeStatistics) -> None:
+    def _update(self, statistics: CodeStatistics) -> None:
         """Updates averages and code vectors from a training batch, and applies the restart rule.
 
         Statistics are summed over replicas. Does nothing if the codebook is frozen (`trainable =
@@ -191,34 +182,34 @@ class BaseCodebook(ConfigurableLayer):
             return
         counts, sums = _backend.sum_over_replicas([statistics.counts, statistics.sums])
         mean_count = ops.sum(counts) / self.codebook_size
-        is_relative = ops.convert_to_tensor(self.average_counts) < 0
+        is_relative = ops.convert_to_tensor(self.ema_counts) < 0
         unit = ops.where(mean_count > 0, mean_count, 1.0)
-        self.scale_averages(ops.where(is_relative, -unit, 1.0))
-        self.update_codes(counts, sums)
+        self._scale_averages(ops.where(is_relative, -unit, 1.0))
+        self._update_embeddings(counts, sums)
         if self.restart is not None:
-            move = self.restart.move(
-                ops.stop_gradient(self.codes()),
+            move = self.restart._propose(
+                ops.stop_gradient(self.code_vectors()),
                 self.recent_counts(),
                 mean_count,
                 statistics.batches,
                 self.seed_generator,
             )
-            self.move_codes(*move)
+            self._move_embeddings(*move)
 
-    def update_codes(self, counts: Tensor, sums: Tensor) -> None:
+    def _update_embeddings(self, counts: Tensor, sums: Tensor) -> None:
         """Updates the moving averages, and code vectors that depend on them, from statistics."""
         del sums
-        self.average_counts.assign(move_average(self.average_counts, counts, self.decay))
+        self.ema_counts.assign(move_average(self.ema_counts, counts, self.decay))
 
-    def scale_averages(self, factors: Tensor) -> None:
+    def _scale_averages(self, factors: Tensor) -> None:
         """Multiplies the moving averages of each code by a factor."""
-        self.average_counts.assign(self.average_counts * factors)
+        self.ema_counts.assign(self.ema_counts * factors)
 
     def recent_counts(self) -> Tensor:
         """Returns the EMA of assigned vectors per batch: float32, shape `(codebook_size,)`."""
-        return ops.abs(self.average_counts)
+        return ops.abs(self.ema_counts)
 
-    def move_codes(self, shares: Tensor, targets: Tensor, counts: Tensor) -> None:
+    def _move_embeddings(self, shares: Tensor, targets: Tensor, counts: Tensor) -> None:
         """Interpolates each code vector and its averages linearly towards a target.
 
         Args:
@@ -229,22 +220,22 @@ class BaseCodebook(ConfigurableLayer):
         """
         raise NotImplementedError
 
-    def scale_to_unit_norm(self) -> None:
+    def _scale_to_unit_norm(self) -> None:
         """Scales the initial code vectors to unit norm, for quantizers with the cosine metric."""
-        codes = vq_ops.unit_vectors(self.codes())
-        if self.starts_placed:
-            self.place_codes(codes)
+        embeddings = vq_ops.unit_vectors(self.code_vectors())
+        if self._is_initialized:
+            self._place_embeddings(embeddings)
         else:
-            self.move_codes(ops.ones((self.codebook_size,)), codes, self.recent_counts())
+            self._move_embeddings(ops.ones((self.codebook_size,)), embeddings, self.recent_counts())
 
-    def place_codes(self, codes: Tensor) -> None:
+    def _place_embeddings(self, embeddings: Tensor) -> None:
         """Replaces all code vectors and sets their averages as for uniform usage.
 
         Args:
-            codes: Float32 tensor of shape `(codebook_size, dim)`. New code vectors.
+            embeddings: Float32 tensor of shape `(codebook_size, dim)`. New code vectors.
         """
         each = ops.ones((self.codebook_size,))
-        self.move_codes(each, codes, OF_MEAN_COUNT * each)
+        self._move_embeddings(each, embeddings, OF_MEAN_COUNT * each)
 
     def set_embeddings(self, embeddings: Any) -> None:
         """Sets all code vectors before training, e.g. to those of a pretrained codebook.
@@ -263,7 +254,7 @@ class BaseCodebook(ConfigurableLayer):
             >>> import numpy as np, keras_vq
             >>> codebook = keras_vq.EMACodebook(16)
             >>> codebook.set_embeddings(np.eye(16, 8, dtype="float32"))
-            >>> tuple(codebook.codes().shape)
+            >>> tuple(codebook.code_vectors().shape)
             (16, 8)
         """
         embeddings = _validation.check_embeddings(
@@ -271,7 +262,7 @@ class BaseCodebook(ConfigurableLayer):
         )
         if not self.built:
             self.build(embeddings.shape)
-        self.place_codes(ops.convert_to_tensor(embeddings))
+        self._place_embeddings(ops.convert_to_tensor(embeddings))
 
     def adapt(self, vectors: Any, start: Start = "kmeans") -> None:
         """Initializes all code vectors from data, before training (k-means initialization).
@@ -304,37 +295,17 @@ class BaseCodebook(ConfigurableLayer):
             )
         _validation.check_choice("start", start, get_args(Start))
         if start == "first":
-            codes = vectors[: self.codebook_size]
+            embeddings = vectors[: self.codebook_size]
         else:
-            codes = kmeans_centres(vectors, self.codebook_size, self.seed)
+            embeddings = kmeans_centres(vectors, self.codebook_size, self.seed)
         # PyTorch processes may have received different vectors.
-        codes = _backend.from_first_replica(ops.convert_to_tensor(codes))
-        self.place_codes(codes)
+        embeddings = _backend.from_first_replica(ops.convert_to_tensor(embeddings))
+        self._place_embeddings(embeddings)
 
     def load_own_variables(self, store: Any) -> None:
         """Loads the weights and warns if they contain NaN or infinity."""
         super().load_own_variables(store)
         warn_of_non_finite(self)
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor arguments."""
-        return {
-            **super().get_config(),
-            "codebook_size": self.codebook_size,
-            "decay": self.decay,
-            "restart": keras.saving.serialize_keras_object(self.restart),
-            "initializer": (
-                keras.initializers.serialize(self.initializer) if self.has_own_initializer else None
-            ),
-            "seed": self.seed,
-        }
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> "BaseCodebook":
-        """Creates a codebook from its configuration."""
-        config = dict(config)
-        config["restart"] = keras.saving.deserialize_keras_object(config["restart"])
-        return cls(**config)
 
 
 def kmeans_centres(
@@ -382,6 +353,6 @@ def move_average(average: Tensor, value: Tensor, decay: float) -> Tensor:
     return decay * average + (1.0 - decay) * value
 
 
-def part_of_the_way(shares: Tensor, start: Tensor, end: Tensor) -> Tensor:
+def lerp(shares: Tensor, start: Tensor, end: Tensor) -> Tensor:
     """Interpolates linearly from start to end, exact at both endpoints."""
     return (1.0 - shares) * start + shares * end

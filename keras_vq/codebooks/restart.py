@@ -6,15 +6,17 @@ import keras
 from keras import ops
 
 from keras_vq import _validation
-from keras_vq._hyperparameter import Configurable, Hyperparameter
+from keras_vq._configurable import Configurable
+from keras_vq._hyperparameter import Hyperparameter
+from keras_vq._registry import Registry
 from keras_vq._types import Tensor
-from keras_vq.codebooks.statistics import Batch, closest_vectors, sample_vectors
+from keras_vq.codebooks.batch_stats import AssignedVectors, closest_vectors, sample_vectors
 
 Sampling = Literal["distance", "uniform"]
 Anchor = Literal["closest", "uniform"]
 
 
-class Move(NamedTuple):
+class CodebookUpdate(NamedTuple):
     """Update proposed by a restart rule: an interpolation of each code vector to a target."""
 
     shares: Tensor  # (codebook_size,), in [0, 1]: interpolation weights
@@ -25,25 +27,25 @@ class Move(NamedTuple):
 class RestartRule(Configurable):
     """Base class of restart rules, which update rarely used code vectors after a training batch.
 
-    A subclass implements `move`, and `get_config` if it has arguments.
+    A subclass implements `_propose`, and `get_config` if it has arguments.
     """
 
     # Whether average counts are initialized to 0, so that codes count as unused before their first
     # use. Otherwise they are initialized to 1 and decay.
-    starts_unused = False
+    _starts_unused = False
 
-    def move(
+    def _propose(
         self,
-        codes: Tensor,
+        embeddings: Tensor,
         recent_counts: Tensor,
         mean_count: Tensor,
-        batches: list[Batch],
+        batches: list[AssignedVectors],
         seed: Any,
-    ) -> Move:
+    ) -> CodebookUpdate:
         """Computes the update of each code vector.
 
         Args:
-            codes: Float32 tensor of shape `(codebook_size, dim)`. Code vectors.
+            embeddings: Float32 tensor of shape `(codebook_size, dim)`. Code vectors.
             recent_counts: Float32 tensor of shape `(codebook_size,)`. EMA of the number of vectors
                 assigned to each code per batch.
             mean_count: Scalar. Number of vectors of the global batch divided by codebook_size.
@@ -51,15 +53,6 @@ class RestartRule(Configurable):
             seed: `keras.random.SeedGenerator`.
         """
         raise NotImplementedError
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor arguments."""
-        return {}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> "RestartRule":
-        """Creates a rule from its configuration."""
-        return cls(**config)
 
 
 def _check_threshold(name: str, value: Any) -> float:
@@ -83,9 +76,9 @@ class DeadCodeRestart(RestartRule):
     Args:
         threshold: Float in (0, 1]. At 0.1, codes used less than a tenth as often as the mean code
             are restarted. Defaults to 0.1.
-        reset: Float above 0. Average count of a restarted code, as a multiple of the mean count. It
-            determines how long the code may stay unused before it is restarted again. Defaults to
-            1.0.
+        restart_count: Float above 0. Average count of a restarted code, as a multiple of the mean
+            count. It determines how long the code may stay unused before it is restarted again.
+            Defaults to 1.0.
         sampling: `"distance"` samples vectors with probabilities proportional to their squared
             distance from the nearest code vector, which favors regions with a large quantization
             error. `"uniform"` samples all vectors with equal probability, which favors dense
@@ -100,37 +93,33 @@ class DeadCodeRestart(RestartRule):
     """
 
     threshold = Hyperparameter(_check_threshold)
-    reset = Hyperparameter(_validation.check_positive)
+    restart_count = Hyperparameter(_validation.check_positive)
 
     def __init__(
-        self, threshold: float = 0.1, reset: float = 1.0, sampling: Sampling = "distance"
+        self, threshold: float = 0.1, restart_count: float = 1.0, sampling: Sampling = "distance"
     ) -> None:
         self.threshold = threshold
-        self.reset = reset
+        self.restart_count = restart_count
         self.sampling = _validation.check_choice("sampling", sampling, get_args(Sampling))
 
-    def move(
+    def _propose(
         self,
-        codes: Tensor,
+        embeddings: Tensor,
         recent_counts: Tensor,
         mean_count: Tensor,
-        batches: list[Batch],
+        batches: list[AssignedVectors],
         seed: Any,
-    ) -> Move:
+    ) -> CodebookUpdate:
         """Replaces each dead code vector by a randomly drawn vector."""
         weights = [batch.weights for batch in batches]
         if self.sampling == "distance":
             weights = [batch.weights * batch.distances for batch in batches]
-        uniforms = keras.random.uniform((codes.shape[0],), seed=seed)
-        return Move(
+        uniforms = keras.random.uniform((embeddings.shape[0],), seed=seed)
+        return CodebookUpdate(
             shares=ops.cast(recent_counts < self.threshold * mean_count, "float32"),
             targets=sample_vectors(batches, weights, uniforms),
-            counts=ops.broadcast_to(self.reset * mean_count, (codes.shape[0],)),
+            counts=ops.broadcast_to(self.restart_count * mean_count, (embeddings.shape[0],)),
         )
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor arguments."""
-        return {"threshold": self.threshold, "reset": self.reset, "sampling": self.sampling}
 
 
 @keras.saving.register_keras_serializable("keras_vq")
@@ -155,35 +144,35 @@ class OnlineClustering(RestartRule):
 
     Example:
         >>> import keras_vq
-        >>> codebook = keras_vq.Codebook(512, restart=keras_vq.OnlineClustering())
+        >>> codebook = keras_vq.GradientCodebook(512, restart=keras_vq.OnlineClustering())
     """
 
-    starts_unused = True
+    _starts_unused = True
     decay = Hyperparameter(_validation.check_fraction)
 
     def __init__(self, anchor: Anchor = "closest", decay: float = 0.99) -> None:
         self.anchor = _validation.check_choice("anchor", anchor, get_args(Anchor))
         self.decay = decay
 
-    def move(
+    def _propose(
         self,
-        codes: Tensor,
+        embeddings: Tensor,
         recent_counts: Tensor,
         mean_count: Tensor,
-        batches: list[Batch],
+        batches: list[AssignedVectors],
         seed: Any,
-    ) -> Move:
+    ) -> CodebookUpdate:
         """Interpolates each code vector towards its anchor."""
         if self.anchor == "closest":
-            targets = closest_vectors(batches, codes)
+            targets = closest_vectors(batches, embeddings)
         else:
-            uniforms = keras.random.uniform((codes.shape[0],), seed=seed)
+            uniforms = keras.random.uniform((embeddings.shape[0],), seed=seed)
             targets = sample_vectors(batches, [batch.weights for batch in batches], uniforms)
         usage = recent_counts / ops.where(mean_count > 0, mean_count, 1.0)
         shares = ops.exp(-10.0 * usage / (1.0 - self.decay) - 1e-3)
         # A fully masked batch has no anchors.
-        return Move(ops.where(mean_count > 0, shares, 0.0), targets, recent_counts)
+        return CodebookUpdate(ops.where(mean_count > 0, shares, 0.0), targets, recent_counts)
 
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor arguments."""
-        return {"anchor": self.anchor, "decay": self.decay}
+
+_REGISTRY = Registry("restart", (DeadCodeRestart, OnlineClustering), RestartRule)
+get, serialize, deserialize = _REGISTRY.get, _REGISTRY.serialize, _REGISTRY.deserialize

@@ -115,7 +115,7 @@ class ImageCodec:
             )
         header = self._header(checked, names)
         self._check_pixels(header)
-        codes = self.vqvae.encode_to_codes(tiles.cut(checked, self.tile_shape), self.batch_size)
+        codes = self.vqvae.encode(tiles.cut(checked, self.tile_shape), self.batch_size)
         header = header.with_crc_of(codes)
         payload = self._coded(codes, header.batch_size).ljust(
             container.shortest_payload(header), b"\0"
@@ -142,7 +142,7 @@ class ImageCodec:
                 probabilities of the prior differ, or the images have more than `max_pixels` pixels.
         """
         header, payload = self._read(data)
-        made = self.vqvae.decode_codes(self._codes_of(header, payload), self.batch_size)
+        made = self.vqvae.decode(self._codes_of(header, payload), self.batch_size)
         return tiles.join(made, header.image_shapes)
 
     def decompress_codes(self, data: bytes) -> np.ndarray:

@@ -10,12 +10,12 @@ from keras_vq._types import Tensor
 class Estimator(Protocol):
     """Protocol of gradient estimators: callables `(inputs, codes, training) -> outputs`."""
 
-    def __call__(self, inputs: Tensor, codes: Tensor, training: bool = False) -> Tensor:
+    def __call__(self, inputs: Tensor, quantized: Tensor, training: bool = False) -> Tensor:
         """Returns the code vectors, with the gradient of the estimator.
 
         Args:
             inputs: Float32 tensor of shape `(..., dim)`.
-            codes: Float32 tensor of the code vectors of the inputs, of the same shape.
+            quantized: Float32 tensor of the code vectors of the inputs, of the same shape.
             training: Boolean. Whether the call is part of a training step. Defaults to `False`.
         """
 

@@ -5,11 +5,11 @@ from keras import ops
 
 from keras_vq._types import Tensor
 from keras_vq.estimators._estimator import TINY, norm
-from keras_vq.ops import with_value
+from keras_vq.ops import replace_gradient
 
 
 @keras.saving.register_keras_serializable("keras_vq")
-def rotation_trick(inputs: Tensor, codes: Tensor, training: bool = False) -> Tensor:
+def rotation_trick(inputs: Tensor, quantized: Tensor, training: bool = False) -> Tensor:
     """Applies the rotation trick: gradients are rotated and scaled with the quantized vectors.
 
     The code vector q is treated as a constant rotation and rescaling of the input x: the linear map
@@ -21,11 +21,11 @@ def rotation_trick(inputs: Tensor, codes: Tensor, training: bool = False) -> Ten
 
     Args:
         inputs: Float32 tensor of shape `(..., dim)`.
-        codes: Float32 tensor of the code vectors of the inputs, of the same shape.
+        quantized: Float32 tensor of the code vectors of the inputs, of the same shape.
         training: Boolean. Has no effect.
 
     Returns:
-        Tensor equal to `codes`. The gradient is unchanged where an input is zero, which has no
+        Tensor equal to `quantized`. The gradient is unchanged where an input is zero, which has no
         direction, and zero where a code vector is zero.
 
     Example:
@@ -36,9 +36,9 @@ def rotation_trick(inputs: Tensor, codes: Tensor, training: bool = False) -> Ten
         [1.0, 0.0]
     """
     del training
-    inputs, codes = ops.convert_to_tensor(inputs), ops.convert_to_tensor(codes)
+    inputs, quantized = ops.convert_to_tensor(inputs), ops.convert_to_tensor(quantized)
     x = ops.stop_gradient(inputs)
-    q = ops.stop_gradient(codes)
+    q = ops.stop_gradient(quantized)
     x_norm, q_norm = norm(x), norm(q)
     x_unit = x / ops.maximum(x_norm, TINY)
     q_unit = q / ops.maximum(q_norm, TINY)
@@ -52,4 +52,4 @@ def rotation_trick(inputs: Tensor, codes: Tensor, training: bool = False) -> Ten
     has_direction = x_norm > TINY
     # Finite also where it is discarded, because the gradient of `where` multiplies it by 0.
     scale = ops.where(has_direction, q_norm / ops.maximum(x_norm, TINY), 0.0)
-    return with_value(codes, ops.where(has_direction, scale * rotated, inputs))
+    return replace_gradient(quantized, ops.where(has_direction, scale * rotated, inputs))

@@ -4,22 +4,22 @@ import keras
 from keras import ops
 
 from keras_vq._types import Tensor
-from keras_vq.ops import with_value
+from keras_vq.ops import replace_gradient
 
 
 @keras.saving.register_keras_serializable("keras_vq")
-def straight_through(inputs: Tensor, codes: Tensor, training: bool = False) -> Tensor:
+def straight_through(inputs: Tensor, quantized: Tensor, training: bool = False) -> Tensor:
     """Applies the straight-through estimator: copies the gradient of the outputs to the inputs.
 
     Source: van den Oord et al., "Neural Discrete Representation Learning", 2017, section 3.2.
 
     Args:
         inputs: Float32 tensor of shape `(..., dim)`.
-        codes: Float32 tensor of the code vectors of the inputs, of the same shape.
+        quantized: Float32 tensor of the code vectors of the inputs, of the same shape.
         training: Boolean. Has no effect.
 
     Returns:
-        Tensor equal to `codes` whose derivative with respect to `inputs` is the identity.
+        Tensor equal to `quantized` whose derivative with respect to `inputs` is the identity.
 
     Example:
         >>> import numpy as np, keras_vq
@@ -29,5 +29,5 @@ def straight_through(inputs: Tensor, codes: Tensor, training: bool = False) -> T
         [1.0, 0.0]
     """
     del training
-    inputs, codes = ops.convert_to_tensor(inputs), ops.convert_to_tensor(codes)
-    return with_value(codes, inputs)
+    inputs, quantized = ops.convert_to_tensor(inputs), ops.convert_to_tensor(quantized)
+    return replace_gradient(quantized, inputs)

@@ -58,6 +58,6 @@ class SignatureModel(keras.Model):
 
     def call(self, inputs: Tensor) -> Tensor:
         """Calls the method of the signature and casts its output."""
-        with vq_ops.in_one_block(by_rank=self.for_int8):
+        with vq_ops.export_mode(by_rank=self.for_int8):
             outputs = getattr(self.model, self.signature.method)(inputs)
         return ops.cast(outputs, self.signature.output.dtype)

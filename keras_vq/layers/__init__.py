@@ -6,7 +6,7 @@ from keras_vq.layers.edge_padding import EdgePadding
 from keras_vq.layers.gated_masked_convolution import GatedMaskedConvolution
 from keras_vq.layers.gaussian_sampling import GaussianSampling
 from keras_vq.layers.grid_positions import GridPositions
-from keras_vq.layers.implicit_codes import ImplicitCodes
+from keras_vq.layers.implicit_neural_codebook import ImplicitNeuralCodebook
 from keras_vq.layers.residual_stack import ResidualStack
 from keras_vq.layers.sequence_patches import EndMasking, PatchSteps, SequencePatches
 from keras_vq.layers.straight_through_clip import StraightThroughClip
@@ -20,7 +20,7 @@ __all__ = [
     "GatedMaskedConvolution",
     "GaussianSampling",
     "GridPositions",
-    "ImplicitCodes",
+    "ImplicitNeuralCodebook",
     "PatchSteps",
     "ResidualStack",
     "SequencePatches",

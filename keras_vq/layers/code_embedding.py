@@ -8,7 +8,7 @@ import numpy as np
 from keras import ops
 
 from keras_vq import _validation
-from keras_vq._hyperparameter import ConfigurableLayer
+from keras_vq._configurable import ConfigurableLayer
 from keras_vq._types import Shape, Tensor
 
 
@@ -59,8 +59,3 @@ class CodeEmbedding(ConfigurableLayer):
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """Returns the input shape with the last axis replaced by `dim`."""
         return (*input_shape[:-1], self.dim)
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor arguments."""
-        config = super().get_config()
-        return {**config, "codebook_sizes": self.codebook_sizes, "dim": self.dim}

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_vq._hyperparameter import ConfigurableLayer
+from keras_vq._configurable import ConfigurableLayer
 from keras_vq._types import Shape, Tensor
 
 
@@ -68,7 +68,3 @@ class EdgePadding(ConfigurableLayer):
             for size, pair in zip(sizes, self.padding, strict=True)
         )
         return (batch, *padded, channels)
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor arguments."""
-        return {**super().get_config(), "padding": self.padding}

@@ -6,7 +6,7 @@ import keras
 from keras import layers, ops
 
 from keras_vq import _validation
-from keras_vq._hyperparameter import ConfigurableLayer
+from keras_vq._configurable import ConfigurableLayer
 from keras_vq._types import Shape, Tensor
 
 
@@ -138,11 +138,6 @@ class GatedMaskedConvolution(ConfigurableLayer):
         """Returns the output shapes of the two stacks."""
         del horizontal_shape
         return vertical_shape, vertical_shape
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor arguments."""
-        config = super().get_config()
-        return {**config, "filters": self.filters, "kernel_size": self.kernel_size}
 
 
 def gate(x: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_vq._hyperparameter import ConfigurableLayer
+from keras_vq._configurable import ConfigurableLayer
 from keras_vq._types import Shape, Tensor
 
 
@@ -53,7 +53,3 @@ class GaussianSampling(ConfigurableLayer):
         """Returns the shape of the mean."""
         del log_variance_shape
         return mean_shape
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor arguments."""
-        return {**super().get_config(), "seed": self.seed}

@@ -6,7 +6,7 @@ import keras
 from keras import layers
 
 from keras_vq import _validation
-from keras_vq._hyperparameter import ConfigurableLayer
+from keras_vq._configurable import ConfigurableLayer
 from keras_vq._types import Shape, Tensor
 
 
@@ -59,7 +59,3 @@ class ResidualStack(ConfigurableLayer):
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """Returns the input shape."""
         return input_shape
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor arguments."""
-        return {**super().get_config(), "blocks": self.blocks, "filters": self.filters}

@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_vq import _validation
-from keras_vq._hyperparameter import ConfigurableLayer
+from keras_vq._configurable import ConfigurableLayer
 from keras_vq._types import Shape, Tensor
 
 
@@ -112,10 +112,6 @@ class SequencePatches(ConfigurableLayer):
             )
         return batch, -(-steps // self.size), self.size * channels
 
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor arguments."""
-        return {**super().get_config(), "size": self.size, "pad": self.pad}
-
 
 @keras.saving.register_keras_serializable("keras_vq")
 class PatchSteps(ConfigurableLayer):
@@ -172,7 +168,3 @@ class PatchSteps(ConfigurableLayer):
                 f"Received: steps={self.steps}"
             )
         return batch, self.steps or steps, width // self.size
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor arguments."""
-        return {**super().get_config(), "size": self.size, "steps": self.steps}

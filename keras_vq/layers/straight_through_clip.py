@@ -7,7 +7,7 @@ import keras
 from keras import ops
 
 from keras_vq import _validation
-from keras_vq._hyperparameter import ConfigurableLayer
+from keras_vq._configurable import ConfigurableLayer
 from keras_vq._types import Shape, Tensor
 
 
@@ -84,7 +84,3 @@ class StraightThroughClip(ConfigurableLayer):
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """Returns the input shape."""
         return input_shape
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor arguments."""
-        return {**super().get_config(), "low": self.low, "high": self.high}

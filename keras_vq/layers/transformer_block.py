@@ -7,7 +7,7 @@ import keras
 from keras import layers, ops
 
 from keras_vq import _validation
-from keras_vq._hyperparameter import ConfigurableLayer
+from keras_vq._configurable import ConfigurableLayer
 from keras_vq._types import Shape, Tensor
 
 Cache = tuple[Tensor, Tensor]
@@ -18,17 +18,18 @@ Cache = tuple[Tensor, Tensor]
 class TransformerBlock(ConfigurableLayer):
     """Pre-norm transformer block (self-attention and MLP) with a KV cache.
 
-    `call` processes all positions at once. `step` processes the next position with a KV cache of
+    `call` processes all positions at once. `_step` processes the next position with a KV cache of
     earlier ones, and returns the output of `call` with `causal=True` at that position; the
     attention layer of Keras has no such cache. Sources: Vaswani et al., "Attention Is All You
     Need", 2017; Xiong et al., "On Layer Normalization in the Transformer Architecture", 2020
     (pre-norm).
 
     Args:
-        heads: Integer. Number of attention heads. Must divide the input dimension. Defaults to 4.
+        num_heads: Integer. Number of attention heads. Must divide the input dimension. Defaults to
+            4.
         causal: Boolean. Whether a position attends only to itself and earlier positions. Defaults
             to True.
-        expansion: Integer. Ratio of the hidden width of the MLP to the input dimension. Defaults
+        mlp_ratio: Integer. Ratio of the hidden width of the MLP to the input dimension. Defaults
             to 4.
         dropout: Float in [0, 1). Dropout rate of the attention and MLP outputs. Defaults to 0.0.
         seed: Integer. Seed of the dropout. Defaults to None.
@@ -44,54 +45,55 @@ class TransformerBlock(ConfigurableLayer):
         Float tensor of the input shape.
 
     Raises:
-        ValueError: If an argument is out of range, or `heads` does not divide the input dimension.
+        ValueError: If an argument is out of range, or `num_heads` does not divide the input
+            dimension.
 
     Example:
         >>> import numpy as np, keras_vq
-        >>> block = keras_vq.layers.TransformerBlock(heads=2)
+        >>> block = keras_vq.layers.TransformerBlock(num_heads=2)
         >>> tuple(block(np.zeros((1, 6, 8), "float32")).shape)
         (1, 6, 8)
     """
 
     def __init__(
         self,
-        heads: int = 4,
+        num_heads: int = 4,
         causal: bool = True,
-        expansion: int = 4,
+        mlp_ratio: int = 4,
         dropout: float = 0.0,
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.heads = _validation.check_positive_integer("heads", heads)
+        self.num_heads = _validation.check_positive_integer("num_heads", num_heads)
         self.causal = bool(causal)
-        self.expansion = _validation.check_positive_integer("expansion", expansion)
+        self.mlp_ratio = _validation.check_positive_integer("mlp_ratio", mlp_ratio)
         self.dropout = _validation.check_fraction("dropout", dropout)
         self.seed = seed
         self.supports_masking = True
 
     def build(self, input_shape: Shape) -> None:
         """Creates the layers for inputs of shape `(batch, N, dim)`."""
-        dim = input_shape[-1] or 0
-        if dim == 0 or dim % self.heads:
+        hidden_dim = input_shape[-1] or 0
+        if hidden_dim == 0 or hidden_dim % self.num_heads:
             raise ValueError(
-                "`heads` must divide the dimension of the inputs. "
-                f"Received: {self.heads} heads, inputs of shape {tuple(input_shape)}"
+                "`num_heads` must divide the dimension of the inputs. "
+                f"Received: {self.num_heads} heads, inputs of shape {tuple(input_shape)}"
             )
         policy = self.dtype_policy
         self.attention_norm = layers.LayerNormalization(epsilon=1e-6, dtype=policy)
-        self.to_heads = layers.Dense(3 * dim, dtype=policy, name="to_heads")
-        self.from_heads = layers.Dense(dim, dtype=policy, name="from_heads")
+        self.to_heads = layers.Dense(3 * hidden_dim, dtype=policy, name="to_heads")
+        self.from_heads = layers.Dense(hidden_dim, dtype=policy, name="from_heads")
         self.perceptron_norm = layers.LayerNormalization(epsilon=1e-6, dtype=policy)
         self.widen = layers.Dense(
-            self.expansion * dim, activation="gelu", dtype=policy, name="widen"
+            self.mlp_ratio * hidden_dim, activation="gelu", dtype=policy, name="widen"
         )
-        self.narrow = layers.Dense(dim, dtype=policy, name="narrow")
+        self.narrow = layers.Dense(hidden_dim, dtype=policy, name="narrow")
         self.drop = layers.Dropout(self.dropout, seed=self.seed, dtype=policy)
         for part in (self.attention_norm, self.to_heads, self.from_heads, self.perceptron_norm):
             part.build(input_shape)
         self.widen.build(input_shape)
-        self.narrow.build((*input_shape[:-1], self.expansion * dim))
+        self.narrow.build((*input_shape[:-1], self.mlp_ratio * hidden_dim))
 
     def call(
         self, inputs: Tensor, mask: Tensor | None = None, training: bool | None = None
@@ -112,10 +114,12 @@ class TransformerBlock(ConfigurableLayer):
             inputs: Float tensor of shape `(batch, N, dim)`; only its shape and data type are used.
         """
         zeros = ops.zeros_like(inputs)
-        zeros = ops.reshape(zeros, (-1, self.heads, zeros.shape[1], zeros.shape[2] // self.heads))
+        zeros = ops.reshape(
+            zeros, (-1, self.num_heads, zeros.shape[1], zeros.shape[2] // self.num_heads)
+        )
         return zeros, zeros
 
-    def step(self, inputs: Tensor, cache: Cache, position: Tensor | int) -> tuple[Tensor, Cache]:
+    def _step(self, inputs: Tensor, cache: Cache, position: Tensor | int) -> tuple[Tensor, Cache]:
         """Applies the block to the next position, and updates the KV cache.
 
         Args:
@@ -155,13 +159,13 @@ class TransformerBlock(ConfigurableLayer):
         return ops.logical_and(seen, before) if self.causal else seen
 
     def _heads_of(self, x: Tensor) -> list[Tensor]:
-        size = x.shape[-1] // self.heads
-        x = ops.reshape(self.to_heads(x), (-1, x.shape[1], 3, self.heads, size))
+        size = x.shape[-1] // self.num_heads
+        x = ops.reshape(self.to_heads(x), (-1, x.shape[1], 3, self.num_heads, size))
         return [x[:, :, part] for part in range(3)]
 
     def _joined(self, attended: Tensor) -> Tensor:
-        positions, heads, size = attended.shape[1:]
-        return self.from_heads(ops.reshape(attended, (-1, positions, heads * size)))
+        positions, num_heads, size = attended.shape[1:]
+        return self.from_heads(ops.reshape(attended, (-1, positions, num_heads * size)))
 
     def _perceptron(self, x: Tensor) -> Tensor:
         return self.narrow(self.widen(self.perceptron_norm(x)))
@@ -169,14 +173,3 @@ class TransformerBlock(ConfigurableLayer):
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """Returns the input shape."""
         return input_shape
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor arguments."""
-        return {
-            **super().get_config(),
-            "heads": self.heads,
-            "causal": self.causal,
-            "expansion": self.expansion,
-            "dropout": self.dropout,
-            "seed": self.seed,
-        }

@@ -63,7 +63,7 @@ class _CodeHistogram(keras.metrics.Metric):
         places = ops.reshape(ops.add(ops.maximum(indices, 0), self.starts), (-1,))
         self.counts.assign(self.counts + vq_ops.code_counts(places, sum(self.sizes), weights))
 
-    def level_counts(self) -> list[Tensor]:
+    def _stage_counts(self) -> list[Tensor]:
         """Returns the usage counts of each stage, float32 tensors of shape `(codebook_size,)`."""
         counts = ops.convert_to_tensor(self.counts)
         pairs = zip(self.starts, self.sizes, strict=True)
@@ -102,7 +102,7 @@ class Perplexity(_CodeHistogram):
 
     def result(self) -> Tensor:
         """Computes the perplexity, a scalar in [1, codebook_size]."""
-        return sum(map(vq_ops.perplexity, self.level_counts())) / len(self.sizes)
+        return sum(map(vq_ops.perplexity, self._stage_counts())) / len(self.sizes)
 
 
 @keras.saving.register_keras_serializable("keras_vq")
@@ -130,5 +130,5 @@ class CodebookUsage(_CodeHistogram):
 
     def result(self) -> Tensor:
         """Computes the fraction of used codes, a scalar in [0, 1]."""
-        used = [ops.mean(ops.cast(counts > 0, "float32")) for counts in self.level_counts()]
+        used = [ops.mean(ops.cast(counts > 0, "float32")) for counts in self._stage_counts()]
         return sum(used) / len(used)

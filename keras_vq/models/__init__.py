@@ -5,8 +5,8 @@ from keras_vq._non_finite import NonFiniteWeightsWarning
 from keras_vq.models.autoencoder import Autoencoder
 from keras_vq.models.base import ReconstructionModel
 from keras_vq.models.code_model import CodeModel
+from keras_vq.models.hierarchical_codes import HierarchicalCodes
 from keras_vq.models.loading import ModelFileError, load_model
-from keras_vq.models.two_level_codes import TwoLevelCodes
 from keras_vq.models.vae import VAE, PosteriorCollapseWarning
 from keras_vq.models.vqgan import VQGAN
 from keras_vq.models.vqvae import VQVAE
@@ -19,11 +19,11 @@ __all__ = [
     "VQVAE2",
     "Autoencoder",
     "CodeModel",
+    "HierarchicalCodes",
     "ModelFileError",
     "NonFiniteLossError",
     "NonFiniteWeightsWarning",
     "PosteriorCollapseWarning",
     "ReconstructionModel",
-    "TwoLevelCodes",
     "load_model",
 ]

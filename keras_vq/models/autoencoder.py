@@ -42,12 +42,12 @@ class Autoencoder(ReconstructionModel):
 
     def __init__(self, encoder: keras.Layer, decoder: keras.Layer, **kwargs: Any) -> None:
         super().__init__(encoder, decoder, **kwargs)
-        self.build_if_known()
+        self._build_if_known()
 
-    def build_parts(self, input_shape: Shape) -> None:
+    def _build_parts(self, input_shape: Shape) -> None:
         """Builds the encoder and the decoder for batches of images of shape `input_shape`."""
-        latent_shape = self.build_encoder(input_shape)
-        self.build_decoder(latent_shape)
+        latent_shape = self._build_encoder(input_shape)
+        self._build_decoder(latent_shape)
         self.latent_shape = latent_shape[1:]
 
     def call(self, images: Tensor, training: bool | None = None) -> dict[str, Tensor]:
@@ -56,14 +56,14 @@ class Autoencoder(ReconstructionModel):
         x_hat = self.decoder(z, training=training)
         return {"reconstruction": x_hat, "latents": z}
 
-    def encode_batch(self, images: Tensor) -> Tensor:
+    def _encode_batch(self, images: Tensor) -> Tensor:
         """Encodes a batch of images to latents."""
         return self.encoder(images, training=False)
 
     def generate(
         self,
         n: int,
-        prior: Any,
+        prior: Any = None,
         temperature: float = 1.0,
         seed: int | None = None,
         batch_size: int = 128,
@@ -95,7 +95,7 @@ class Autoencoder(ReconstructionModel):
             >>> import numpy as np, keras_vq
             >>> images = np.random.default_rng(0).random((64, 8, 8, 1), "float32")
             >>> model = keras_vq.Autoencoder(*keras_vq.networks.dense((8, 8, 1), latent_dim=4))
-            >>> prior = keras_vq.priors.GaussianMixturePrior(components=2, seed=0)
+            >>> prior = keras_vq.priors.GaussianMixturePrior(n_components=2, seed=0)
             >>> model.generate(5, prior.fit(model.encode(images)), seed=0).shape
             (5, 8, 8, 1)
         """

@@ -39,12 +39,12 @@ class ReconstructionModel(Model):
 
     `fit(x)` trains the model to reconstruct `x`; `fit(x, y)` trains it to predict `y` from `x`,
     e.g. for denoising or super-resolution. `compile(loss=...)` sets the reconstruction term to any
-    Keras loss; without it, the model uses `default_loss`. Logs, history and `evaluate` report every
-    term of the loss.
+    Keras loss; without it, the model uses `_default_loss`. Logs, history and `evaluate` report
+    every term of the loss.
 
-    A subclass implements `build_parts`, `call` (reconstructs a batch) and `encode_batch`. It may
-    override `loss_names` and `loss_terms` (logged terms) and `latent_loss` (an additional loss of
-    the latents).
+    A subclass implements `_build_parts`, `call` (reconstructs a batch) and `_encode_batch`. It may
+    override `_loss_names` and `_loss_terms` (logged terms) and `_latent_loss` (an additional loss
+    of the latents).
 
     Args:
         encoder: Layer or model that maps images to latents.
@@ -54,48 +54,47 @@ class ReconstructionModel(Model):
 
     built: bool  # typed here, because Keras is untyped
 
-    loss_names: tuple[str, ...] = ("reconstruction_loss",)
+    _loss_names: tuple[str, ...] = ("reconstruction_loss",)
     # Layers that are constructor arguments, configuration entries and attributes of the same name.
-    part_names: tuple[str, ...] = ("encoder", "decoder")
+    _part_names: tuple[str, ...] = ("encoder", "decoder")
     # Methods exported as `encode` and `decode`.
-    exported_methods = ("encode_batch", "decode_batch")
 
     def __init__(self, encoder: keras.Layer, decoder: keras.Layer, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.encoder = check_layer("encoder", encoder)
         self.decoder = check_layer("decoder", decoder)
-        self.loss_trackers = [keras.metrics.Mean(name=name) for name in self.loss_names]
+        self.loss_trackers = [keras.metrics.Mean(name=name) for name in self._loss_names]
         self.has_regularizers = False
         # Shape of one reconstruction, once the decoder is built.
         self.reconstruction_shape: Shape | None = None
 
     # --- hooks of subclasses
 
-    def build_parts(self, input_shape: Shape) -> None:
+    def _build_parts(self, input_shape: Shape) -> None:
         """Builds the encoder, the decoder and the parts in between for batches of images."""
         raise NotImplementedError
 
-    def default_loss(self) -> keras.losses.Loss:
+    def _default_loss(self) -> keras.losses.Loss:
         """Returns the reconstruction loss that is used when `compile` receives none."""
         return keras.losses.MeanSquaredError()
 
-    def reconstruction_scale(self) -> Tensor | float:
+    def _reconstruction_scale(self) -> Tensor | float:
         """Returns the factor by which the default reconstruction loss is multiplied."""
         return 1.0
 
-    def loss_terms(self, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    def _loss_terms(self, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Computes the logged loss terms other than the reconstruction.
 
         Args:
             outputs: Dictionary. Output of `call`.
 
         Returns:
-            Dictionary of scalars whose keys are the remaining `loss_names`.
+            Dictionary of scalars whose keys are the remaining `_loss_names`.
         """
         del outputs
         return {}
 
-    def latent_loss(self, outputs: dict[str, Tensor]) -> Tensor | float:
+    def _latent_loss(self, outputs: dict[str, Tensor]) -> Tensor | float:
         """Computes an additional loss of the latents, such as a KL divergence. Zero by default.
 
         It is added to the reconstruction term and to the losses that layers add.
@@ -109,21 +108,21 @@ class ReconstructionModel(Model):
         del outputs
         return 0.0
 
-    def encode_batch(self, images: Tensor) -> Tensor:
-        """Encodes a batch of images to latents in the form that `decode_batch` takes."""
+    def _encode_batch(self, images: Tensor) -> Tensor:
+        """Encodes a batch of images to latents in the form that `_decode_batch` takes."""
         raise NotImplementedError
 
-    def decode_batch(self, latents: Tensor) -> Tensor:
+    def _decode_batch(self, latents: Tensor) -> Tensor:
         """Decodes a batch of latents to images."""
         return self.decoder(latents, training=False)
 
-    def reconstruct_batch(self, images: Tensor) -> Tensor:
+    def _reconstruct_batch(self, images: Tensor) -> Tensor:
         """Reconstructs a batch of images in inference mode."""
-        return self.decode_batch(self.encode_batch(images))
+        return self._decode_batch(self._encode_batch(images))
 
-    def interpolate_batch(self, latents: Tensor) -> Tensor:
+    def _interpolate_batch(self, latents: Tensor) -> Tensor:
         """Decodes a batch of interpolated latents to images."""
-        return self.decode_batch(latents)
+        return self._decode_batch(latents)
 
     # --- training
 
@@ -191,18 +190,18 @@ class ReconstructionModel(Model):
         """
         target = x if y is None else y
         replicas = _backend.loss_replicas()
-        reconstruction = self.reconstruction_loss(target, y_pred["reconstruction"], sample_weight)
-        terms = {"reconstruction_loss": reconstruction, **self.loss_terms(y_pred)}
+        reconstruction = self._reconstruction_loss(target, y_pred["reconstruction"], sample_weight)
+        terms = {"reconstruction_loss": reconstruction, **self._loss_terms(y_pred)}
         if self.has_regularizers:
             terms["regularization_loss"] = self._regularization_loss()
         for tracker in self.loss_trackers:
             tracker.update_state(terms[tracker.name], sample_weight=ops.shape(x)[0])
 
         # `losses` of the whole model: on JAX those of a part are empty outside its call.
-        loss = reconstruction + self.latent_loss(y_pred) + sum(self.losses, start=0.0)
+        loss = reconstruction + self._latent_loss(y_pred) + sum(self.losses, start=0.0)
         return loss / replicas
 
-    def reconstruction_loss(
+    def _reconstruction_loss(
         self, target: Tensor, reconstruction: Tensor, sample_weight: Tensor | None = None
     ) -> Tensor:
         """Computes the reconstruction term: the loss of `compile`, or else the default loss."""
@@ -218,12 +217,12 @@ class ReconstructionModel(Model):
             return replicas * self._compile_loss(target, reconstruction, sample_weight)
         # Subtraction would silently broadcast one channel to three.
         check_image_shape(tuple(target.shape), tuple(reconstruction.shape[1:]), "y", _MADE)
-        loss = self.default_loss()
+        loss = self._default_loss()
         sample_weight = _over_values(loss, target, reconstruction, sample_weight)
-        scale = replicas * self.reconstruction_scale()
+        scale = replicas * self._reconstruction_scale()
         return loss(target, reconstruction, sample_weight) * scale
 
-    def layer_losses(self) -> Tensor:
+    def _layer_losses(self) -> Tensor:
         """Returns the sum of the losses that layers added, without weight regularizers."""
         added = sum(self.losses, start=0.0)
         return added - self._regularization_loss() if self.has_regularizers else added
@@ -279,7 +278,7 @@ class ReconstructionModel(Model):
         check_not_nested("x", x)
         self._check_likelihood()
         x = self._checked(x, y, build=True)
-        self.prepare_fit(x, y)
+        self._prepare_fit(x, y)
         y = _target_of_weights(x, y, kwargs.get("sample_weight"))
         if "validation_data" in kwargs:
             kwargs["validation_data"] = self._checked_validation(
@@ -440,14 +439,14 @@ class ReconstructionModel(Model):
 
     def _is_likelihood(self) -> bool:
         """Returns whether the loss interprets targets as probabilities."""
-        loss = self.default_loss() if self._compile_loss is None else _as_loss(self.loss)
+        loss = self._default_loss() if self._compile_loss is None else _as_loss(self.loss)
         return loss in (
             keras.losses.binary_crossentropy,
             keras.losses.binary_focal_crossentropy,
         ) or (isinstance(loss, _LIKELIHOODS))
 
     def _loss_name(self) -> str:
-        loss = self.default_loss() if self._compile_loss is None else _as_loss(self.loss)
+        loss = self._default_loss() if self._compile_loss is None else _as_loss(self.loss)
         return str(getattr(loss, "name", getattr(loss, "__name__", loss)))
 
     def _takes_logits(self) -> bool:
@@ -473,12 +472,12 @@ class ReconstructionModel(Model):
                 f"Received: a decoder with outputs in {made}"
             )
 
-    def prepare_fit(self, x: Any, y: Any) -> None:
+    def _prepare_fit(self, x: Any, y: Any) -> None:
         """Prepares the model for training data, e.g. measures their variance. Called by `fit`."""
 
     # --- batched inference: NumPy arrays or tensors in, NumPy arrays out
 
-    def encode(self, images: Any, batch_size: int = 128) -> np.ndarray:
+    def encode(self, images: Any, batch_size: int = 128) -> Any:
         """Encodes images to latents.
 
         Args:
@@ -490,7 +489,7 @@ class ReconstructionModel(Model):
         Returns:
             Float32 array of shape `(n, ...)`.
         """
-        return self.in_batches("encode_batch", images, batch_size, self.image_shape)
+        return self._in_batches("_encode_batch", images, batch_size, self.image_shape)
 
     def decode(self, latents: Any, batch_size: int = 128) -> np.ndarray:
         """Decodes latents to images.
@@ -502,11 +501,15 @@ class ReconstructionModel(Model):
         Returns:
             Float32 array of shape `(n, height, width, channels)`.
         """
+        return self._in_batches("_decode_batch", self._checked_latents(latents), batch_size)
+
+    def _checked_latents(self, latents: Any) -> Any:
+        """Returns latents as an array, after a check of their shape."""
         latents = latents if is_array(latents) else np.asarray(latents)
         if self.built:
             expected = self._latents_taken()
             check_image_shape(tuple(latents.shape), expected, "latents", _TAKES, is_image=False)
-        return self.in_batches("decode_batch", latents, batch_size)
+        return latents
 
     def reconstruct(self, images: Any, batch_size: int = 128) -> np.ndarray:
         """Reconstructs images: `decode(encode(images))`.
@@ -520,7 +523,7 @@ class ReconstructionModel(Model):
         Returns:
             Float32 array of shape `(n, height, width, channels)`.
         """
-        return self.in_batches("reconstruct_batch", images, batch_size, self.image_shape)
+        return self._in_batches("_reconstruct_batch", images, batch_size, self.image_shape)
 
     def interpolate(
         self, start: Any, end: Any, steps: int = 8, batch_size: int = 128
@@ -548,20 +551,20 @@ class ReconstructionModel(Model):
                 "`start` and `end` must be arrays of one shape. "
                 f"Received: {tuple(start.shape)} and {tuple(end.shape)}"
             )
-        first = self.in_batches("continuous_latents", start, batch_size, self.image_shape)
-        last = self.in_batches("continuous_latents", end, batch_size, self.image_shape)
+        first = self._in_batches("_latents_batch", start, batch_size, self.image_shape)
+        last = self._in_batches("_latents_batch", end, batch_size, self.image_shape)
         shares = np.linspace(0.0, 1.0, steps, dtype="float32")
         shares = shares.reshape((1, steps) + (1,) * (first.ndim - 1))
         latents = first[:, None] * (1.0 - shares) + last[:, None] * shares
         latents = latents.reshape((-1, *first.shape[1:]))
-        images = self.in_batches("interpolate_batch", latents, batch_size)
+        images = self._in_batches("_interpolate_batch", latents, batch_size)
         return images.reshape((len(first), steps, *images.shape[1:]))
 
-    def continuous_latents(self, images: Tensor) -> Tensor:
+    def _latents_batch(self, images: Tensor) -> Tensor:
         """Encodes a batch of images to latents before quantization, for interpolation."""
-        return self.encode_batch(images)
+        return self._encode_batch(images)
 
-    def in_batches(
+    def _in_batches(
         self, method: str, inputs: Any, batch_size: int, expected: Shape | None = None
     ) -> np.ndarray:
         """Applies a compiled method of the model to an array or a dataset, batch by batch.
@@ -589,14 +592,14 @@ class ReconstructionModel(Model):
         if is_data_set(inputs):
             _validation.check_positive_integer("batch_size", batch_size)
             parts = [
-                self.apply_to_batch(method, self._checked_inputs(batch, expected, name, True))
+                self._apply_to_batch(method, self._checked_inputs(batch, expected, name, True))
                 for batch in inputs_of(inputs, batch_size, name)
             ]
             if not parts:
                 raise ValueError(f"`{name}` holds no batches. Received: an empty data set")
             return np.concatenate(parts)
         inputs = self._checked_inputs(as_array(name, inputs), expected, name)
-        return self.apply_in_batches(method, inputs, batch_size)
+        return self._apply_in_batches(method, inputs, batch_size)
 
     def _checked_inputs(
         self, inputs: Any, expected: Shape | None, name: str, is_batch: bool = False
@@ -682,14 +685,14 @@ class ReconstructionModel(Model):
                 f"that shape, and fit the model or call it on a batch. Received: {received}"
             )
         image = TensorSpec("image", "float32", tuple(sizes), (0.0, 1.0))
-        encode, decode = self.exported_methods
+        encode, decode = "_encode_batch", "_decode_batch"
         latents = self._exported_latents(self._made_of(encode, image))
         made = TensorSpec("image", "float32", self._made_of(decode, latents), (None, None))
         return [
             Signature("encode", encode, image, latents),
             Signature("decode", decode, latents, made),
             Signature(
-                "serving_default", "reconstruct_batch", image, made._replace(name="reconstruction")
+                "serving_default", "_reconstruct_batch", image, made._replace(name="reconstruction")
             ),
         ]
 
@@ -783,17 +786,17 @@ class ReconstructionModel(Model):
         if self.built:
             check_image_shape(tuple(input_shape), self.image_shape, "input_shape")
             return
-        self.build_parts(input_shape)
+        self._build_parts(input_shape)
         self.has_regularizers = bool(self._regularized_weights())
         if self.has_regularizers:
             self.loss_trackers.append(keras.metrics.Mean(name="regularization_loss"))
         self.built = True
 
-    def build_encoder(self, input_shape: Shape) -> Shape:
+    def _build_encoder(self, input_shape: Shape) -> Shape:
         """Builds the encoder for images of shape `input_shape` and returns its output shape."""
         return build_part(self.encoder, input_shape)
 
-    def build_decoder(self, latent_shape: Shape) -> None:
+    def _build_decoder(self, latent_shape: Shape) -> None:
         """Builds the decoder for latents of shape `latent_shape`.
 
         Raises:
@@ -812,18 +815,10 @@ class ReconstructionModel(Model):
             return tuple(takes[1:])
         return (None,) * (len(self._latents_built) - 1) + self._latents_built[-1:]
 
-    def build_if_known(self) -> None:
+    def _build_if_known(self) -> None:
         """Builds the model if the encoder already has an input shape."""
         if self.image_shape is not None and not self.built:
             self.build((None, *self.image_shape))
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor arguments."""
-        parts = {name: getattr(self, name) for name in self.part_names}
-        return {
-            **super().get_config(),
-            **{name: keras.saving.serialize_keras_object(part) for name, part in parts.items()},
-        }
 
 
 _MADE = "the decoder makes"

@@ -28,8 +28,8 @@ class CodeModel(ReconstructionModel):
     reconstruction term is the mean squared error divided by the variance of the targets. Logs
     report the perplexity and the codebook usage of each scale.
 
-    A subclass implements `levels` (its quantizers), `encode_to_codes_batch` (images to codes) and
-    `codes_to_latents` (codes to latents).
+    A subclass implements `_quantizers` (its quantizers), `_encode_batch` (images to codes) and
+    `_lookup` (codes to latents).
 
     Args:
         encoder: Layer or model that takes the images.
@@ -41,8 +41,7 @@ class CodeModel(ReconstructionModel):
         **kwargs: Arguments of `keras.Model`.
     """
 
-    loss_names = ("reconstruction_loss", "quantization_loss")
-    exported_methods = ("encode_to_codes_batch", "decode_codes_batch")
+    _loss_names = ("reconstruction_loss", "quantization_loss")
 
     def __init__(
         self,
@@ -60,37 +59,41 @@ class CodeModel(ReconstructionModel):
 
     # --- hooks of subclasses
 
-    def levels(self) -> dict[str, Quantizer]:
+    def _quantizers(self) -> dict[str, Quantizer]:
         """Returns the quantizers by suffix of their metric names, in the order of `codes`."""
         raise NotImplementedError
 
-    def encode_to_codes_batch(self, images: Tensor) -> Tensor:
+    def _quantize_batch(self, images: Tensor) -> Tensor:
+        """Encodes a batch of images to quantized latents, in the form that the decoder takes."""
+        raise NotImplementedError
+
+    def _encode_batch(self, images: Tensor) -> Tensor:
         """Encodes a batch of images to codes, returned as one tensor."""
         raise NotImplementedError
 
-    def codes_to_latents(self, codes: Tensor) -> Tensor:
-        """Looks up the latents of a batch of codes, in the form that `decode_batch` takes."""
+    def _lookup(self, codes: Tensor) -> Tensor:
+        """Looks up the quantized latents of a batch of codes."""
         raise NotImplementedError
 
     # --- shared implementation
 
-    def build_parts(self, input_shape: Shape) -> None:
+    def _build_parts(self, input_shape: Shape) -> None:
         """Creates the metrics of codes and the weight that stores the variance of the targets."""
         del input_shape
         self.code_metrics = []
         self.counted_levels = []
-        for level, (ending, quantizer) in enumerate(self.levels().items()):
+        for level, (ending, quantizer) in enumerate(self._quantizers().items()):
             sizes = list(quantizer.codebook_sizes)
             if max(sizes) <= MOST_CODES_COUNTED:
-                counted = sizes if quantizer.index_shape else sizes[0]
+                counted = sizes if quantizer.code_shape else sizes[0]
                 self.code_metrics += [
                     Perplexity(counted, name=f"perplexity{ending}"),
                     CodebookUsage(counted, name=f"codebook_usage{ending}"),
                 ]
                 self.counted_levels += [level, level]
         # A weight, so that a loaded model keeps the variance of its training; 0 until measured.
-        self.measured_variance = self.add_weight(
-            name="measured_variance",
+        self.measured_data_variance = self.add_weight(
+            name="measured_data_variance",
             initializer=keras.initializers.Constant(self.data_variance or 0.0),
             trainable=False,
             dtype="float32",
@@ -98,15 +101,15 @@ class CodeModel(ReconstructionModel):
             aggregation="only_first_replica",
         )
 
-    def reconstruction_scale(self) -> Tensor:
+    def _reconstruction_scale(self) -> Tensor:
         """Returns the inverse variance of the targets, or 1 while it is unknown."""
-        measured = ops.convert_to_tensor(self.measured_variance)
+        measured = ops.convert_to_tensor(self.measured_data_variance)
         return 1.0 / ops.where(measured > 0, measured, 1.0)
 
-    def loss_terms(self, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    def _loss_terms(self, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Computes the quantization loss: the sum of the losses of quantizers and other layers."""
         del outputs
-        return {"quantization_loss": self.layer_losses()}
+        return {"quantization_loss": self._layer_losses()}
 
     def compute_metrics(
         self, x: Tensor, y: Tensor, y_pred: Any, sample_weight: Tensor | None = None
@@ -134,7 +137,7 @@ class CodeModel(ReconstructionModel):
             self._measure_in_step(x if y is None else y)
         return super().compute_loss(x, y, y_pred, sample_weight, training)
 
-    def prepare_fit(self, x: Any, y: Any) -> None:
+    def _prepare_fit(self, x: Any, y: Any) -> None:
         """Measures the variance of the targets, unless it is known."""
         if self._lacks_variance():
             self._keep_variance(self._target_variance(x, y))
@@ -168,12 +171,12 @@ class CodeModel(ReconstructionModel):
     def _lacks_variance(self) -> bool:
         if self._compile_loss is not None:
             return False
-        self._variance_is_known = self.built and float(self.measured_variance) > 0
+        self._variance_is_known = self.built and float(self.measured_data_variance) > 0
         return not self._variance_is_known
 
     def _keep_variance(self, measured: float) -> None:
         if np.isfinite(measured) and measured > 0:
-            self.measured_variance.assign(measured)
+            self.measured_data_variance.assign(measured)
             self._variance_is_known = True
 
     def _measure_first(self, x: Any, y: Any) -> None:
@@ -193,12 +196,54 @@ class CodeModel(ReconstructionModel):
         total, count = _backend.sum_over_replicas([ops.sum(target), values])
         squares = ops.sum(ops.square(target - total / count))
         (squares,) = _backend.sum_over_replicas([squares])
-        known = ops.convert_to_tensor(self.measured_variance)
-        self.measured_variance.assign(ops.where(known > 0, known, squares / count))
+        known = ops.convert_to_tensor(self.measured_data_variance)
+        self.measured_data_variance.assign(ops.where(known > 0, known, squares / count))
 
-    def decode_codes_batch(self, codes: Tensor) -> Tensor:
+    def _decode_batch(self, codes: Tensor) -> Tensor:
         """Decodes a batch of codes to images."""
-        return self.decode_batch(self.codes_to_latents(codes))
+        return self._decode_latents_batch(self._lookup(codes))
+
+    def _decode_latents_batch(self, latents: Tensor) -> Tensor:
+        """Decodes a batch of quantized latents to images."""
+        return self.decoder(latents, training=False)
+
+    def _reconstruct_batch(self, images: Tensor) -> Tensor:
+        """Reconstructs a batch of images in inference mode."""
+        return self._decode_latents_batch(self._quantize_batch(images))
+
+    def encode_latents(self, images: Any, batch_size: int = 128) -> np.ndarray:
+        """Encodes images to latents before quantization.
+
+        Args:
+            images: Array of shape `(n, height, width, channels)`, or a dataset that yields such
+                batches.
+            batch_size: Integer. Batch size of arrays and of an `ImageDataset`; other datasets
+                define their own. Defaults to 128.
+
+        Returns:
+            Float32 array of shape `(n, ...)`.
+        """
+        return self._in_batches("_latents_batch", images, batch_size, self.image_shape)
+
+    def quantize(self, images: Any, batch_size: int = 128) -> np.ndarray:
+        """Encodes images to quantized latents, the input of the decoder.
+
+        Takes the arguments of `encode_latents`, and returns an array of the same form.
+        """
+        return self._in_batches("_quantize_batch", images, batch_size, self.image_shape)
+
+    def decode_latents(self, latents: Any, batch_size: int = 128) -> np.ndarray:
+        """Decodes quantized latents to images.
+
+        Args:
+            latents: Array of shape `(n, ...)`, in the form that `quantize` returns.
+            batch_size: Integer. Number of images per batch. Defaults to 128.
+
+        Returns:
+            Float32 array of shape `(n, height, width, channels)`.
+        """
+        latents = self._checked_latents(latents)
+        return self._in_batches("_decode_latents_batch", latents, batch_size)
 
     def _checked_codes(
         self, name: str, codes: Any, quantizer: Quantizer, shape: Shape | None
@@ -221,20 +266,22 @@ class CodeModel(ReconstructionModel):
         if shape is not None:
             if None in self._latents_taken():
                 # A decoder of variable input size takes code grids of any size.
-                axes = len(quantizer.index_shape)
+                axes = len(quantizer.code_shape)
                 open_axes = len(shape) - axes
                 shape = (None,) * open_axes + tuple(shape[open_axes:])
             check_image_shape(codes.shape, shape, name, "the model's codes have", is_image=False)
         return _validation.check_codes(name, codes, quantizer.codebook_sizes, least=-1)
 
-    def generate(self, prior: Any, n: int, batch_size: int = 128, **options: Any) -> np.ndarray:
+    def generate(
+        self, n: int, prior: Any = None, batch_size: int = 128, **options: Any
+    ) -> np.ndarray:
         """Generates images by decoding codes sampled from a prior.
 
         Args:
+            n: Integer. Number of images.
             prior: Prior fitted to the codes of this model, such as one of `keras_vq.priors`: an
                 object with a method `generate(n, **options)` that returns codes in the form of
-                `encode_to_codes`.
-            n: Integer. Number of images.
+                `encode`. This model has no prior of its own, so that it must be given.
             batch_size: Integer. Number of images decoded per batch. Defaults to 128.
             **options: Arguments of `prior.generate`, such as `labels`, `temperature`, `top_k`,
                 `top_p`, `guidance` and `seed`.
@@ -249,13 +296,14 @@ class CodeModel(ReconstructionModel):
         _validation.check_positive_integer("n", n)
         if not callable(getattr(prior, "generate", None)):
             raise ValueError(
-                "`prior` must have a method `generate(n)` that gives codes, as the priors of "
-                f"`keras_vq.priors` have. Received: {prior!r}"
+                "`prior` must have a method `generate(n)` that returns codes. "
+                f"Received: {prior!r}. "
+                "Fit one first: keras_vq.priors.PixelCNNPrior.for_model(model)."
             )
-        return self.decode_codes(prior.generate(n, **options), batch_size)
+        return self.decode(prior.generate(n, **options), batch_size)
 
     def _exported_latents(self, shape: tuple[int, ...]) -> TensorSpec:
-        greatest = max(max(level.codebook_sizes) for level in self.levels().values()) - 1
+        greatest = max(max(level.codebook_sizes) for level in self._quantizers().values()) - 1
         return TensorSpec("codes", "int32", shape, (0, greatest))
 
     def _target_variance(self, x: Any, y: Any) -> float:
@@ -281,10 +329,6 @@ class CodeModel(ReconstructionModel):
                 f"Received: variance {measured}"
             )
         return measured
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor arguments."""
-        return {**super().get_config(), "data_variance": self.data_variance}
 
 
 def check_quantizer(name: str, quantizer: Any) -> Quantizer:

@@ -88,7 +88,7 @@ class VAE(ReconstructionModel):
         (5, 8, 8, 1)
     """
 
-    loss_names = ("reconstruction_loss", "kl_loss")
+    _loss_names = ("reconstruction_loss", "kl_loss")
     beta = Hyperparameter(_validation.check_not_negative)
     kl_warmup_steps = Hyperparameter(_validation.check_count)
     free_bits = Hyperparameter(_validation.check_not_negative)
@@ -114,15 +114,15 @@ class VAE(ReconstructionModel):
         self.mean = layers.Dense(self.latent_dim, dtype="float32", name="mean")
         self.log_variance = layers.Dense(self.latent_dim, dtype="float32", name="log_variance")
         self.sampling = GaussianSampling(seed, dtype="float32")
-        self.build_if_known()
+        self._build_if_known()
 
-    def build_parts(self, input_shape: Shape) -> None:
+    def _build_parts(self, input_shape: Shape) -> None:
         """Builds all parts for batches of images of shape `input_shape`."""
-        features_shape = self.build_encoder(input_shape)
+        features_shape = self._build_encoder(input_shape)
         self.mean.build(features_shape)
         self.log_variance.build(features_shape)
         latent_shape = (*features_shape[:-1], self.latent_dim)
-        self.build_decoder(latent_shape)
+        self._build_decoder(latent_shape)
         self.latent_shape = latent_shape[1:]
         self.steps = self.add_weight(
             name="steps", initializer="zeros", trainable=False, dtype="float32", autocast=False
@@ -143,13 +143,13 @@ class VAE(ReconstructionModel):
             "latents": z,
         }
 
-    def default_loss(self) -> keras.losses.Loss:
+    def _default_loss(self) -> keras.losses.Loss:
         """Returns the Bernoulli negative log-likelihood, summed over pixels."""
         return BernoulliNegativeLogLikelihood()
 
-    def prepare_fit(self, x: Any, y: Any) -> None:
+    def _prepare_fit(self, x: Any, y: Any) -> None:
         """Warns if the encoder ends with a projection, or the loss may cause posterior collapse."""
-        super().prepare_fit(x, y)
+        super()._prepare_fit(x, y)
         self._warn_of_mean_loss(x, y)
         last = last_layer(self.encoder)
         width = getattr(last, "units", getattr(last, "filters", None))
@@ -186,11 +186,11 @@ class VAE(ReconstructionModel):
                 stacklevel=4,
             )
 
-    def loss_terms(self, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    def _loss_terms(self, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Computes the unweighted KL divergence from the prior, in nats per image."""
         return {"kl_loss": ops.sum(_kl_per_latent(outputs["mean"], outputs["log_variance"]))}
 
-    def latent_loss(self, outputs: dict[str, Tensor]) -> Tensor:
+    def _latent_loss(self, outputs: dict[str, Tensor]) -> Tensor:
         """Computes the weighted KL divergence, with at least `free_bits` nats per latent."""
         per_latent = _kl_per_latent(outputs["mean"], outputs["log_variance"])
         return self.kl_weight() * ops.sum(ops.maximum(per_latent, self.free_bits))
@@ -202,11 +202,11 @@ class VAE(ReconstructionModel):
         share = ops.minimum(self.steps / ops.maximum(warmup, 1.0), 1.0)
         return self.beta * ops.where(warmup > 0, share, 1.0)
 
-    def encode_batch(self, images: Tensor) -> Tensor:
+    def _encode_batch(self, images: Tensor) -> Tensor:
         """Encodes a batch of images to posterior means."""
         return self.mean(self.encoder(images, training=False))
 
-    def posterior_batch(self, images: Tensor) -> Tensor:
+    def _posterior_batch(self, images: Tensor) -> Tensor:
         """Returns the means and log-variances of a batch, concatenated on the last axis."""
         features = self.encoder(images, training=False)
         return ops.concatenate([self.mean(features), self.log_variance(features)], axis=-1)
@@ -229,7 +229,7 @@ class VAE(ReconstructionModel):
         Returns:
             Float32 array of shape `(n, ..., latent_dim)`.
         """
-        posteriors = self.in_batches("posterior_batch", images, batch_size, self.image_shape)
+        posteriors = self._in_batches("_posterior_batch", images, batch_size, self.image_shape)
         mean, log_variance = np.split(posteriors, 2, axis=-1)
         noise = np.random.default_rng(seed).standard_normal(mean.shape, "float32")
         return mean + np.exp(0.5 * log_variance) * noise
@@ -330,17 +330,6 @@ class VAE(ReconstructionModel):
                 "batch. Received: an unbuilt model"
             )
         return shape
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor arguments."""
-        return {
-            **super().get_config(),
-            "latent_dim": self.latent_dim,
-            "beta": self.beta,
-            "kl_warmup_steps": self.kl_warmup_steps,
-            "free_bits": self.free_bits,
-            "seed": self.seed,
-        }
 
 
 def _is_mean_over_values(loss: Any) -> bool:

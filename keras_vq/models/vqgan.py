@@ -46,10 +46,10 @@ class VQGAN(VQVAE):
     normalized to length 1, and their squared distances are averaged over positions and images and
     summed over maps. This is LPIPS (Zhang et al., 2018) without its learned weights.
 
-    Logs report each term (`reconstruction_loss`, `quantization_loss`, `generator_loss`,
-    `discriminator_loss`, and `perceptual_loss` with a feature network) and λ as `adaptive_weight`.
-    `loss` is the loss of the generator without the adversarial term, so that its values can be
-    compared between epochs.
+    Logs report each term (`_reconstruction_loss`, `quantization_loss`, `_generator_loss`,
+    `_discriminator_loss`, and `_perceptual_loss` with a feature network) and λ as
+    `_adaptive_weight`. `loss` is the loss of the generator without the adversarial term, so that
+    its values can be compared between epochs.
 
     State that changes in training: `steps`, the number of training steps.
 
@@ -100,11 +100,11 @@ class VQGAN(VQVAE):
         >>> sorted(name for name in history.history if name.endswith("loss"))
         ['discriminator_loss', 'generator_loss', 'loss', 'quantization_loss',
          'reconstruction_loss']
-        >>> model.encode_to_codes(images).shape
+        >>> model.encode(images).shape
         (64, 2, 2)
     """
 
-    part_names = ("encoder", "quantizer", "decoder", "discriminator", "feature_network")
+    _part_names = ("encoder", "quantizer", "decoder", "discriminator", "feature_network")
     perceptual_weight = Hyperparameter(_validation.check_not_negative)
     discriminator_weight = Hyperparameter(_validation.check_not_negative)
     discriminator_start = Hyperparameter(_validation.check_count)
@@ -137,17 +137,17 @@ class VQGAN(VQVAE):
         names = ["generator_loss", "discriminator_loss", "adaptive_weight"]
         names += ["perceptual_loss"] if feature_network is not None else []
         self.game_trackers = [keras.metrics.Mean(name=name) for name in names]
-        self.build_if_known()
+        self._build_if_known()
 
-    def build_if_known(self) -> None:
+    def _build_if_known(self) -> None:
         """Builds the model if all parts are set and the encoder has an input shape."""
         # `VQVAE.__init__` calls this method before the discriminator is set.
         if hasattr(self, "discriminator"):
-            super().build_if_known()
+            super()._build_if_known()
 
-    def build_parts(self, input_shape: Shape) -> None:
+    def _build_parts(self, input_shape: Shape) -> None:
         """Builds the generator, the discriminator and the feature network for batches of images."""
-        super().build_parts(input_shape)
+        super()._build_parts(input_shape)
         if not self._kernels():
             raise ValueError(
                 "The adaptive weight is of gradients by the decoder's last kernel: `decoder` must "
@@ -245,10 +245,10 @@ class VQGAN(VQVAE):
         """
         loss = super().compute_loss(x, y, y_pred, sample_weight, training)
         target, made = x if y is None else y, y_pred["reconstruction"]
-        generator_loss = self.generator_loss(made, training)
-        discriminator_loss = self.discriminator_loss(target, made, training)
-        weight = self.adaptive_weight(target, y_pred["latents"], sample_weight, training)
-        perceptual_loss = self.perceptual_loss(target, made)
+        generator_loss = self._generator_loss(made, training)
+        discriminator_loss = self._discriminator_loss(target, made, training)
+        weight = self._adaptive_weight(target, y_pred["latents"], sample_weight, training)
+        perceptual_loss = self._perceptual_loss(target, made)
         terms = {
             "generator_loss": generator_loss,
             "discriminator_loss": discriminator_loss,
@@ -267,13 +267,13 @@ class VQGAN(VQVAE):
         added = self.perceptual_weight * perceptual_loss + game - ops.stop_gradient(game)
         return loss + added / _backend.loss_replicas()
 
-    def generator_loss(self, made: Tensor, training: bool = False) -> Tensor:
+    def _generator_loss(self, made: Tensor, training: bool = False) -> Tensor:
         """Computes the adversarial loss of the generator, a scalar, with D frozen."""
         with frozen(self.discriminator):
             fake = self._logits(made, training)
         return _ADVERSARIAL[self.adversarial_loss].generator(fake)
 
-    def discriminator_loss(self, real: Tensor, made: Tensor, training: bool = False) -> Tensor:
+    def _discriminator_loss(self, real: Tensor, made: Tensor, training: bool = False) -> Tensor:
         """Computes the loss of the discriminator on real and generated images, a scalar."""
         real, fake = self._logits(real, training), self._logits(ops.stop_gradient(made), training)
         return _ADVERSARIAL[self.adversarial_loss].discriminator(real, fake)
@@ -281,7 +281,7 @@ class VQGAN(VQVAE):
     def _logits(self, images: Tensor, training: bool) -> Tensor:
         return ops.cast(self.discriminator(images, training=training), "float32")
 
-    def perceptual_loss(self, target: Tensor, made: Tensor) -> Tensor:
+    def _perceptual_loss(self, target: Tensor, made: Tensor) -> Tensor:
         """Computes the perceptual loss of two batches, a scalar; 0 without a feature network."""
         if self.feature_network is None:
             return ops.zeros(())
@@ -292,7 +292,7 @@ class VQGAN(VQVAE):
         maps = keras.tree.flatten(self.feature_network(images, training=False))
         return [_of_length_one(ops.cast(features, "float32")) for features in maps]
 
-    def adaptive_weight(
+    def _adaptive_weight(
         self,
         target: Tensor,
         latents: Tensor,
@@ -320,9 +320,9 @@ class VQGAN(VQVAE):
         def likeness_and_verdict(value: Tensor) -> tuple[Tensor, Tensor]:
             with frozen(self.decoder, replaced=(kernel, value)):
                 made = self.decoder(latents, training=training)
-            likeness = self.reconstruction_loss(target, made, sample_weight)
-            likeness = likeness + self.perceptual_weight * self.perceptual_loss(target, made)
-            return likeness, self.generator_loss(made, training)
+            likeness = self._reconstruction_loss(target, made, sample_weight)
+            likeness = likeness + self.perceptual_weight * self._perceptual_loss(target, made)
+            return likeness, self._generator_loss(made, training)
 
         by_likeness, by_verdict = (
             ops.norm(ops.reshape(gradient, (-1,)))
@@ -332,16 +332,6 @@ class VQGAN(VQVAE):
 
     def _kernels(self) -> list[keras.Variable]:
         return [weight for weight in self.decoder.weights if len(weight.shape) > 1]
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor arguments."""
-        return {
-            **super().get_config(),
-            "perceptual_weight": self.perceptual_weight,
-            "discriminator_weight": self.discriminator_weight,
-            "discriminator_start": self.discriminator_start,
-            "adversarial_loss": self.adversarial_loss,
-        }
 
 
 def _of_length_one(vectors: Tensor) -> Tensor:

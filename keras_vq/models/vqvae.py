@@ -38,7 +38,7 @@ class VQVAE(CodeModel):
 
     Returns:
         A dictionary with `reconstruction` (images) and `codes` (int32, of shape
-        `latents.shape[:-1] + quantizer.index_shape`).
+        `latents.shape[:-1] + quantizer.code_shape`).
 
     Raises:
         ValueError: If an argument is out of range.
@@ -52,14 +52,14 @@ class VQVAE(CodeModel):
         >>> history = model.fit(images, epochs=1, verbose=0)
         >>> sorted(history.history)
         ['codebook_usage', 'loss', 'perplexity', 'quantization_loss', 'reconstruction_loss']
-        >>> codes = model.encode_to_codes(images)
-        >>> codes.shape, model.decode_codes(codes).shape
+        >>> codes = model.encode(images)
+        >>> codes.shape, model.decode(codes).shape
         ((64, 2, 2), (64, 8, 8, 1))
         >>> model.code_shape, model.codebook_sizes
         ((2, 2), (16,))
     """
 
-    part_names: tuple[str, ...] = ("encoder", "quantizer", "decoder")
+    _part_names: tuple[str, ...] = ("encoder", "quantizer", "decoder")
 
     def __init__(
         self,
@@ -73,15 +73,15 @@ class VQVAE(CodeModel):
         self.quantizer = check_quantizer("quantizer", quantizer)
         self._mask_of = _MaskOf()
         self._code_shape: Shape | None = None
-        self.build_if_known()
+        self._build_if_known()
 
-    def build_parts(self, input_shape: Shape) -> None:
+    def _build_parts(self, input_shape: Shape) -> None:
         """Builds the encoder, the quantizer and the decoder for batches of images."""
-        latent_shape = self.build_encoder(input_shape)
-        self.quantizer.build_for(latent_shape)
-        self.build_decoder(latent_shape)
-        self._code_shape = tuple(self.quantizer.indices_shape(latent_shape)[1:])
-        super().build_parts(input_shape)
+        latent_shape = self._build_encoder(input_shape)
+        self.quantizer._build_for(latent_shape)
+        self._build_decoder(latent_shape)
+        self._code_shape = tuple(self.quantizer._compute_codes_shape(latent_shape)[1:])
+        super()._build_parts(input_shape)
 
     def call(self, images: Tensor, training: bool | None = None) -> dict[str, Tensor]:
         """Reconstructs a batch of images from their codes."""
@@ -103,7 +103,7 @@ class VQVAE(CodeModel):
         """Codebook size of each code of a vector, as a tuple of one or L integers."""
         return self.quantizer.codebook_sizes
 
-    def levels(self) -> dict[str, Quantizer]:
+    def _quantizers(self) -> dict[str, Quantizer]:
         """Returns the only quantizer, with an empty suffix."""
         return {"": self.quantizer}
 
@@ -113,50 +113,52 @@ class VQVAE(CodeModel):
         Args:
             images: Array of shape `(n, height, width, channels)`, or a dataset that yields such
                 batches.
-            start: String. `"kmeans"` or `"first"`; see `BaseCodebook.adapt`. Defaults to
+            start: String. `"kmeans"` or `"first"`; see `Codebook.adapt`. Defaults to
                 `"kmeans"`.
             batch_size: Integer. Batch size of arrays and of an `ImageDataset`; other datasets
                 define their own. Defaults to 128.
         """
         self.quantizer.adapt(
-            self.in_batches("continuous_latents", images, batch_size, self.image_shape),
+            self._in_batches("_latents_batch", images, batch_size, self.image_shape),
             start=start,
         )
 
-    def encode_batch(self, images: Tensor) -> Tensor:
+    def _quantize_batch(self, images: Tensor) -> Tensor:
         """Encodes a batch of images to quantized latents."""
         z = self.encoder(images, training=False)
         return self.quantizer(z, training=False, return_codes=False)
 
-    def continuous_latents(self, images: Tensor) -> Tensor:
+    def _latents_batch(self, images: Tensor) -> Tensor:
         """Encodes a batch of images to latents before quantization."""
         return self.encoder(images, training=False)
 
-    def interpolate_batch(self, latents: Tensor) -> Tensor:
+    def _interpolate_batch(self, latents: Tensor) -> Tensor:
         """Quantizes a batch of interpolated latents and decodes them to images."""
-        return self.decode_batch(self.quantizer(latents, training=False, return_codes=False))
+        return self._decode_latents_batch(
+            self.quantizer(latents, training=False, return_codes=False)
+        )
 
-    def encode_to_codes_batch(self, images: Tensor) -> Tensor:
+    def _encode_batch(self, images: Tensor) -> Tensor:
         """Encodes a batch of images to codes, which are -1 where the encoder masks."""
         z = self.encoder(images, training=False)
         return self.quantizer.encode(z, mask=self._mask_of(z))
 
-    def codes_to_latents(self, codes: Tensor) -> Tensor:
+    def _lookup(self, codes: Tensor) -> Tensor:
         """Looks up the quantized latents of a batch of codes."""
         return self.quantizer.decode(codes)
 
-    def decode_codes_batch(self, codes: Tensor) -> Tensor:
+    def _decode_batch(self, codes: Tensor) -> Tensor:
         """Decodes a batch of codes to images.
 
         A decoder that supports masking receives a mask that is false where a code is -1.
         """
         if not getattr(self.decoder, "supports_masking", False):
-            return super().decode_codes_batch(codes)
-        first_level = codes[..., 0] if self.quantizer.index_shape else codes
+            return super()._decode_batch(codes)
+        first_level = codes[..., 0] if self.quantizer.code_shape else codes
         mask = ops.greater_equal(first_level, 0)
-        return self.decoder(self.codes_to_latents(codes), training=False, mask=mask)
+        return self.decoder(self._lookup(codes), training=False, mask=mask)
 
-    def encode_to_codes(self, images: Any, batch_size: int = 128) -> np.ndarray:
+    def encode(self, images: Any, batch_size: int = 128) -> np.ndarray:
         """Encodes images to codes.
 
         Args:
@@ -168,10 +170,10 @@ class VQVAE(CodeModel):
         Returns:
             Int32 array of shape `(n, *code_shape)`, e.g. `(n, 7, 7)`; -1 where the encoder masks.
         """
-        return self.in_batches("encode_to_codes_batch", images, batch_size, self.image_shape)
+        return self._in_batches("_encode_batch", images, batch_size, self.image_shape)
 
-    def decode_codes(self, codes: Any, batch_size: int = 128) -> np.ndarray:
-        """Decodes codes to images; `decode_codes(encode_to_codes(x))` equals `reconstruct(x)`.
+    def decode(self, codes: Any, batch_size: int = 128) -> np.ndarray:
+        """Decodes codes to images; `decode(encode(x))` equals `reconstruct(x)`.
 
         Args:
             codes: Integer array of shape `(n, *code_shape)`, with values in `[0, codebook_size)`,
@@ -185,7 +187,7 @@ class VQVAE(CodeModel):
             ValueError: If the codes have another shape, are not integers, or are out of range.
         """
         codes = self._checked_codes("codes", codes, self.quantizer, self._code_shape)
-        return self.in_batches("decode_codes_batch", codes, batch_size)
+        return self._in_batches("_decode_batch", codes, batch_size)
 
 
 class _MaskOf(keras.layers.Layer):

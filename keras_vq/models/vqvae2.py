@@ -13,7 +13,7 @@ from keras_vq._types import Shape, Tensor
 from keras_vq.codebooks.base import Start
 from keras_vq.models.base import check_layer
 from keras_vq.models.code_model import CodeModel, check_quantizer
-from keras_vq.models.two_level_codes import TwoLevelCodes
+from keras_vq.models.hierarchical_codes import HierarchicalCodes
 from keras_vq.quantizers.base import Quantizer
 
 
@@ -58,8 +58,8 @@ class VQVAE2(CodeModel):
             Height and width are fixed when the model is built.
 
     Returns:
-        A dictionary with `reconstruction` (images) and `codes` (a `TwoLevelCodes` of int32 tensors,
-        each of shape `latents.shape[:-1] + quantizer.index_shape`).
+        A dictionary with `reconstruction` (images) and `codes` (a `HierarchicalCodes` of int32
+        tensors, each of shape `latents.shape[:-1] + quantizer.code_shape`).
 
     Raises:
         ValueError: If an argument is out of range, or the sizes of the two scales do not match.
@@ -67,7 +67,7 @@ class VQVAE2(CodeModel):
     Example:
         >>> import numpy as np, keras_vq
         >>> images = np.random.default_rng(0).random((64, 8, 8, 1), "float32")
-        >>> networks = keras_vq.networks.two_level((8, 8, 1), filters=(8,), latent_dim=4)
+        >>> networks = keras_vq.networks.hierarchical((8, 8, 1), filters=(8,), latent_dim=4)
         >>> model = keras_vq.VQVAE2(
         ...     *networks,
         ...     top_quantizer=keras_vq.VectorQuantizer(16),
@@ -75,16 +75,16 @@ class VQVAE2(CodeModel):
         ... )
         >>> model.compile("adam")
         >>> history = model.fit(images, epochs=1, verbose=0)
-        >>> top, bottom = model.encode_to_codes(images)
+        >>> top, bottom = model.encode(images)
         >>> top.shape, bottom.shape
         ((64, 2, 2), (64, 4, 4))
-        >>> model.decode_codes((top, bottom)).shape
+        >>> model.decode((top, bottom)).shape
         (64, 8, 8, 1)
         >>> model.code_shape, model.codebook_sizes
-        (TwoLevelCodes(top=(2, 2), bottom=(4, 4)), TwoLevelCodes(top=(16,), bottom=(32,)))
+        (HierarchicalCodes(top=(2, 2), bottom=(4, 4)), HierarchicalCodes(top=(16,), bottom=(32,)))
     """
 
-    part_names: tuple[str, ...] = (
+    _part_names: tuple[str, ...] = (
         "bottom_encoder",
         "top_encoder",
         "top_decoder",
@@ -113,17 +113,17 @@ class VQVAE2(CodeModel):
         self.bottom_head = check_layer("bottom_head", bottom_head)
         self.top_quantizer = check_quantizer("top_quantizer", top_quantizer)
         self.bottom_quantizer = check_quantizer("bottom_quantizer", bottom_quantizer)
-        self._code_shape: Any = None  # a TwoLevelCodes, once built
-        self.build_if_known()
+        self._code_shape: Any = None  # a HierarchicalCodes, once built
+        self._build_if_known()
 
-    def build_parts(self, input_shape: Shape) -> None:
+    def _build_parts(self, input_shape: Shape) -> None:
         """Builds all parts for batches of images of shape `input_shape`."""
         if None in input_shape[1:]:
             raise ValueError(
                 "VQVAE2 needs images of one known size, which its two grids of codes share: give "
                 f"the bottom encoder an Input of that shape. Received: shape {tuple(input_shape)}"
             )
-        features: Any = self.build_encoder(input_shape)
+        features: Any = self._build_encoder(input_shape)
         top: Any = build_part(self.top_encoder, features)
         decoded: Any = build_part(self.top_decoder, top)
         if decoded[:-1] != features[:-1]:
@@ -143,19 +143,19 @@ class VQVAE2(CodeModel):
         )
         self.top_dim = top[-1]
         for quantizer, shape in ((self.top_quantizer, top), (self.bottom_quantizer, bottom)):
-            quantizer.build_for(shape)
-        self.build_decoder((*bottom[:-1], top[-1] + bottom[-1]))
-        self._code_shape = TwoLevelCodes(
-            tuple(self.top_quantizer.indices_shape(top)[1:]),
-            tuple(self.bottom_quantizer.indices_shape(bottom)[1:]),
+            quantizer._build_for(shape)
+        self._build_decoder((*bottom[:-1], top[-1] + bottom[-1]))
+        self._code_shape = HierarchicalCodes(
+            tuple(self.top_quantizer._compute_codes_shape(top)[1:]),
+            tuple(self.bottom_quantizer._compute_codes_shape(bottom)[1:]),
         )
-        super().build_parts(input_shape)
+        super()._build_parts(input_shape)
 
     def call(self, images: Tensor, training: bool | None = None) -> dict[str, Any]:
         """Reconstructs a batch of images from their codes."""
         top, bottom = self._quantized(images, training)
         x_hat = self.decoder(self._joined(top.quantized, bottom.quantized), training=training)
-        return {"reconstruction": x_hat, "codes": TwoLevelCodes(top.codes, bottom.codes)}
+        return {"reconstruction": x_hat, "codes": HierarchicalCodes(top.codes, bottom.codes)}
 
     def _quantized(self, images: Tensor, training: bool | None) -> tuple["_Level", "_Level"]:
         h_bottom = self.bottom_encoder(images, training=training)
@@ -177,18 +177,18 @@ class VQVAE2(CodeModel):
         return self.encoder
 
     @property
-    def code_shape(self) -> TwoLevelCodes | None:
+    def code_shape(self) -> HierarchicalCodes | None:
         """Shapes of the codes of one image, e.g. `(4, 4)` and `(8, 8)`; `None` until built."""
         return self._code_shape
 
     @property
-    def codebook_sizes(self) -> TwoLevelCodes:
+    def codebook_sizes(self) -> HierarchicalCodes:
         """Codebook sizes of both scales; see `VQVAE.codebook_sizes`."""
-        return TwoLevelCodes(
+        return HierarchicalCodes(
             self.top_quantizer.codebook_sizes, self.bottom_quantizer.codebook_sizes
         )
 
-    def levels(self) -> dict[str, Quantizer]:
+    def _quantizers(self) -> dict[str, Quantizer]:
         """Returns the top and the bottom quantizer, by suffix of their metric names."""
         return {"_top": self.top_quantizer, "_bottom": self.bottom_quantizer}
 
@@ -198,7 +198,7 @@ class VQVAE2(CodeModel):
         Args:
             images: Array of shape `(n, height, width, channels)`, or a dataset that yields such
                 batches.
-            start: String. `"kmeans"` or `"first"`; see `BaseCodebook.adapt`. Defaults to
+            start: String. `"kmeans"` or `"first"`; see `Codebook.adapt`. Defaults to
                 `"kmeans"`.
             batch_size: Integer. Batch size of arrays and of an `ImageDataset`; other datasets
                 define their own. Defaults to 128.
@@ -216,37 +216,37 @@ class VQVAE2(CodeModel):
             # The bottom latents depend on the new top codebook.
             ("bottom_latents", self.bottom_quantizer),
         ):
-            latents = self.in_batches(method, images, batch_size, self.image_shape)
+            latents = self._in_batches(method, images, batch_size, self.image_shape)
             quantizer.adapt(latents, start=start)
 
-    def top_latents(self, images: Tensor) -> Tensor:
+    def _top_latents(self, images: Tensor) -> Tensor:
         """Encodes a batch of images to top latents before quantization."""
         return self._quantized(images, training=False)[0].latents
 
-    def bottom_latents(self, images: Tensor) -> Tensor:
+    def _bottom_latents(self, images: Tensor) -> Tensor:
         """Encodes a batch of images to bottom latents before quantization."""
         return self._quantized(images, training=False)[1].latents
 
-    def encode_batch(self, images: Tensor) -> Tensor:
+    def _quantize_batch(self, images: Tensor) -> Tensor:
         """Encodes a batch of images to the quantized latents that the decoder takes."""
         top, bottom = self._quantized(images, training=False)
         return self._joined(top.quantized, bottom.quantized)
 
-    def continuous_latents(self, images: Tensor) -> Tensor:
+    def _latents_batch(self, images: Tensor) -> Tensor:
         """Encodes a batch of images to the latents of both scales before quantization."""
         top, bottom = self._quantized(images, training=False)
         return self._joined(top.latents, bottom.latents)
 
-    def interpolate_batch(self, latents: Tensor) -> Tensor:
+    def _interpolate_batch(self, latents: Tensor) -> Tensor:
         """Quantizes a batch of interpolated latents and decodes them to images."""
         rows, columns = self.factors
         z_top = latents[:, ::rows, ::columns, : self.top_dim]
         z_bottom = latents[..., self.top_dim :]
         e_top = self.top_quantizer(z_top, training=False, return_codes=False)
         e_bottom = self.bottom_quantizer(z_bottom, training=False, return_codes=False)
-        return self.decode_batch(self._joined(e_top, e_bottom))
+        return self._decode_latents_batch(self._joined(e_top, e_bottom))
 
-    def encode_to_codes_batch(self, images: Tensor) -> Tensor:
+    def _encode_batch(self, images: Tensor) -> Tensor:
         """Encodes a batch of images to one vector of codes per image.
 
         The top codes come first, then the bottom codes, both in row-major order.
@@ -260,12 +260,12 @@ class VQVAE2(CodeModel):
             axis=1,
         )
 
-    def codes_to_latents(self, codes: Tensor) -> Tensor:
+    def _lookup(self, codes: Tensor) -> Tensor:
         """Looks up the quantized latents of a batch of codes, one vector of codes per image."""
         top, bottom = (
             quantizer.decode(ops.reshape(part, (-1, *shape)))
             for quantizer, part, shape in zip(
-                self.levels().values(), self._split(codes), self._code_shape, strict=True
+                self._quantizers().values(), self._split(codes), self._code_shape, strict=True
             )
         )
         return self._joined(top, bottom)
@@ -274,7 +274,7 @@ class VQVAE2(CodeModel):
         places = _size(self._code_shape.top)
         return codes[:, :places], codes[:, places:]
 
-    def encode_to_codes(self, images: Any, batch_size: int = 128) -> TwoLevelCodes:
+    def encode(self, images: Any, batch_size: int = 128) -> HierarchicalCodes:
         """Encodes images to codes.
 
         Args:
@@ -284,18 +284,18 @@ class VQVAE2(CodeModel):
                 define their own. Defaults to 128.
 
         Returns:
-            A `TwoLevelCodes` of int32 arrays of shapes `(n, *code_shape.top)` and
+            A `HierarchicalCodes` of int32 arrays of shapes `(n, *code_shape.top)` and
             `(n, *code_shape.bottom)`.
         """
-        vectors = self.in_batches("encode_to_codes_batch", images, batch_size, self.image_shape)
+        vectors = self._in_batches("_encode_batch", images, batch_size, self.image_shape)
         parts = zip(self._split(vectors), self._code_shape, strict=True)
-        return TwoLevelCodes(*(part.reshape((-1, *shape)) for part, shape in parts))
+        return HierarchicalCodes(*(part.reshape((-1, *shape)) for part, shape in parts))
 
-    def decode_codes(self, codes: Any, batch_size: int = 128) -> np.ndarray:
-        """Decodes codes to images; `decode_codes(encode_to_codes(x))` equals `reconstruct(x)`.
+    def decode(self, codes: Any, batch_size: int = 128) -> np.ndarray:
+        """Decodes codes to images; `decode(encode(x))` equals `reconstruct(x)`.
 
         Args:
-            codes: Pair of integer arrays, top and bottom, in the form that `encode_to_codes`
+            codes: Pair of integer arrays, top and bottom, in the form that `encode`
                 returns. Values are in `[0, codebook_size)` of their scale, or -1 for a zero latent.
             batch_size: Integer. Number of images per batch. Defaults to 128.
 
@@ -308,11 +308,11 @@ class VQVAE2(CodeModel):
         """
         if not isinstance(codes, tuple | list) or len(codes) != 2:
             raise ValueError(
-                "`codes` must be a pair of arrays, top and bottom, as `encode_to_codes` returns "
+                "`codes` must be a pair of arrays, top and bottom, as `encode` returns "
                 f"them. Received: {type(codes).__name__}"
             )
         vectors = []
-        for name, part in TwoLevelCodes(*codes)._asdict().items():
+        for name, part in HierarchicalCodes(*codes)._asdict().items():
             shape = getattr(self._code_shape, name, None)
             quantizer = getattr(self, f"{name}_quantizer")
             part = self._checked_codes(f"codes.{name}", part, quantizer, shape)
@@ -322,7 +322,7 @@ class VQVAE2(CodeModel):
                 "`codes` must hold as many images in its top as in its bottom. "
                 f"Received: {len(vectors[0])} and {len(vectors[1])}"
             )
-        return self.in_batches("decode_codes_batch", np.concatenate(vectors, axis=1), batch_size)
+        return self._in_batches("_decode_batch", np.concatenate(vectors, axis=1), batch_size)
 
 
 class _Level(NamedTuple):

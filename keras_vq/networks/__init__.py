@@ -3,6 +3,7 @@
 from keras_vq.networks._shapes import IndivisibleSizeError
 from keras_vq.networks.convolutional import convolutional
 from keras_vq.networks.dense import dense
+from keras_vq.networks.hierarchical import HierarchicalNetworks, hierarchical
 from keras_vq.networks.pair import EncoderDecoder, MaskedSequential, flat_latent
 from keras_vq.networks.patch_discriminator import patch_discriminator
 from keras_vq.networks.residual_convolutional import residual_convolutional
@@ -11,20 +12,19 @@ from keras_vq.networks.sequences import (
     recurrent_sequence,
     transformer_sequence,
 )
-from keras_vq.networks.two_level import TwoLevelNetworks, two_level
 
 __all__ = [
     "EncoderDecoder",
+    "HierarchicalNetworks",
     "IndivisibleSizeError",
     "MaskedSequential",
-    "TwoLevelNetworks",
     "convolutional",
     "convolutional_sequence",
     "dense",
     "flat_latent",
+    "hierarchical",
     "patch_discriminator",
     "recurrent_sequence",
     "residual_convolutional",
     "transformer_sequence",
-    "two_level",
 ]

@@ -159,9 +159,9 @@ def recurrent_sequence(
 
 def transformer_sequence(
     sequence_shape: tuple[int, int],
-    dim: int = 64,
-    depth: int = 2,
-    heads: int = 4,
+    hidden_dim: int = 64,
+    num_layers: int = 2,
+    num_heads: int = 4,
     latent_dim: int | None = 16,
     patch: int = 1,
     output_activation: str | None = None,
@@ -173,9 +173,10 @@ def transformer_sequence(
 
     Args:
         sequence_shape: Tuple of integers. (steps, channels).
-        dim: Integer. Width of the transformers. Defaults to 64.
-        depth: Integer. Number of blocks of each transformer. Defaults to 2.
-        heads: Integer. Number of attention heads per block. Must divide `dim`. Defaults to 4.
+        hidden_dim: Integer. Width of the transformers. Defaults to 64.
+        num_layers: Integer. Number of blocks of each transformer. Defaults to 2.
+        num_heads: Integer. Number of attention heads per block. Must divide `hidden_dim`. Defaults
+            to 4.
         latent_dim: Integer. Size of the latents, the output of a dense layer. None omits this
             layer: the encoder returns features, as `VAE` expects, and the decoder accepts latents
             of any size. Defaults to 16.
@@ -200,12 +201,12 @@ def transformer_sequence(
         ((None, 3, 16), (None, 12, 3))
     """
     steps, channels = check_sequence_shape(sequence_shape, patch, pad)
-    _validation.check_positive_integer("dim", dim)
+    _validation.check_positive_integer("hidden_dim", hidden_dim)
     count = -(-steps // patch)
 
     def transformer() -> list[Any]:
-        blocks = [TransformerBlock(heads, causal=False) for _ in range(depth)]
-        ends = [layers.Dense(dim), GridPositions((count,), dim)]
+        blocks = [TransformerBlock(num_heads, causal=False) for _ in range(num_layers)]
+        ends = [layers.Dense(hidden_dim), GridPositions((count,), hidden_dim)]
         return [*ends, *blocks, layers.LayerNormalization(epsilon=1e-6)]
 
     encoder = [

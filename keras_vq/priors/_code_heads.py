@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import layers
 
-from keras_vq._hyperparameter import ConfigurableLayer
+from keras_vq._configurable import ConfigurableLayer
 from keras_vq._types import Shape, Tensor
 from keras_vq.layers.code_embedding import CodeEmbedding
 
@@ -22,26 +22,26 @@ class CodeHeads(ConfigurableLayer):
 
     Args:
         codebook_sizes: Tuple of integers. Size of each codebook.
-        dim: Integer. Dimension of the hidden states, and width of the hidden layers.
+        hidden_dim: Integer. Dimension of the hidden states, and width of the hidden layers.
         **kwargs: Arguments of `keras.layers.Layer`.
     """
 
-    def __init__(self, codebook_sizes: tuple[int, ...], dim: int, **kwargs: Any) -> None:
+    def __init__(self, codebook_sizes: tuple[int, ...], hidden_dim: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.codebook_sizes, self.dim = codebook_sizes, dim
+        self.codebook_sizes, self.hidden_dim = codebook_sizes, hidden_dim
 
     def build(self, input_shape: Shape) -> None:
         """Creates the layers."""
         del input_shape
-        policy, context = self.dtype_policy, (None, self.dim)
+        policy, context = self.dtype_policy, (None, self.hidden_dim)
         hidden = {"activation": "relu", "dtype": policy}
-        self.hidden = [layers.Dense(self.dim, **hidden) for _ in self.codebook_sizes]
+        self.hidden = [layers.Dense(self.hidden_dim, **hidden) for _ in self.codebook_sizes]
         # Half precision is too coarse for log-likelihoods.
         self.logits = [layers.Dense(size, dtype="float32") for size in self.codebook_sizes]
         for part in (*self.hidden, *self.logits):
             part.build(context)
         if len(self.codebook_sizes) > 1:
-            self.before = CodeEmbedding(self.codebook_sizes[:-1], self.dim, dtype=policy)
+            self.before = CodeEmbedding(self.codebook_sizes[:-1], self.hidden_dim, dtype=policy)
             self.before.build((None, len(self.codebook_sizes) - 1))
 
     def level(self, context: Tensor, codes_before: Tensor | None, level: int) -> Tensor:

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import layers, ops
 
-from keras_vq._hyperparameter import ConfigurableLayer
+from keras_vq._configurable import ConfigurableLayer
 from keras_vq._types import Shape, Tensor
 from keras_vq.layers.code_embedding import CodeEmbedding
 
@@ -19,7 +19,7 @@ class Conditioning(ConfigurableLayer):
     VQ-VAE-2", 2019).
 
     Args:
-        dim: Integer. Dimension of the output vectors.
+        hidden_dim: Integer. Dimension of the output vectors.
         grid: Tuple of integers. (height, width) of the code grid.
         num_classes: Integer. Number of classes; 0 disables class conditioning. The label
             `num_classes` stands for "no label". Defaults to 0.
@@ -32,7 +32,7 @@ class Conditioning(ConfigurableLayer):
 
     def __init__(
         self,
-        dim: int,
+        hidden_dim: int,
         grid: tuple[int, int],
         num_classes: int = 0,
         condition_sizes: tuple[int, ...] = (),
@@ -40,23 +40,23 @@ class Conditioning(ConfigurableLayer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.dim, self.grid, self.num_classes = dim, grid, num_classes
+        self.hidden_dim, self.grid, self.num_classes = hidden_dim, grid, num_classes
         self.condition_sizes, self.condition_grid = condition_sizes, condition_grid
 
     def build(self, input_shape: Shape) -> None:
         """Creates the layers."""
         del input_shape
-        policy, grid = self.dtype_policy, (None, *self.condition_grid, self.dim)
+        policy, grid = self.dtype_policy, (None, *self.condition_grid, self.hidden_dim)
         if self.num_classes:
-            self.label = layers.Embedding(self.num_classes + 1, self.dim, dtype=policy)
+            self.label = layers.Embedding(self.num_classes + 1, self.hidden_dim, dtype=policy)
             self.label.build((None,))
         if self.condition_sizes:
-            self.coarse = CodeEmbedding(self.condition_sizes, self.dim, dtype=policy)
+            self.coarse = CodeEmbedding(self.condition_sizes, self.hidden_dim, dtype=policy)
             self.coarse.build((*grid[:-1], len(self.condition_sizes)))
             options: dict[str, Any] = {"dtype": policy, "data_format": "channels_last"}
             same = {"padding": "same", "activation": "relu", **options}
-            self.around = [layers.Conv2D(self.dim, 3, **same) for _ in range(2)]
-            self.mixed = [layers.Conv2D(self.dim, 1, **options) for _ in range(2)]
+            self.around = [layers.Conv2D(self.hidden_dim, 3, **same) for _ in range(2)]
+            self.mixed = [layers.Conv2D(self.hidden_dim, 1, **options) for _ in range(2)]
             for part in (*self.around, *self.mixed):
                 part.build(grid)
 

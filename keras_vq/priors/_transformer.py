@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import layers, ops
 
-from keras_vq._hyperparameter import ConfigurableLayer
+from keras_vq._configurable import ConfigurableLayer
 from keras_vq._types import Shape, Tensor
 from keras_vq.layers.grid_positions import GridPositions
 from keras_vq.layers.transformer_block import TransformerBlock
@@ -17,9 +17,9 @@ class Transformer(ConfigurableLayer):
 
     Args:
         grid_shape: Tuple of integers. Shape of the grid of positions.
-        dim: Integer. Width of the transformer.
-        depth: Integer. Number of transformer blocks.
-        heads: Integer. Number of attention heads per block.
+        hidden_dim: Integer. Width of the transformer.
+        num_layers: Integer. Number of transformer blocks.
+        num_heads: Integer. Number of attention heads per block.
         causal: Boolean. Whether a position attends only to itself and earlier positions.
         dropout: Float. Dropout rate.
         seed: Integer. Seed of the dropout. Defaults to None.
@@ -29,21 +29,21 @@ class Transformer(ConfigurableLayer):
     def __init__(
         self,
         grid_shape: tuple[int, ...],
-        dim: int,
-        depth: int,
-        heads: int,
+        hidden_dim: int,
+        num_layers: int,
+        num_heads: int,
         causal: bool,
         dropout: float,
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.dim = dim
+        self.hidden_dim = hidden_dim
         policy = self.dtype_policy
         options = {"causal": causal, "dropout": dropout, "seed": seed, "dtype": policy}
-        self.places = GridPositions(grid_shape, dim, dtype=policy)
+        self.places = GridPositions(grid_shape, hidden_dim, dtype=policy)
         self.drop = layers.Dropout(dropout, seed=seed, dtype=policy)
-        self.blocks = [TransformerBlock(heads, **options) for _ in range(depth)]
+        self.blocks = [TransformerBlock(num_heads, **options) for _ in range(num_layers)]
         self.norm = layers.LayerNormalization(epsilon=1e-6, dtype=policy)
 
     def build(self, input_shape: Shape) -> None:
@@ -64,7 +64,7 @@ class Transformer(ConfigurableLayer):
         x = self.places(embedded)
         if given is None:
             return x
-        return x + ops.reshape(given, (-1, given.shape[1] * given.shape[2], self.dim))
+        return x + ops.reshape(given, (-1, given.shape[1] * given.shape[2], self.hidden_dim))
 
     def call(self, embedded: Tensor, given: Tensor | None, training: bool = False) -> Tensor:
         """Computes the hidden states of all positions. Shape `(batch, N, dim)`."""

@@ -20,12 +20,12 @@ class AutoregressivePrior(CodePrior):
     The log-likelihood is exact. Sampling caches the activations of earlier positions, such as the
     KV cache of a transformer, so that generating one grid costs about one forward pass.
 
-    A subclass implements `contexts`, which processes all positions at once for training, and
-    `first_state` and `step`, which process one position at a time for sampling. It embeds codes
+    A subclass implements `_contexts`, which processes all positions at once for training, and
+    `_first_state` and `_step`, which process one position at a time for sampling. It embeds codes
     with `self.embedding`.
     """
 
-    def contexts(self, codes: Tensor, given: Tensor | None, training: bool) -> Tensor:
+    def _contexts(self, codes: Tensor, given: Tensor | None, training: bool) -> Tensor:
         """Computes causal hidden states for all positions (teacher forcing).
 
         Args:
@@ -39,7 +39,7 @@ class AutoregressivePrior(CodePrior):
         """
         raise NotImplementedError
 
-    def first_state(self, like: Tensor, given: Tensor | None) -> State:
+    def _first_state(self, like: Tensor, given: Tensor | None) -> State:
         """Returns the sampling state before the first position.
 
         Args:
@@ -49,84 +49,84 @@ class AutoregressivePrior(CodePrior):
         """
         raise NotImplementedError
 
-    def step(self, position: Any, before: Tensor, state: State) -> tuple[Tensor, State]:
+    def _step(self, position: Any, before: Tensor, state: State) -> tuple[Tensor, State]:
         """Computes the hidden state of the next position from the cached state.
 
         Args:
             position: Scalar integer. Index of the position.
             before: Int32 tensor of shape `(rows, L)`. Codes of the previous position; ignored at
                 position 0.
-            state: State returned by `first_state` or by the previous `step`.
+            state: State returned by `_first_state` or by the previous `_step`.
 
         Returns:
             Tuple of the hidden state, a float tensor of shape `(rows, dim)`, and the new state.
         """
         raise NotImplementedError
 
-    def build_network(self) -> None:
+    def _build_network(self) -> None:
         """Creates the code embedding and the output heads."""
         policy = self.dtype_policy
-        self.embedding = CodeEmbedding(self.codebook_sizes, self.dim, dtype=policy)
+        self.embedding = CodeEmbedding(self.codebook_sizes, self.hidden_dim, dtype=policy)
         self.embedding.build((None, len(self.codebook_sizes)))
-        self.code_heads = CodeHeads(self.codebook_sizes, self.dim, dtype=policy)
-        self.code_heads.build((None, self.dim))
+        self.code_heads = CodeHeads(self.codebook_sizes, self.hidden_dim, dtype=policy)
+        self.code_heads.build((None, self.hidden_dim))
 
-    def code_logits(self, codes: Tensor, given: Tensor | None, training: bool) -> dict[str, Any]:
+    def _code_logits(self, codes: Tensor, given: Tensor | None, training: bool) -> dict[str, Any]:
         """Computes the logits of all codes with teacher forcing."""
-        return {"logits": self.code_heads(self.contexts(codes, given, training), codes)}
+        return {"logits": self.code_heads(self._contexts(codes, given, training), codes)}
 
-    def draws_shape(self) -> tuple[int, ...]:
+    def _uniforms_shape(self) -> tuple[int, ...]:
         """Returns the shape of the uniform random numbers, one per code."""
-        return (self.positions, len(self.codebook_sizes))
+        return (self._positions, len(self.codebook_sizes))
 
-    def sample_batch(
+    def _sample_batch(
         self, inputs: dict[str, Tensor], top_k: int | None, nucleus: bool, guided: bool
     ) -> Tensor:
-        """Samples the codes of a batch. See `CodePrior.sample_batch`."""
+        """Samples the codes of a batch. See `CodePrior._sample_batch`."""
         uniforms = inputs["uniforms"]
-        places = ops.reshape(ops.arange(self.positions), (1, -1, 1))
+        places = ops.reshape(ops.arange(self._positions), (1, -1, 1))
 
         def draw(position: Any, carried: Any) -> Any:
             codes, before, state = carried
-            contexts, state = self.step(position, before, state)
+            contexts, state = self._step(position, before, state)
             draws = ops.take(uniforms, position, axis=1)
-            drawn = self.choose(contexts, draws, inputs, top_k, nucleus, guided)
+            drawn = self._choose(contexts, draws, inputs, top_k, nucleus, guided)
             return ops.where(ops.equal(places, position), drawn[:, None], codes), drawn, state
 
         like = ops.zeros_like(uniforms, dtype="int32")
         if guided:
             like = ops.concatenate([like, like], axis=0)
-        start = (like, like[:, 0], self.first_state(like, self.conditions(inputs, guided)))
-        codes = ops.fori_loop(0, self.positions, draw, start)[0]
+        start = (like, like[:, 0], self._first_state(like, self._conditions_of(inputs, guided)))
+        codes = ops.fori_loop(0, self._positions, draw, start)[0]
         return ops.split(codes, 2, axis=0)[0] if guided else codes
 
-    def first_state_batch(self, inputs: Any) -> State:
-        """Computes `first_state` for a batch.
+    def _first_state_batch(self, inputs: Any) -> State:
+        """Computes `_first_state` for a batch.
 
         Args:
             inputs: Output of `as_inputs` for codes of zeros.
         """
         codes, given = self._unpacked(inputs)
-        return self.first_state(codes, self.conditioning(given))
+        return self._first_state(codes, self.conditioning(given))
 
-    def step_batch(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        """Computes `step` for a batch.
+    def _step_batch(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """Computes `_step` for a batch.
 
         Args:
             inputs: Dictionary with `position`, int32 of shape `(1,)`, and with `before` and
-                `state`, the arguments of `step`.
+                `state`, the arguments of `_step`.
 
         Returns:
-            Dictionary with `contexts`, the hidden states, and `state`, the state of the next step.
+            Dictionary with `_contexts`, the hidden states, and `state`, the state of the next step.
         """
-        contexts, state = self.step(inputs["position"][0], inputs["before"], inputs["state"])
+        contexts, state = self._step(inputs["position"][0], inputs["before"], inputs["state"])
         return {"contexts": contexts, "state": state}
 
-    def level_logits_batch(self, inputs: dict[str, Tensor], level: int) -> Tensor:
+    def _stage_logits_batch(self, inputs: dict[str, Tensor], level: int) -> Tensor:
         """Computes the logits of one codebook at one position.
 
         Args:
-            inputs: Dictionary with `contexts`, the hidden states from `step_batch`, and
+            inputs: Dictionary with `_contexts`, the hidden states from `_step_batch`, and
                 `codes_before`, an int32 tensor of shape `(batch, level)`.
             level: Integer. Index of the codebook.
 
@@ -135,7 +135,7 @@ class AutoregressivePrior(CodePrior):
         """
         return self.code_heads.level(inputs["contexts"], inputs["codes_before"], level)
 
-    def choose(
+    def _choose(
         self,
         contexts: Tensor,
         draws: Tensor,
@@ -150,13 +150,13 @@ class AutoregressivePrior(CodePrior):
             contexts: Float tensor of shape `(batch, dim)`. With guidance, of shape
                 `(2 batch, dim)`: hidden states with labels, then without.
             draws: Float tensor of shape `(batch, L)`. Uniform random numbers.
-            inputs: See `CodePrior.sample_batch`.
-            top_k: See `CodePrior.sample_batch`.
-            nucleus: See `CodePrior.sample_batch`.
-            is_guided: See `CodePrior.sample_batch`.
+            inputs: See `CodePrior._sample_batch`.
+            top_k: See `CodePrior._sample_batch`.
+            nucleus: See `CodePrior._sample_batch`.
+            is_guided: See `CodePrior._sample_batch`.
 
         Returns:
-            Int32 tensor of shape `(rows, L)`, with as many rows as `contexts`.
+            Int32 tensor of shape `(rows, L)`, with as many rows as `_contexts`.
         """
         chosen: list[Tensor] = []
         for level in range(len(self.codebook_sizes)):

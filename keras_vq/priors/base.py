@@ -25,13 +25,13 @@ class CodePrior(Model):
     """Base class of priors over code grids, from which a VQ-VAE generates images.
 
         prior.fit_codes(vqvae, images)
-        images = vqvae.generate(prior, 100)
+        images = vqvae.generate(100, prior)
 
     A prior is a `keras.Model` of codes: `fit`, `evaluate`, callbacks and saving work as in Keras.
     The loss is the cross-entropy in nats per code. The logs also contain `bits_per_grid`, the
     bits of all codes of an image.
 
-    A subclass implements `build_network`, `code_logits`, `sample_batch` and `draws_shape`.
+    A subclass implements `_build_network`, `_code_logits`, `_sample_batch` and `_uniforms_shape`.
 
     Args:
         codebook_size: Integer. Codebook size. If each position has several codes (residual or
@@ -47,7 +47,7 @@ class CodePrior(Model):
             `condition_size`. Defaults to None.
         label_dropout: Float in [0, 1). Share of labels that are replaced by "no label" in
             training, which guidance and `labels=None` require. Defaults to 0.1.
-        dim: Integer. Width of the network. Defaults to 128.
+        hidden_dim: Integer. Width of the network. Defaults to 128.
         seed: Integer. Seed of the random numbers in training. Defaults to None.
         **kwargs: Arguments of `keras.Model`.
 
@@ -58,7 +58,7 @@ class CodePrior(Model):
 
     Returns:
         Dictionary with `logits`, a tuple with one float32 tensor of shape `(batch, N, size)` per
-        codebook, for the N positions in row-major order. `code_logits` lists further entries.
+        codebook, for the N positions in row-major order. `_code_logits` lists further entries.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -74,7 +74,7 @@ class CodePrior(Model):
         condition_size: int | Sequence[int] | None = None,
         condition_shape: Sequence[int] | None = None,
         label_dropout: float = 0.1,
-        dim: int = 128,
+        hidden_dim: int = 128,
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
@@ -100,11 +100,11 @@ class CodePrior(Model):
         self.condition_sizes = sizes
         self.condition_shape = grid
         self.label_dropout = label_dropout
-        self.dim = _validation.check_positive_integer("dim", dim)
+        self.hidden_dim = _validation.check_positive_integer("hidden_dim", hidden_dim)
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
         self.conditioning = Conditioning(
-            self.dim,
+            self.hidden_dim,
             as_plane(self.grid_shape),
             self.num_classes or 0,
             self.condition_sizes,
@@ -115,14 +115,14 @@ class CodePrior(Model):
 
     # --- methods to implement
 
-    def build_network(self) -> None:
+    def _build_network(self) -> None:
         """Creates and builds the layers.
 
         `build` calls it; the constructor of a subclass must end with `self.build()`.
         """
         raise NotImplementedError
 
-    def code_logits(self, codes: Tensor, given: Tensor | None, training: bool) -> dict[str, Any]:
+    def _code_logits(self, codes: Tensor, given: Tensor | None, training: bool) -> dict[str, Any]:
         """Computes the logits of all codes.
 
         Args:
@@ -138,11 +138,11 @@ class CodePrior(Model):
         """
         raise NotImplementedError
 
-    def draws_shape(self) -> tuple[int, ...]:
+    def _uniforms_shape(self) -> tuple[int, ...]:
         """Returns the shape of the uniform random numbers consumed per sample."""
         raise NotImplementedError
 
-    def sample_batch(
+    def _sample_batch(
         self, inputs: dict[str, Tensor], top_k: int | None, nucleus: bool, guided: bool
     ) -> Tensor:
         """Samples codes of shape `(batch, N, L)`. `generate` compiles this method.
@@ -156,14 +156,14 @@ class CodePrior(Model):
         """
         raise NotImplementedError
 
-    def floats_of_a_sample(self) -> int:
+    def _floats_per_sample(self) -> int:
         """Returns the approximate number of floats held per sample while sampling."""
-        return 4 * self.positions * (self.dim + sum(self.codebook_sizes))
+        return 4 * self._positions * (self.hidden_dim + sum(self.codebook_sizes))
 
     # --- training
 
     @classmethod
-    def for_codes_of(cls, vqvae: Any, **options: Any) -> Self:
+    def for_model(cls, vqvae: Any, **options: Any) -> Self:
         """Creates a prior for the codes of a VQ-VAE.
 
         Args:
@@ -173,7 +173,7 @@ class CodePrior(Model):
         return cls(*codes_of(vqvae.quantizer, vqvae.code_shape), **options)
 
     @property
-    def positions(self) -> int:
+    def _positions(self) -> int:
         """Number of grid positions, N."""
         return math.prod(self.grid_shape)
 
@@ -217,7 +217,7 @@ class CodePrior(Model):
         if (sizes, tuple(grid)) != (self.codebook_size, self.grid_shape):
             raise ValueError(
                 f"This prior is of {self.codebook_size} codes on a grid {self.grid_shape}, the "
-                f"model has {sizes} on {grid}: make one with `for_codes_of(vqvae)`. "
+                f"model has {sizes} on {grid}: make one with `for_model(vqvae)`. "
                 f"Received: {vqvae!r}"
             )
         takes_labels = self.num_classes is not None
@@ -226,9 +226,9 @@ class CodePrior(Model):
         if validation_data is not None:
             pair = validation_data if isinstance(validation_data, tuple) else (validation_data,)
             validation = self.as_inputs(*encoded(vqvae, *pair, takes_labels=takes_labels))
-        return self.fit_inputs(inputs, validation, batch_size=batch_size, epochs=epochs, **kwargs)
+        return self._fit_inputs(inputs, validation, batch_size=batch_size, epochs=epochs, **kwargs)
 
-    def fit_inputs(
+    def _fit_inputs(
         self, inputs: Any, validation: Any = None, **kwargs: Any
     ) -> keras.callbacks.History:
         """Fits the prior to the output of `as_inputs`.
@@ -361,16 +361,16 @@ class CodePrior(Model):
         codes, given = self._unpacked(inputs)
         if training and self.num_classes is not None:
             given = {**given, "labels": self._some_left_out(given["labels"])}
-        return self.code_logits(codes, self.conditioning(given), bool(training))
+        return self._code_logits(codes, self.conditioning(given), bool(training))
 
     def _unpacked(self, inputs: Any) -> tuple[Tensor, dict[str, Tensor]]:
         given = dict(inputs) if isinstance(inputs, dict) else {"codes": inputs}
-        return self.flat(given.pop("codes")), given
+        return self._flat(given.pop("codes")), given
 
-    def flat(self, codes: Tensor) -> Tensor:
+    def _flat(self, codes: Tensor) -> Tensor:
         """Returns codes as an int32 tensor of shape `(batch, N, L)`."""
         codes = ops.convert_to_tensor(codes, dtype="int32")
-        return ops.reshape(codes, (-1, self.positions, len(self.codebook_sizes)))
+        return ops.reshape(codes, (-1, self._positions, len(self.codebook_sizes)))
 
     def _some_left_out(self, labels: Tensor) -> Tensor:
         draws = keras.random.uniform(ops.shape(labels), seed=self.seed_generator)
@@ -392,7 +392,7 @@ class CodePrior(Model):
         if sample_weight is not None:
             counted = counted * ops.reshape(sample_weight, (-1, 1, 1))
         mean = ops.sum(nats * counted) / ops.maximum(ops.sum(counted), 1e-12)
-        bits = mean * self.positions * len(self.codebook_sizes) / math.log(2)
+        bits = mean * self._positions * len(self.codebook_sizes) / math.log(2)
         self.bits_tracker.update_state(bits, sample_weight=ops.shape(codes)[0])
         return (mean + sum(self.losses, start=0.0)) / _backend.loss_replicas()
 
@@ -414,12 +414,12 @@ class CodePrior(Model):
             Float32 array of shape `(n,)`, also for n = 0.
         """
         inputs = self.as_inputs(codes, labels, condition)
-        return self.apply_in_batches("log_likelihood_batch", inputs, batch_size)
+        return self._apply_in_batches("_log_likelihood_batch", inputs, batch_size)
 
-    def log_likelihood_batch(self, inputs: Any) -> Tensor:
+    def _log_likelihood_batch(self, inputs: Any) -> Tensor:
         """Computes the log-likelihood of a batch of codes, in nats. Shape `(batch,)`."""
         codes, given = self._unpacked(inputs)
-        logits = self.code_logits(codes, self.conditioning(given), False)["logits"]
+        logits = self._code_logits(codes, self.conditioning(given), False)["logits"]
         return -ops.sum(nats_of(logits, codes), axis=(1, 2))
 
     def bits_per_image(self, codes: Any, labels: Any = None, condition: Any = None) -> float:
@@ -505,7 +505,7 @@ class CodePrior(Model):
         if labels is not None and np.ndim(labels) == 0:
             labels = np.full(n, labels)
         inputs = {
-            "uniforms": uniform_numbers(seed, (n, *self.draws_shape())),
+            "uniforms": uniform_numbers(seed, (n, *self._uniforms_shape())),
             "temperature": np.full(n, temperature, "float32"),
             **self._given(n, labels, condition),
         }
@@ -513,10 +513,10 @@ class CodePrior(Model):
             if value is not None:
                 inputs[name] = np.full(n, value, "float32")
         if batch_size is None:
-            bytes_of_a_sample = 4 * self.floats_of_a_sample() * (1 if guidance is None else 2)
+            bytes_of_a_sample = 4 * self._floats_per_sample() * (1 if guidance is None else 2)
             batch_size = min(_LARGEST_BATCH, max(1, _BYTES_OF_A_BATCH // bytes_of_a_sample))
-        codes = self.apply_in_batches(
-            "sample_batch",
+        codes = self._apply_in_batches(
+            "_sample_batch",
             _filled_up(inputs, n, batch_size),
             min(n, batch_size),
             batches_without_bar=4,
@@ -526,7 +526,7 @@ class CodePrior(Model):
         )
         return codes[:n].reshape((n, *self.code_shape)).astype("int32")
 
-    def conditions(self, inputs: dict[str, Tensor], guided: bool) -> Tensor | None:
+    def _conditions_of(self, inputs: dict[str, Tensor], guided: bool) -> Tensor | None:
         """Computes the output of `Conditioning`; with guidance, followed by that without labels."""
         given = self.conditioning(inputs)
         if not guided:
@@ -541,22 +541,8 @@ class CodePrior(Model):
         del input_shape
         if not self.conditioning.built:
             self.conditioning.build((None,))
-            self.build_network()
+            self._build_network()
             self.built = True
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor arguments."""
-        return {
-            **super().get_config(),
-            "codebook_size": self.codebook_size,
-            "grid_shape": self.grid_shape,
-            "num_classes": self.num_classes,
-            "condition_size": self.condition_size,
-            "condition_shape": self.condition_shape,
-            "label_dropout": self.label_dropout,
-            "dim": self.dim,
-            "seed": self.seed,
-        }
 
 
 def nats_of(logits: Sequence[Tensor], codes: Tensor) -> Tensor:
@@ -585,7 +571,7 @@ def encoded(vqvae: Any, images: Any, labels: Any = None, *, takes_labels: bool) 
     """Encodes images to codes, and returns the codes and labels.
 
     Args:
-        vqvae: A model with a method `encode_to_codes`.
+        vqvae: A model with a method `encode`.
         images: Array, or data set.
         labels: Integer array of shape `(n,)`, or None. Defaults to None.
         takes_labels: Boolean. Whether to take the labels of a data set if `labels` is None.
@@ -594,9 +580,9 @@ def encoded(vqvae: Any, images: Any, labels: Any = None, *, takes_labels: bool) 
         Tuple of the codes and the labels; the labels may be None.
     """
     if labels is not None or not takes_labels or not is_data_set(images):
-        return vqvae.encode_to_codes(images), labels
+        return vqvae.encode(images), labels
     found: list[np.ndarray] = []
-    codes = vqvae.encode_to_codes(with_labels(images, found))
+    codes = vqvae.encode(with_labels(images, found))
     return codes, np.concatenate(found) if found else None
 
 
@@ -617,8 +603,8 @@ def codes_of(quantizer: Any, code_shape: Any) -> tuple[int | tuple[int, ...], tu
             f"shape, and fit it or call it on a batch. Received: code_shape={code_shape}"
         )
     shape, sizes = tuple(code_shape), tuple(quantizer.codebook_sizes)
-    if quantizer.index_shape:
-        return sizes, shape[: -len(quantizer.index_shape)]
+    if quantizer.code_shape:
+        return sizes, shape[: -len(quantizer.code_shape)]
     return sizes[0], shape
 
 

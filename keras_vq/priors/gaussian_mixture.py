@@ -38,12 +38,12 @@ class GaussianMixturePrior:
     expectation-maximization (EM) algorithm of scikit-learn.
 
     Args:
-        components: Integer. Number of Gaussians. With 1, the mean and covariance of all latents.
+        n_components: Integer. Number of Gaussians. With 1, the mean and covariance of all latents.
             Defaults to 10.
         seed: Integer. Seed of the initialization in `fit`. Defaults to None.
 
     Raises:
-        ValueError: If `components` is not an integer of at least 1.
+        ValueError: If `n_components` is not an integer of at least 1.
 
     Example:
         >>> import numpy as np, keras_vq
@@ -52,7 +52,7 @@ class GaussianMixturePrior:
         ...     (8, 8, 1), units=(32,), latent_dim=None, output_activation="sigmoid"
         ... )
         >>> vae = keras_vq.VAE(encoder, decoder, latent_dim=4)
-        >>> prior = keras_vq.priors.GaussianMixturePrior(components=2, seed=0)
+        >>> prior = keras_vq.priors.GaussianMixturePrior(n_components=2, seed=0)
         >>> prior = prior.fit(vae.sample_latents(images, seed=0))
         >>> prior.generate(5, seed=0).shape
         (5, 4)
@@ -60,8 +60,8 @@ class GaussianMixturePrior:
         (5, 8, 8, 1)
     """
 
-    def __init__(self, components: int = 10, seed: int | None = None) -> None:
-        self.components = _validation.check_positive_integer("components", components)
+    def __init__(self, n_components: int = 10, seed: int | None = None) -> None:
+        self.n_components = _validation.check_positive_integer("n_components", n_components)
         self.seed = seed
         self.weights: np.ndarray | None = None
         self.means: np.ndarray | None = None
@@ -88,14 +88,14 @@ class GaussianMixturePrior:
                 "`latents` must be an array of real numbers of shape (n, ...), as `encode` and "
                 f"`sample_latents` give it. Received: shape {latents.shape}, type {latents.dtype}"
             )
-        if len(latents) < max(self.components, 2):
+        if len(latents) < max(self.n_components, 2):
             raise ValueError(
-                f"{self.components} components need at least {max(self.components, 2)} latents: "
-                f"take more images, or fewer components. Received: {len(latents)} latents"
+                f"{self.n_components} components need at least {max(self.n_components, 2)} "
+                f"latents: take more images, or fewer components. Received: {len(latents)} latents"
             )
         if not np.isfinite(latents).all():
             raise ValueError("`latents` must be finite. Received: values that are NaN or infinite")
-        mixture = GaussianMixture(self.components, random_state=self.seed)
+        mixture = GaussianMixture(self.n_components, random_state=self.seed)
         mixture.fit(latents.reshape(len(latents), -1).astype("float64"))
         self.weights, self.means = mixture.weights_, mixture.means_
         self.covariances = mixture.covariances_
@@ -140,7 +140,11 @@ class GaussianMixturePrior:
             ValueError: If the prior is not fitted.
         """
         weights, means, covariances, latent_shape = self._fitted()
-        config = {"components": self.components, "seed": self.seed, "latent_shape": latent_shape}
+        config = {
+            "n_components": self.n_components,
+            "seed": self.seed,
+            "latent_shape": latent_shape,
+        }
         with whole_file(path) as beside, open(beside, "wb") as file:
             np.savez(
                 file,
@@ -167,7 +171,7 @@ class GaussianMixturePrior:
             with open(path, "rb") as file:
                 content = _archives.read_arrays(file, (*_ARRAYS, "config"))
             config = _archives.parse_json("config", content["config"].item().encode())
-            prior = cls(config["components"], config["seed"])
+            prior = cls(config["n_components"], config["seed"])
             prior.latent_shape = _checked_shape(config["latent_shape"])
             arrays = (content[name] for name in _ARRAYS)
             prior.weights, prior.means, prior.covariances = arrays
@@ -202,11 +206,11 @@ def _checked_shape(sizes: Any) -> tuple[int, ...]:
 def _check_mixture(prior: GaussianMixturePrior) -> None:
     """Checks shapes, data types and values of a prior that was read from a file."""
     weights, means, covariances, latent_shape = prior._fitted()
-    components, dim = prior.components, math.prod(latent_shape)
+    n_components, dim = prior.n_components, math.prod(latent_shape)
     for name, array, shape in (
-        ("weights", weights, (components,)),
-        ("means", means, (components, dim)),
-        ("covariances", covariances, (components, dim, dim)),
+        ("weights", weights, (n_components,)),
+        ("means", means, (n_components, dim)),
+        ("covariances", covariances, (n_components, dim, dim)),
     ):
         if array.shape != shape or array.dtype != np.float64:
             raise ValueError(

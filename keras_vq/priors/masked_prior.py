@@ -41,9 +41,10 @@ class MaskedPrior(CodePrior):
         grid_shape: Tuple of integers. Shape of the code grid, with any number of axes.
         num_classes: Integer. Number of classes for class conditioning. None disables it.
             Defaults to None.
-        dim: Integer. Width of the transformer. Defaults to 128.
-        depth: Integer. Number of transformer blocks. Defaults to 4.
-        heads: Integer. Number of attention heads per block. Must divide `dim`. Defaults to 4.
+        hidden_dim: Integer. Width of the transformer. Defaults to 128.
+        num_layers: Integer. Number of transformer blocks. Defaults to 4.
+        num_heads: Integer. Number of attention heads per block. Must divide `hidden_dim`. Defaults
+            to 4.
         dropout: Float in [0, 1). Dropout rate. Defaults to 0.1.
         sampling_steps: Integer. Number of steps in which `generate` fills the grid. Defaults to 12.
         choice_temperature: Float of at least 0. Scale of the Gumbel noise that is added to the
@@ -61,7 +62,7 @@ class MaskedPrior(CodePrior):
     Example:
         >>> import numpy as np, keras_vq
         >>> codes = np.random.default_rng(0).integers(0, 16, (64, 2, 2))
-        >>> prior = keras_vq.priors.MaskedPrior(16, (2, 2), dim=16, depth=1, sampling_steps=2)
+        >>> prior = keras_vq.priors.MaskedPrior(16, (2, 2), hidden_dim=16, num_layers=1)
         >>> prior.compile("adam")
         >>> history = prior.fit(prior.as_inputs(codes), verbose=0)
         >>> prior.generate(3, seed=0).shape
@@ -75,9 +76,9 @@ class MaskedPrior(CodePrior):
         codebook_size: Any,
         grid_shape: Any,
         num_classes: int | None = None,
-        dim: int = 128,
-        depth: int = 4,
-        heads: int = 4,
+        hidden_dim: int = 128,
+        num_layers: int = 4,
+        num_heads: int = 4,
         dropout: float = 0.1,
         sampling_steps: int = 12,
         choice_temperature: float = 20.0,
@@ -85,9 +86,9 @@ class MaskedPrior(CodePrior):
         likelihood_orders: int = 1,
         **kwargs: Any,
     ) -> None:
-        super().__init__(codebook_size, grid_shape, num_classes, dim=dim, **kwargs)
-        self.depth = _validation.check_positive_integer("depth", depth)
-        self.heads = _validation.check_positive_integer("heads", heads)
+        super().__init__(codebook_size, grid_shape, num_classes, hidden_dim=hidden_dim, **kwargs)
+        self.num_layers = _validation.check_positive_integer("num_layers", num_layers)
+        self.num_heads = _validation.check_positive_integer("num_heads", num_heads)
         self.dropout = _validation.check_fraction("dropout", dropout)
         self.sampling_steps = _validation.check_positive_integer("sampling_steps", sampling_steps)
         self.choice_temperature = choice_temperature
@@ -99,18 +100,18 @@ class MaskedPrior(CodePrior):
         )
         self.build()
 
-    def build_network(self) -> None:
+    def _build_network(self) -> None:
         """Creates the layers."""
-        policy, tokens = self.dtype_policy, (None, self.positions, self.dim)
+        policy, tokens = self.dtype_policy, (None, self._positions, self.hidden_dim)
         # The mask token of a codebook is the code after its last one.
         with_mask = tuple(size + 1 for size in self.codebook_sizes)
-        self.embedding = CodeEmbedding(with_mask, self.dim, dtype=policy)
+        self.embedding = CodeEmbedding(with_mask, self.hidden_dim, dtype=policy)
         self.embedding.build((None, len(with_mask)))
         self.transformer = Transformer(
             self.grid_shape,
-            self.dim,
-            self.depth,
-            self.heads,
+            self.hidden_dim,
+            self.num_layers,
+            self.num_heads,
             causal=False,
             dropout=self.dropout,
             seed=self.seed,
@@ -120,24 +121,24 @@ class MaskedPrior(CodePrior):
         for part in (self.transformer, *self.heads_of_levels):
             part.build(tokens)
 
-    def code_logits(self, codes: Tensor, given: Tensor | None, training: bool) -> dict[str, Any]:
+    def _code_logits(self, codes: Tensor, given: Tensor | None, training: bool) -> dict[str, Any]:
         """Computes the logits of the codes, of which training masks a random share.
 
         In inference the logits are those of a fully masked grid, and the dictionary contains
         `nats`, the terms of `log_likelihood` of shape `(batch, N, L)`, which form the loss.
         """
         if not training:
-            logits = self.logits_of(self._with_masks(codes, True), given)
+            logits = self._logits_of(self._with_masks(codes, True), given)
             return {"logits": logits, "nats": self._likelihood_nats(codes, given)}
         batch = ops.shape(codes)[0]
         share = keras.random.uniform((batch, 1), seed=self.seed_generator)
-        count = ops.ceil(ops.cos(share * (math.pi / 2)) * self.code_count)
-        noise = keras.random.uniform((batch, self.code_count), seed=self.seed_generator)
+        count = ops.ceil(ops.cos(share * (math.pi / 2)) * self._code_count)
+        noise = keras.random.uniform((batch, self._code_count), seed=self.seed_generator)
         is_masked = self._lowest(noise, count)
-        logits = self.logits_of(self._with_masks(codes, is_masked), given, training=True)
+        logits = self._logits_of(self._with_masks(codes, is_masked), given, training=True)
         return {"logits": logits, "counted": ops.cast(is_masked, "float32")}
 
-    def logits_of(
+    def _logits_of(
         self, codes: Tensor, given: Tensor | None, training: bool = False
     ) -> tuple[Tensor, ...]:
         """Computes the logits of all codes from the unmasked ones.
@@ -154,15 +155,15 @@ class MaskedPrior(CodePrior):
         return tuple(head(x) for head in self.heads_of_levels)
 
     @property
-    def code_count(self) -> int:
+    def _code_count(self) -> int:
         """Number of codes of a grid, over all codebooks."""
-        return self.positions * len(self.codebook_sizes)
+        return self._positions * len(self.codebook_sizes)
 
     def _lowest(self, values: Tensor, count: Tensor) -> Tensor:
         """Returns a mask of the `count` lowest values of each row. Shape `(batch, N, L)`."""
         ranks = ops.argsort(ops.argsort(values, axis=-1), axis=-1)
         is_low = ops.cast(ranks, "float32") < count
-        return ops.reshape(is_low, (-1, self.positions, len(self.codebook_sizes)))
+        return ops.reshape(is_low, (-1, self._positions, len(self.codebook_sizes)))
 
     def _with_masks(self, codes: Tensor, is_masked: Tensor | bool) -> Tensor:
         return ops.where(is_masked, self._masks(), codes)
@@ -170,7 +171,7 @@ class MaskedPrior(CodePrior):
     def _masks(self) -> Tensor:
         return ops.convert_to_tensor(np.array(self.codebook_sizes, "int32"))
 
-    def log_likelihood_batch(self, inputs: Any) -> Tensor:
+    def _log_likelihood_batch(self, inputs: Any) -> Tensor:
         """Computes the log-likelihood of a batch of codes, in nats. Shape `(batch,)`."""
         codes, given = self._unpacked(inputs)
         return -ops.sum(self._likelihood_nats(codes, self.conditioning(given)), axis=(1, 2))
@@ -191,7 +192,7 @@ class MaskedPrior(CodePrior):
 
         def add_step(turn: Any, total: Tensor) -> Tensor:
             filled_at, step = ops.take(step_of_code, turn // steps, axis=0), turn % steps
-            logits = self.logits_of(self._with_masks(codes, filled_at >= step), given)
+            logits = self._logits_of(self._with_masks(codes, filled_at >= step), given)
             return total + ops.where(ops.equal(filled_at, step), nats_of(logits, codes), 0.0)
 
         zeros = ops.zeros_like(codes, dtype="float32")
@@ -199,26 +200,26 @@ class MaskedPrior(CodePrior):
 
     def _likelihood_order(self) -> np.ndarray:
         """Returns the step that fills each code, int32 of shape `(likelihood_orders, N, L)`."""
-        count, steps = self.code_count, min(self.likelihood_steps, self.code_count)
+        count, steps = self._code_count, min(self.likelihood_steps, self._code_count)
         # NumPy gives the same orders on every backend.
         rng = np.random.default_rng(0)
         ranks = rng.permuted(np.tile(np.arange(count), (self.likelihood_orders, 1)), axis=1)
-        shape = (-1, self.positions, len(self.codebook_sizes))
+        shape = (-1, self._positions, len(self.codebook_sizes))
         return (ranks * steps // count).reshape(shape).astype("int32")
 
-    def draws_shape(self) -> tuple[int, ...]:
+    def _uniforms_shape(self) -> tuple[int, ...]:
         """Returns the shape of the uniform random numbers consumed per sample.
 
         Each step uses two numbers per code: one samples the code, one is noise on its confidence.
         """
-        return (self.sampling_steps, 2, self.positions, len(self.codebook_sizes))
+        return (self.sampling_steps, 2, self._positions, len(self.codebook_sizes))
 
-    def sample_batch(
+    def _sample_batch(
         self, inputs: dict[str, Tensor], top_k: int | None, nucleus: bool, guided: bool
     ) -> Tensor:
-        """Samples the codes of a batch. See `CodePrior.sample_batch`."""
+        """Samples the codes of a batch. See `CodePrior._sample_batch`."""
         uniforms, steps = inputs["uniforms"], self.sampling_steps
-        given = self.conditions(inputs, guided)
+        given = self._conditions_of(inputs, guided)
         masks = self._masks()
         top_p = inputs["top_p"][:, None] if nucleus else None
         temperature = inputs["temperature"][:, None]
@@ -227,7 +228,7 @@ class MaskedPrior(CodePrior):
             draws = ops.take(uniforms, step, axis=1)
             seen = ops.concatenate([codes, codes], axis=0) if guided else codes
             drawn, sureness = [], []
-            for level, logits in enumerate(self.logits_of(seen, given)):
+            for level, logits in enumerate(self._logits_of(seen, given)):
                 if guided:
                     logits = guided_logits(logits, inputs["guidance"])
                 drawn.append(sample_codes(logits, draws[:, 0, :, level], temperature, top_k, top_p))
@@ -241,23 +242,10 @@ class MaskedPrior(CodePrior):
             scores = ops.where(is_missing, scores, np.inf)
             # The last step leaves no masks, despite rounding errors.
             left = ops.floor(
-                ops.cos(ops.minimum(done, 1.0) * (math.pi / 2)) * self.code_count + 1e-4
+                ops.cos(ops.minimum(done, 1.0) * (math.pi / 2)) * self._code_count + 1e-4
             )
-            is_left = self._lowest(ops.reshape(scores, (-1, self.code_count)), left)
+            is_left = self._lowest(ops.reshape(scores, (-1, self._code_count)), left)
             return self._with_masks(codes, is_left)
 
         codes = ops.zeros_like(uniforms[:, 0, 0], dtype="int32") + masks
         return ops.fori_loop(0, steps, fill_in, codes)
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor arguments."""
-        return {
-            **super().get_config(),
-            "depth": self.depth,
-            "heads": self.heads,
-            "dropout": self.dropout,
-            "sampling_steps": self.sampling_steps,
-            "choice_temperature": self.choice_temperature,
-            "likelihood_steps": self.likelihood_steps,
-            "likelihood_orders": self.likelihood_orders,
-        }

@@ -26,8 +26,8 @@ class PixelCNNPrior(AutoregressivePrior):
         grid_shape: Tuple of integers. Shape of the code grid.
         num_classes: Integer. Number of classes for class conditioning. None disables it.
             Defaults to None.
-        dim: Integer. Channels of the layers. Defaults to 96.
-        depth: Integer. Number of gated layers. Defaults to 5.
+        hidden_dim: Integer. Channels of the layers. Defaults to 96.
+        num_layers: Integer. Number of gated layers. Defaults to 5.
         kernel_size: Odd integer. Kernel size of the gated layers. Defaults to 3.
         dropout: Float in [0, 1). Dropout rate between layers. Defaults to 0.1.
         **kwargs: Other arguments of `CodePrior`.
@@ -35,7 +35,7 @@ class PixelCNNPrior(AutoregressivePrior):
     Example:
         >>> import numpy as np, keras_vq
         >>> codes = np.random.default_rng(0).integers(0, 16, (64, 2, 2))
-        >>> prior = keras_vq.priors.PixelCNNPrior(16, (2, 2), dim=8, depth=2)
+        >>> prior = keras_vq.priors.PixelCNNPrior(16, (2, 2), hidden_dim=8, num_layers=2)
         >>> prior.compile("adam")
         >>> history = prior.fit(prior.as_inputs(codes), verbose=0)
         >>> prior.generate(3, seed=0).shape
@@ -47,67 +47,69 @@ class PixelCNNPrior(AutoregressivePrior):
         codebook_size: Any,
         grid_shape: Any,
         num_classes: int | None = None,
-        dim: int = 96,
-        depth: int = 5,
+        hidden_dim: int = 96,
+        num_layers: int = 5,
         kernel_size: int = 3,
         dropout: float = 0.1,
         **kwargs: Any,
     ) -> None:
-        super().__init__(codebook_size, grid_shape, num_classes, dim=dim, **kwargs)
-        self.depth = _validation.check_positive_integer("depth", depth)
+        super().__init__(codebook_size, grid_shape, num_classes, hidden_dim=hidden_dim, **kwargs)
+        self.num_layers = _validation.check_positive_integer("num_layers", num_layers)
         self.kernel_size = kernel_size
         self.dropout = _validation.check_fraction("dropout", dropout)
         self.build()
 
-    def build_network(self) -> None:
+    def _build_network(self) -> None:
         """Creates the layers."""
-        super().build_network()
-        policy, steps = self.dtype_policy, range(self.depth)
+        super()._build_network()
+        policy, steps = self.dtype_policy, range(self.num_layers)
         self.plane = as_plane(self.grid_shape)
         self.gated = [
-            GatedMaskedConvolution(self.dim, self.kernel_size, dtype=policy) for _ in steps
+            GatedMaskedConvolution(self.hidden_dim, self.kernel_size, dtype=policy) for _ in steps
         ]
         for part in self.gated:
-            part.build((None, *self.plane, self.dim))
+            part.build((None, *self.plane, self.hidden_dim))
         self.drop = layers.Dropout(self.dropout, seed=self.seed, dtype=policy)
         self.given_to: list[Any] = []
         if self.num_classes is not None or self.condition_shape is not None:
             # One projection per layer, for the gates of both stacks.
-            self.given_to = [layers.Dense(4 * self.dim, dtype=policy) for _ in steps]
+            self.given_to = [layers.Dense(4 * self.hidden_dim, dtype=policy) for _ in steps]
             for part in self.given_to:
-                part.build((None, None, None, self.dim))
+                part.build((None, None, None, self.hidden_dim))
 
-    def contexts(self, codes: Tensor, given: Tensor | None, training: bool) -> Tensor:
+    def _contexts(self, codes: Tensor, given: Tensor | None, training: bool) -> Tensor:
         """Computes the output of the horizontal stack at all positions."""
         height, width = self.plane
-        embedded = ops.reshape(self.embedding(codes), (-1, height, width, self.dim))
+        embedded = ops.reshape(self.embedding(codes), (-1, height, width, self.hidden_dim))
         # Shift the inputs by one, so that a position does not depend on its own codes.
         vertical = with_zeros(embedded, axis=1, before=1)[:, :-1]
         horizontal = with_zeros(embedded, axis=2, before=1)[:, :, :-1]
         for layer, condition in zip(self.gated, self._conditions(given), strict=True):
             vertical, horizontal = layer(vertical, horizontal, condition)
             horizontal = self.drop(horizontal, training=training)
-        return ops.reshape(horizontal, (-1, height * width, self.dim))
+        return ops.reshape(horizontal, (-1, height * width, self.hidden_dim))
 
     def _conditions(self, given: Tensor | None) -> list[Any]:
         """Returns the conditioning of each layer: a pair (vertical, horizontal), or None."""
         if given is None:
-            return [None] * self.depth
+            return [None] * self.num_layers
         return [ops.split(dense(given), 2, axis=-1) for dense in self.given_to]
 
-    def first_state(self, like: Tensor, given: Tensor | None) -> State:
+    def _first_state(self, like: Tensor, given: Tensor | None) -> State:
         """Returns the state before the first position: caches of zeros, and the conditioning."""
         height, width = self.plane
         conditions = tuple(() if part is None else tuple(part) for part in self._conditions(given))
-        grid = ops.reshape(ops.zeros_like(self.embedding(like)), (-1, height, width, self.dim))
+        grid = ops.reshape(
+            ops.zeros_like(self.embedding(like)), (-1, height, width, self.hidden_dim)
+        )
         row, reach = grid[:, :1], self.gated[0].reach
         rows_before = ops.concatenate([row] * max(reach, 1), axis=1)[:, :reach]
         columns_before = ops.concatenate([row[:, :, :1]] * max(reach, 1), axis=2)[:, :, :reach]
-        from_above = ops.stack([ops.concatenate([row, row], axis=-1)] * self.depth, axis=1)
+        from_above = ops.stack([ops.concatenate([row, row], axis=-1)] * self.num_layers, axis=1)
         caches = (tuple(rows_before for _ in self.gated), tuple(columns_before for _ in self.gated))
         return row, from_above, *caches, conditions
 
-    def step(self, position: Any, before: Tensor, state: State) -> tuple[Tensor, State]:
+    def _step(self, position: Any, before: Tensor, state: State) -> tuple[Tensor, State]:
         """Computes the horizontal stack at a position, after the vertical stack if a row starts."""
         row_so_far, from_above, rows_before, columns_before, conditions = state
         width = self.plane[1]
@@ -147,15 +149,6 @@ class PixelCNNPrior(AutoregressivePrior):
             from_above.append(above + for_horizontal)
             new_rows.append(seen)
         return ops.stack(from_above, axis=1), tuple(new_rows)
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor arguments."""
-        return {
-            **super().get_config(),
-            "depth": self.depth,
-            "kernel_size": self.kernel_size,
-            "dropout": self.dropout,
-        }
 
 
 def _row(given: Tensor, row: Any) -> Tensor:

@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import keras
-
 from keras_vq.quantizers.base import Quantizer
 
 
@@ -13,8 +11,8 @@ def checked_parts(quantizers: Any) -> list[Quantizer]:
 
     Raises:
         ValueError: If `quantizers` is not a non-empty list of quantizers, if one of them does not
-            give each vector its own indices, if one that is updated before the lookup is repeated,
-            or if their index shapes differ.
+            give each vector its own codes, if one that is updated before the lookup is repeated,
+            or if their code shapes differ.
     """
     is_list = isinstance(quantizers, Sequence) and len(quantizers) > 0
     if not is_list or not all(isinstance(part, Quantizer) for part in quantizers):
@@ -22,23 +20,23 @@ def checked_parts(quantizers: Any) -> list[Quantizer]:
             "`quantizers` must be a list of at least one Quantizer; the same one may stand in it "
             f"several times. Received: {quantizers!r}"
         )
-    if not all(part.indexes_each_vector for part in quantizers):
+    if not all(part._has_codes_per_vector for part in quantizers):
         raise ValueError(
-            "`quantizers` must give each vector indices of its own, which MultiScale does not. "
+            "`quantizers` must have codes for each vector, unlike MultiScaleQuantizer. "
             f"Received: {quantizers!r}"
         )
     repeated = len(distinct(quantizers)) < len(quantizers)
-    if repeated and any(part.learns_before_lookup for part in quantizers):
+    if repeated and any(part._updates_before_lookup for part in quantizers):
         raise ValueError(
-            "A quantizer with a StepCodebook can't stand in `quantizers` several times: it would "
+            "A quantizer with a SGDCodebook can't stand in `quantizers` several times: it would "
             "change from one use to the next. Give each place its own, or share another codebook. "
             f"Received: {quantizers!r}"
         )
-    shapes = [part.index_shape for part in quantizers]
+    shapes = [part.code_shape for part in quantizers]
     if len(set(shapes)) > 1:
         raise ValueError(
-            "All `quantizers` must have as many indices a vector as one another. "
-            f"Received: index shapes {shapes}"
+            "All `quantizers` must have the same `code_shape`, the shape of the codes of a vector. "
+            f"Received: {shapes}"
         )
     return list(quantizers)
 
@@ -68,19 +66,3 @@ def set_embeddings_of_parts(parts: Sequence[Quantizer], embeddings: Any) -> None
         )
     for part, own in zip(different, embeddings, strict=True):
         part.set_embeddings(own)
-
-
-def serialized(parts: Sequence[Quantizer]) -> dict[str, Any]:
-    """Returns a configuration of the parts that preserves which of them are shared."""
-    different = distinct(parts)
-    places = {id(part): place for place, part in enumerate(different)}
-    return {
-        "distinct": [keras.saving.serialize_keras_object(part) for part in different],
-        "order": [places[id(part)] for part in parts],
-    }
-
-
-def deserialized(config: dict[str, Any]) -> list[Quantizer]:
-    """Creates the parts from a configuration returned by `serialized`."""
-    different = [keras.saving.deserialize_keras_object(part) for part in config["distinct"]]
-    return [different[place] for place in config["order"]]

@@ -9,28 +9,36 @@ from keras import ops
 
 from keras_vq import _backend, _validation, estimators
 from keras_vq import ops as vq_ops
-from keras_vq._hyperparameter import ConfigurableLayer
+from keras_vq._configurable import ConfigurableLayer
 from keras_vq._non_finite import warn_of_non_finite
 from keras_vq._types import Shape, Tensor
 from keras_vq.codebooks.base import Start
 from keras_vq.estimators import Estimator
 
 
-class Found(NamedTuple):
+class Assignment(NamedTuple):
     """Result of the code search for one batch, before the gradient estimator is applied."""
 
-    latents: Tensor  # output of `project_in`
-    codes: Any  # code vectors; in combinators, the `Found` of each part
-    indices: Tensor
-    mask: Tensor | None  # false for positions excluded from losses and statistics
+    latents: Tensor  # output of `_project_in`
+    quantized: Any  # code vector of each vector; in combinators, the `Assignment` of each part
+    codes: Tensor
+    mask: Tensor | None = None  # false for positions excluded from losses and statistics
+    # All code vectors, as read for the search. Losses use them instead of the variable, because
+    # TensorFlow's graph optimizer may delay a second read until after the optimizer's update.
+    embeddings: Tensor | None = None
+
+    def without_gradient(self) -> "Assignment":
+        """Returns the assignment with stopped gradients."""
+        latents, quantized = ops.stop_gradient(self.latents), ops.stop_gradient(self.quantized)
+        return self._replace(latents=latents, quantized=quantized)
 
 
-class Updates:
+class DeferredUpdates:
     """Codebook updates, collected during a forward pass and applied at its end.
 
-    A quantizer that is used several times in one pass, such as a shared codebook in `Residual`,
-    is updated once, with the merged statistics of all its uses. The update follows the last use,
-    so that all uses in a pass see the same code vectors.
+    A quantizer that is used several times in one pass, such as a shared codebook in
+    `ResidualQuantizer`, is updated once, with the merged statistics of all its uses. The update
+    follows the last use, so that all uses in a pass see the same code vectors.
     """
 
     def __init__(self) -> None:
@@ -48,13 +56,13 @@ class Updates:
     def apply(self) -> None:
         """Updates each quantizer from its collected statistics."""
         for quantizer, statistics in self._gathered.values():
-            quantizer.learn(statistics)
+            quantizer._update(statistics)
 
 
 class Quantizer(ConfigurableLayer):
     """Base class of quantizers, layers that map vectors to a finite set of code vectors.
 
-        quantized, indices = quantizer(inputs, mask=None, training=None)
+        quantized, codes = quantizer(inputs, mask=None, training=None)
 
     Subclasses do not override `call`. It casts the inputs to float32, finds the codes, adds the
     losses, updates non-gradient state such as EMA statistics (in training, unless `trainable` is
@@ -64,12 +72,12 @@ class Quantizer(ConfigurableLayer):
     A training batch without unmasked vectors, or with NaN or infinity in them, leaves the
     non-gradient state unchanged on all replicas. So does a batch whose update is not finite.
 
-    A subclass implements `codebook_sizes`, `find_indices` and `lookup`, and overrides as needed:
+    A subclass implements `codebook_sizes`, `_search_codes` and `_lookup`, and overrides as needed:
 
-    - `project_in`, `project_out`: projections from the input space to the space of the code
+    - `_project_in`, `_project_out`: projections from the input space to the space of the code
       vectors and back;
-    - `commitment_loss`: commitment loss and codebook loss; `auxiliary_loss`: all other losses;
-    - `statistics`, `learn`: updates from batches without gradients.
+    - `_commitment_loss`: commitment loss and codebook loss; `_auxiliary_loss`: all other losses;
+    - `_statistics`, `_update`: updates from batches without gradients.
 
     Args:
         estimator: String or callable. Gradient estimator: `"straight_through"`,
@@ -89,17 +97,19 @@ class Quantizer(ConfigurableLayer):
         return_codes: Boolean. Overrides the constructor argument unless `None`.
 
     Returns:
-        A tuple `(quantized, indices)`. `quantized` has the shape and dtype of the inputs and is 0
-        where masked. `indices` is an int32 tensor of codes of shape
-        `inputs.shape[:-1] + index_shape`, -1 where masked.
+        A tuple `(quantized, codes)`. `quantized` has the shape and dtype of the inputs and is 0
+        where masked. `codes` is an int32 tensor of codes of shape
+        `inputs.shape[:-1] + code_shape`, -1 where masked.
     """
 
-    # Whether each vector has its own indices; a class where it does not overrides `indices_shape`.
-    indexes_each_vector = True
-    # Whether code vectors depend on `context`, the partial reconstruction, which `Residual` passes.
-    takes_context = False
+    # Whether each vector has its own codes; a class where it does not overrides
+    # `_compute_codes_shape`.
+    _has_codes_per_vector = True
+    # Whether code vectors depend on `context`, the partial reconstruction, which
+    # `ResidualQuantizer` passes.
+    _takes_context = False
     # Hint in the error of classes without an `estimator` argument; None in all others.
-    hint_without_estimator: str | None = None
+    _hint_without_estimator: str | None = None
 
     def __init__(
         self,
@@ -110,19 +120,19 @@ class Quantizer(ConfigurableLayer):
         super().__init__(**kwargs)
         self.return_codes = bool(return_codes)
         self._losses = _backend.LossesOfReplica()
-        if self.hint_without_estimator is None:
+        if self._hint_without_estimator is None:
             self.estimator = estimators.get("straight_through" if estimator is None else estimator)
         elif estimator is not None:
             raise TypeError(
-                f"{type(self).__name__} has no argument `estimator`. {self.hint_without_estimator} "
-                f"Received: {estimator!r}"
+                f"{type(self).__name__} has no argument `estimator`. Received: {estimator!r}. "
+                f"{self._hint_without_estimator}"
             )
         self.supports_masking = True
 
     # --- methods for subclasses to implement
 
     @property
-    def learns_before_lookup(self) -> bool:
+    def _updates_before_lookup(self) -> bool:
         """True if the codebook is updated before the lookup, which uses the new code vectors."""
         return False
 
@@ -132,16 +142,16 @@ class Quantizer(ConfigurableLayer):
         raise NotImplementedError
 
     @property
-    def index_shape(self) -> tuple[int, ...]:
-        """Shape of the indices of one vector: `()` for one index, `(L,)` for L indices."""
+    def code_shape(self) -> tuple[int, ...]:
+        """Shape of the codes of one vector: `()` for one index, `(L,)` for L codes."""
         return ()
 
-    def project_in(self, vectors: Tensor, training: bool = False) -> Tensor:
+    def _project_in(self, vectors: Tensor, training: bool = False) -> Tensor:
         """Projects vectors to the space of the code vectors. Identity by default."""
         del training
         return vectors
 
-    def find_indices(self, latents: Tensor, training: bool = False) -> Tensor:
+    def _search_codes(self, latents: Tensor, training: bool = False) -> Tensor:
         """Finds the codes of latents. Changes no state except that of random generators.
 
         Args:
@@ -149,50 +159,44 @@ class Quantizer(ConfigurableLayer):
             training: Boolean. Whether the codes are for a training step.
 
         Returns:
-            Int32 tensor of codes of shape `(...) + index_shape`.
+            Int32 tensor of codes of shape `(...) + code_shape`.
         """
         raise NotImplementedError
 
-    def lookup(self, indices: Tensor) -> Tensor:
-        """Looks up the code vectors of indices.
+    def _lookup(self, codes: Tensor) -> Tensor:
+        """Looks up the code vectors of codes.
 
         Args:
-            indices: Int32 tensor of codes of shape `(...) + index_shape`, all in range.
+            codes: Int32 tensor of codes of shape `(...) + code_shape`, all in range.
 
         Returns:
             Float32 tensor of shape `(..., latent_dim)`.
         """
         raise NotImplementedError
 
-    def project_out(self, codes: Tensor) -> Tensor:
+    def _project_out(self, quantized: Tensor) -> Tensor:
         """Projects code vectors back to the input space. Identity by default."""
-        return codes
+        return quantized
 
-    def commitment_loss(
-        self, latents: Tensor, codes: Tensor, indices: Tensor, mask: Tensor | None
-    ) -> Tensor | float:
+    def _commitment_loss(self, assignment: Assignment) -> Tensor | float:
         """Computes the scalar commitment loss, plus any codebook loss. 0 by default."""
-        del latents, codes, indices, mask
+        del assignment
         return 0.0
 
-    def auxiliary_loss(
-        self, latents: Tensor, codes: Tensor, indices: Tensor, mask: Tensor | None
-    ) -> Tensor | float:
+    def _auxiliary_loss(self, assignment: Assignment) -> Tensor | float:
         """Computes the scalar sum of all other losses, such as an entropy loss. 0 by default."""
-        del latents, codes, indices, mask
+        del assignment
         return 0.0
 
-    def statistics(
-        self, latents: Tensor, codes: Tensor, indices: Tensor, mask: Tensor | None
-    ) -> Any:
-        """Computes the batch statistics that `learn` uses. Returns `None` if there are none.
+    def _statistics(self, assignment: Assignment) -> Any:
+        """Computes the batch statistics that `_update` uses. Returns `None` if there are none.
 
         The result has a method `merged(other)`, which combines the statistics of two uses.
         """
-        del latents, codes, indices, mask
+        del assignment
         return None
 
-    def learn(self, statistics: Any) -> None:
+    def _update(self, statistics: Any) -> None:
         """Updates non-gradient state from the statistics of a training batch."""
         del statistics
 
@@ -214,93 +218,91 @@ class Quantizer(ConfigurableLayer):
             vectors = ops.where(mask[..., None], vectors, 0.0)
 
         training = bool(training)
-        updates = Updates() if training and self.trainable else None
+        updates = DeferredUpdates() if training and self.trainable else None
         # Copied, to undo the update of a batch that is not sound.
         state = self.non_trainable_weights if updates is not None else []
         before = [ops.copy(weight) for weight in state]
-        found = self.find(vectors, mask, training, updates)
-        loss = self.loss(found)
+        assignment = self._assign(vectors, mask, training, updates)
+        loss = self._loss(assignment)
         if not isinstance(loss, float):
             self.add_loss(loss)
         if updates is not None:
             updates.apply()
             _backend.restore(state, before, ops.logical_not(_is_sound(vectors, mask, state)))
-        quantized = self.estimate(found.latents, found.codes, training)
+        quantized = self._estimate(assignment.latents, assignment.quantized, training)
 
-        indices = found.indices
+        codes = assignment.codes
         if mask is not None:
             quantized = ops.where(mask[..., None], quantized, 0.0)
-            indices = self.mask_indices(indices, mask)
+            codes = self._mask_codes(codes, mask)
         quantized = ops.cast(quantized, inputs.dtype)
-        return (quantized, indices) if self._is_pair(return_codes) else quantized
+        return (quantized, codes) if self._is_pair(return_codes) else quantized
 
-    def find(
+    def _assign(
         self,
         vectors: Tensor,
         mask: Tensor | None,
         training: bool,
-        updates: Updates | None,
-        indices: Tensor | None = None,
+        updates: DeferredUpdates | None,
+        codes: Tensor | None = None,
         context: Tensor | None = None,
-    ) -> Found:
+    ) -> Assignment:
         """Finds codes and collects statistics: the first half of a call.
 
-        Combinators override it to call `find` of their parts and combine the results.
+        Combinators override it to call `_assign` of their parts and combine the results.
 
         Args:
             vectors: Float32 tensor of shape `(..., dim)`.
             mask: Boolean tensor of shape `vectors.shape[:-1]`, or `None`.
             training: Boolean. Whether the codes are for a training step.
-            updates: `Updates` that collects the statistics, or `None` for no update.
-            indices: Int32 tensor of codes to use, or `None` to search for them.
+            updates: `DeferredUpdates` that collects the statistics, or `None` for no update.
+            codes: Int32 tensor of codes to use, or `None` to search for them.
             context: Float32 tensor of shape `(..., dim)`, the partial reconstruction, or `None`.
-                Ignored unless `takes_context`.
+                Ignored unless `_takes_context`.
 
         Returns:
-            A `Found`.
+            The `Assignment`.
         """
-        extra = {"context": context} if self.takes_context else {}
-        latents = self.project_in(vectors, training=training)
+        extra = {"context": context} if self._takes_context else {}
+        latents = self._project_in(vectors, training=training)
 
-        def found() -> tuple[Tensor, Tensor]:
-            if indices is None:
-                return self.find_codes(latents, training=training, **extra)
-            return self.lookup(indices, **extra), indices
+        def assign() -> Assignment:
+            if codes is None:
+                found = self._search(latents, training=training, **extra)
+            else:
+                found = Assignment(latents, self._lookup(codes, **extra), codes)
+            return found._replace(mask=mask)
 
-        codes, chosen = found()
+        assignment = assign()
         if updates is not None and self.trainable:
-            statistics = self.statistics(
-                ops.stop_gradient(latents), ops.stop_gradient(codes), chosen, mask
-            )
-            if self.learns_before_lookup:
-                self.learn(statistics)
-                codes, chosen = found()
+            statistics = self._statistics(assignment.without_gradient())
+            if self._updates_before_lookup:
+                self._update(statistics)
+                assignment = assign()
             else:
                 updates.add(self, statistics)
-        return Found(latents, codes, chosen, mask)
+        return assignment
 
-    def find_codes(
-        self, latents: Tensor, training: bool = False, **context: Any
-    ) -> tuple[Tensor, Tensor]:
-        """Returns the code vectors and the indices of latents."""
-        indices = self.find_indices(latents, training=training, **context)
-        return self.lookup(indices, **context), indices
+    def _search(self, latents: Tensor, training: bool = False, **context: Any) -> Assignment:
+        """Finds the code and the code vector of each latent vector."""
+        codes = self._search_codes(latents, training=training, **context)
+        return Assignment(latents, self._lookup(codes, **context), codes)
 
-    def loss(self, found: Found) -> Tensor | float:
+    def _loss(self, assignment: Assignment) -> Tensor | float:
         """Computes the scalar that this quantizer adds to the loss of the model."""
-        return self.commitment_loss(*found) + self.auxiliary_loss(*found)
+        return self._commitment_loss(assignment) + self._auxiliary_loss(assignment)
 
-    def estimate(self, latents: Tensor, codes: Any, training: bool = False) -> Tensor:
+    def _estimate(self, latents: Tensor, quantized: Any, training: bool = False) -> Tensor:
         """Returns the quantized vectors, with a gradient to the latents."""
-        return self.project_out(self.estimator(latents, codes, training=training))
+        return self._project_out(self.estimator(latents, quantized, training=training))
 
-    def reconstruct(self, codes: Any) -> Tensor:
+    def _reconstruct(self, quantized: Any) -> Tensor:
         """Returns the quantized vectors without applying the gradient estimator.
 
         Gradients reach the parameters of the code vectors. They reach the inputs only if the code
-        vectors depend on them, as in `CategoricalQuantizer`.
+        vectors depend on them, as in `GumbelSoftmaxQuantizer`.
         """
-        return self.project_out(codes)
+        return self._project_out(quantized)
 
     def encode(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
         """Encodes vectors as the codes that an inference call returns. Changes no state.
@@ -310,38 +312,38 @@ class Quantizer(ConfigurableLayer):
             mask: Boolean tensor of shape `inputs.shape[:-1]`, or `None`.
 
         Returns:
-            Int32 tensor of codes of shape `inputs.shape[:-1] + index_shape`, -1 where masked.
+            Int32 tensor of codes of shape `inputs.shape[:-1] + code_shape`, -1 where masked.
         """
         inputs = ops.convert_to_tensor(inputs)
-        self.build_for(inputs.shape)
+        self._build_for(inputs.shape)
         mask = self._checked_mask(mask, inputs.shape)
         vectors = ops.cast(inputs, "float32")
         if mask is not None:
             vectors = ops.where(mask[..., None], vectors, 0.0)
-        indices = self.find(vectors, mask, training=False, updates=None).indices
-        return indices if mask is None else self.mask_indices(indices, mask)
+        codes = self._assign(vectors, mask, training=False, updates=None).codes
+        return codes if mask is None else self._mask_codes(codes, mask)
 
-    def decode(self, indices: Tensor, context: Tensor | None = None) -> Tensor:
+    def decode(self, codes: Tensor, context: Tensor | None = None) -> Tensor:
         """Decodes codes to the quantized vectors of an inference call, bit for bit in float32.
 
         Args:
-            indices: Int32 tensor of codes of shape `(...) + index_shape`. -1 is decoded to zeros.
+            codes: Int32 tensor of codes of shape `(...) + code_shape`. -1 is decoded to zeros.
             context: Float32 tensor of shape `(..., dim)`, the partial reconstruction, or `None`.
-                Ignored unless `takes_context`; see `Residual`.
+                Ignored unless `_takes_context`; see `ResidualQuantizer`.
 
         Returns:
             Float32 tensor of shape `(..., dim)`.
 
         Raises:
-            ValueError: If the quantizer is not built, or `indices` is a NumPy array or a list with
+            ValueError: If the quantizer is not built, or `codes` is a NumPy array or a list with
                 values that are not codes. The values of tensors are not checked.
         """
-        indices = self._checked_indices(indices)
-        valid = indices >= 0
-        for _ in self.index_shape:
+        codes = self._checked_codes(codes)
+        valid = codes >= 0
+        for _ in self.code_shape:
             valid = valid[..., 0]
-        extra = {"context": context} if self.takes_context else {}
-        vectors = self.project_out(self.lookup(ops.maximum(indices, 0), **extra))
+        extra = {"context": context} if self._takes_context else {}
+        vectors = self._project_out(self._lookup(ops.maximum(codes, 0), **extra))
         return ops.where(valid[..., None], vectors, 0.0)
 
     def adapt(self, vectors: Any, start: Start = "kmeans") -> None:
@@ -349,7 +351,7 @@ class Quantizer(ConfigurableLayer):
 
         Args:
             vectors: Float array of shape `(..., dim)`.
-            start: `"kmeans"` or `"first"`; see `BaseCodebook.adapt`. Defaults to `"kmeans"`.
+            start: `"kmeans"` or `"first"`; see `Codebook.adapt`. Defaults to `"kmeans"`.
 
         Raises:
             ValueError: If this quantizer has no initialization from data.
@@ -397,18 +399,18 @@ class Quantizer(ConfigurableLayer):
         """Number of bits per vector, for equally likely codes."""
         return sum(math.log2(size) for size in self.codebook_sizes)
 
-    def indices_shape(self, input_shape: Shape) -> Shape:
-        """Returns the shape of the indices for inputs of a given shape."""
-        return tuple(input_shape[:-1]) + self.index_shape
+    def _compute_codes_shape(self, input_shape: Shape) -> Shape:
+        """Returns the shape of the codes for inputs of a given shape."""
+        return tuple(input_shape[:-1]) + self.code_shape
 
-    def output_shape_of(self, input_shape: Shape) -> Shape:
+    def _compute_quantized_shape(self, input_shape: Shape) -> Shape:
         """Returns the shape of the quantized vectors for inputs of a given shape."""
         return tuple(input_shape)
 
-    def mask_indices(self, indices: Tensor, mask: Tensor) -> Tensor:
-        """Returns the indices with -1 where the mask is false."""
-        mask = ops.reshape(mask, tuple(ops.shape(mask)) + (1,) * len(self.index_shape))
-        return ops.where(mask, indices, -1)
+    def _mask_codes(self, codes: Tensor, mask: Tensor) -> Tensor:
+        """Returns the codes with -1 where the mask is false."""
+        mask = ops.reshape(mask, tuple(ops.shape(mask)) + (1,) * len(self.code_shape))
+        return ops.where(mask, codes, -1)
 
     def compute_output_spec(
         self,
@@ -420,18 +422,22 @@ class Quantizer(ConfigurableLayer):
         """Returns the shapes and dtypes of the outputs of a call."""
         del mask, training
         self._check_channels(inputs.shape)
-        quantized = keras.KerasTensor(self.output_shape_of(inputs.shape), dtype=inputs.dtype)
+        quantized = keras.KerasTensor(
+            self._compute_quantized_shape(inputs.shape), dtype=inputs.dtype
+        )
         if not self._is_pair(return_codes):
             return quantized
-        return quantized, keras.KerasTensor(self.indices_shape(inputs.shape), dtype="int32")
+        return quantized, keras.KerasTensor(self._compute_codes_shape(inputs.shape), dtype="int32")
 
     def compute_output_shape(self, input_shape: Shape) -> Any:
         """Returns the shapes of the outputs of a call."""
-        quantized = self.output_shape_of(input_shape)
-        return (quantized, self.indices_shape(input_shape)) if self.return_codes else quantized
+        quantized = self._compute_quantized_shape(input_shape)
+        return (
+            (quantized, self._compute_codes_shape(input_shape)) if self.return_codes else quantized
+        )
 
     def compute_mask(self, inputs: Tensor, previous_mask: Tensor | None = None) -> Any:
-        """Returns the input mask for the quantized vectors and for the indices."""
+        """Returns the input mask for the quantized vectors and for the codes."""
         del inputs
         if previous_mask is None or not self.return_codes:
             return previous_mask
@@ -446,7 +452,7 @@ class Quantizer(ConfigurableLayer):
             )
         self.dim = int(input_shape[-1])
 
-    def build_for(self, input_shape: Shape) -> None:
+    def _build_for(self, input_shape: Shape) -> None:
         """Builds the quantizer for inputs of a given shape, or checks the shape if it is built.
 
         Raises:
@@ -461,24 +467,6 @@ class Quantizer(ConfigurableLayer):
         """Loads the weights and warns if they contain NaN or infinity."""
         super().load_own_variables(store)
         warn_of_non_finite(self)
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor arguments."""
-        config = {**super().get_config(), "return_codes": self.return_codes}
-        if self.hint_without_estimator is None:
-            config["estimator"] = keras.saving.serialize_keras_object(self.estimator)
-        return config
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> "Quantizer":
-        """Creates the quantizer, with nested objects, from its configuration."""
-        plain = ("dtype", "name", "trainable")
-        return cls(
-            **{
-                key: value if key in plain else keras.saving.deserialize_keras_object(value)
-                for key, value in config.items()
-            }
-        )
 
     @property
     def _has_codes(self) -> bool:
@@ -495,7 +483,7 @@ class Quantizer(ConfigurableLayer):
                 f"{type(self).__name__} was built for. Received: shape {tuple(input_shape)}"
             )
 
-    def _checked_indices(self, indices: Any) -> Tensor:
+    def _checked_codes(self, codes: Any) -> Tensor:
         """Returns the argument of `decode` as an int32 tensor; checks the values of NumPy arrays.
 
         Raises:
@@ -507,12 +495,12 @@ class Quantizer(ConfigurableLayer):
                 "quantizer on vectors, or `build((None, dim))`, first. "
                 f"Received: an unbuilt {type(self).__name__}"
             )
-        if isinstance(indices, np.ndarray | list):
-            indices = _validation.check_codes("indices", indices, self.codebook_sizes, least=-1)
-        return ops.convert_to_tensor(indices, dtype="int32")
+        if isinstance(codes, np.ndarray | list):
+            codes = _validation.check_codes("codes", codes, self.codebook_sizes, least=-1)
+        return ops.convert_to_tensor(codes, dtype="int32")
 
     def _is_pair(self, return_codes: bool | None) -> bool:
-        """Returns true if a call returns indices as well."""
+        """Returns true if a call returns codes as well."""
         return self.return_codes if return_codes is None else bool(return_codes)
 
     def _checked_mask(self, mask: Tensor | None, input_shape: Shape) -> Tensor | None:

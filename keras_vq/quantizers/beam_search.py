@@ -28,14 +28,14 @@ def beam_search(quantizers: Sequence[Any], vectors: Tensor, beam: int) -> Tensor
     paths: Tensor | None = None
     for level, quantizer in enumerate(quantizers):
         count = min(beam, quantizer.codebook_size)
-        extra = {"context": flat - residuals} if quantizer.takes_context and level else {}
-        codes, indices = quantizer.nearest_codes(residuals, count, **extra)
+        extra = {"context": flat - residuals} if quantizer._takes_context and level else {}
+        quantized, codes = quantizer.nearest_codes(residuals, count, **extra)
         candidates = residuals.shape[1] * count
-        left = ops.reshape(residuals[:, :, None, :] - codes, (-1, candidates, dim))
+        left = ops.reshape(residuals[:, :, None, :] - quantized, (-1, candidates, dim))
         errors = ops.sum(ops.square(left), axis=-1)
         kept = ops.top_k(-errors, min(beam, candidates))[1]
         residuals = ops.take_along_axis(left, kept[..., None], axis=1)
-        chosen = ops.take_along_axis(ops.reshape(indices, (-1, candidates)), kept, axis=1)
+        chosen = ops.take_along_axis(ops.reshape(codes, (-1, candidates)), kept, axis=1)
         if paths is None:
             paths = chosen[..., None]
         else:

@@ -10,6 +10,7 @@ from keras_vq import _validation
 from keras_vq._hyperparameter import Hyperparameter
 from keras_vq._types import Tensor
 from keras_vq.estimators import Estimator
+from keras_vq.quantizers.base import Assignment
 from keras_vq.quantizers.level_quantizer import LevelQuantizer
 
 Convention = Literal["mentzer", "vector_quantize_pytorch", "symmetric"]
@@ -62,8 +63,8 @@ class FiniteScalarQuantizer(LevelQuantizer):
     Example:
         >>> import numpy as np, keras_vq
         >>> quantizer = keras_vq.FiniteScalarQuantizer([8, 5, 5, 5])
-        >>> quantized, indices = quantizer(np.zeros((2, 7, 7, 4), "float32"))
-        >>> tuple(indices.shape), quantizer.codebook_size
+        >>> quantized, codes = quantizer(np.zeros((2, 7, 7, 4), "float32"))
+        >>> tuple(codes.shape), quantizer.codebook_size
         ((2, 7, 7), 1000)
     """
 
@@ -92,14 +93,14 @@ class FiniteScalarQuantizer(LevelQuantizer):
             self.seed_generator = keras.random.SeedGenerator(seed)
         self._set_constants()
 
-    def project_in(self, vectors: Tensor, training: bool = False) -> Tensor:
+    def _project_in(self, vectors: Tensor, training: bool = False) -> Tensor:
         """Bounds each component."""
         del training
         bounded = ops.tanh(ops.add(vectors, self._shift))
         levels = ops.subtract(ops.multiply(bounded, self._amplitude), self._offset)
         return ops.divide(levels, self._half)
 
-    def find_levels(self, latents: Tensor) -> Tensor:
+    def _find_levels(self, latents: Tensor) -> Tensor:
         """Returns the number of the nearest level of each component."""
         if self.convention == "symmetric":
             levels = ops.floor(ops.multiply(latents + 1.0, self._half) + 0.5)
@@ -107,35 +108,25 @@ class FiniteScalarQuantizer(LevelQuantizer):
             levels = ops.add(ops.round(ops.multiply(latents, self._half)), self._half)
         return ops.clip(ops.cast(levels, "int32"), 0, self._sizes - 1)
 
-    def find_codes(
-        self, latents: Tensor, training: bool = False, **context: Any
-    ) -> tuple[Tensor, Tensor]:
+    def _search(self, latents: Tensor, training: bool = False, **context: Any) -> Assignment:
         """Returns the nearest code vectors and their codes.
 
         In training, noise replaces the rounding of randomly chosen components.
         """
-        codes, indices = super().find_codes(latents, training=training, **context)
+        assignment = super()._search(latents, training=training, **context)
         if training and self.adds_noise:
             shape = ops.shape(latents)
             is_noisy = keras.random.uniform(shape, seed=self.seed_generator) < self.noise
             noise = keras.random.uniform(shape, -0.5, 0.5, seed=self.seed_generator)
             noisy = latents + ops.divide(noise, self._half)
             noisy = ops.clip(noisy, self._lowest, self._highest)
-            codes = ops.where(is_noisy, noisy, codes)
-        return codes, indices
+            quantized = ops.where(is_noisy, noisy, assignment.quantized)
+            assignment = assignment._replace(quantized=quantized)
+        return assignment
 
-    def values_of_levels(self) -> Tensor:
+    def _level_values(self) -> Tensor:
         """Returns the levels of all dimensions, concatenated, float32 `(sum of levels,)`."""
         return ops.convert_to_tensor(self._values)
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor arguments."""
-        return {
-            **super().get_config(),
-            "convention": self.convention,
-            "noise": self.noise,
-            "seed": self.seed,
-        }
 
     @property
     def _has_codes(self) -> bool:

@@ -9,9 +9,9 @@ from keras_vq import _validation
 from keras_vq import ops as vq_ops
 from keras_vq._hyperparameter import Hyperparameter
 from keras_vq._types import Shape, Tensor
-from keras_vq.losses.code_entropy import CodeEntropy, as_entropy
-from keras_vq.quantizers.base import Quantizer
-from keras_vq.quantizers.categorical_quantizer import code_with_gradient_of_shares
+from keras_vq.losses.entropy import EntropyLoss, as_entropy
+from keras_vq.quantizers.base import Assignment, Quantizer
+from keras_vq.quantizers.gumbel_softmax_quantizer import code_with_gradient_of_shares
 
 
 @keras.saving.register_keras_serializable("keras_vq")
@@ -38,10 +38,10 @@ class IndexBackpropagationQuantizer(Quantizer):
 
     Args:
         codebook_size: Integer. Number of codes, K.
-        codebook_weight: Float, at least 0. Weight β of the codebook loss, the last term. Defaults
-            to 0.25.
-        entropy: A `losses.CodeEntropy` of the distribution softmax(l / T), a float or `None`. A
-            float is the weight of both entropy terms, at the authors' temperature T = 0.01; 0 or
+        codebook_loss_weight: Float, at least 0. Weight β of the codebook loss, the last term.
+            Defaults to 0.25.
+        entropy_loss: A `losses.EntropyLoss` of the distribution softmax(l / T), a float or `None`.
+            A float is the weight of both entropy terms, at the authors' temperature T = 0.01; 0 or
             `None` disables the entropy loss, which leads to dead codes within a few hundred steps.
             Defaults to 0.1.
         **kwargs: `return_codes` and keyword arguments of `keras.layers.Layer`; see `Quantizer`.
@@ -52,27 +52,27 @@ class IndexBackpropagationQuantizer(Quantizer):
     Example:
         >>> import numpy as np, keras_vq
         >>> quantizer = keras_vq.IndexBackpropagationQuantizer(1024)
-        >>> quantized, indices = quantizer(np.zeros((2, 7, 7, 16), "float32"))
-        >>> tuple(quantized.shape), tuple(indices.shape)
+        >>> quantized, codes = quantizer(np.zeros((2, 7, 7, 16), "float32"))
+        >>> tuple(quantized.shape), tuple(codes.shape)
         ((2, 7, 7, 16), (2, 7, 7))
     """
 
-    hint_without_estimator = (
+    _hint_without_estimator = (
         "Its gradient is that of the softmax over the codes: remove the argument."
     )
-    codebook_weight = Hyperparameter(_validation.check_not_negative)
+    codebook_loss_weight = Hyperparameter(_validation.check_not_negative)
 
     def __init__(
         self,
         codebook_size: int,
-        codebook_weight: float = 0.25,
-        entropy: float | CodeEntropy | None = 0.1,
+        codebook_loss_weight: float = 0.25,
+        entropy_loss: float | EntropyLoss | None = 0.1,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.size = _validation.check_positive_integer("codebook_size", codebook_size)
-        self.codebook_weight = codebook_weight
-        self.entropy = as_entropy(entropy)
+        self.codebook_loss_weight = codebook_loss_weight
+        self.entropy_loss = as_entropy(entropy_loss)
 
     def build(self, input_shape: Shape) -> None:
         """Creates the code vectors for vectors of shape `(..., dim)`."""
@@ -90,74 +90,67 @@ class IndexBackpropagationQuantizer(Quantizer):
         """Codebook size K, as a tuple with one entry."""
         return (self.size,)
 
-    def find_indices(self, latents: Tensor, training: bool = False) -> Tensor:
+    def _search_codes(self, latents: Tensor, training: bool = False) -> Tensor:
         """Returns the argmax of the inner products. Ties go to the lowest index."""
         del training
         columns = ops.stop_gradient(self._centered_columns())
 
         def largest(rows: Tensor) -> Tensor:
-            return vq_ops.first_maximum(ops.matmul(rows, columns))
+            return vq_ops.argmax(ops.matmul(rows, columns))
 
         return vq_ops.map_rows(largest, ops.stop_gradient(latents), self.size)
 
-    def find_codes(
-        self, latents: Tensor, training: bool = False, **context: Any
-    ) -> tuple[Tensor, Tensor]:
+    def _search(self, latents: Tensor, training: bool = False, **context: Any) -> Assignment:
         """Returns the code vectors and their codes.
 
         In training the code vectors have the gradient of the softmax over the codebook.
         """
         if not training:
-            return super().find_codes(latents, **context)
+            return super()._search(latents, **context)
         logits = self._logits(latents)
-        indices = vq_ops.first_maximum(logits)
+        codes = vq_ops.argmax(logits)
         shares = ops.softmax(logits, axis=-1)
-        return code_with_gradient_of_shares(indices, shares, self.embeddings), indices
+        quantized = code_with_gradient_of_shares(codes, shares, self.embeddings)
+        return Assignment(latents, quantized, codes)
 
-    def lookup(self, indices: Tensor) -> Tensor:
-        """Looks up the code vectors of indices."""
-        return ops.take(ops.convert_to_tensor(self.embeddings), indices, axis=0)
+    def _lookup(self, codes: Tensor) -> Tensor:
+        """Looks up the code vectors of codes."""
+        return ops.take(ops.convert_to_tensor(self.embeddings), codes, axis=0)
 
-    def commitment_loss(
-        self, latents: Tensor, codes: Tensor, indices: Tensor, mask: Tensor | None
-    ) -> Tensor:
+    def _commitment_loss(self, assignment: Assignment) -> Tensor:
         """Computes the sum of the three terms of the loss, without the entropy loss."""
         terms = [
-            (1.0, codes - latents),
-            (1.0, ops.stop_gradient(codes) - latents),
-            (self.codebook_weight, self.lookup(indices) - ops.stop_gradient(latents)),
+            (1.0, assignment.quantized - assignment.latents),
+            (1.0, ops.stop_gradient(assignment.quantized) - assignment.latents),
+            (
+                self.codebook_loss_weight,
+                self._lookup(assignment.codes) - ops.stop_gradient(assignment.latents),
+            ),
         ]
         errors = sum(weight * ops.mean(ops.square(error), axis=-1) for weight, error in terms)
-        return vq_ops.masked_mean(errors, mask)
+        return vq_ops.masked_mean(errors, assignment.mask)
 
-    def auxiliary_loss(
-        self, latents: Tensor, codes: Tensor, indices: Tensor, mask: Tensor | None
-    ) -> Tensor | float:
+    def _auxiliary_loss(self, assignment: Assignment) -> Tensor | float:
         """Computes the entropy loss, or returns 0 without one."""
-        return 0.0 if self.entropy is None else self.entropy(-self._logits(latents), mask)
+        return (
+            0.0
+            if self.entropy_loss is None
+            else self.entropy_loss(-self._logits(assignment.latents), assignment.mask)
+        )
 
-    def estimate(self, latents: Tensor, codes: Any, training: bool = False) -> Tensor:
-        """Returns the code vectors unchanged: `find_codes` provides their gradient."""
+    def _estimate(self, latents: Tensor, quantized: Any, training: bool = False) -> Tensor:
+        """Returns the code vectors unchanged: `_search` provides their gradient."""
         del latents, training
-        return self.project_out(codes)
+        return self._project_out(quantized)
 
     def set_embeddings(self, embeddings: Any) -> None:
         """Sets the code vectors; see `Quantizer.set_embeddings`."""
         self._set_own_embeddings(embeddings)
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor arguments."""
-        return {
-            **super().get_config(),
-            "codebook_size": self.size,
-            "codebook_weight": self.codebook_weight,
-            "entropy": keras.saving.serialize_keras_object(self.entropy),
-        }
 
     def _logits(self, latents: Tensor) -> Tensor:
         return ops.matmul(latents, self._centered_columns())
 
     def _centered_columns(self) -> Tensor:
         """Returns the code vectors as columns, less a common offset that cancels in the softmax."""
-        codes = ops.convert_to_tensor(self.embeddings)
-        return ops.transpose(codes - vq_ops.code_center(codes))
+        quantized = ops.convert_to_tensor(self.embeddings)
+        return ops.transpose(quantized - vq_ops.code_center(quantized))

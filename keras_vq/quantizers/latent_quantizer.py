@@ -11,6 +11,7 @@ from keras_vq import ops as vq_ops
 from keras_vq._hyperparameter import Hyperparameter
 from keras_vq._types import Shape, Tensor
 from keras_vq.estimators import Estimator
+from keras_vq.quantizers.base import Assignment
 from keras_vq.quantizers.level_quantizer import LevelQuantizer
 
 
@@ -37,8 +38,9 @@ class LatentQuantizer(LevelQuantizer):
     Args:
         levels: List of integers, at least 2. Number of values of each dimension. Their product,
             the codebook size, is at most 2³¹ - 1.
-        commitment: Float, at least 0. Weight λ_c of the commitment loss. Defaults to 0.1.
-        quantization: Float, at least 0. Weight λ_q of the quantization loss. Defaults to 0.1.
+        commitment_weight: Float, at least 0. Weight λ_c of the commitment loss. Defaults to 0.1.
+        quantization_loss_weight: Float, at least 0. Weight λ_q of the quantization loss. Defaults
+            to 0.1.
         estimator: Gradient estimator; see `Quantizer`. Defaults to `"straight_through"`.
         **kwargs: `return_codes` and keyword arguments of `keras.layers.Layer`; see `Quantizer`.
 
@@ -49,25 +51,25 @@ class LatentQuantizer(LevelQuantizer):
     Example:
         >>> import numpy as np, keras_vq
         >>> quantizer = keras_vq.LatentQuantizer([10] * 6)
-        >>> quantized, indices = quantizer(np.zeros((32, 6), "float32"))
-        >>> tuple(indices.shape), quantizer.codebook_size
+        >>> quantized, codes = quantizer(np.zeros((32, 6), "float32"))
+        >>> tuple(codes.shape), quantizer.codebook_size
         ((32,), 1000000)
     """
 
-    commitment = Hyperparameter(_validation.check_not_negative)
-    quantization = Hyperparameter(_validation.check_not_negative)
+    commitment_weight = Hyperparameter(_validation.check_not_negative)
+    quantization_loss_weight = Hyperparameter(_validation.check_not_negative)
 
     def __init__(
         self,
         levels: Any,
-        commitment: float = 0.1,
-        quantization: float = 0.1,
+        commitment_weight: float = 0.1,
+        quantization_loss_weight: float = 0.1,
         estimator: str | Estimator = "straight_through",
         **kwargs: Any,
     ) -> None:
         super().__init__(levels, estimator, **kwargs)
-        self.commitment = commitment
-        self.quantization = quantization
+        self.commitment_weight = commitment_weight
+        self.quantization_loss_weight = quantization_loss_weight
         # The values are searched as rows of a matrix. Shorter rows repeat their last value, which
         # is never selected because ties go to the lowest number.
         places = np.arange(max(self.levels), dtype="int32")
@@ -85,30 +87,23 @@ class LatentQuantizer(LevelQuantizer):
             autocast=False,
         )
 
-    def find_levels(self, latents: Tensor) -> Tensor:
+    def _find_levels(self, latents: Tensor) -> Tensor:
         """Returns the number of the nearest value of each component. Ties go to the lowest."""
-        rows = ops.take(self.values_of_levels(), self._places, axis=0)
-        return vq_ops.first_maximum(-ops.abs(ops.expand_dims(latents, -1) - rows))
+        rows = ops.take(self._level_values(), self._places, axis=0)
+        return vq_ops.argmax(-ops.abs(ops.expand_dims(latents, -1) - rows))
 
-    def values_of_levels(self) -> Tensor:
+    def _level_values(self) -> Tensor:
         """Returns the values of all dimensions, concatenated, float32 `(sum of levels,)`."""
         return ops.convert_to_tensor(self.values)
 
-    def commitment_loss(
-        self, latents: Tensor, codes: Tensor, indices: Tensor, mask: Tensor | None
-    ) -> Tensor:
+    def _commitment_loss(self, assignment: Assignment) -> Tensor:
         """Computes the sum of quantization loss and commitment loss."""
-        del indices
-        quantization = self.quantization * vq_ops.error_to_fixed(codes, latents, mask)
-        return quantization + self.commitment * vq_ops.error_to_fixed(latents, codes, mask)
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor arguments."""
-        return {
-            **super().get_config(),
-            "commitment": self.commitment,
-            "quantization": self.quantization,
-        }
+        quantization_loss = self.quantization_loss_weight * vq_ops.stop_gradient_mse(
+            assignment.quantized, assignment.latents, assignment.mask
+        )
+        return quantization_loss + self.commitment_weight * vq_ops.stop_gradient_mse(
+            assignment.latents, assignment.quantized, assignment.mask
+        )
 
 
 def _even_values(count: int) -> np.ndarray:

@@ -22,7 +22,7 @@ class LevelQuantizer(Quantizer):
 
     Dimension i has L_i values, and a component with the value number j_i contributes to the code
     of the vector, Σ_i j_i ∏_{m<i} L_m, in which the first dimension changes fastest. A subclass
-    implements `find_levels`, which returns the j_i, and `values_of_levels`.
+    implements `_find_levels`, which returns the j_i, and `_level_values`.
 
     Args:
         levels: List of integers, at least 2. Number of values of each dimension.
@@ -50,7 +50,7 @@ class LevelQuantizer(Quantizer):
         if self.dim != len(self.levels):
             raise ValueError(
                 f"{type(self).__name__} quantizes vectors of as many dimensions as it has levels, "
-                f"{len(self.levels)}; for others wrap it in keras_vq.Projected. "
+                f"{len(self.levels)}; for others wrap it in keras_vq.ProjectedQuantizer. "
                 f"Received: inputs of shape {tuple(input_shape)}"
             )
 
@@ -59,31 +59,27 @@ class LevelQuantizer(Quantizer):
         """Product of `levels`, as a tuple with one entry."""
         return (math.prod(self.levels),)
 
-    def find_levels(self, latents: Tensor) -> Tensor:
+    def _find_levels(self, latents: Tensor) -> Tensor:
         """Returns the number of the value of each component, int32, in the shape of the latents."""
         raise NotImplementedError
 
-    def values_of_levels(self) -> Tensor:
+    def _level_values(self) -> Tensor:
         """Returns the values of all dimensions, concatenated, float32 `(sum of levels,)`."""
         raise NotImplementedError
 
-    def find_indices(self, latents: Tensor, training: bool = False) -> Tensor:
+    def _search_codes(self, latents: Tensor, training: bool = False) -> Tensor:
         """Computes the codes from the value numbers of all components."""
         del training
-        return ops.sum(ops.multiply(self.find_levels(latents), self._basis), axis=-1)
+        return ops.sum(ops.multiply(self._find_levels(latents), self._basis), axis=-1)
 
-    def lookup(self, indices: Tensor) -> Tensor:
-        """Looks up the code vectors of indices."""
+    def _lookup(self, codes: Tensor) -> Tensor:
+        """Looks up the code vectors of codes."""
         # A table lookup, because a compiler may round the arithmetic differently.
-        quotients = ops.floor_divide(ops.expand_dims(indices, -1), self._basis)
+        quotients = ops.floor_divide(ops.expand_dims(codes, -1), self._basis)
         # `subtract`, because Keras adds a vector with an operation that LiteRT has for floats only.
         places = ops.subtract(ops.mod(quotients, self._sizes), -self._starts)
-        # A column, because converters do not support the lookup of scalars by a grid of indices.
-        return ops.take(self.values_of_levels()[:, None], places, axis=0)[..., 0]
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor arguments."""
-        return {**super().get_config(), "levels": list(self.levels)}
+        # A column, because converters do not support the lookup of scalars by a grid of codes.
+        return ops.take(self._level_values()[:, None], places, axis=0)[..., 0]
 
 
 def checked_levels(levels: Any) -> list[int]:
@@ -103,7 +99,7 @@ def checked_levels(levels: Any) -> list[int]:
     if math.prod(levels) > _MOST_CODES:
         raise ValueError(
             f"The product of `levels` must be at most {_MOST_CODES:,}, or an index does not fit "
-            "in an int32; for more codes split the vectors by keras_vq.Product. "
+            "in an int32; for more codes split the vectors by keras_vq.ProductQuantizer. "
             f"Received: {levels}, of product {math.prod(levels):,}"
         )
     return levels

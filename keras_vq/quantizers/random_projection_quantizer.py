@@ -31,15 +31,15 @@ class RandomProjectionQuantizer(Quantizer):
 
     Args:
         codebook_size: Integer. Number of codes, K.
-        code_dim: Integer. Dimension of the code vectors. Defaults to 16.
-        codebooks: Integer. Number of codebooks, each with its own projection: the number of labels
-            per vector. Defaults to 1.
+        embedding_dim: Integer. Dimension of the code vectors. Defaults to 16.
+        num_codebooks: Integer. Number of codebooks, each with its own projection: the number of
+            labels per vector. Defaults to 1.
         seed: Integer. Seed of projections and code vectors. Defaults to `None`.
         **kwargs: `return_codes` and keyword arguments of `keras.layers.Layer`; see `Quantizer`.
 
     Returns:
-        A tuple `(quantized, indices)`. `quantized` has shape
-        `inputs.shape[:-1] + (code_dim * codebooks,)`. `indices` is an int32 tensor of codes of
+        A tuple `(quantized, codes)`. `quantized` has shape
+        `inputs.shape[:-1] + (code_dim * codebooks,)`. `codes` is an int32 tensor of codes of
         shape `inputs.shape[:-1]`, or `inputs.shape[:-1] + (codebooks,)` for several codebooks.
 
     Raises:
@@ -48,25 +48,25 @@ class RandomProjectionQuantizer(Quantizer):
     Example:
         >>> import numpy as np, keras_vq
         >>> quantizer = keras_vq.RandomProjectionQuantizer(8192, seed=0)
-        >>> codes, indices = quantizer(np.zeros((2, 100, 80), "float32"))
-        >>> tuple(codes.shape), tuple(indices.shape)
+        >>> quantized, codes = quantizer(np.zeros((2, 100, 80), "float32"))
+        >>> tuple(codes.shape), tuple(codes.shape)
         ((2, 100, 16), (2, 100))
     """
 
-    hint_without_estimator = "It passes no gradient: remove the argument."
+    _hint_without_estimator = "It passes no gradient: remove the argument."
 
     def __init__(
         self,
         codebook_size: int,
-        code_dim: int = 16,
-        codebooks: int = 1,
+        embedding_dim: int = 16,
+        num_codebooks: int = 1,
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.size = _validation.check_positive_integer("codebook_size", codebook_size)
-        self.code_dim = _validation.check_positive_integer("code_dim", code_dim)
-        self.codebooks = _validation.check_positive_integer("codebooks", codebooks)
+        self.embedding_dim = _validation.check_positive_integer("embedding_dim", embedding_dim)
+        self.num_codebooks = _validation.check_positive_integer("num_codebooks", num_codebooks)
         self.seed = seed
 
     def build(self, input_shape: Shape) -> None:
@@ -74,34 +74,34 @@ class RandomProjectionQuantizer(Quantizer):
         super().build(input_shape)
         # One generator, because two with the same seed would draw the same numbers.
         seeds = keras.random.SeedGenerator(self.seed)
-        deviation = math.sqrt(2.0 / (self.dim + self.code_dim))
+        deviation = math.sqrt(2.0 / (self.dim + self.embedding_dim))
         self.projection = self._frozen(
             "projection",
-            (self.codebooks, self.dim, self.code_dim),
+            (self.num_codebooks, self.dim, self.embedding_dim),
             keras.initializers.RandomNormal(stddev=deviation, seed=seeds),
         )
         normal = keras.initializers.RandomNormal(stddev=1.0, seed=seeds)
-        self.codes = self._frozen(
-            "codes",
-            (self.codebooks, self.size, self.code_dim),
+        self.quantized = self._frozen(
+            "quantized",
+            (self.num_codebooks, self.size, self.embedding_dim),
             lambda shape, dtype: vq_ops.unit_vectors(normal(shape, dtype)),
         )
 
     @property
     def codebook_sizes(self) -> tuple[int, ...]:
         """Codebook size K, once per codebook."""
-        return (self.size,) * self.codebooks
+        return (self.size,) * self.num_codebooks
 
     @property
-    def index_shape(self) -> tuple[int, ...]:
+    def code_shape(self) -> tuple[int, ...]:
         """Shape `()` for one codebook, `(codebooks,)` for several."""
-        return (self.codebooks,) if self.codebooks > 1 else ()
+        return (self.num_codebooks,) if self.num_codebooks > 1 else ()
 
-    def output_shape_of(self, input_shape: Shape) -> Shape:
+    def _compute_quantized_shape(self, input_shape: Shape) -> Shape:
         """Returns the shape of the quantized vectors, which differs from that of the inputs."""
-        return (*input_shape[:-1], self.codebooks * self.code_dim)
+        return (*input_shape[:-1], self.num_codebooks * self.embedding_dim)
 
-    def project_in(self, vectors: Tensor, training: bool = False) -> Tensor:
+    def _project_in(self, vectors: Tensor, training: bool = False) -> Tensor:
         """Projects normalized vectors to unit norm; concatenates the results of all codebooks."""
         del training
         centred = vectors - ops.mean(vectors, axis=-1, keepdims=True)
@@ -113,35 +113,25 @@ class RandomProjectionQuantizer(Quantizer):
         ]
         return ops.stop_gradient(ops.concatenate(projected, axis=-1))
 
-    def find_indices(self, latents: Tensor, training: bool = False) -> Tensor:
+    def _search_codes(self, latents: Tensor, training: bool = False) -> Tensor:
         """Finds the code vector with the smallest angle in each codebook."""
         del training
-        parts = ops.split(latents, self.codebooks, axis=-1)
-        codes = vq_ops.unit_vectors(self.codes)
-        found = [vq_ops.nearest_code(part, codes[number]) for number, part in enumerate(parts)]
-        return ops.stack(found, axis=-1) if self.index_shape else found[0]
+        parts = ops.split(latents, self.num_codebooks, axis=-1)
+        quantized = vq_ops.unit_vectors(self.quantized)
+        found = [vq_ops.nearest_code(part, quantized[number]) for number, part in enumerate(parts)]
+        return ops.stack(found, axis=-1) if self.code_shape else found[0]
 
-    def lookup(self, indices: Tensor) -> Tensor:
-        """Looks up the code vectors of indices; concatenates those of all codebooks."""
-        numbers = ops.unstack(indices, axis=-1) if self.index_shape else [indices]
-        codes = ops.unstack(ops.convert_to_tensor(self.codes), axis=0)
-        pairs = zip(codes, numbers, strict=True)
+    def _lookup(self, codes: Tensor) -> Tensor:
+        """Looks up the code vectors of codes; concatenates those of all codebooks."""
+        numbers = ops.unstack(codes, axis=-1) if self.code_shape else [codes]
+        quantized = ops.unstack(ops.convert_to_tensor(self.quantized), axis=0)
+        pairs = zip(quantized, numbers, strict=True)
         return ops.concatenate([ops.take(own, number, axis=0) for own, number in pairs], axis=-1)
 
-    def estimate(self, latents: Tensor, codes: Any, training: bool = False) -> Tensor:
+    def _estimate(self, latents: Tensor, quantized: Any, training: bool = False) -> Tensor:
         """Returns the code vectors without a gradient."""
         del latents, training
-        return ops.stop_gradient(codes)
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor arguments."""
-        return {
-            **super().get_config(),
-            "codebook_size": self.size,
-            "code_dim": self.code_dim,
-            "codebooks": self.codebooks,
-            "seed": self.seed,
-        }
+        return ops.stop_gradient(quantized)
 
     def _frozen(self, name: str, shape: tuple[int, ...], initializer: Any) -> Any:
         return self.add_weight(

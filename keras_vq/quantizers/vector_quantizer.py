@@ -5,19 +5,19 @@ from typing import Any, Literal, get_args
 import keras
 from keras import ops
 
-from keras_vq import _validation
+from keras_vq import _validation, codebooks, losses
 from keras_vq import ops as vq_ops
 from keras_vq._hyperparameter import Hyperparameter
 from keras_vq._inputs import as_array
 from keras_vq._types import Shape, Tensor
-from keras_vq.codebooks.base import BaseCodebook, Start
+from keras_vq.codebooks.base import Codebook, Start
+from keras_vq.codebooks.batch_stats import CodeStatistics
 from keras_vq.codebooks.ema_codebook import EMACodebook
 from keras_vq.codebooks.restart import DeadCodeRestart
-from keras_vq.codebooks.statistics import CodeStatistics
 from keras_vq.estimators import Estimator
-from keras_vq.losses.code_entropy import CodeEntropy, as_entropy
-from keras_vq.losses.commitment import CrossEntropyCommitment, as_commitment
-from keras_vq.quantizers.base import Quantizer
+from keras_vq.losses.commitment import CrossEntropyCommitmentLoss
+from keras_vq.losses.entropy import EntropyLoss, as_entropy
+from keras_vq.quantizers.base import Assignment, Quantizer
 
 Metric = Literal["euclidean", "cosine", "angle"]
 
@@ -31,17 +31,19 @@ class VectorQuantizer(Quantizer):
 
     k = argmin_k |x - e_k|², q = e_k. The added loss is β · mean |x - sg(q)|², plus the codebook
     loss if the codebook is trained by gradient. Both use the code vectors from before the update,
-    or from after it with a `StepCodebook`.
+    or from after it with a `SGDCodebook`.
 
     Source: van den Oord et al., "Neural Discrete Representation Learning", 2017.
 
     Training updates the codebook.
 
     Args:
-        codebook: A codebook of `keras_vq.codebooks`; or an integer, the codebook size of an
-            `EMACodebook` with dead-code restart.
-        commitment: Float, at least 0. Weight β of the commitment loss; or another commitment loss
-            of `keras_vq.losses`. Defaults to 0.25.
+        codebook_size: Integer. Number of code vectors K. Not given together with a codebook object.
+        codebook: Codebook of `keras_vq.codebooks`, or the name of its class, e.g.
+            `"gradient_codebook"`. Defaults to `None`, for an `EMACodebook` with dead-code restart.
+        commitment_weight: Float, at least 0. Weight β of the commitment loss. Defaults to 0.25.
+        commitment_loss: Commitment loss of `keras_vq.losses`, or its name. Defaults to
+            `"commitment_loss"`, the mean squared error.
         estimator: Gradient estimator; see `Quantizer`. Defaults to `"straight_through"`.
         metric: `"euclidean"`, `"cosine"` or `"angle"`. `"cosine"` scales vectors and code vectors
             to unit norm for search, losses, updates and outputs (Yu et al., ViT-VQGAN, 2021).
@@ -50,7 +52,7 @@ class VectorQuantizer(Quantizer):
         temperature: Float, at least 0. Above 0, training draws the codes from
             softmax(-|x - e|² / temperature) (Lee et al., RQ-VAE, 2022, section 3.2.3). Defaults to
             0.0, for the nearest code vector.
-        entropy: A `losses.CodeEntropy`, a float or `None`. A float is the weight of both entropy
+        entropy_loss: `losses.EntropyLoss`, float or `None`. A float is the weight of both entropy
             terms; 0 or `None` disables the entropy loss, which stores a score per vector and code.
             Defaults to `None`.
         seed: Integer. Seed of the random codes. Defaults to `None`.
@@ -63,32 +65,35 @@ class VectorQuantizer(Quantizer):
     Example:
         >>> import numpy as np, keras_vq
         >>> quantizer = keras_vq.VectorQuantizer(512)
-        >>> quantized, indices = quantizer(np.zeros((2, 7, 7, 16), "float32"))
-        >>> tuple(quantized.shape), tuple(indices.shape)
+        >>> quantized, codes = quantizer(np.zeros((2, 7, 7, 16), "float32"))
+        >>> tuple(quantized.shape), tuple(codes.shape)
         ((2, 7, 7, 16), (2, 7, 7))
     """
 
+    commitment_weight = Hyperparameter(_validation.check_not_negative)
     temperature = Hyperparameter(_validation.check_not_negative, zero_is_off=True)
 
     def __init__(
         self,
-        codebook: int | BaseCodebook,
-        commitment: Any = 0.25,
+        codebook_size: int | None = None,
+        *,
+        codebook: str | Codebook | None = None,
+        commitment_weight: float = 0.25,
+        commitment_loss: Any = "commitment_loss",
         estimator: str | Estimator = "straight_through",
         metric: Metric = "euclidean",
         temperature: float = 0.0,
-        entropy: float | CodeEntropy | None = None,
+        entropy_loss: float | EntropyLoss | None = None,
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(estimator, **kwargs)
-        if not isinstance(codebook, BaseCodebook):
-            codebook = EMACodebook(codebook, restart=DeadCodeRestart())
-        self.codebook = codebook
-        self.commitment = as_commitment(commitment)
+        self.codebook = _codebook(codebook_size, codebook)
+        self.commitment_weight = commitment_weight
+        self.commitment_loss = losses.get(commitment_loss)
         self.metric = _validation.check_choice("metric", metric, get_args(Metric))
         self.temperature = temperature
-        self.entropy = as_entropy(entropy)
+        self.entropy_loss = as_entropy(entropy_loss)
         self.seed = seed
         self.draws_codes = temperature > 0
         if self.draws_codes:
@@ -106,7 +111,7 @@ class VectorQuantizer(Quantizer):
                 f"{tuple(input_shape)}"
             )
         if self.metric == "cosine":
-            self.codebook.scale_to_unit_norm()
+            self.codebook._scale_to_unit_norm()
 
     @property
     def codebook_sizes(self) -> tuple[int, ...]:
@@ -114,38 +119,37 @@ class VectorQuantizer(Quantizer):
         return (self.codebook.codebook_size,)
 
     @property
-    def learns_before_lookup(self) -> bool:
-        """True if the codebook is updated before the lookup, as in a `StepCodebook`."""
-        return self.codebook.learns_before_lookup
+    def _updates_before_lookup(self) -> bool:
+        """True if the codebook is updated before the lookup, as in a `SGDCodebook`."""
+        return self.codebook._updates_before_lookup
 
-    def project_in(self, vectors: Tensor, training: bool = False) -> Tensor:
+    def _project_in(self, vectors: Tensor, training: bool = False) -> Tensor:
         """Scales vectors to unit norm for the cosine metric, else returns them unchanged."""
         del training
         return vq_ops.unit_vectors(vectors) if self.metric == "cosine" else vectors
 
-    def codes(self) -> Tensor:
+    def code_vectors(self) -> Tensor:
         """Returns the code vectors, unit vectors for the cosine metric, float32 `(K, dim)`."""
-        codes = self.codebook.codes()
-        return vq_ops.unit_vectors(codes) if self.metric == "cosine" else codes
+        quantized = self.codebook.code_vectors()
+        return vq_ops.unit_vectors(quantized) if self.metric == "cosine" else quantized
 
-    def find_codes(
-        self, latents: Tensor, training: bool = False, **context: Any
-    ) -> tuple[Tensor, Tensor]:
-        """Returns the nearest code vectors and their codes.
+    def _search(self, latents: Tensor, training: bool = False, **context: Any) -> Assignment:
+        """Finds the nearest code of each vector.
 
         In training with a temperature above 0, codes are drawn at random instead.
         """
         del context
-        codes = self.codes()
-        vectors, searched = self._searched(latents, codes)
+        embeddings = ops.copy(self.code_vectors())
+        vectors, searched = self._searched(latents, embeddings)
         if training and self.draws_codes:
             uniforms = keras.random.uniform(ops.shape(vectors)[:-1], seed=self.seed_generator)
             # The temperature may be lowered to 0 during training.
             temperature = ops.maximum(self.temperature, _LOWEST_TEMPERATURE)
-            indices = vq_ops.sample_code(vectors, searched, uniforms, temperature)
+            codes = vq_ops.sample_code(vectors, searched, uniforms, temperature)
         else:
-            indices = vq_ops.nearest_code(vectors, searched)
-        return ops.take(codes, indices, axis=0), indices
+            codes = vq_ops.nearest_code(vectors, searched)
+        quantized = ops.take(embeddings, codes, axis=0)
+        return Assignment(latents, quantized, codes, embeddings=embeddings)
 
     def nearest_codes(self, inputs: Tensor, count: int) -> tuple[Tensor, Tensor]:
         """Returns the `count` nearest code vectors of each vector and their codes, nearest first.
@@ -158,14 +162,14 @@ class VectorQuantizer(Quantizer):
             A tuple of code vectors, float32 of shape `(..., count, dim)`, and codes, int32 of shape
             `(..., count)`.
         """
-        latents = self.project_in(ops.cast(inputs, "float32"))
-        codes = self.codes()
-        vectors, searched = self._searched(latents, codes)
-        indices = vq_ops.nearest_codes(vectors, searched, count)
-        return ops.take(codes, indices, axis=0), indices
+        latents = self._project_in(ops.cast(inputs, "float32"))
+        quantized = self.code_vectors()
+        vectors, searched = self._searched(latents, quantized)
+        codes = vq_ops.nearest_codes(vectors, searched, count)
+        return ops.take(quantized, codes, axis=0), codes
 
     def cross_entropy(
-        self, inputs: Tensor, indices: Tensor, mask: Tensor | None = None, temperature: float = 1.0
+        self, inputs: Tensor, codes: Tensor, mask: Tensor | None = None, temperature: float = 1.0
     ) -> Tensor:
         """Computes the cross-entropy of softmax(-|x - e|² / temperature) with given codes, in nats.
 
@@ -174,56 +178,54 @@ class VectorQuantizer(Quantizer):
 
         Args:
             inputs: Float tensor of shape `(..., dim)`.
-            indices: Int32 tensor of target codes of shape `(...)`.
+            codes: Int32 tensor of target codes of shape `(...)`.
             mask: Boolean tensor of shape `(...)`, or `None`. Defaults to `None`.
             temperature: Float, above 0. Defaults to 1.0.
 
         Returns:
             Scalar float32 tensor: the mean over unmasked vectors.
         """
-        latents = self.project_in(ops.cast(inputs, "float32"))
-        loss = CrossEntropyCommitment(1.0, temperature)
-        return loss(latents, None, ops.cast(indices, "int32"), self.codes, mask)
+        latents = self._project_in(ops.cast(inputs, "float32"))
+        codes = ops.cast(codes, "int32")
+        loss = CrossEntropyCommitmentLoss(temperature)
+        return loss(latents, None, codes, self.code_vectors(), mask)
 
-    def lookup(self, indices: Tensor) -> Tensor:
-        """Looks up the code vectors of indices."""
-        return ops.take(self.codes(), indices, axis=0)
+    def _lookup(self, codes: Tensor) -> Tensor:
+        """Looks up the code vectors of codes."""
+        return ops.take(self.code_vectors(), codes, axis=0)
 
-    def commitment_loss(
-        self, latents: Tensor, codes: Tensor, indices: Tensor, mask: Tensor | None
-    ) -> Tensor:
+    def _commitment_loss(self, assignment: Assignment) -> Tensor:
         """Computes the commitment loss plus the loss of the codebook."""
-        commitment = self.commitment(latents, codes, indices, self.codes, mask)
-        return commitment + self.codebook.loss(latents, codes, mask)
+        latents, quantized, codes, mask, _ = assignment
+        loss = self.commitment_loss(latents, quantized, codes, self._embeddings(assignment), mask)
+        return self.commitment_weight * loss + self.codebook._loss(latents, quantized, mask)
 
-    def auxiliary_loss(
-        self, latents: Tensor, codes: Tensor, indices: Tensor, mask: Tensor | None
-    ) -> Tensor | float:
+    def _auxiliary_loss(self, assignment: Assignment) -> Tensor | float:
         """Computes the entropy loss, or returns 0 without one."""
-        if self.entropy is None:
+        if self.entropy_loss is None:
             return 0.0
-        flat = ops.reshape(latents, (-1, self.dim))
+        flat = ops.reshape(assignment.latents, (-1, self.dim))
         # Copied, because a codebook update overwrites the code vectors before the backward pass.
-        return self.entropy(vq_ops.squared_distances(flat, ops.copy(self.codes())), mask)
+        distances = vq_ops.squared_distances(flat, ops.copy(self._embeddings(assignment)))
+        return self.entropy_loss(distances, assignment.mask)
 
-    def statistics(
-        self, latents: Tensor, codes: Tensor, indices: Tensor, mask: Tensor | None
-    ) -> CodeStatistics:
+    def _statistics(self, assignment: Assignment) -> CodeStatistics:
         """Computes the assignment statistics of a batch for the codebook update."""
-        return self.codebook.statistics(latents, codes, indices, mask)
+        latents, quantized, codes, mask, _ = assignment
+        return self.codebook._statistics(latents, quantized, codes, mask)
 
-    def learn(self, statistics: CodeStatistics) -> None:
+    def _update(self, statistics: CodeStatistics) -> None:
         """Updates the codebook from the statistics of a training batch."""
-        self.codebook.update(statistics)
+        self.codebook._update(statistics)
 
     def adapt(self, vectors: Any, start: Start = "kmeans") -> None:
-        """Initializes the code vectors from data, before training; see `BaseCodebook.adapt`."""
+        """Initializes the code vectors from data, before training; see `Codebook.adapt`."""
         vectors = ops.convert_to_tensor(as_array("vectors", vectors), "float32")
-        self.build_for(vectors.shape)
-        self.codebook.adapt(self.project_in(vectors), start)
+        self._build_for(vectors.shape)
+        self.codebook.adapt(self._project_in(vectors), start)
 
     def set_embeddings(self, embeddings: Any) -> None:
-        """Sets the code vectors, before training; see `BaseCodebook.set_embeddings`.
+        """Sets the code vectors, before training; see `Codebook.set_embeddings`.
 
         Args:
             embeddings: Array of shape `(codebook_size, dim)`, finite. Scaled to unit norm for the
@@ -244,26 +246,52 @@ class VectorQuantizer(Quantizer):
             embeddings = vq_ops.unit_vectors(embeddings)
         self.codebook.set_embeddings(embeddings)
 
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor arguments."""
-        return {
-            **super().get_config(),
-            "codebook": keras.saving.serialize_keras_object(self.codebook),
-            "commitment": keras.saving.serialize_keras_object(self.commitment),
-            "metric": self.metric,
-            "temperature": self.temperature,
-            "entropy": keras.saving.serialize_keras_object(self.entropy),
-            "seed": self.seed,
-        }
-
     @property
     def _has_codes(self) -> bool:
         """True if the codebook is built, which may be shared with another quantizer."""
         return self.codebook.built
 
-    def _searched(self, latents: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
+    def _embeddings(self, assignment: Assignment) -> Tensor:
+        """Returns all code vectors, as read for the search if there was one."""
+        searched = assignment.embeddings
+        return self.code_vectors() if searched is None else searched
+
+    def _searched(self, latents: Tensor, quantized: Tensor) -> tuple[Tensor, Tensor]:
         """Returns vectors and code vectors as the search compares them, without gradient."""
-        vectors, codes = ops.stop_gradient(latents), ops.stop_gradient(codes)
+        vectors, quantized = ops.stop_gradient(latents), ops.stop_gradient(quantized)
         if self.metric == "angle":
-            return vq_ops.unit_vectors(vectors), vq_ops.unit_vectors(codes)
-        return vectors, codes
+            return vq_ops.unit_vectors(vectors), vq_ops.unit_vectors(quantized)
+        return vectors, quantized
+
+
+def _codebook(codebook_size: int | None, codebook: str | Codebook | None) -> Codebook:
+    """Returns the codebook that the arguments of a `VectorQuantizer` describe.
+
+    Raises:
+        ValueError: If a codebook is given with its size, neither is given, or one is invalid.
+    """
+    if isinstance(codebook_size, Codebook):
+        raise ValueError(
+            "`codebook_size` must be an integer. Received: a codebook. Pass it as an argument with "
+            f"a name: VectorQuantizer(codebook={type(codebook_size).__name__}(...))."
+        )
+    if isinstance(codebook, int):
+        raise ValueError(
+            f"`codebook` must be a codebook. Received: {codebook!r}. Pass the number of code "
+            f"vectors as `codebook_size`: VectorQuantizer(codebook={codebook})."
+        )
+    if codebook_size is None and (codebook is None or isinstance(codebook, str)):
+        raise ValueError(
+            f"`codebook_size` must be an integer. Received: None, and codebook={codebook!r}. For "
+            "example: VectorQuantizer(512), or VectorQuantizer(codebook=keras_vq.EMACodebook(512))."
+        )
+    if codebook is None:
+        return EMACodebook(codebook_size, restart=DeadCodeRestart())  # type: ignore[arg-type]
+    if isinstance(codebook, str):
+        return codebooks.get(codebook, codebook_size=codebook_size)
+    if codebook_size is not None:
+        raise ValueError(
+            "`codebook_size` must not be given together with a codebook, which has its own size. "
+            f"Received: codebook_size={codebook_size!r}, codebook={codebook!r}"
+        )
+    return codebooks.get(codebook)

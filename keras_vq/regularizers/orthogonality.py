@@ -1,13 +1,12 @@
 """Orthogonality regularizer for codebooks."""
 
-from typing import Any
-
 import keras
 from keras import ops
 
 from keras_vq import _validation
 from keras_vq import ops as vq_ops
-from keras_vq._hyperparameter import Configurable, Hyperparameter
+from keras_vq._configurable import Configurable
+from keras_vq._hyperparameter import Hyperparameter
 from keras_vq._types import Tensor
 
 
@@ -31,7 +30,7 @@ class Orthogonality(Configurable, keras.regularizers.Regularizer):
     Example:
         >>> import keras_vq
         >>> penalty = keras_vq.regularizers.Orthogonality(10.0)
-        >>> codebook = keras_vq.Codebook(512, regularizer=penalty)
+        >>> codebook = keras_vq.GradientCodebook(512, regularizer=penalty)
     """
 
     weight = Hyperparameter(_validation.check_not_negative)
@@ -39,15 +38,11 @@ class Orthogonality(Configurable, keras.regularizers.Regularizer):
     def __init__(self, weight: float = 1.0) -> None:
         self.weight = weight
 
-    def __call__(self, codes: Tensor) -> Tensor:
+    def __call__(self, embeddings: Tensor) -> Tensor:
         """Computes the scalar penalty of code vectors of shape `(codebook_size, dim)`."""
-        unit = vq_ops.unit_vectors(codes)
+        unit = vq_ops.unit_vectors(embeddings)
         gram = ops.matmul(ops.transpose(unit), unit)
         # Of the K² cosines, those of a vector with itself are 1 (0 for a zero vector).
         with_themselves = ops.sum(ops.sum(ops.square(unit), axis=-1) ** 2)
         count = unit.shape[0]
         return self.weight * (ops.sum(ops.square(gram)) - with_themselves) / count**2
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor arguments."""
-        return {"weight": self.weight}

@@ -16,7 +16,7 @@ import keras_vq
 
 model = keras_vq.VQVAE.from_preset("vqvae_mnist")
 images = keras_vq.data.load("mnist", "test").take(IMAGES).images
-codes = model.encode_to_codes(images)
+codes = model.encode(images)
 folder = Path(tempfile.mkdtemp())
 
 # %% [markdown]

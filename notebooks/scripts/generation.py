@@ -21,13 +21,13 @@ vqvae = keras_vq.VQVAE.from_preset("vqvae_mnist")
 
 # %%
 random_codes = np.random.default_rng(0).integers(0, 128, (20, 7, 7))
-keras_vq.plots.plot_samples(vqvae.decode_codes(random_codes), title="random codes")
+keras_vq.plots.plot_samples(vqvae.decode(random_codes), title="random codes")
 
 # %% [markdown]
 # `fit_codes` encodes the images once and trains on their codes.
 
 # %%
-prior = keras_vq.priors.TransformerPrior.for_codes_of(vqvae, num_classes=10, depth=3)
+prior = keras_vq.priors.TransformerPrior.for_model(vqvae, num_classes=10, num_layers=3)
 steps = EPOCHS * -(-len(train) // 128)
 prior.compile(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(2e-3, steps)))
 history = prior.fit_codes(
@@ -35,16 +35,16 @@ history = prior.fit_codes(
 )
 
 # %%
-keras_vq.plots.plot_samples(vqvae.generate(prior, 40, seed=0), title="anything")
+keras_vq.plots.plot_samples(vqvae.generate(40, prior, seed=0), title="anything")
 
 # %%
 labels = np.repeat(np.arange(10), 5).reshape(10, 5).T.ravel()
-images = vqvae.generate(prior, 50, labels=labels, guidance=2.0, seed=0)
+images = vqvae.generate(50, prior, labels=labels, guidance=2.0, seed=0)
 keras_vq.plots.plot_samples(images, title="0 to 9, as asked")
 
 # %% [markdown]
 # Bits per image: with an ideal arithmetic coder, and packed.
 
 # %%
-codes = vqvae.encode_to_codes(test.images)
+codes = vqvae.encode(test.images)
 print(f"{prior.bits_per_image(codes, test.labels):.1f} bits; packed {codes[0].size * 7}")

@@ -21,7 +21,7 @@ train = keras_vq.data.load("mnist", "train").take(IMAGES)
 test = keras_vq.data.load("mnist", "test").take(IMAGES)
 features = {
     "pixels": (train.images, test.images),
-    "quantized latents": (model.encode(train.images), model.encode(test.images)),
+    "quantized latents": (model.quantize(train.images), model.quantize(test.images)),
 }
 features = {
     name: (a.reshape(len(a), -1), b.reshape(len(b), -1)) for name, (a, b) in features.items()
@@ -77,7 +77,7 @@ from sklearn.decomposition import PCA
 
 vectors = np.asarray(model.quantizer.decode(np.arange(model.codebook_sizes[0], dtype="int32")))
 order = np.argsort(np.argsort(PCA(1).fit_transform(vectors)[:, 0]))
-codes = model.encode_to_codes(test.images[:8])
+codes = model.encode(test.images[:8])
 figure, panels = pyplot.subplots(2, 8, figsize=(10, 2.7))
 for (above, below), image, grid in zip(panels.T, test.images, codes, strict=False):
     above.imshow(image, cmap="gray", vmin=0, vmax=1)

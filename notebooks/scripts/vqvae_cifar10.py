@@ -24,7 +24,9 @@ print(f"variance of the pixels: {train.var():.4f}")
 # %%
 encoder, decoder = keras_vq.networks.residual_convolutional((32, 32, 3))
 codebook = keras_vq.EMACodebook(512, restart=keras_vq.DeadCodeRestart())
-quantizer = keras_vq.Projected(keras_vq.VectorQuantizer(codebook, metric="cosine"), 8)
+quantizer = keras_vq.ProjectedQuantizer(
+    keras_vq.VectorQuantizer(codebook=codebook, metric="cosine"), 8
+)
 model = keras_vq.VQVAE(encoder, quantizer, decoder)
 steps = EPOCHS * -(-len(train) // 64)
 model.compile(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(1e-3, steps)))

@@ -24,7 +24,7 @@ test = keras_vq.data.load("mnist", "test").take(IMAGES).images
 # %%
 encoder, decoder = keras_vq.networks.convolutional((28, 28, 1), filters=(32, 64), latent_dim=16)
 codebook = keras_vq.EMACodebook(128, decay=0.95, restart=keras_vq.DeadCodeRestart())
-model = keras_vq.VQVAE(encoder, keras_vq.VectorQuantizer(codebook), decoder)
+model = keras_vq.VQVAE(encoder, keras_vq.VectorQuantizer(codebook=codebook), decoder)
 model.compile(keras.optimizers.Adam(1e-3))
 history = model.fit(
     train,
@@ -41,7 +41,7 @@ history = model.fit(
 # An image is encoded as 49 codes of 7 bits: 43 bytes instead of 784.
 
 # %%
-codes = model.encode_to_codes(test)
+codes = model.encode(test)
 figure, (left, right) = pyplot.subplots(1, 2, figsize=(6, 3))
 left.imshow(test[0, ..., 0], cmap="gray", vmin=0, vmax=1)
 right.imshow(codes[0], cmap="turbo", vmin=0, vmax=127)
@@ -54,7 +54,7 @@ for axes in (left, right):
 # The decoder needs only the codes.
 
 # %%
-keras_vq.plots.plot_samples(model.decode_codes(codes[:10]))
+keras_vq.plots.plot_samples(model.decode(codes[:10]))
 
 # %% [markdown]
 # Usage of the 128 codes:

@@ -30,12 +30,12 @@ def fit(model, images, monitor, epochs=2):
 
 def test_figures_are_of_the_codebooks_averages(digits):
     codebook = keras_vq.EMACodebook(16, decay=0.9, restart=keras_vq.DeadCodeRestart())
-    model = vqvae(keras_vq.VectorQuantizer(codebook))
+    model = vqvae(keras_vq.VectorQuantizer(codebook=codebook))
     history, _ = fit(model, digits[:256], CodebookMonitor())
     counts = ops.convert_to_numpy(codebook.recent_counts()).astype("float64")
     shares = counts[counts > 0] / counts.sum()
     dead = (counts <= 0.01 * counts.mean()).sum()
-    norms = np.linalg.norm(ops.convert_to_numpy(codebook.codes()), axis=1)
+    norms = np.linalg.norm(ops.convert_to_numpy(codebook.code_vectors()), axis=1)
     expected = {
         "codes_perplexity": np.exp(-(shares * np.log(shares)).sum()),
         "codes_dead": dead,
@@ -60,7 +60,7 @@ def test_keras_writes_them_to_a_csv_file(digits, tmp_path):
 
 def test_levels_have_figures_of_their_own(digits):
     levels = [keras_vq.VectorQuantizer(size) for size in (16, 8)]
-    model = vqvae(keras_vq.Residual(levels))
+    model = vqvae(keras_vq.ResidualQuantizer(levels))
     history, _ = fit(model, digits[:128], CodebookMonitor())
     for level in (0, 1):
         assert len(history[f"level_{level}_codes_perplexity"]) == 2
@@ -68,16 +68,18 @@ def test_levels_have_figures_of_their_own(digits):
 
 
 def test_figures_of_images_are_counts_of_their_codes(digits):
-    model = vqvae(keras_vq.Projected(keras_vq.FiniteScalarQuantizer([4, 4]), 2))
+    model = vqvae(keras_vq.ProjectedQuantizer(keras_vq.FiniteScalarQuantizer([4, 4]), 2))
     history, _ = fit(model, digits[:128], CodebookMonitor(images=digits[:100]), epochs=1)
-    codes = model.encode_to_codes(digits[:100])
+    codes = model.encode(digits[:100])
     assert history["codes_in_use"][-1] == pytest.approx(len(np.unique(codes)) / 16)
     assert "codes_norm_spread" not in history
 
 
 def test_a_collapse_is_told_in_words_once(digits):
     far = keras.initializers.Constant(50.0)
-    model = vqvae(keras_vq.VectorQuantizer(keras_vq.Codebook(64, decay=0.5, initializer=far)))
+    model = vqvae(
+        keras_vq.VectorQuantizer(codebook=keras_vq.GradientCodebook(64, decay=0.5, initializer=far))
+    )
     _, told = fit(model, digits[:256], CodebookMonitor(patience=2), epochs=4)
     assert len(told) == 1
     assert "has collapsed: after epoch 2 64 codes serve like" in told[0]
@@ -114,12 +116,12 @@ def test_bad_arguments(options, message):
 
 
 def test_two_levels_of_codes(digits):
-    networks = keras_vq.networks.two_level((8, 8, 1), (4,), 2, 1, 2)
+    networks = keras_vq.networks.hierarchical((8, 8, 1), (4,), 2, 1, 2)
     quantizers = [keras_vq.VectorQuantizer(size) for size in (16, 8)]
     model = keras_vq.VQVAE2(*networks, *quantizers)
     model.compile("adam")
     history, _ = fit(model, digits[:64], CodebookMonitor(images=digits[:32]), epochs=1)
-    for level, codes in enumerate(model.encode_to_codes(digits[:32])):
+    for level, codes in enumerate(model.encode(digits[:32])):
         shares = np.unique(codes, return_counts=True)[1] / codes.size
         expected = np.exp(-(shares * np.log(shares)).sum())
         assert history[f"level_{level}_codes_perplexity"] == [pytest.approx(expected, rel=1e-5)]

@@ -50,7 +50,7 @@ def test_images_come_back_as_the_model_makes_them(run, finished_run, images, tmp
 
 def test_with_a_prior(run, finished_run, images, tmp_path):
     model = keras_vq.load_model(finished_run / "model.keras")
-    prior = PixelCNNPrior.for_codes_of(model, dim=8, depth=1)
+    prior = PixelCNNPrior.for_model(model, hidden_dim=8, num_layers=1)
     prior.save(tmp_path / "prior.keras")
     options = ("--model", finished_run, "--prior", "prior.keras")
     assert run("compress", "mine", "-o", "mine.kvq", *options).code == 0
@@ -246,7 +246,7 @@ def test_the_run_that_made_a_file_is_found(run, finished_run, images, tmp_path):
 def test_the_prior_that_coded_a_file_is_found(run, finished_run, images, tmp_path):
     model = keras_vq.load_model(finished_run / "model.keras", compile=False)
     for name in ("one", "two"):
-        PixelCNNPrior.for_codes_of(model, dim=8, depth=1).save(tmp_path / f"{name}.keras")
+        PixelCNNPrior.for_model(model, hidden_dim=8, num_layers=1).save(tmp_path / f"{name}.keras")
     (tmp_path / "damaged.keras").write_bytes(b"PK")
     options = ("--model", finished_run)
     assert run("compress", "mine", "-o", "a.kvq", *options, "--prior", "two.keras").code == 0

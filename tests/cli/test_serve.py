@@ -148,7 +148,7 @@ def images(digits):
 
 @pytest.fixture(scope="module")
 def codes(model, images):
-    return model.encode_to_codes(images)
+    return model.encode(images)
 
 
 class TestAnswers:
@@ -163,7 +163,7 @@ class TestAnswers:
     def test_decode(self, server, model, codes, datatype):
         name, answer = server.array(codes, "decode", datatype=datatype)
         assert name == "image"
-        np.testing.assert_allclose(answer, model.decode_codes(codes), atol=1e-5)
+        np.testing.assert_allclose(answer, model.decode(codes), atol=1e-5)
 
     @pytest.mark.parametrize("signature", [None, "serving_default", "reconstruct"])
     def test_reconstruct(self, server, model, images, signature):
@@ -212,7 +212,7 @@ class TestAnswers:
             pytest.skip("needs bash and curl")
         example = server.log.read_text().splitlines()[-1]
         done = subprocess.run(["bash", "-c", example], capture_output=True, text=True, check=True)
-        zeros = model.encode_to_codes(np.zeros((1, 8, 8, 1), "float32"))
+        zeros = model.encode(np.zeros((1, 8, 8, 1), "float32"))
         assert json.loads(done.stdout)["outputs"][0]["data"] == zeros.ravel().tolist()
 
 

@@ -9,7 +9,7 @@ from keras import ops
 import keras_vq
 from keras_vq.codebooks.base import kmeans_centres
 
-CODEBOOKS = [keras_vq.Codebook, keras_vq.EMACodebook]
+CODEBOOKS = [keras_vq.GradientCodebook, keras_vq.EMACodebook]
 
 
 def numpy(tensor):
@@ -34,7 +34,7 @@ def vectors(rng):
 def test_adapt_to_the_first_vectors(kind, restart, vectors):
     codebook = kind(16, restart=restart)
     codebook.adapt(vectors, start="first")
-    np.testing.assert_allclose(numpy(codebook.codes()), vectors[:16], rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(numpy(codebook.code_vectors()), vectors[:16], rtol=1e-6, atol=1e-6)
     np.testing.assert_array_equal(numpy(codebook(vectors[:16])), np.arange(16))
 
 
@@ -68,7 +68,7 @@ def test_kmeans_start_is_a_fraction_of_the_error_of_a_random_one(kind, rng):
     codebook = built(kind(16, seed=1))
 
     def error():
-        return float(np.square(vectors - numpy(codebook.lookup(codebook(vectors)))).mean())
+        return float(np.square(vectors - numpy(codebook._lookup(codebook(vectors)))).mean())
 
     before = error()
     codebook.adapt(vectors)
@@ -87,21 +87,21 @@ def test_kmeans_start_is_a_fraction_of_the_error_of_a_random_one(kind, rng):
 )
 def test_what_adapt_cannot_use(kind, data, message):
     codebook = built(kind(16))
-    before = numpy(codebook.codes()).copy()
+    before = numpy(codebook.code_vectors()).copy()
     with pytest.raises(ValueError, match=message):
         codebook.adapt(data)
-    np.testing.assert_array_equal(numpy(codebook.codes()), before)
+    np.testing.assert_array_equal(numpy(codebook.code_vectors()), before)
 
 
 def test_unknown_start(vectors):
     with pytest.raises(ValueError, match="`start` must be one of"):
-        built(keras_vq.Codebook(16)).adapt(vectors, start="best")
+        built(keras_vq.GradientCodebook(16)).adapt(vectors, start="best")
 
 
 def test_kmeans_start_accepts_repeated_vectors():
     codebook = keras_vq.EMACodebook(16)
     codebook.adapt(np.repeat(np.eye(4, dtype="float32"), 10, axis=0))
-    assert np.isfinite(numpy(codebook.codes())).all()
+    assert np.isfinite(numpy(codebook.code_vectors())).all()
 
 
 # --- invalid arguments
@@ -132,7 +132,7 @@ def test_bad_epsilon():
 @pytest.mark.parametrize("commitment", [-0.1, float("nan"), "much"])
 def test_bad_commitment(commitment):
     with pytest.raises(ValueError, match="`commitment` must be a finite number of at least 0"):
-        keras_vq.VectorQuantizer(8, commitment=commitment)
+        keras_vq.VectorQuantizer(8, commitment_weight=commitment)
 
 
 def test_bad_estimator():

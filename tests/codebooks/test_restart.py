@@ -6,9 +6,14 @@ import pytest
 from keras import ops
 
 import keras_vq
-from keras_vq.codebooks.statistics import Batch, CodeStatistics, closest_vectors, sample_vectors
+from keras_vq.codebooks.batch_stats import (
+    AssignedVectors,
+    CodeStatistics,
+    closest_vectors,
+    sample_vectors,
+)
 
-CODEBOOKS = [keras_vq.Codebook, keras_vq.EMACodebook]
+CODEBOOKS = [keras_vq.GradientCodebook, keras_vq.EMACodebook]
 
 
 def numpy(tensor):
@@ -24,7 +29,7 @@ def batch_of(vectors, distances=None, weights=None):
     ones = np.ones(len(vectors), "float32")
     distances = ones if distances is None else distances
     parts = (vectors, distances, ones if weights is None else weights)
-    return Batch(*(ops.convert_to_tensor(np.asarray(part, "float32")) for part in parts))
+    return AssignedVectors(*(ops.convert_to_tensor(np.asarray(part, "float32")) for part in parts))
 
 
 def statistics(counts, vectors):
@@ -41,14 +46,14 @@ def statistics(counts, vectors):
 @pytest.mark.parametrize("kind", CODEBOOKS)
 def test_codes_below_the_threshold_move_and_others_stay(kind):
     # 400 vectors, 4 codes: the mean count is 100, so codes with a count below 20 are dead.
-    restart = keras_vq.DeadCodeRestart(threshold=0.2, reset=0.5)
+    restart = keras_vq.DeadCodeRestart(threshold=0.2, restart_count=0.5)
     codebook = built(kind(4, decay=0.0, restart=restart))
-    before = numpy(codebook.codes()).copy()
+    before = numpy(codebook.code_vectors()).copy()
     vector = np.arange(4.0)
-    codebook.update(statistics([360, 19, 0, 21], [vector]))
-    codes = numpy(codebook.codes())
+    codebook._update(statistics([360, 19, 0, 21], [vector]))
+    codes = numpy(codebook.code_vectors())
     np.testing.assert_allclose(codes[[1, 2]], [vector, vector], rtol=1e-5, atol=1e-6)
-    alive = before if kind is keras_vq.Codebook else np.ones((4, 4))
+    alive = before if kind is keras_vq.GradientCodebook else np.ones((4, 4))
     np.testing.assert_allclose(codes[[0, 3]], alive[[0, 3]], rtol=1e-4)
     np.testing.assert_allclose(numpy(codebook.recent_counts()), [360, 50, 50, 21], rtol=1e-5)
 
@@ -56,33 +61,35 @@ def test_codes_below_the_threshold_move_and_others_stay(kind):
 @pytest.mark.parametrize("bias_correction", [False, True])
 def test_averages_restart_with_their_code(bias_correction):
     """Otherwise the old EMA pulls a restarted code vector back in the next step."""
-    restart = keras_vq.DeadCodeRestart(threshold=0.2, reset=1.0)
+    restart = keras_vq.DeadCodeRestart(threshold=0.2, restart_count=1.0)
     codebook = built(
         keras_vq.EMACodebook(4, decay=0.9, bias_correction=bias_correction, restart=restart)
     )
     vector = np.arange(4.0)
     # Initial counts are 1, far below the mean count of the batch: code 2 is dead at once.
-    codebook.update(statistics([380, 210, 0, 210], [vector]))
-    codebook.update(statistics([380, 210, 0, 210], [-vector]))
-    np.testing.assert_allclose(numpy(codebook.codes())[2], vector, rtol=1e-4, atol=1e-6)
+    codebook._update(statistics([380, 210, 0, 210], [vector]))
+    codebook._update(statistics([380, 210, 0, 210], [-vector]))
+    np.testing.assert_allclose(numpy(codebook.code_vectors())[2], vector, rtol=1e-4, atol=1e-6)
 
 
 def test_no_restart_without_a_rule():
     codebook = built(keras_vq.EMACodebook(4))
-    before = numpy(codebook.codes()).copy()
-    codebook.update(statistics([400, 0, 0, 0], np.zeros((1, 4)))._replace(batches=[]))
-    np.testing.assert_allclose(numpy(codebook.codes())[1:], before[1:], rtol=1e-3)
+    before = numpy(codebook.code_vectors()).copy()
+    codebook._update(statistics([400, 0, 0, 0], np.zeros((1, 4)))._replace(batches=[]))
+    np.testing.assert_allclose(numpy(codebook.code_vectors())[1:], before[1:], rtol=1e-3)
 
 
-@pytest.mark.parametrize("kind", [*CODEBOOKS, keras_vq.StepCodebook])
+@pytest.mark.parametrize("kind", [*CODEBOOKS, keras_vq.SGDCodebook])
 def test_a_move_of_half_the_way(kind, rng):
-    options = {"learning_rate": 1.0} if kind is keras_vq.StepCodebook else {}
+    options = {"learning_rate": 1.0} if kind is keras_vq.SGDCodebook else {}
     codebook = built(kind(3, restart=keras_vq.DeadCodeRestart(), **options))
-    before = numpy(codebook.codes()).copy()
+    before = numpy(codebook.code_vectors()).copy()
     targets = rng.normal(size=(3, 4)).astype("float32")
     shares = np.array([0.0, 0.5, 1.0], "float32")
-    codebook.move_codes(*map(ops.convert_to_tensor, (shares, targets, np.full(3, 7.0, "float32"))))
-    after = numpy(codebook.codes())
+    codebook._move_embeddings(
+        *map(ops.convert_to_tensor, (shares, targets, np.full(3, 7.0, "float32")))
+    )
+    after = numpy(codebook.code_vectors())
     np.testing.assert_array_equal(after[0], before[0])
     np.testing.assert_allclose(after[1], (before[1] + targets[1]) / 2, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(after[2], targets[2], rtol=1e-5, atol=1e-6)
@@ -96,7 +103,7 @@ def test_online_clustering_follows_its_formula(anchor, rng):
     codes = rng.normal(size=(4, 2)).astype("float32")
     vectors = rng.normal(size=(30, 2)).astype("float32")
     counts = np.array([0.0, 0.001, 0.01, 5.0], "float32")
-    move = rule.move(*map(ops.convert_to_tensor, (codes, counts)), 2.0, [batch_of(vectors)], 0)
+    move = rule._propose(*map(ops.convert_to_tensor, (codes, counts)), 2.0, [batch_of(vectors)], 0)
 
     probabilities = counts / (2.0 * 4)  # 4 codes, 2 vectors per code
     shares = np.exp(-probabilities * 4 * 10 / (1 - 0.99) - 1e-3)
@@ -117,10 +124,10 @@ def test_restarts_go_where_the_sampling_says(sampling, rng):
     # 90 vectors equal to a code vector, 10 far from all of them.
     vectors = np.concatenate([np.zeros((90, 4)), 9 + rng.normal(size=(10, 4))]).astype("float32")
     codebook = built(keras_vq.EMACodebook(1000, restart=keras_vq.DeadCodeRestart()))
-    told = codebook.statistics(vectors, 0 * vectors, np.zeros(100, "int32"), None)
+    told = codebook._statistics(vectors, 0 * vectors, np.zeros(100, "int32"), None)
     rule = keras_vq.DeadCodeRestart(sampling=sampling)
     none = ops.zeros((1000,))
-    drawn = rule.move(codebook.codes(), none, ops.ones(()), told.batches, 1).targets
+    drawn = rule._propose(codebook.code_vectors(), none, ops.ones(()), told.batches, 1).targets
     share_far = (numpy(drawn)[:, 0] > 1).mean()
     assert share_far == 1.0 if sampling == "distance" else abs(share_far - 0.1) < 0.04
 
@@ -139,8 +146,10 @@ def test_masked_vectors_are_never_restarted_on(rule, rng):
     vectors = rng.normal(size=(100, 4)).astype("float32")
     mask = rng.random(100) < 0.3
     codebook = built(keras_vq.EMACodebook(64, restart=rule))
-    told = codebook.statistics(vectors, 0 * vectors, np.zeros(100, "int32"), mask)
-    drawn = rule.move(codebook.codes(), ops.zeros((64,)), ops.ones(()), told.batches, 1).targets
+    told = codebook._statistics(vectors, 0 * vectors, np.zeros(100, "int32"), mask)
+    drawn = rule._propose(
+        codebook.code_vectors(), ops.zeros((64,)), ops.ones(()), told.batches, 1
+    ).targets
     kept = {row.tobytes() for row in vectors[mask]}
     assert all(row.tobytes() in kept for row in numpy(drawn))
 
@@ -168,7 +177,9 @@ def test_the_closest_vector_of_codes_with_a_common_offset(rng):
     codes = (1000 + rng.normal(size=(20, 4))).astype("float32")
     weights = np.ones(50, "float32")
     weights[::3] = 0
-    batch = Batch(*map(ops.convert_to_tensor, (vectors, np.zeros(50, "float32"), weights)))
+    batch = AssignedVectors(
+        *map(ops.convert_to_tensor, (vectors, np.zeros(50, "float32"), weights))
+    )
     closest = closest_vectors([batch], ops.convert_to_tensor(codes))
     kept = vectors[weights > 0]
     distances = ((codes[:, None].astype("float64") - kept) ** 2).sum(-1)
@@ -186,7 +197,7 @@ def test_merged_statistics_are_those_of_both_batches(rng):
     vectors = rng.normal(size=(20, 4)).astype("float32")
     indices = rng.integers(0, 8, 20).astype("int32")
     first, second, both = (
-        codebook.statistics(vectors[part], 0 * vectors[part], indices[part], None)
+        codebook._statistics(vectors[part], 0 * vectors[part], indices[part], None)
         for part in (slice(0, 12), slice(12, 20), slice(0, 20))
     )
     merged = first.merged(second)
@@ -217,9 +228,9 @@ def test_restarts_put_a_collapsed_codebook_to_use_in_fit(kind, rule, at_least, r
     for restart in (None, rule):
         codebook = built(kind(32, decay=0.9, restart=restart))
         # Not set by an explicit initializer, whose codes would count as used.
-        codebook.move_codes(ops.ones(32), ops.full((32, 4), 50.0), codebook.recent_counts())
+        codebook._move_embeddings(ops.ones(32), ops.full((32, 4), 50.0), codebook.recent_counts())
         inputs = keras.Input((4,))
-        quantizer = keras_vq.VectorQuantizer(codebook)
+        quantizer = keras_vq.VectorQuantizer(codebook=codebook)
         # The Dense layer gives the optimizer trainable weights in all cases.
         decoder = keras.layers.Dense(4, kernel_initializer="identity")
         model = keras.Model(inputs, decoder(quantizer(inputs)[0]))

@@ -11,12 +11,12 @@ from tests.quantizers.cases import QUANTIZER_CASES
 SIZE, DIM = 32, 4
 
 CODEBOOKS = {
-    "gradient": keras_vq.Codebook,
+    "gradient": keras_vq.GradientCodebook,
     "ema": keras_vq.EMACodebook,
     "ema_bias_correction": lambda size, **options: keras_vq.EMACodebook(
         size, bias_correction=True, **options
     ),
-    "step": lambda size, **options: keras_vq.StepCodebook(size, learning_rate=1.0, **options),
+    "step": lambda size, **options: keras_vq.SGDCodebook(size, learning_rate=1.0, **options),
 }
 RESTARTS = [None, keras_vq.DeadCodeRestart(), keras_vq.OnlineClustering()]
 
@@ -57,15 +57,15 @@ def trained(quantizer, batches):
     """Returns the code vectors after training calls without an optimizer."""
     for vectors in batches:
         quantizer(vectors, training=True)
-    return numpy(quantizer.codes())
+    return numpy(quantizer.code_vectors())
 
 
 @pytest.mark.parametrize("restart", RESTARTS, ids=["none", "dead", "online"])
 @pytest.mark.parametrize("kind", CODEBOOKS)
 def test_set_embeddings_survive_training(kind, restart, embeddings, rng):
-    quantizer = keras_vq.VectorQuantizer(CODEBOOKS[kind](SIZE, restart=restart))
+    quantizer = keras_vq.VectorQuantizer(codebook=CODEBOOKS[kind](SIZE, restart=restart))
     quantizer.set_embeddings(embeddings)
-    np.testing.assert_array_equal(numpy(quantizer.codes()), embeddings)
+    np.testing.assert_array_equal(numpy(quantizer.code_vectors()), embeddings)
     np.testing.assert_array_equal(numpy(quantizer.encode(embeddings)), np.arange(SIZE))
     np.testing.assert_array_equal(numpy(quantizer.codebook.recent_counts()), np.ones(SIZE))
     batches = [vectors_near(embeddings, rng) for _ in range(2)]
@@ -78,7 +78,7 @@ def test_set_embeddings_survive_training(kind, restart, embeddings, rng):
 def test_codes_of_an_explicit_initializer_count_as_used(kind, embeddings, rng):
     options = {"restart": keras_vq.DeadCodeRestart(), "seed": 0}
     codebook = CODEBOOKS[kind](SIZE, initializer=lambda shape, dtype: embeddings, **options)
-    quantizer = keras_vq.VectorQuantizer(codebook)
+    quantizer = keras_vq.VectorQuantizer(codebook=codebook)
     batches = [vectors_near(embeddings, rng) for _ in range(2)]
     expected = averaged(embeddings, batches) if kind.startswith("ema") else embeddings
     tolerance = 0.02 if kind == "step" else 1e-5
@@ -90,7 +90,7 @@ def test_adapted_codes_survive_the_first_steps(embeddings, rng):
     vectors = vectors_near(embeddings, rng)
     quantizer = keras_vq.VectorQuantizer(SIZE)
     quantizer.adapt(vectors)
-    start = numpy(quantizer.codes()).copy()
+    start = numpy(quantizer.code_vectors()).copy()
     moved = np.abs(trained(quantizer, [vectors, vectors]) - start).max()
     assert moved < 0.05
 
@@ -98,14 +98,14 @@ def test_adapted_codes_survive_the_first_steps(embeddings, rng):
 def test_a_default_start_is_still_restarted(embeddings, rng):
     quantizer = keras_vq.VectorQuantizer(SIZE)
     quantizer.build((None, DIM))
-    start = numpy(quantizer.codes()).copy()
+    start = numpy(quantizer.code_vectors()).copy()
     quantizer(vectors_near(10 * embeddings, rng), training=True)
-    assert np.abs(numpy(quantizer.codes()) - start).max(1).min() > 0.1
+    assert np.abs(numpy(quantizer.code_vectors()) - start).max(1).min() > 0.1
 
 
 def test_an_unused_set_code_is_restarted_once_its_count_has_faded(embeddings, rng):
     codebook = keras_vq.EMACodebook(SIZE, decay=0.5, restart=keras_vq.DeadCodeRestart(), seed=0)
-    quantizer = keras_vq.VectorQuantizer(codebook)
+    quantizer = keras_vq.VectorQuantizer(codebook=codebook)
     far = embeddings.copy()
     far[3] = 100.0
     quantizer.set_embeddings(far)
@@ -116,11 +116,11 @@ def test_an_unused_set_code_is_restarted_once_its_count_has_faded(embeddings, rn
 
 
 def test_set_embeddings_of_a_gradient_codebook_clear_the_offset_of_restarts(embeddings):
-    codebook = keras_vq.Codebook(SIZE, restart=keras_vq.DeadCodeRestart())
+    codebook = keras_vq.GradientCodebook(SIZE, restart=keras_vq.DeadCodeRestart())
     codebook.build((None, DIM))
     codebook.restart_offset.assign(np.ones((SIZE, DIM), "float32"))
     codebook.set_embeddings(embeddings)
-    np.testing.assert_array_equal(numpy(codebook.codes()), embeddings)
+    np.testing.assert_array_equal(numpy(codebook.code_vectors()), embeddings)
     np.testing.assert_array_equal(numpy(codebook.embeddings), embeddings)
 
 
@@ -132,12 +132,12 @@ def test_set_embeddings_with_the_cosine_metric_are_scaled(embeddings):
 
 
 def test_a_projected_codebook_starts_at_the_given_codes(embeddings):
-    quantizer = keras_vq.VectorQuantizer(keras_vq.ProjectedCodebook(SIZE))
+    quantizer = keras_vq.VectorQuantizer(codebook=keras_vq.ProjectedCodebook(SIZE))
     quantizer.set_embeddings(embeddings)
-    np.testing.assert_array_equal(numpy(quantizer.codes()), embeddings)
+    np.testing.assert_array_equal(numpy(quantizer.code_vectors()), embeddings)
     own = keras_vq.ProjectedCodebook(SIZE, keras.layers.Dense(DIM))
     with pytest.raises(ValueError, match="with a `projection` of its own cannot be set"):
-        keras_vq.VectorQuantizer(own).set_embeddings(embeddings)
+        keras_vq.VectorQuantizer(codebook=own).set_embeddings(embeddings)
 
 
 def test_warm_start_survives_saving(embeddings, rng, tmp_path):
@@ -156,23 +156,23 @@ def test_warm_start_survives_saving(embeddings, rng, tmp_path):
 
 def embeddings_of(quantizer, rng):
     """Draws embeddings for `set_embeddings`, nested like a built quantizer."""
-    if isinstance(quantizer, (keras_vq.Residual, keras_vq.Product)):
+    if isinstance(quantizer, (keras_vq.ResidualQuantizer, keras_vq.ProductQuantizer)):
         different = {id(part): part for part in quantizer.quantizers}.values()
         return [embeddings_of(part, rng) for part in different]
-    if isinstance(quantizer, (keras_vq.Projected, keras_vq.MultiScale)):
+    if isinstance(quantizer, (keras_vq.ProjectedQuantizer, keras_vq.MultiScaleQuantizer)):
         return embeddings_of(quantizer.quantizer, rng)
     return rng.normal(size=(quantizer.codebook_size, quantizer.dim)).astype("float32")
 
 
 def embeddings_in(quantizer):
     """Returns the code vectors of a quantizer in the same nesting."""
-    if isinstance(quantizer, (keras_vq.Residual, keras_vq.Product)):
+    if isinstance(quantizer, (keras_vq.ResidualQuantizer, keras_vq.ProductQuantizer)):
         different = {id(part): part for part in quantizer.quantizers}.values()
         return [embeddings_in(part) for part in different]
-    if isinstance(quantizer, (keras_vq.Projected, keras_vq.MultiScale)):
+    if isinstance(quantizer, (keras_vq.ProjectedQuantizer, keras_vq.MultiScaleQuantizer)):
         return embeddings_in(quantizer.quantizer)
     if isinstance(quantizer, keras_vq.VectorQuantizer):
-        return numpy(quantizer.codes())
+        return numpy(quantizer.code_vectors())
     return numpy(quantizer.embeddings)
 
 
@@ -216,16 +216,16 @@ def test_set_embeddings_of_every_quantizer(case, rng):
 def test_embeddings_that_do_not_fit(bad):
     quantizer = keras_vq.VectorQuantizer(SIZE)
     quantizer.build((None, DIM))
-    before = numpy(quantizer.codes()).copy()
+    before = numpy(quantizer.code_vectors()).copy()
     with pytest.raises(ValueError, match=r"`embeddings` must be a finite array of shape \(32, 4\)"):
         quantizer.set_embeddings(bad)
-    np.testing.assert_array_equal(numpy(quantizer.codes()), before)
+    np.testing.assert_array_equal(numpy(quantizer.code_vectors()), before)
 
 
 def test_a_combinator_needs_one_entry_for_each_quantizer(embeddings):
     shared = keras_vq.VectorQuantizer(SIZE)
-    quantizer = keras_vq.Residual([shared, shared, keras_vq.VectorQuantizer(SIZE)])
+    quantizer = keras_vq.ResidualQuantizer([shared, shared, keras_vq.VectorQuantizer(SIZE)])
     with pytest.raises(ValueError, match="must be a list of 2 entries"):
         quantizer.set_embeddings([embeddings] * 3)
     quantizer.set_embeddings([embeddings, -embeddings])
-    np.testing.assert_array_equal(numpy(quantizer.quantizers[2].codes()), -embeddings)
+    np.testing.assert_array_equal(numpy(quantizer.quantizers[2].code_vectors()), -embeddings)

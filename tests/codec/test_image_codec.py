@@ -46,20 +46,20 @@ def test_codes_come_back_in_as_many_bits_as_the_prior_says(prior_class, levels):
     """Compares the payload size with -log2 p(codes) of `log_likelihood`."""
     quantizer = keras_vq.VectorQuantizer(16)
     if levels > 1:
-        quantizer = keras_vq.Residual([keras_vq.VectorQuantizer(16) for _ in range(levels)])
+        quantizer = keras_vq.ResidualQuantizer(
+            [keras_vq.VectorQuantizer(16) for _ in range(levels)]
+        )
     vqvae = new_vqvae(quantizer)
-    prior = prior_class.for_codes_of(vqvae, num_classes=3, dim=16, depth=2, seed=0)
+    prior = prior_class.for_model(vqvae, num_classes=3, hidden_dim=16, num_layers=2, seed=0)
     for weight in prior.trainable_variables:
         # Far from uniform, so that wrong probabilities would increase the size.
         weight.assign(0.2 * np.random.default_rng(0).normal(size=weight.shape))
     images = np.random.default_rng(1).random((40, 8, 8, 3), "float32")
     codec = ImageCodec(vqvae, prior, batch_size=16)
     data = codec.compress(images)
-    codes = vqvae.encode_to_codes(images)
+    codes = vqvae.encode(images)
     assert np.array_equal(codec.decompress_codes(data), codes)
-    np.testing.assert_allclose(
-        codec.decompress(data), vqvae.decode_codes(codes), rtol=1e-5, atol=1e-5
-    )
+    np.testing.assert_allclose(codec.decompress(data), vqvae.decode(codes), rtol=1e-5, atol=1e-5)
     bits = -prior.log_likelihood(codes).sum() / math.log(2)
     header_bits = 8 * len(data) - _payload_bits(data)
     assert header_bits < 8 * 60
@@ -69,11 +69,11 @@ def test_codes_come_back_in_as_many_bits_as_the_prior_says(prior_class, levels):
 @pytest.mark.parametrize("sizes", [(1, 8), (8, 1), (1,), (1, 1)])
 def test_codebooks_of_one_code_take_no_bits(sizes):
     quantizers = [keras_vq.VectorQuantizer(size) for size in sizes]
-    vqvae = new_vqvae(keras_vq.Residual(quantizers) if len(sizes) > 1 else quantizers[0])
+    vqvae = new_vqvae(keras_vq.ResidualQuantizer(quantizers) if len(sizes) > 1 else quantizers[0])
     images = np.random.default_rng(1).random((20, 8, 8, 3), "float32")
-    codes = vqvae.encode_to_codes(images)
+    codes = vqvae.encode(images)
     assert codes.max() > 0 or max(sizes) == 1
-    prior = TransformerPrior.for_codes_of(vqvae, dim=8, depth=1, heads=2, seed=0)
+    prior = TransformerPrior.for_model(vqvae, hidden_dim=8, num_layers=1, num_heads=2, seed=0)
     for codec in (ImageCodec(vqvae), ImageCodec(vqvae, prior, batch_size=8)):
         data = codec.compress(images)
         np.testing.assert_array_equal(codec.decompress_codes(data), codes)
@@ -86,7 +86,7 @@ def test_codebooks_of_one_code_take_no_bits(sizes):
 
 def test_certain_codes_take_no_bits_and_impossible_ones_can_be_coded():
     """Uses probabilities that are 1 and 0 in float32."""
-    prior = TransformerPrior(5, (4, 4), dim=8, depth=1, heads=2, seed=0)
+    prior = TransformerPrior(5, (4, 4), hidden_dim=8, num_layers=1, num_heads=2, seed=0)
     head = prior.code_heads.logits[0]
     head.kernel.assign(np.zeros(head.kernel.shape))
     head.bias.assign([0.0, 300.0, 0.0, -300.0, 0.0])
@@ -108,8 +108,8 @@ def _payload_bits(data):
 
 
 def test_a_file_needs_its_model_and_its_prior(vqvae, images):
-    prior = TransformerPrior.for_codes_of(vqvae, dim=8, depth=1, heads=2)
-    other = TransformerPrior.for_codes_of(vqvae, dim=8, depth=1, heads=2)
+    prior = TransformerPrior.for_model(vqvae, hidden_dim=8, num_layers=1, num_heads=2)
+    other = TransformerPrior.for_model(vqvae, hidden_dim=8, num_layers=1, num_heads=2)
     packed = ImageCodec(vqvae).compress(images[:1])
     coded = ImageCodec(vqvae, prior).compress(images[:1])
     with pytest.raises(ValueError, match="another model"):
@@ -123,16 +123,16 @@ def test_a_file_needs_its_model_and_its_prior(vqvae, images):
 
 
 def test_other_probabilities_than_in_encoding_are_noticed(vqvae, images, monkeypatch):
-    prior = PixelCNNPrior.for_codes_of(vqvae, dim=8, depth=1)
+    prior = PixelCNNPrior.for_model(vqvae, hidden_dim=8, num_layers=1)
     codec = ImageCodec(vqvae, prior)
     data = codec.compress(images)
-    honest = prior.apply_to_batch
+    honest = prior._apply_to_batch
 
     def elsewhere(method, inputs, **options):
         made = honest(method, inputs, **options)
-        return made[:, ::-1] * 3 if method == "level_logits_batch" else made
+        return made[:, ::-1] * 3 if method == "_stage_logits_batch" else made
 
-    monkeypatch.setattr(prior, "apply_to_batch", elsewhere)
+    monkeypatch.setattr(prior, "_apply_to_batch", elsewhere)
     with pytest.raises(ValueError, match="other probabilities"):
         codec.decompress_codes(data)
 
@@ -191,13 +191,13 @@ def test_fingerprints_are_compared_before_anything_is_decoded(vqvae, monkeypatch
     header = header._replace(model=bytes(8), image_shapes=((8, 8),) * 2**20)
     data = container.write_file(header, bytes(container.shortest_payload(header)))
     monkeypatch.setattr(container, "unpacked", None)
-    monkeypatch.setattr(vqvae, "decode_codes", None)
+    monkeypatch.setattr(vqvae, "decode", None)
     with pytest.raises(ValueError, match="another model"):
         codec.decompress(data)
 
 
 def test_a_file_names_where_its_model_and_prior_came_from(vqvae, images):
-    prior = TransformerPrior.for_codes_of(vqvae, dim=8, depth=1, heads=2)
+    prior = TransformerPrior.for_model(vqvae, hidden_dim=8, num_layers=1, num_heads=2)
     codec = ImageCodec(vqvae, prior, model_origin="run a\x1b", prior_origin="prior.keras")
     data = codec.compress(images[:1])
     with pytest.raises(ValueError, match=r"\(according to the file: 'run a\\x1b'\)"):
@@ -210,13 +210,13 @@ def test_a_file_names_where_its_model_and_prior_came_from(vqvae, images):
 
 @pytest.mark.parametrize(("batch_size", "stored"), [(1, 16), (100, 64), (5000, 1024)])
 def test_the_batch_size_of_a_prior_is_a_power_of_two(vqvae, images, batch_size, stored):
-    prior = TransformerPrior.for_codes_of(vqvae, dim=8, depth=1, heads=2)
+    prior = TransformerPrior.for_model(vqvae, hidden_dim=8, num_layers=1, num_heads=2)
     header = ImageCodec(vqvae, prior, batch_size)._header(images[:1], None)
     assert header.batch_size == stored
 
 
 def test_a_spoilt_prior_is_noticed(vqvae, images):
-    prior = PixelCNNPrior.for_codes_of(vqvae, dim=8, depth=1)
+    prior = PixelCNNPrior.for_model(vqvae, hidden_dim=8, num_layers=1)
     prior.code_heads.logits[0].bias.assign(np.full(16, np.nan))
     with pytest.raises(ValueError, match="its weights are spoilt"):
         ImageCodec(vqvae, prior).compress(images)
@@ -243,15 +243,15 @@ def test_images_that_cannot_be_compressed(vqvae, images, names, message):
 
 def test_priors_that_do_not_fit(vqvae):
     with pytest.raises(ValueError, match="exact probability"):
-        ImageCodec(vqvae, MaskedPrior.for_codes_of(vqvae, dim=8, depth=1, heads=2))
+        ImageCodec(vqvae, MaskedPrior.for_model(vqvae, hidden_dim=8, num_layers=1, num_heads=2))
     with pytest.raises(ValueError, match="for the codes of the model"):
-        ImageCodec(vqvae, PixelCNNPrior(16, (3, 3), dim=8, depth=1))
+        ImageCodec(vqvae, PixelCNNPrior(16, (3, 3), hidden_dim=8, num_layers=1))
 
 
 def test_models_that_are_refused():
-    networks = keras_vq.networks.two_level((8, 8, 3))
+    networks = keras_vq.networks.hierarchical((8, 8, 3))
     two_levels = keras_vq.VQVAE2(*networks, *(keras_vq.VectorQuantizer(8) for _ in range(2)))
-    encoder, decoder = keras_vq.networks.transformer_sequence((8, 3), dim=8, heads=2)
+    encoder, decoder = keras_vq.networks.transformer_sequence((8, 3), hidden_dim=8, num_heads=2)
     sequences = keras_vq.VQVAE(encoder, keras_vq.VectorQuantizer(8), decoder)
     vae = keras_vq.VAE.from_preset("vae_mnist")
     for model in (vae, two_levels, sequences):

@@ -36,7 +36,7 @@ def networks(dim: int = 4) -> keras_vq.networks.EncoderDecoder:
 def vqvae() -> keras_vq.VQVAE:
     keras.utils.set_random_seed(1)
     encoder, decoder = networks()
-    quantizer = keras_vq.VectorQuantizer(keras_vq.EMACodebook(16))
+    quantizer = keras_vq.VectorQuantizer(codebook=keras_vq.EMACodebook(16))
     model = keras_vq.VQVAE(encoder, quantizer, decoder)
     model.adapt(images())  # for high codebook usage
     return _trained(model)
@@ -45,11 +45,11 @@ def vqvae() -> keras_vq.VQVAE:
 def vqvae2() -> keras_vq.VQVAE2:
     keras.utils.set_random_seed(1)
     model = keras_vq.VQVAE2(
-        *keras_vq.networks.two_level(
+        *keras_vq.networks.hierarchical(
             IMAGE_SHAPE, filters=(8,), latent_dim=4, residual_blocks=1, residual_filters=4
         ),
-        top_quantizer=keras_vq.VectorQuantizer(keras_vq.EMACodebook(8)),
-        bottom_quantizer=keras_vq.VectorQuantizer(keras_vq.EMACodebook(16)),
+        top_quantizer=keras_vq.VectorQuantizer(codebook=keras_vq.EMACodebook(8)),
+        bottom_quantizer=keras_vq.VectorQuantizer(codebook=keras_vq.EMACodebook(16)),
     )
     model.adapt(images())
     return _trained(model)

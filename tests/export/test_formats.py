@@ -49,9 +49,7 @@ def test_a_program_without_keras_gives_the_same(model, tmp_path, name, format):
     assert report.images == 40
     if name.startswith("vq"):
         assert (report.codes_agree, report.images_agree, report.distortion_rise) == (1, 1, 0)
-        for codes in (
-            () if name == "vqgan" else keras.tree.flatten(model(name).encode_to_codes(images()))
-        ):
+        for codes in () if name == "vqgan" else keras.tree.flatten(model(name).encode(images())):
             assert len(np.unique(codes)) > 3
     else:
         assert report.largest_latent_difference <= 1e-5
@@ -116,7 +114,7 @@ def test_onnx_tensors_have_the_promised_names(model, tmp_path):
         }
     for count in (1, 3):
         answer = foreign.onnx(folder, "encode")(images()[:count])
-        np.testing.assert_array_equal(answer, model().encode_to_codes(images()[:count]))
+        np.testing.assert_array_equal(answer, model().encode(images()[:count]))
 
 
 def test_onnx_export_shows_no_warnings_of_a_tracer(model, tmp_path):
@@ -224,7 +222,7 @@ def _wide_model():
     if not _made:
         keras.utils.set_random_seed(0)
         encoder, decoder = networks.convolutional((12, 12, 1), filters=(32, 64), latent_dim=4)
-        model = VQVAE(encoder, VectorQuantizer(EMACodebook(16)), decoder)
+        model = VQVAE(encoder, VectorQuantizer(codebook=EMACodebook(16)), decoder)
         model.compile("adam")
         # Enough used and distant code vectors that a wrong code is detected.
         model.fit(images(), epochs=20, batch_size=8, verbose=0)
@@ -267,7 +265,7 @@ def test_openvino_says_that_it_wants_float32(model, tmp_path):
     # OpenVINO defaults to bfloat16 on CPUs that support it, which changes codes.
     halves = core.compile_model(read, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     assert halves.get_property("INFERENCE_PRECISION_HINT") == openvino.Type.f32
-    agree = (halves(images())[0] == model().encode_to_codes(images())).mean()
+    agree = (halves(images())[0] == model().encode(images())).mean()
     assert agree > 0.97
 
 
@@ -297,9 +295,9 @@ KINDS = [
 def quantizing(case):
     """Returns a model that only quantizes, codes of images, and their reconstructions."""
     model = identity(case.build())
-    codes = model.encode_to_codes(noise())
+    codes = model.encode(noise())
     assert len(np.unique(codes)) > 4
-    return model, codes, model.decode_codes(codes)
+    return model, codes, model.decode(codes)
 
 
 @pytest.mark.backend_free

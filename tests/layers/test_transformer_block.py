@@ -14,7 +14,7 @@ def inputs(rng):
 
 
 def built(inputs, rng, **options):
-    block = TransformerBlock(heads=2, **options)
+    block = TransformerBlock(num_heads=2, **options)
     block.build(inputs.shape)
     for weight in block.weights:
         weight.assign(rng.normal(scale=0.5, size=weight.shape))
@@ -63,14 +63,16 @@ def test_steps_give_what_the_whole_gives(inputs, rng):
     cache, outputs = block.start_cache(ops.convert_to_tensor(inputs)), []
     for position in range(5):
         given = ops.convert_to_tensor(inputs[:, position])
-        step, cache = block.step(given, cache, position)
+        step, cache = block._step(given, cache, position)
         outputs.append(ops.convert_to_numpy(step))
     whole = ops.convert_to_numpy(block(inputs))
     np.testing.assert_allclose(np.stack(outputs, axis=1), whole, rtol=1e-4, atol=1e-4)
 
 
 def test_config_and_bad_arguments(inputs):
-    block = TransformerBlock(heads=2, causal=False, expansion=3, dropout=0.5, seed=1, name="block")
+    block = TransformerBlock(
+        num_heads=2, causal=False, mlp_ratio=3, dropout=0.5, seed=1, name="block"
+    )
     again = TransformerBlock.from_config(block.get_config())
     assert again.get_config() == block.get_config()
     assert tuple(block(keras.Input((5, 8))).shape) == (None, 5, 8)
@@ -78,6 +80,6 @@ def test_config_and_bad_arguments(inputs):
         ops.convert_to_numpy(block(inputs, training=True)) != ops.convert_to_numpy(block(inputs))
     ).any()
     with pytest.raises(ValueError, match=r"must divide.*Received: 3 heads"):
-        TransformerBlock(heads=3)(inputs)
+        TransformerBlock(num_heads=3)(inputs)
     with pytest.raises(ValueError, match=r"\[0, 1\).*Received"):
         TransformerBlock(dropout=1.0)

@@ -37,12 +37,14 @@ def _vqvae(quantizer: Any) -> Any:
 
 
 def _vqvae2() -> Any:
-    networks = keras_vq.networks.two_level(
+    networks = keras_vq.networks.hierarchical(
         IMAGE_SHAPE, filters=(16,), latent_dim=4, residual_blocks=1, residual_filters=8
     )
     top, bottom = (
         keras_vq.VectorQuantizer(
-            keras_vq.EMACodebook(size, decay=0.9, restart=keras_vq.DeadCodeRestart(0.5), seed=5)
+            codebook=keras_vq.EMACodebook(
+                size, decay=0.9, restart=keras_vq.DeadCodeRestart(0.5), seed=5
+            )
         )
         for size in (8, 16)
     )
@@ -57,7 +59,9 @@ def _vqgan() -> Any:
     return keras_vq.VQGAN(
         encoder,
         keras_vq.VectorQuantizer(
-            keras_vq.EMACodebook(16, decay=0.9, restart=keras_vq.DeadCodeRestart(0.5), seed=5)
+            codebook=keras_vq.EMACodebook(
+                16, decay=0.9, restart=keras_vq.DeadCodeRestart(0.5), seed=5
+            )
         ),
         decoder,
         keras_vq.networks.patch_discriminator(IMAGE_SHAPE, filters=(4, 8)),
@@ -86,7 +90,7 @@ def _vqvae_logs(model: Any, images: np.ndarray, distances_in_loss: float) -> dic
     level = _quantized(model.quantizer, ops.convert_to_numpy(model.encoder(images)))
     error = images.astype("float64") - model.reconstruct(images)
     return {
-        "reconstruction_loss": (error**2).mean() / float(model.measured_variance),
+        "reconstruction_loss": (error**2).mean() / float(model.measured_data_variance),
         "quantization_loss": distances_in_loss * level.distortion,
         "perplexity": level.perplexity,
         "codebook_usage": level.usage,
@@ -103,7 +107,7 @@ def _vqvae2_logs(model: Any, images: np.ndarray, distances_in_loss: float) -> di
     made = model.decoder(np.concatenate([repeated, bottom.vectors], axis=-1))
     error = images.astype("float64") - ops.convert_to_numpy(made)
     return {
-        "reconstruction_loss": (error**2).mean() / float(model.measured_variance),
+        "reconstruction_loss": (error**2).mean() / float(model.measured_data_variance),
         "quantization_loss": distances_in_loss * (top.distortion + bottom.distortion),
         "perplexity_top": top.perplexity,
         "codebook_usage_top": top.usage,
@@ -142,7 +146,7 @@ class _Quantized(NamedTuple):
 
 
 def _quantized(quantizer: Any, latents: np.ndarray) -> _Quantized:
-    codes = ops.convert_to_numpy(quantizer.codebook.codes()).astype("float64")
+    codes = ops.convert_to_numpy(quantizer.codebook.code_vectors()).astype("float64")
     distances = ((latents.astype("float64")[..., None, :] - codes) ** 2).sum(axis=-1)
     chosen = distances.argmin(axis=-1)
     counts = np.bincount(chosen.ravel(), minlength=len(codes))
@@ -184,19 +188,23 @@ MODEL_CASES = [
         "vqvae_ema",
         lambda: _vqvae(
             keras_vq.VectorQuantizer(
-                keras_vq.EMACodebook(16, decay=0.9, restart=keras_vq.DeadCodeRestart(0.5), seed=5)
+                codebook=keras_vq.EMACodebook(
+                    16, decay=0.9, restart=keras_vq.DeadCodeRestart(0.5), seed=5
+                )
             )
         ),
         distances_in_loss=0.25,
     ),
     _vqvae_case(
         "vqvae_gradient",
-        lambda: _vqvae(keras_vq.VectorQuantizer(keras_vq.Codebook(16))),
+        lambda: _vqvae(keras_vq.VectorQuantizer(codebook=keras_vq.GradientCodebook(16))),
         distances_in_loss=0.25 + 1.0,
     ),
     _vqvae_case(
         "vqvae_rotation",
-        lambda: _vqvae(keras_vq.VectorQuantizer(16, commitment=1.0, estimator="rotation_trick")),
+        lambda: _vqvae(
+            keras_vq.VectorQuantizer(16, commitment_weight=1.0, estimator="rotation_trick")
+        ),
         distances_in_loss=1.0,
     ),
     ModelCase(

@@ -94,11 +94,17 @@ def check_evaluate_equals_numpy(fitted: Fitted) -> None:
 
 
 def check_reconstruct_decodes_what_encode_gives(fitted: Fitted) -> None:
-    latents = fitted.model.encode(fitted.held_out)
-    images = fitted.model.decode(latents)
-    for array in (latents, images):
+    encoded = fitted.model.encode(fitted.held_out)
+    images = fitted.model.decode(encoded)
+    is_vq = hasattr(fitted.model, "quantize")
+    for array in keras.tree.flatten(encoded):
         assert isinstance(array, np.ndarray)
-        assert array.dtype == "float32"
+        assert array.dtype == ("int32" if is_vq else "float32")
+    assert images.dtype == "float32"
+    if is_vq:
+        latents = fitted.model.quantize(fitted.held_out)
+        assert latents.dtype == "float32"
+        np.testing.assert_allclose(fitted.model.decode_latents(latents), images, atol=1e-6)
     assert images.shape == fitted.held_out.shape
     assert images.min() >= 0
     assert images.max() <= 1
@@ -116,9 +122,10 @@ def check_tensors_and_lists_serve_as_arrays(fitted: Fitted) -> None:
     images = fitted.held_out[:80]
     expected = fitted.model.encode(images)
     for given in (ops.convert_to_tensor(images), images.astype("float64"), images.tolist()):
-        latents = fitted.model.encode(given)
-        assert isinstance(latents, np.ndarray)
-        np.testing.assert_allclose(latents, expected, atol=1e-6)
+        encoded = fitted.model.encode(given)
+        for one, other in zip(*map(keras.tree.flatten, (encoded, expected)), strict=True):
+            assert isinstance(one, np.ndarray)
+            np.testing.assert_allclose(one, other, atol=1e-6)
 
 
 def check_no_images_give_empty_results(fitted: Fitted) -> None:
@@ -135,16 +142,17 @@ def check_no_images_give_empty_results(fitted: Fitted) -> None:
 
     check(lambda x: model.predict(x, verbose=0), some)
     check(model.encode, some)
-    check(model.decode, model.encode(some))
     check(model.reconstruct, some)
     check(model.interpolate, some, some)
-    if hasattr(model, "encode_to_codes"):
-        check(model.encode_to_codes, some)
-        codes = model.encode_to_codes(some)
-        if isinstance(codes, tuple):
-            check(lambda top, bottom: model.decode_codes((top, bottom)), *codes)
-        else:
-            check(model.decode_codes, codes)
+    encoded = model.encode(some)
+    if isinstance(encoded, tuple):
+        check(lambda top, bottom: model.decode((top, bottom)), *encoded)
+    else:
+        check(model.decode, encoded)
+    if hasattr(model, "quantize"):
+        check(model.encode_latents, some)
+        check(model.quantize, some)
+        check(model.decode_latents, model.quantize(some))
     for method in (model.fit, model.evaluate):
         with pytest.raises(ValueError, match="`x` is empty"):
             method(none, verbose=0)

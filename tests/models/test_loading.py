@@ -217,7 +217,9 @@ def test_records_of_presets(members, tmp_path, record):
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_weights_that_are_not_finite(value, tmp_path):
     encoder, decoder = keras_vq.networks.dense((4, 4, 1), units=(5,), latent_dim=4)
-    model = keras_vq.VQVAE(encoder, keras_vq.VectorQuantizer(keras_vq.EMACodebook(8)), decoder)
+    model = keras_vq.VQVAE(
+        encoder, keras_vq.VectorQuantizer(codebook=keras_vq.EMACodebook(8)), decoder
+    )
     codes = np.zeros((8, 4))
     codes[3, 1] = value
     embeddings = model.quantizer.codebook.embeddings

@@ -23,7 +23,7 @@ for id in ids:
     model = keras_vq.load_model(f"{folder}/{id}.keras")
     found = {"images": model.reconstruct(images)}
     if id.startswith("vqvae"):
-        found["codes"] = keras.tree.flatten(model.encode_to_codes(images))[-1]
+        found["codes"] = keras.tree.flatten(model.encode(images))[-1]
     if id == "vae":
         found["generated"] = model.generate(8, seed=1)
     if id == "vqgan":
@@ -73,7 +73,7 @@ def test_files_cross_backends(images, tmp_path):
             found = np.load(tmp_path / f"{id}_{backend}.npz")
             np.testing.assert_allclose(found["images"], model.reconstruct(images), atol=1e-5)
             if id.startswith("vqvae"):
-                codes = keras.tree.flatten(model.encode_to_codes(images))[-1]
+                codes = keras.tree.flatten(model.encode(images))[-1]
                 np.testing.assert_array_equal(found["codes"], codes)
             if isinstance(model, keras_vq.VAE):
                 np.testing.assert_allclose(found["generated"], model.generate(8, seed=1), atol=1e-5)

@@ -65,7 +65,7 @@ def test_steps_that_loss_scaling_skips_do_not_reach_the_codebook(id, small):
     model = build(id, optimizer=optimizer)
 
     def state():
-        quantizers = model.levels().values()
+        quantizers = model._quantizers().values()
         weights = [weight for quantizer in quantizers for weight in quantizer.weights]
         return [ops.convert_to_numpy(weight).copy() for weight in weights]
 
@@ -110,9 +110,9 @@ def test_mixed_precision(id, policy, small):
         np.testing.assert_allclose(half, full.reconstruct(small), atol=2e-2)
     else:
         # Vectors near a cell boundary may get other codes, so decode the same codes.
-        codes = full.encode_to_codes(small)
-        np.testing.assert_allclose(model.decode_codes(codes), full.decode_codes(codes), atol=2e-2)
-        assert (model.encode_to_codes(small) == codes).mean() > 0.95
+        codes = full.encode(small)
+        np.testing.assert_allclose(model.decode(codes), full.decode(codes), atol=2e-2)
+        assert (model.encode(small) == codes).mean() > 0.95
 
     before = weights_of(model)
     logs = fit(model, small)
@@ -122,9 +122,9 @@ def test_mixed_precision(id, policy, small):
     if id != "vae":
         codebook = model.quantizer.codebook
         assert {str(weight.dtype) for weight in codebook.weights} == {"float32"}
-        assert ops.convert_to_numpy(codebook.codes()).dtype == "float32"
+        assert ops.convert_to_numpy(codebook.code_vectors()).dtype == "float32"
         # Codes have float32 precision, so they were not cast to float16.
-        codes = ops.convert_to_numpy(codebook.codes())
+        codes = ops.convert_to_numpy(codebook.code_vectors())
         assert (codes != codes.astype("float16").astype("float32")).mean() > 0.5
 
 
@@ -266,7 +266,7 @@ def test_penalty_of_weights_is_a_term_of_its_own(id, small):
     assert logs["loss"] == pytest.approx(others + logs["regularization_loss"], rel=1e-5)
     if id == "vqvae":
         latents = ops.convert_to_numpy(model.encoder(small))
-        distance = ((latents - model.encode(small)) ** 2).mean()
+        distance = ((latents - model.quantize(small)) ** 2).mean()
         assert logs["quantization_loss"] == pytest.approx(0.25 * distance, rel=1e-4)
 
 
@@ -463,9 +463,9 @@ def test_a_pipeline_tunes_itself_where_its_user_says_so(chosen, enabled, small, 
 def test_variance_of_data_sets(data_set, with_targets, small):
     model = build("vqvae_ema")
     targets = small[:, ::-1] * 0.5 if with_targets else None
-    model.prepare_fit(data_set(small, targets), None)
+    model._prepare_fit(data_set(small, targets), None)
     expected = (small if targets is None else targets).astype("float64").var()
-    assert float(model.measured_variance) == pytest.approx(expected, rel=1e-5)
+    assert float(model.measured_data_variance) == pytest.approx(expected, rel=1e-5)
 
 
 def test_variance_of_what_can_be_read_only_once(small):
@@ -490,7 +490,7 @@ def test_train_test_and_predict_on_batches(small):
     assert any((a != b).any() for a, b in zip(weights_of(model), weights, strict=True))
     outputs = model.predict(small, batch_size=48, verbose=0)
     np.testing.assert_allclose(outputs["reconstruction"], model.reconstruct(small), atol=1e-6)
-    np.testing.assert_array_equal(outputs["codes"], model.encode_to_codes(small))
+    np.testing.assert_array_equal(outputs["codes"], model.encode(small))
     outputs = model.predict_on_batch(small[:32])
     np.testing.assert_allclose(outputs["reconstruction"], model.reconstruct(small[:32]), atol=1e-6)
 

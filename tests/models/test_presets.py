@@ -54,7 +54,7 @@ def test_round_trip(fitted, tmp_path):
     )
     if isinstance(again, keras_vq.VQVAE):
         np.testing.assert_array_equal(
-            again.encode_to_codes(fitted.held_out), fitted.model.encode_to_codes(fitted.held_out)
+            again.encode(fitted.held_out), fitted.model.encode(fitted.held_out)
         )
 
 
@@ -300,8 +300,8 @@ def test_named_preset_reconstructs(name, rng):
     assert made.shape == images.shape
     assert np.isfinite(made).all()
     if cls is keras_vq.VQVAE:
-        codes = model.encode_to_codes(images)
-        np.testing.assert_allclose(model.decode_codes(codes), made, atol=1e-6)
+        codes = model.encode(images)
+        np.testing.assert_allclose(model.decode(codes), made, atol=1e-6)
     else:
         assert np.isfinite(model.generate(3, seed=0)).all()
     # Can be trained further.
@@ -325,7 +325,7 @@ def test_named_preset_is_what_its_record_says(name):
     assert 0.7 < figures["SSIM"] <= 1
     if isinstance(model, keras_vq.VQVAE):
         (size,) = model.quantizer.codebook_sizes
-        positions = model.encode_to_codes(np.zeros((1, *model.image_shape), "float32")).size
+        positions = model.encode(np.zeros((1, *model.image_shape), "float32")).size
         assert figures["codes"] == size
         assert 0.9 * size < figures["codes used"] <= size
         assert 1 < figures["perplexity"] <= figures["codes used"]

@@ -12,7 +12,9 @@ as_numpy = keras.ops.convert_to_numpy
 LENGTHS = np.array([6, 9, 12, 1])
 NETWORKS = {
     "recurrent": lambda: recurrent_sequence((12, 3), units=8, latent_dim=4, patch=3),
-    "transformer": lambda: transformer_sequence((12, 3), dim=8, depth=1, heads=2, patch=3),
+    "transformer": lambda: transformer_sequence(
+        (12, 3), hidden_dim=8, num_layers=1, num_heads=2, patch=3
+    ),
 }
 
 
@@ -34,7 +36,7 @@ def test_what_is_masked_counts_for_nothing(name, sequences):
     model = vqvae(NETWORKS[name]())
     # Otherwise Keras would build layers eagerly in each call.
     assert all(layer.built for layer in model._flatten_layers())
-    codes = model.encode_to_codes(sequences)
+    codes = model.encode(sequences)
     assert np.array_equal(codes >= 0, np.arange(4) * 3 < LENGTHS[:, None])
     model.compile("adam")
     logs = model.evaluate(sequences, verbose=0, return_dict=True)
@@ -52,7 +54,7 @@ PADDED = {
     "recurrent": lambda: recurrent_sequence((11, 3), units=8, latent_dim=4, patch=4, pad=True),
     "whole": lambda: recurrent_sequence((11, 3), units=8, patch=4, whole=True, pad=True),
     "transformer": lambda: transformer_sequence(
-        (11, 3), dim=8, depth=1, heads=2, patch=4, pad=True
+        (11, 3), hidden_dim=8, num_layers=1, num_heads=2, patch=4, pad=True
     ),
 }
 
@@ -65,7 +67,7 @@ def test_any_number_of_steps_with_padding(name, sequences):
         model = keras_vq.Autoencoder(*pair)
     else:
         model = vqvae(pair)
-        codes = model.encode_to_codes(given)
+        codes = model.encode(given)
         assert codes.shape == (4, 3)
         if name != "convolutional":
             assert np.array_equal(codes >= 0, np.arange(3) * 4 < LENGTHS[:, None])
@@ -100,9 +102,9 @@ def test_padded_steps_count_for_nothing(name, sequences):
 def test_codes_say_all_that_the_decoder_needs(name, sequences):
     encoder, decoder = NETWORKS[name]()
     levels = [keras_vq.VectorQuantizer(8) for _ in range(2)]
-    model = keras_vq.VQVAE(encoder, keras_vq.Residual(levels), decoder)
-    codes = model.encode_to_codes(sequences)
-    made, counts = model.decode_codes(codes), codes.repeat(3, axis=1)[..., 0] >= 0
+    model = keras_vq.VQVAE(encoder, keras_vq.ResidualQuantizer(levels), decoder)
+    codes = model.encode(sequences)
+    made, counts = model.decode(codes), codes.repeat(3, axis=1)[..., 0] >= 0
     np.testing.assert_allclose(made[counts], model.reconstruct(sequences)[counts], atol=1e-5)
 
 
@@ -124,7 +126,7 @@ def test_training_goes_down_and_files_come_back(name, sequences, tmp_path):
     assert losses["reconstruction_loss"][-1] < 0.7 * losses["reconstruction_loss"][0]
     model.save(tmp_path / "model.keras")
     again = keras_vq.load_model(tmp_path / "model.keras")
-    assert np.array_equal(again.encode_to_codes(sequences), model.encode_to_codes(sequences))
+    assert np.array_equal(again.encode(sequences), model.encode(sequences))
 
 
 def test_a_vae_of_one_vector_for_all_steps(sequences):

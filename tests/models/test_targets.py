@@ -168,7 +168,7 @@ def test_overshoot_of_resampling_passes(unit):
     made = model.predict(unit, verbose=0)["reconstruction"].astype("float64")
     x = np.clip(resampled.astype("float64"), 0, 1)
     expected = -(x * np.log(made) + (1 - x) * np.log(1 - made)).sum(axis=(1, 2, 3)).mean()
-    found = model.reconstruction_loss(resampled, keras.ops.convert_to_tensor(made, "float32"))
+    found = model._reconstruction_loss(resampled, keras.ops.convert_to_tensor(made, "float32"))
     assert float(found) == pytest.approx(expected, rel=1e-5)
 
 
@@ -222,7 +222,7 @@ def test_labels_are_no_targets(labels, unit):
         ):
             with pytest.raises(ValueError, match=r"labels are no targets.*lambda image, label"):
                 call()
-    assert float(model.measured_variance) == 0  # not the variance of labels
+    assert float(model.measured_data_variance) == 0  # not the variance of labels
 
 
 @pytest.mark.backend_free

@@ -57,10 +57,10 @@ def test_kl_is_the_closed_form(images):
     model = build()
     set_posterior(model, MEAN, VARIANCE)
     outputs = model(images)
-    assert number(model.loss_terms(outputs)["kl_loss"]) == pytest.approx(KL.sum(), rel=1e-5)
-    assert number(model.latent_loss(outputs)) == pytest.approx(KL.sum(), rel=1e-5)
+    assert number(model._loss_terms(outputs)["kl_loss"]) == pytest.approx(KL.sum(), rel=1e-5)
+    assert number(model._latent_loss(outputs)) == pytest.approx(KL.sum(), rel=1e-5)
     set_posterior(model, [0, 0, 0], [1, 1, 1])
-    assert number(model.loss_terms(model(images))["kl_loss"]) == pytest.approx(0, abs=1e-5)
+    assert number(model._loss_terms(model(images))["kl_loss"]) == pytest.approx(0, abs=1e-5)
 
 
 def test_kl_of_a_map_of_latents_sums_over_positions(images):
@@ -68,7 +68,7 @@ def test_kl_of_a_map_of_latents_sums_over_positions(images):
     model = keras_vq.VAE(encoder, decoder, latent_dim=4)
     set_posterior(model, [1.0, 0, 0, 0], [1, 1, 1, 1])
     # A mean of 1 gives 0.5 nats at each of 4 x 4 positions.
-    assert number(model.latent_loss(model(images[:8]))) == pytest.approx(8.0, rel=1e-5)
+    assert number(model._latent_loss(model(images[:8]))) == pytest.approx(8.0, rel=1e-5)
     assert model.generate(2, seed=0).shape == (2, 8, 8, 1)
 
 
@@ -78,9 +78,9 @@ def test_free_bits_leave_small_divergences_uncounted(images):
     outputs = model(images)
     assert KL[0] < 1.2 < min(KL[1], KL[2])
     expected = 2.0 * (1.2 + KL[1] + KL[2])
-    assert number(model.latent_loss(outputs)) == pytest.approx(expected, rel=1e-5)
+    assert number(model._latent_loss(outputs)) == pytest.approx(expected, rel=1e-5)
     # The log is the divergence without free bits.
-    assert number(model.loss_terms(outputs)["kl_loss"]) == pytest.approx(KL.sum(), rel=1e-5)
+    assert number(model._loss_terms(outputs)["kl_loss"]) == pytest.approx(KL.sum(), rel=1e-5)
 
 
 def test_free_bits_are_of_the_batch_mean(images):
@@ -92,7 +92,7 @@ def test_free_bits_are_of_the_batch_mean(images):
         "mean": ops.convert_to_tensor(mean),
         "log_variance": ops.zeros((4, 3)),
     }
-    assert number(model.latent_loss(outputs)) == pytest.approx(3.0, rel=1e-5)
+    assert number(model._latent_loss(outputs)) == pytest.approx(3.0, rel=1e-5)
 
 
 def test_free_bits_stop_the_gradient(images):
@@ -160,7 +160,13 @@ def test_decoder_of_another_dimension():
         (lambda **o: keras_vq.networks.convolutional_sequence((8, 1), filters=(8,), **o), 8, 4),
         (lambda **o: keras_vq.networks.recurrent_sequence((8, 1), units=8, patch=2, **o), 16, 4),
         (lambda **o: keras_vq.networks.recurrent_sequence((8, 1), 8, whole=True, **o), 16, 1),
-        (lambda **o: keras_vq.networks.transformer_sequence((8, 1), dim=8, depth=1, **o), 8, 8),
+        (
+            lambda **o: keras_vq.networks.transformer_sequence(
+                (8, 1), hidden_dim=8, num_layers=1, **o
+            ),
+            8,
+            8,
+        ),
     ],
     ids=["dense", "conv", "residual", "sequence", "recurrent", "whole", "transformer"],
 )
@@ -319,10 +325,10 @@ def test_mean_loss_and_unscaled_beta_give_a_warning(loss, images):
     model.run_eagerly = True
     # An unscaled beta is 64 times too large.
     with pytest.warns(keras_vq.models.PosteriorCollapseWarning, match="64 values.*about 0.016"):
-        model.prepare_fit(images, None)
+        model._prepare_fit(images, None)
     # No warning with a scaled beta; pytest turns warnings into errors.
     model.beta = 2 / 64
-    model.prepare_fit(images, None)
+    model._prepare_fit(images, None)
 
 
 @pytest.mark.backend_free
@@ -339,7 +345,7 @@ def test_mean_loss_and_unscaled_beta_give_a_warning(loss, images):
 def test_losses_that_sum_over_an_image_give_no_warning(loss, images):
     model = build()
     model.compile(keras.optimizers.SGD(0.0), loss=loss)
-    model.prepare_fit(images, None)
+    model._prepare_fit(images, None)
 
 
 def test_fit_warns_of_a_mean_loss_in_the_line_of_the_caller(images):

@@ -26,7 +26,7 @@ def build(feature_network=None, **arguments):
     # Larger weights give an adversarial gradient of relevant size.
     for weight in discriminator.trainable_weights:
         weight.assign(8.0 * ops.convert_to_tensor(weight))
-    quantizer = keras_vq.VectorQuantizer(keras_vq.Codebook(8))
+    quantizer = keras_vq.VectorQuantizer(codebook=keras_vq.GradientCodebook(8))
     return keras_vq.VQGAN(
         encoder,
         quantizer,
@@ -65,7 +65,7 @@ def by_hand(model, images):
     def generator_terms(images):
         images = ops.convert_to_tensor(images)
         z = model.encoder(images)
-        nearest = ops.take(quantizer.codebook.codes(), quantizer.encode(z), axis=0)
+        nearest = ops.take(quantizer.codebook.code_vectors(), quantizer.encode(z), axis=0)
         committed = 0.25 * ops.mean((z - ops.stop_gradient(nearest)) ** 2)
         quantization = committed + ops.mean((ops.stop_gradient(z) - nearest) ** 2)
         made = model.decoder(z + ops.stop_gradient(nearest - z), training=True)
@@ -141,8 +141,8 @@ def test_adaptive_weight_has_a_limit(inputs):
     model = build()
     for weight in model.discriminator.trainable_weights:
         weight.assign(ops.zeros_like(ops.convert_to_tensor(weight)))
-    latents, inputs = model.encode(inputs), ops.convert_to_tensor(inputs)
-    found = float(model.adaptive_weight(inputs, ops.convert_to_tensor(latents)))
+    latents, inputs = model.quantize(inputs), ops.convert_to_tensor(inputs)
+    found = float(model._adaptive_weight(inputs, ops.convert_to_tensor(latents)))
     # With a zero adversarial gradient: the reconstruction gradient over 10⁻⁴, at most 10⁴.
     kernel = [model.decoder.layers[-2].kernel]
     (_, by_kernel) = gradients(
@@ -192,7 +192,7 @@ def test_perceptual_gradient_of_features_of_zero_is_finite(inputs):
     model = build(features)
     for weight in model.feature_network.weights:
         weight.assign(ops.zeros_like(ops.convert_to_tensor(weight)))
-    (found,) = gradients(lambda made: model.perceptual_loss(inputs, made), 0.5 * inputs)
+    (found,) = gradients(lambda made: model._perceptual_loss(inputs, made), 0.5 * inputs)
     assert np.isfinite(found).all()
 
 

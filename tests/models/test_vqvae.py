@@ -28,38 +28,40 @@ def vqvae(fitted):
 
 def test_codes_decode_to_the_reconstructions(vqvae):
     model, images = vqvae.model, vqvae.held_out
-    codes = model.encode_to_codes(images)
+    codes = model.encode(images)
     assert codes.shape == (96, 4, 4)
     assert codes.dtype == "int32"
     assert codes.min() >= 0
     assert codes.max() < 16
-    np.testing.assert_array_equal(model.decode_codes(codes), model.reconstruct(images))
+    np.testing.assert_array_equal(model.decode(codes), model.reconstruct(images))
     np.testing.assert_array_equal(
-        model.encode_to_codes(images, batch_size=80), codes, "batches change codes"
+        model.encode(images, batch_size=80), codes, "batches change codes"
     )
     # Codes of any integer dtype, as tensors or lists.
-    expected = model.decode_codes(codes[:80])
+    expected = model.decode(codes[:80])
     for given in (
         codes[:80].astype("uint8"),
         ops.convert_to_tensor(codes[:80]),
         codes[:80].tolist(),
     ):
-        np.testing.assert_allclose(model.decode_codes(given), expected, atol=1e-6)
+        np.testing.assert_allclose(model.decode(given), expected, atol=1e-6)
 
 
 def test_codes_are_the_nearest(vqvae):
     model = vqvae.model
     latents = ops.convert_to_numpy(model.encoder(vqvae.held_out)).astype("float64")
-    codebook = ops.convert_to_numpy(model.quantizer.codebook.codes()).astype("float64")
+    codebook = ops.convert_to_numpy(model.quantizer.codebook.code_vectors()).astype("float64")
     nearest = ((latents[..., None, :] - codebook) ** 2).sum(-1).argmin(-1)
-    np.testing.assert_array_equal(model.encode_to_codes(vqvae.held_out), nearest)
-    np.testing.assert_allclose(model.encode(vqvae.held_out), codebook[nearest], atol=1e-6)
+    np.testing.assert_array_equal(model.encode(vqvae.held_out), nearest)
+    np.testing.assert_allclose(model.quantize(vqvae.held_out), codebook[nearest], atol=1e-6)
 
 
 def test_code_of_minus_one_is_a_zero_latent(vqvae):
     model = vqvae.model
-    masked = model.decode_codes(np.full((1, 4, 4), -1))
-    np.testing.assert_allclose(masked, model.decode(np.zeros((1, 4, 4, 4), "float32")), atol=1e-6)
+    masked = model.decode(np.full((1, 4, 4), -1))
+    np.testing.assert_allclose(
+        masked, model.decode_latents(np.zeros((1, 4, 4, 4), "float32")), atol=1e-6
+    )
 
 
 def test_interpolation_passes_through_codes(vqvae):
@@ -67,24 +69,24 @@ def test_interpolation_passes_through_codes(vqvae):
     line = model.interpolate(start, end, steps=5)
     latents = [ops.convert_to_numpy(model.encoder(images)) for images in (start, end)]
     middle = 0.75 * latents[0] + 0.25 * latents[1]
-    codebook = ops.convert_to_numpy(model.quantizer.codebook.codes())
+    codebook = ops.convert_to_numpy(model.quantizer.codebook.code_vectors())
     codes = ((middle[..., None, :] - codebook) ** 2).sum(-1).argmin(-1)
-    np.testing.assert_allclose(line[:, 1], model.decode_codes(codes, batch_size=80), atol=1e-6)
+    np.testing.assert_allclose(line[:, 1], model.decode(codes, batch_size=80), atol=1e-6)
 
 
-@pytest.mark.parametrize("codebook", [keras_vq.EMACodebook, keras_vq.Codebook])
+@pytest.mark.parametrize("codebook", [keras_vq.EMACodebook, keras_vq.GradientCodebook])
 def test_codebook_learns_in_fit(codebook, images):
     # On JAX, losses of an inner layer are empty outside its call, so it would not be trained.
-    model = build(keras_vq.VectorQuantizer(codebook(16, decay=0.9, seed=5)))
+    model = build(keras_vq.VectorQuantizer(codebook=codebook(16, decay=0.9, seed=5)))
     model.compile(keras.optimizers.Adam(3e-3))
-    before = ops.convert_to_numpy(model.quantizer.codebook.codes()).copy()
-    used = np.unique(model.encode_to_codes(images))
+    before = ops.convert_to_numpy(model.quantizer.codebook.code_vectors()).copy()
+    used = np.unique(model.encode(images))
     latents = ops.convert_to_numpy(model.encoder(images)).reshape(-1, 4)
     distance = ((latents[:, None] - before) ** 2).sum(-1).min(-1).mean()
     model.encoder.trainable = False
     model.compile(keras.optimizers.Adam(3e-3))
     model.fit(images, epochs=4, batch_size=64, verbose=0)
-    after = ops.convert_to_numpy(model.quantizer.codebook.codes())
+    after = ops.convert_to_numpy(model.quantizer.codebook.code_vectors())
     moved = np.abs(after - before).max(axis=1)
     assert (moved[used] > 1e-3).any()
     # The encoder is frozen, so only the codebook can reduce the distance.
@@ -105,19 +107,19 @@ def test_frozen_quantizer_stays(id, images):
 @pytest.mark.parametrize("data_variance", [None, 0.5])
 def test_variance_of_the_data(data_variance, images, tmp_path):
     model = build(data_variance=data_variance)
-    assert float(model.measured_variance) == (data_variance or 0.0)
+    assert float(model.measured_data_variance) == (data_variance or 0.0)
     targets = images[:, ::-1] * 0.7
     model.fit(images, targets, batch_size=64, verbose=0)
     expected = data_variance or targets.astype("float64").var()
-    assert float(model.measured_variance) == pytest.approx(expected, rel=1e-5)
+    assert float(model.measured_data_variance) == pytest.approx(expected, rel=1e-5)
     # The variance is measured only once, so that losses stay comparable.
     model.fit(images[:64], targets[:64] * 0.1, verbose=0)
-    assert float(model.measured_variance) == pytest.approx(expected, rel=1e-5)
+    assert float(model.measured_data_variance) == pytest.approx(expected, rel=1e-5)
     model.save(tmp_path / "model.keras")
     again = keras_vq.load_model(tmp_path / "model.keras")
     assert again.data_variance == data_variance
-    again.prepare_fit(images[:64], targets[:64] * 0.1)
-    assert float(again.measured_variance) == pytest.approx(expected, rel=1e-5)
+    again._prepare_fit(images[:64], targets[:64] * 0.1)
+    assert float(again.measured_data_variance) == pytest.approx(expected, rel=1e-5)
 
 
 def squared_error_over(model, images, variance):
@@ -126,7 +128,7 @@ def squared_error_over(model, images, variance):
 
 
 def frozen_vqvae():
-    model = build(keras_vq.VectorQuantizer(keras_vq.EMACodebook(16, decay=0.0)))
+    model = build(keras_vq.VectorQuantizer(codebook=keras_vq.EMACodebook(16, decay=0.0)))
     model.quantizer.trainable = False
     model.compile(keras.optimizers.SGD(0.0))
     return model
@@ -160,7 +162,7 @@ def test_first_batch_gives_the_variance_in_other_loops(images):
     batches = ((images[start : start + 64],) for start in (0, 64))
     variance = images[:64].astype("float64").var()
     logs = model.evaluate(batches, steps=2, verbose=0, return_dict=True)
-    assert float(model.measured_variance) == pytest.approx(variance, rel=1e-5)
+    assert float(model.measured_data_variance) == pytest.approx(variance, rel=1e-5)
     assert logs["reconstruction_loss"] == squared_error_over(model, images[:128], variance)
 
 
@@ -170,7 +172,7 @@ def test_data_of_one_value_divides_by_one_and_is_not_kept(images):
     for _ in range(2):
         logs = model.evaluate(constant, verbose=0, return_dict=True)
         assert logs["reconstruction_loss"] == squared_error_over(model, constant, 1.0)
-    assert float(model.measured_variance) == 0.0
+    assert float(model.measured_data_variance) == 0.0
     logs = model.evaluate(images, verbose=0, return_dict=True)
     variance = images.astype("float64").var()
     assert logs["reconstruction_loss"] == squared_error_over(model, images, variance)
@@ -186,27 +188,27 @@ def test_variance_of_many_rows_far_from_zero():
 def test_variance_is_no_matter_of_a_loss_of_ones_own(images):
     model = build()
     model.compile("sgd", loss="mse")
-    model.prepare_fit(images, None)
-    assert float(model.measured_variance) == 0.0
+    model._prepare_fit(images, None)
+    assert float(model.measured_data_variance) == 0.0
 
 
 def test_adapt_puts_all_codes_to_use(images):
-    model = build(keras_vq.VectorQuantizer(keras_vq.EMACodebook(16, seed=0)))
-    assert len(np.unique(model.encode_to_codes(images))) < 16
+    model = build(keras_vq.VectorQuantizer(codebook=keras_vq.EMACodebook(16, seed=0)))
+    assert len(np.unique(model.encode(images))) < 16
     latents = ops.convert_to_numpy(model.encoder(images))
-    distance = ((latents - model.encode(images)) ** 2).mean()
+    distance = ((latents - model.quantize(images)) ** 2).mean()
     model.adapt(images)
-    codes = model.encode_to_codes(images)
+    codes = model.encode(images)
     assert len(np.unique(codes)) == 16
-    assert ((latents - model.encode(images)) ** 2).mean() < 0.2 * distance
+    assert ((latents - model.quantize(images)) ** 2).mean() < 0.2 * distance
     # After ten iterations, k-means centers are close to the means of their vectors.
     centres = np.stack([latents[codes == code].mean(axis=0) for code in range(16)])
-    codebook = ops.convert_to_numpy(model.quantizer.codebook.codes())
+    codebook = ops.convert_to_numpy(model.quantizer.codebook.code_vectors())
     assert np.abs(centres - codebook).max() < 0.1 * latents.std()
 
     model.adapt(images, start="first")
     np.testing.assert_allclose(
-        ops.convert_to_numpy(model.quantizer.codebook.codes()),
+        ops.convert_to_numpy(model.quantizer.codebook.code_vectors()),
         latents.reshape(-1, 4)[:16],
         atol=1e-6,
     )
@@ -233,11 +235,11 @@ def test_bad_codes(vqvae):
         (np.full((1, 4, 4), True), "integers from 0 to 15.*Received: bool"),
     ]:
         with pytest.raises(ValueError, match=text):
-            model.decode_codes(codes)
+            model.decode(codes)
 
 
 def test_no_codes_are_decoded_to_no_images(vqvae):
-    made = vqvae.model.decode_codes(np.zeros((0, 4, 4), "int32"))
+    made = vqvae.model.decode(np.zeros((0, 4, 4), "int32"))
     assert made.shape == (0, *vqvae.model.reconstruction_shape)
 
 
@@ -254,7 +256,7 @@ def test_bad_arguments():
             "`codebook_size` must be a whole number of at least 1",
         ),
         (
-            lambda: keras_vq.VectorQuantizer(8, commitment=-1),
+            lambda: keras_vq.VectorQuantizer(8, commitment_loss=-1),
             "`commitment` must be a finite number",
         ),
         (

@@ -6,14 +6,14 @@ import pytest
 from keras import ops
 
 import keras_vq
-from keras_vq.models import TwoLevelCodes
+from keras_vq.models import HierarchicalCodes
 from tests.models.checks import assert_same, weights_of
 
 SHAPE = (8, 16, 1)
 
 
 def build(top=None, bottom=None, **replaced):
-    networks = keras_vq.networks.two_level(
+    networks = keras_vq.networks.hierarchical(
         SHAPE, filters=(8,), latent_dim=4, residual_blocks=1, residual_filters=4
     )
     return keras_vq.VQVAE2(
@@ -32,15 +32,17 @@ def inputs():
 def model(inputs):
     """Returns a model with two codes per vector at the bottom scale and initialized codebooks."""
     keras.utils.set_random_seed(0)
-    bottom = keras_vq.Residual([keras_vq.VectorQuantizer(16), keras_vq.VectorQuantizer(32)])
+    bottom = keras_vq.ResidualQuantizer(
+        [keras_vq.VectorQuantizer(16), keras_vq.VectorQuantizer(32)]
+    )
     model = build(bottom=bottom)
     model.adapt(inputs, start="first")
     return model
 
 
 def test_codes_decode_to_the_reconstructions(model, inputs):
-    codes = model.encode_to_codes(inputs)
-    assert isinstance(codes, TwoLevelCodes)
+    codes = model.encode(inputs)
+    assert isinstance(codes, HierarchicalCodes)
     assert model.code_shape == ((2, 4), (4, 8, 2))
     assert model.codebook_sizes == ((8,), (16, 32))
     for part, shape, sizes in zip(codes, model.code_shape, model.codebook_sizes, strict=True):
@@ -50,9 +52,9 @@ def test_codes_decode_to_the_reconstructions(model, inputs):
         assert (part.reshape(-1, len(sizes)) < sizes).all()
         assert len(np.unique(part)) > 3
     reconstructed = model.reconstruct(inputs)
-    np.testing.assert_array_equal(model.decode_codes(codes), reconstructed)
+    np.testing.assert_array_equal(model.decode(codes), reconstructed)
     as_lists = (codes.top.tolist(), codes.bottom.astype("int64"))
-    np.testing.assert_array_equal(model.decode_codes(as_lists), reconstructed)
+    np.testing.assert_array_equal(model.decode(as_lists), reconstructed)
     predicted = model.predict(inputs, verbose=0)["codes"]
     np.testing.assert_array_equal(predicted.top, codes.top)
     np.testing.assert_array_equal(predicted.bottom, codes.bottom)
@@ -67,37 +69,37 @@ def test_each_level_sees_what_the_paper_gives_it(model, inputs):
     )
     repeated = ops.convert_to_numpy(top).repeat(2, axis=1).repeat(2, axis=2)
     side_by_side = np.concatenate([repeated, ops.convert_to_numpy(bottom)], axis=-1)
-    codes = model.encode_to_codes(inputs)
+    codes = model.encode(inputs)
     np.testing.assert_array_equal(codes.top, ops.convert_to_numpy(codes_top))
     np.testing.assert_array_equal(codes.bottom, ops.convert_to_numpy(codes_bottom))
-    np.testing.assert_allclose(model.encode(inputs), side_by_side, atol=1e-6)
+    np.testing.assert_allclose(model.quantize(inputs), side_by_side, atol=1e-6)
     expected = ops.convert_to_numpy(model.decoder(side_by_side))
     np.testing.assert_allclose(model.reconstruct(inputs), expected, atol=1e-6)
 
 
 def test_both_levels_reach_the_image(model, inputs):
-    codes = model.encode_to_codes(inputs)
-    whole = model.decode_codes(codes)
+    codes = model.encode(inputs)
+    whole = model.decode(codes)
     for level in ("top", "bottom"):
         other = (getattr(codes, level) + 1) % 8
-        changed = model.decode_codes(codes._replace(**{level: other}))
+        changed = model.decode(codes._replace(**{level: other}))
         assert np.abs(changed - whole).max() > 1e-4, level
 
 
 def test_code_of_minus_one_is_a_zero_latent(model, inputs):
-    codes = model.encode_to_codes(inputs)
-    latents = model.encode(inputs)
+    codes = model.encode(inputs)
+    latents = model.quantize(inputs)
     latents[..., :4] = 0
     masked = codes._replace(top=np.full_like(codes.top, -1))
-    np.testing.assert_allclose(model.decode_codes(masked), model.decode(latents), atol=1e-6)
+    np.testing.assert_allclose(model.decode(masked), model.decode_latents(latents), atol=1e-6)
 
 
 def test_every_part_learns(inputs):
-    model = build(keras_vq.VectorQuantizer(keras_vq.Codebook(8)))
+    model = build(keras_vq.VectorQuantizer(codebook=keras_vq.GradientCodebook(8)))
     model.compile(keras.optimizers.Adam(1e-2))
-    before = {name: weights_of(getattr(model, name)) for name in model.part_names}
+    before = {name: weights_of(getattr(model, name)) for name in model._part_names}
     model.fit(inputs, batch_size=10, verbose=0)
-    for name in model.part_names:
+    for name in model._part_names:
         pairs = zip(before[name], weights_of(getattr(model, name)), strict=True)
         assert any((old != new).any() for old, new in pairs), name
 
@@ -105,19 +107,19 @@ def test_every_part_learns(inputs):
 def test_adapt_places_the_bottom_codes_for_the_new_top(inputs):
     model = build()
     model.adapt(inputs, start="first")
-    codes = ops.convert_to_numpy(model.top_quantizer.codebook.codes())
-    latents = model.in_batches("top_latents", inputs, 128, model.image_shape)
+    codes = ops.convert_to_numpy(model.top_quantizer.codebook.code_vectors())
+    latents = model._in_batches("top_latents", inputs, 128, model.image_shape)
     np.testing.assert_allclose(codes, latents.reshape(-1, 4)[:8], atol=1e-6)
-    codes = ops.convert_to_numpy(model.bottom_quantizer.codebook.codes())
-    latents = model.in_batches("bottom_latents", inputs, 128, model.image_shape)
+    codes = ops.convert_to_numpy(model.bottom_quantizer.codebook.code_vectors())
+    latents = model._in_batches("bottom_latents", inputs, 128, model.image_shape)
     np.testing.assert_allclose(codes, latents.reshape(-1, 4)[:16], atol=1e-6)
 
 
 def test_signatures_have_codes_as_one_vector(model, inputs):
     encode, decode, _ = model.signatures()
     assert encode.output == decode.input == ("codes", "int32", (8 + 64,), (0, 31))
-    vectors = model.in_batches(encode.method, inputs, 128)
-    codes = model.encode_to_codes(inputs)
+    vectors = model._in_batches(encode.method, inputs, 128)
+    codes = model.encode(inputs)
     expected = np.concatenate([part.reshape(20, -1) for part in codes], axis=1)
     np.testing.assert_array_equal(vectors, expected)
 
@@ -136,14 +138,18 @@ class Prior:
 
 def test_generate(model):
     assert (model.codebook_sizes.top, model.code_shape.top) == ((8,), (2, 4))
-    prior = keras_vq.priors.TwoLevelPrior.for_codes_of(
-        model, keras_vq.priors.TransformerPrior, keras_vq.priors.PixelCNNPrior, dim=4, depth=1
+    prior = keras_vq.priors.HierarchicalPrior.for_model(
+        model,
+        keras_vq.priors.TransformerPrior,
+        keras_vq.priors.PixelCNNPrior,
+        hidden_dim=4,
+        num_layers=1,
     )
     assert prior.top.grid_shape == (2, 4)
     assert prior.bottom.condition_shape == prior.top.grid_shape
-    images = model.generate(prior, 3, seed=4, temperature=0.5)
+    images = model.generate(3, prior, seed=4, temperature=0.5)
     codes = prior.generate(3, seed=4, temperature=0.5)
-    np.testing.assert_array_equal(images, model.decode_codes(codes))
+    np.testing.assert_array_equal(images, model.decode(codes))
     with pytest.raises(ValueError, match=r"must have a method `generate.*Received"):
         model.generate((prior.top, prior.bottom), 3)
 
@@ -154,15 +160,15 @@ def test_generate_of_one_level():
     assert model.code_shape == (4, 8)
     assert model.codebook_sizes == (8,)
     prior = Prior(model.code_shape, 8)
-    images = model.generate(prior, 3, labels=[1, 2, 3], seed=4, top_k=5)
+    images = model.generate(3, prior, labels=[1, 2, 3], seed=4, top_k=5)
     assert prior.asked == {"labels": [1, 2, 3], "seed": 4, "top_k": 5}
-    np.testing.assert_array_equal(images, model.decode_codes(prior.generate(3, seed=4)))
+    np.testing.assert_array_equal(images, model.decode(prior.generate(3, seed=4)))
     with pytest.raises(ValueError, match="`n` must be a whole number of at least 1"):
-        model.generate(prior, 0)
+        model.generate(0, prior)
 
 
 def test_bad_codes(model, inputs):
-    top, bottom = model.encode_to_codes(inputs)
+    top, bottom = model.encode(inputs)
     for codes, text in [
         (top, "must be a pair of arrays, top and bottom.*Received: ndarray"),
         ((top, bottom, top), "must be a pair of arrays"),
@@ -173,7 +179,7 @@ def test_bad_codes(model, inputs):
         ((top[:3], bottom), "as many images in its top as in its bottom. Received: 3 and 20"),
     ]:
         with pytest.raises(ValueError, match=text):
-            model.decode_codes(codes)
+            model.decode(codes)
 
 
 def test_bad_parts():

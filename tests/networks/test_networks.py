@@ -78,7 +78,7 @@ def test_parameters_of_the_network_of_the_sonnet_notebook():
     )
     # The count published for the CIFAR-10 notebook of Sonnet includes 512 code vectors of dimension
     # 64 and the moving averages of their sums and counts.
-    quantizer = keras_vq.VectorQuantizer(keras_vq.EMACodebook(512))
+    quantizer = keras_vq.VectorQuantizer(codebook=keras_vq.EMACodebook(512))
     quantizer.build((None, 8, 8, 64))
     parts = (encoder, quantizer, decoder)
     assert sum(part.count_params() for part in parts) == 728_771
@@ -90,7 +90,9 @@ def test_parameters_of_the_network_of_keras_io():
     assert encoder.count_params() == (9 * 1 * 32 + 32) + (9 * 32 * 64 + 64) + (64 * 16 + 16)
     assert decoder.count_params() == (9 * 16 * 64 + 64) + (9 * 64 * 32 + 32) + (9 * 32 * 1 + 1)
     assert encoder.output_shape == (None, 7, 7, 16)
-    model = keras_vq.VQVAE(encoder, keras_vq.VectorQuantizer(keras_vq.Codebook(128)), decoder)
+    model = keras_vq.VQVAE(
+        encoder, keras_vq.VectorQuantizer(codebook=keras_vq.GradientCodebook(128)), decoder
+    )
     codebook = [weight for weight in model.trainable_weights if "embeddings" in weight.path]
     assert [tuple(weight.shape) for weight in codebook] == [(128, 16)]
 
@@ -170,7 +172,7 @@ def test_padding_repeats_the_edge_and_crops_what_it_added(rng):
 
 def test_two_level_takes_any_size_with_padding(rng):
     images = rng.random((4, 13, 10, 1), "float32")
-    parts = networks.two_level((13, 10, 1), (6,), 4, 1, 3, pad=True)
+    parts = networks.hierarchical((13, 10, 1), (6,), 4, 1, 3, pad=True)
     top, bottom = keras_vq.VectorQuantizer(8), keras_vq.VectorQuantizer(8)
     model = keras_vq.VQVAE2(*parts, top_quantizer=top, bottom_quantizer=bottom)
     assert model.code_shape == ((4, 3), (8, 6))
@@ -216,7 +218,7 @@ def test_networks_save_and_load(tmp_path):
 
 @pytest.mark.parametrize("shape", [(8, 16, 1), (16, 8, 3)], ids=str)
 def test_two_level(shape):
-    parts = networks.two_level(
+    parts = networks.hierarchical(
         shape, filters=(6, 7), latent_dim=5, residual_blocks=1, residual_filters=3
     )
     height, width = shape[0] // 4, shape[1] // 4
@@ -238,7 +240,7 @@ def test_two_level(shape):
 
 @pytest.mark.backend_free
 def test_parameters_of_two_level():
-    parts = networks.two_level((32, 32, 3))
+    parts = networks.hierarchical((32, 32, 3))
     blocks = 2 * ((9 * 128 * 32 + 32) + (32 * 128 + 128))
     counts = [part.count_params() for part in parts]
     assert counts == [
@@ -253,9 +255,9 @@ def test_parameters_of_two_level():
 @pytest.mark.backend_free
 def test_bad_arguments_of_two_level():
     with pytest.raises(networks.IndivisibleSizeError, match=r"divisible by 8.*32 x 24"):
-        networks.two_level((28, 20, 1))
+        networks.hierarchical((28, 20, 1))
     with pytest.raises(ValueError, match="`latent_dim` must be a whole number"):
-        networks.two_level((32, 32, 3), latent_dim=0)
+        networks.hierarchical((32, 32, 3), latent_dim=0)
 
 
 def receptive_field(model, shape):

@@ -40,7 +40,7 @@ def numpy(tensor):
 
 def built(codebook, codes, **options):
     """Builds a quantizer with the given initial embeddings."""
-    quantizer = keras_vq.VectorQuantizer(codebook, **options)
+    quantizer = keras_vq.VectorQuantizer(codebook=codebook, **options)
     quantizer.build((None, codes.shape[1]))
     return quantizer
 

@@ -50,7 +50,7 @@ def test_moving_averages(rng):
         np.testing.assert_allclose(numpy(quantized), expected.detach().numpy(), **CLOSE)
         np.testing.assert_allclose(loss_of(quantizer), expected_loss.item(), rtol=1e-5)
         after = layer._codebook.embed[0].detach().numpy()
-        np.testing.assert_allclose(numpy(quantizer.codes()), after, **CLOSE)
+        np.testing.assert_allclose(numpy(quantizer.code_vectors()), after, **CLOSE)
 
 
 def test_residual(rng):
@@ -62,11 +62,11 @@ def test_residual(rng):
     for level, codes in zip(layer.layers, all_codes, strict=True):
         set_codes(level, codes)
         codebook = keras_vq.EMACodebook(64, initializer=constant(codes))
-        levels.append(keras_vq.VectorQuantizer(codebook))
+        levels.append(keras_vq.VectorQuantizer(codebook=codebook))
     inputs = normal(rng, 4, 128, 16)
     with torch.no_grad():
         expected, expected_indices, _ = layer(torch.tensor(inputs))
-    quantized, indices = keras_vq.Residual(levels)(inputs, training=False)
+    quantized, indices = keras_vq.ResidualQuantizer(levels)(inputs, training=False)
     np.testing.assert_array_equal(numpy(indices), expected_indices.numpy())
     np.testing.assert_allclose(numpy(quantized), expected.numpy(), **CLOSE)
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 import keras_vq
-from keras_vq.losses import CodeEntropy
-from keras_vq.quantizers.binary_quantizer import BinaryQuantizer
+from keras_vq.losses import EntropyLoss
 from keras_vq.quantizers.index_backpropagation_quantizer import IndexBackpropagationQuantizer
-from keras_vq.quantizers.multi_scale import area_matrix, bicubic_matrix
+from keras_vq.quantizers.lookup_free_quantizer import LookupFreeQuantizer
+from keras_vq.quantizers.multi_scale_quantizer import area_matrix, bicubic_matrix
 from tests.parity.golden import (
     CLOSE,
     GRADIENT_CLOSE,
@@ -29,8 +29,10 @@ from tests.parity.golden import (
 def test_vqgan(prefix, commitment, weight):
     # `legacy`, the default of taming-transformers, puts beta on the codebook loss.
     file = with_prefix(golden("paper_losses"), "taming_")
-    codebook = keras_vq.Codebook(32, weight=weight, initializer=constant(file["codebook"]))
-    quantizer = built(codebook, file["codebook"], commitment=commitment)
+    codebook = keras_vq.GradientCodebook(
+        32, codebook_loss_weight=weight, initializer=constant(file["codebook"])
+    )
+    quantizer = built(codebook, file["codebook"], commitment_weight=commitment)
     check_answer(quantizer, file, training=True)
     np.testing.assert_allclose(loss_of(quantizer), file[prefix + "loss"], rtol=1e-5)
     by_input, by_codes = input_gradient(
@@ -43,9 +45,9 @@ def test_vqgan(prefix, commitment, weight):
 def test_dac():
     # DAC has one loss per sequence; for equal lengths, the loss here is their mean.
     file = with_prefix(golden("paper_losses"), "dac_")
-    codebook = keras_vq.Codebook(32, initializer=constant(file["codebook"]))
-    lower = keras_vq.VectorQuantizer(codebook, metric="angle")
-    quantizer = keras_vq.Projected(lower, 4)
+    codebook = keras_vq.GradientCodebook(32, initializer=constant(file["codebook"]))
+    lower = keras_vq.VectorQuantizer(codebook=codebook, metric="angle")
+    quantizer = keras_vq.ProjectedQuantizer(lower, 4)
     quantizer.build((None, 16, 16))
     for layer, name in (quantizer.into, "in"), (quantizer.out, "out"):
         layer.kernel.assign(file[f"{name}_kernel"])
@@ -70,12 +72,12 @@ def test_dac():
 def test_cvq_vae():
     file = with_prefix(golden("paper_losses"), "cvq_")
     codes = file["initial_codebook"]
-    codebook = keras_vq.Codebook(
+    codebook = keras_vq.GradientCodebook(
         32, decay=0.99, restart=keras_vq.OnlineClustering(), initializer=constant(codes)
     )
     quantizer = built(codebook, codes)
     # The usage average starts at 0 in the paper, at one vector per code here.
-    codebook.average_counts.assign(np.zeros(32))
+    codebook.ema_counts.assign(np.zeros(32))
     for step, inputs in enumerate(file["inputs"]):
         quantized, indices = quantizer(inputs, training=True)
         np.testing.assert_array_equal(numpy(indices), file["indices"][step])
@@ -83,12 +85,12 @@ def test_cvq_vae():
         np.testing.assert_allclose(loss_of(quantizer), file["loss"][step], rtol=1e-5)
         share = numpy(codebook.recent_counts()) / len(inputs)
         np.testing.assert_allclose(share, file["probability"][step], rtol=1e-5, atol=1e-7)
-        np.testing.assert_allclose(numpy(codebook.codes()), file["codebook"][step], **CLOSE)
+        np.testing.assert_allclose(numpy(codebook.code_vectors()), file["codebook"][step], **CLOSE)
 
 
 def test_index_backpropagation():
     file = with_prefix(golden("paper_losses"), "ibq_")
-    quantizer = IndexBackpropagationQuantizer(32, codebook_weight=0.25, entropy=None)
+    quantizer = IndexBackpropagationQuantizer(32, codebook_loss_weight=0.25, entropy_loss=None)
     quantizer.build((None, 8))
     quantizer.embeddings.assign(file["codebook"])
     check_answer(quantizer, file, training=True)
@@ -105,10 +107,10 @@ def test_index_backpropagation():
 def test_binary_spherical(prefix, group):
     # In the paper, commitment is a sum over dimensions, and entropies are divided by 1 / T = 10.
     file = with_prefix(golden("paper_losses"), "bsq_")
-    quantizer = BinaryQuantizer(
+    quantizer = LookupFreeQuantizer(
         spherical=True,
-        commitment=0.25 * 8,
-        entropy=CodeEntropy(0.1 / 10, 0.1 / 10, temperature=0.1),
+        commitment_weight=0.25 * 8,
+        entropy_loss=EntropyLoss(0.1 / 10, 0.1 / 10, temperature=0.1),
         bits_per_group=group,
     )
     check_answer(quantizer, file, training=True)
@@ -118,9 +120,11 @@ def test_binary_spherical(prefix, group):
 @pytest.mark.parametrize("prefix", ["one_axis_", "two_axes_"])
 def test_multi_scale(prefix):
     file = with_prefix(golden("paper_multiscale"), prefix)
-    codebook = keras_vq.Codebook(32, initializer=constant(file["codebook"]))
+    codebook = keras_vq.GradientCodebook(32, initializer=constant(file["codebook"]))
     scales = [1, 2, 4, 8]
-    quantizer = keras_vq.MultiScale(keras_vq.VectorQuantizer(codebook), scales, mixers=0)
+    quantizer = keras_vq.MultiScaleQuantizer(
+        keras_vq.VectorQuantizer(codebook=codebook), scales, num_phi=0
+    )
     inputs = file["inputs"]
     batch = len(inputs)
     quantizer.build(inputs.shape)

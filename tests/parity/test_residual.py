@@ -26,17 +26,17 @@ GRADIENT_CLOSE = {"rtol": 1e-5, "atol": 1e-6}
 
 def level(codes, decay=0.8):
     codebook = keras_vq.EMACodebook(16, decay, initializer=constant(codes))
-    return keras_vq.VectorQuantizer(codebook, commitment=1.0)
+    return keras_vq.VectorQuantizer(codebook=codebook, commitment_weight=1.0)
 
 
 def residual(codebooks, **options):
-    quantizer = keras_vq.Residual([level(codes) for codes in codebooks], **options)
+    quantizer = keras_vq.ResidualQuantizer([level(codes) for codes in codebooks], **options)
     quantizer.build((None, codebooks.shape[-1]))
     return quantizer
 
 
 def all_codes(quantizer):
-    return np.stack([numpy(part.codes()) for part in quantizer.quantizers])
+    return np.stack([numpy(part.code_vectors()) for part in quantizer.quantizers])
 
 
 def test_vqp_residual():
@@ -109,18 +109,18 @@ def test_vqp_shared_codebook():
 
     for step, inputs in enumerate(file["inputs"]):
         shared = level(codes)
-        quantizer = keras_vq.Residual([shared] * 4)
+        quantizer = keras_vq.ResidualQuantizer([shared] * 4)
         quantized, indices = quantizer(inputs, training=True)
         np.testing.assert_array_equal(numpy(indices), file["indices"][step])
         np.testing.assert_allclose(numpy(quantized), file["quantized"][step], **CLOSE)
         np.testing.assert_allclose(loss_of(quantizer), file["losses"][step].sum(), rtol=1e-5)
         expected_codes, expected_counts = moved(inputs, codes, file["indices"][step], "once")
-        np.testing.assert_allclose(numpy(shared.codes()), expected_codes, **CLOSE)
+        np.testing.assert_allclose(numpy(shared.code_vectors()), expected_codes, **CLOSE)
         counts = numpy(shared.codebook.recent_counts())
         np.testing.assert_allclose(counts, expected_counts, rtol=1e-5)
         codes = file["codebook"][step]
 
-    quantizer = keras_vq.Residual([level(codes)] * 4)
+    quantizer = keras_vq.ResidualQuantizer([level(codes)] * 4)
     evaluation = with_prefix(file, "eval_")
     check_answer(quantizer, evaluation)
     decoded = numpy(quantizer.decode(evaluation["indices"]))
@@ -131,7 +131,7 @@ def test_vqp_grouped():
     # VQP has the group axis first, and sums losses; keras_vq averages them over groups.
     file = golden("vqp_grouped")
     groups = [residual(codebooks) for codebooks in file["initial_codebooks"]]
-    quantizer = keras_vq.Product(groups)
+    quantizer = keras_vq.ProductQuantizer(groups)
     quantizer.build((None, 8))
     upstream = file["upstream"]
     for step, inputs in enumerate(file["inputs"]):
@@ -206,12 +206,12 @@ def test_vqp_implicit_codebooks():
         }
         for number in (1, 2)
     ]
-    codebook = keras_vq.Codebook(16, initializer=constant(file["codebooks"][0]))
-    levels = [keras_vq.VectorQuantizer(codebook, commitment=1.0)] + [
-        keras_vq.ConditionedVectorQuantizer(16, TheirNetwork(weights), commitment=1.0)
+    codebook = keras_vq.GradientCodebook(16, initializer=constant(file["codebooks"][0]))
+    levels = [keras_vq.VectorQuantizer(codebook=codebook, commitment_weight=1.0)] + [
+        keras_vq.ImplicitNeuralQuantizer(16, TheirNetwork(weights), commitment_weight=1.0)
         for weights in kernels
     ]
-    quantizer = keras_vq.Residual(levels)
+    quantizer = keras_vq.ResidualQuantizer(levels)
     quantizer.build((None, 8))
     for part, codes in zip(levels[1:], file["codebooks"][1:], strict=True):
         part.embeddings.assign(codes)

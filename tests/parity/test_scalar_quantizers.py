@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from keras_vq.losses import CodeEntropy
-from keras_vq.quantizers.binary_quantizer import BinaryQuantizer
+from keras_vq.losses import EntropyLoss
 from keras_vq.quantizers.finite_scalar_quantizer import FiniteScalarQuantizer
 from keras_vq.quantizers.latent_quantizer import LatentQuantizer
+from keras_vq.quantizers.lookup_free_quantizer import LookupFreeQuantizer
 from keras_vq.quantizers.random_projection_quantizer import RandomProjectionQuantizer
 from tests.parity.golden import (
     CLOSE,
@@ -69,8 +69,8 @@ def lookup_free_gradient(inputs, codes, file, inverse, floor):
 def test_vqp_lookup_free(kind, inverse):
     file = golden("vqp_lfq")
     expected = with_prefix(file, f"{kind}{inverse}_")
-    quantizer = BinaryQuantizer(
-        spherical=kind == "spherical", entropy=CodeEntropy(0.1, 0.1, 1.0 / inverse)
+    quantizer = LookupFreeQuantizer(
+        spherical=kind == "spherical", entropy_loss=EntropyLoss(0.1, 0.1, 1.0 / inverse)
     )
     check_answer(quantizer, expected, inputs=file["inputs"], training=True)
     # VQP clamps probabilities at 1e-5 in the logarithm; keras_vq is exact.
@@ -107,7 +107,7 @@ def latent(file, **weights):
 
 def test_vqp_latent():
     file = golden("vqp_latent")
-    quantizer = latent(file, commitment=1.0, quantization=1.0)
+    quantizer = latent(file, commitment_weight=1.0, quantization_loss_weight=1.0)
     check_answer(quantizer, file, training=True)
     np.testing.assert_allclose(loss_of(quantizer), file["paper_loss"], rtol=1e-5)
     by_input, by_values = input_gradient(
@@ -142,7 +142,7 @@ def test_latent_decodes_moved_values():
 @pytest.mark.parametrize("heads", [1, 2])
 def test_vqp_random_projection(heads):
     file = with_prefix(golden("vqp_random_projection"), f"heads{heads}_")
-    quantizer = RandomProjectionQuantizer(32, code_dim=8, codebooks=heads)
+    quantizer = RandomProjectionQuantizer(32, embedding_dim=8, num_codebooks=heads)
     quantizer.build((None, 16))
     quantizer.projection.assign(file["projections"])
     quantizer.codes.assign(file["codebooks"])

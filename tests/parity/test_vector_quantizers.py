@@ -38,14 +38,14 @@ def check_steps(quantizer, file, mask=None):
         np.testing.assert_array_equal(numpy(indices), file["indices"][step])
         np.testing.assert_allclose(numpy(quantized), file["quantized"][step], **CLOSE)
         np.testing.assert_allclose(loss_of(quantizer), file["loss"][step], rtol=1e-5)
-        np.testing.assert_allclose(numpy(quantizer.codes()), file["codebook"][step], **CLOSE)
+        np.testing.assert_allclose(numpy(quantizer.code_vectors()), file["codebook"][step], **CLOSE)
         counts = numpy(quantizer.codebook.recent_counts())
         np.testing.assert_allclose(counts, file["cluster_size"][step], rtol=1e-5, atol=1e-5)
 
 
 def test_sonnet_gradient_codebook():
     file = golden("sonnet_vq")
-    codebook = keras_vq.Codebook(32, initializer=constant(file["initial_codebook"]))
+    codebook = keras_vq.GradientCodebook(32, initializer=constant(file["initial_codebook"]))
     quantizer = built(codebook, file["initial_codebook"])
 
     quantized, indices = quantizer(file["inputs"], training=True)
@@ -64,8 +64,8 @@ def test_sonnet_gradient_codebook():
 @pytest.mark.parametrize(("name", "commitment"), [("sonnet_vq", 0.25), ("vqp_learnable", 1.0)])
 def test_gradient_codebook_over_ten_steps(name, commitment):
     file = golden(name)
-    codebook = keras_vq.Codebook(32, initializer=constant(file["initial_codebook"]))
-    quantizer = built(codebook, file["initial_codebook"], commitment=commitment)
+    codebook = keras_vq.GradientCodebook(32, initializer=constant(file["initial_codebook"]))
+    quantizer = built(codebook, file["initial_codebook"], commitment_weight=commitment)
     optimizer = keras.optimizers.SGD(10.0)
 
     for step, inputs in enumerate(file["step_inputs"]):
@@ -75,15 +75,15 @@ def test_gradient_codebook_over_ten_steps(name, commitment):
             np.testing.assert_allclose(loss_of(quantizer), file["step_loss"][step], rtol=1e-5)
         _, by_codes = input_gradient(quantizer, inputs, 0.0, [codebook.embeddings])
         optimizer.apply([ops.convert_to_tensor(by_codes)], [codebook.embeddings])
-        codes = numpy(codebook.codes())
-        np.testing.assert_allclose(codes, file["step_codebook"][step], **CLOSE)
+        codes = numpy(codebook.code_vectors())
+        np.testing.assert_allclose(codes, file["sgd_codebook"][step], **CLOSE)
 
 
 def test_vqp_learnable_codebook():
     # The single loss of VQP equals codebook loss + commitment loss with weight 1.
     file = golden("vqp_learnable")
-    codebook = keras_vq.Codebook(32, initializer=constant(file["initial_codebook"]))
-    quantizer = built(codebook, file["initial_codebook"], commitment=1.0)
+    codebook = keras_vq.GradientCodebook(32, initializer=constant(file["initial_codebook"]))
+    quantizer = built(codebook, file["initial_codebook"], commitment_weight=1.0)
 
     _, indices = quantizer(file["inputs"], training=True)
     np.testing.assert_array_equal(numpy(indices), file["indices"])
@@ -107,7 +107,7 @@ def test_vqp_moving_averages():
     file = golden("vqp_ema")
     codes = file["initial_codebook"]
     codebook = keras_vq.EMACodebook(32, decay=0.8, initializer=constant(codes))
-    quantizer = built(codebook, codes, commitment=1.0)
+    quantizer = built(codebook, codes, commitment_weight=1.0)
     check_steps(quantizer, file)
     check_answer(quantizer, with_prefix(file, "eval_"))
 
@@ -116,26 +116,26 @@ def test_vqp_mask():
     file = golden("vqp_masked")
     codes = file["initial_codebook"]
     codebook = keras_vq.EMACodebook(32, decay=0.8, initializer=constant(codes))
-    check_steps(built(codebook, codes, commitment=1.0), file, mask=file["mask"])
+    check_steps(built(codebook, codes, commitment_weight=1.0), file, mask=file["mask"])
 
 
 def test_vqp_cosine():
     file = golden("vqp_cosine")
     codes = file["initial_codebook"]
     codebook = keras_vq.EMACodebook(32, decay=0.8, initializer=constant(codes))
-    check_steps(built(codebook, codes, commitment=1.0, metric="cosine"), file)
+    check_steps(built(codebook, codes, commitment_weight=1.0, metric="cosine"), file)
 
 
 def test_vqp_rotation_trick():
     file = golden("vqp_rotation")
     codes = file["initial_codebook"]
     codebook = keras_vq.EMACodebook(32, decay=0.8, initializer=constant(codes))
-    quantizer = built(codebook, codes, commitment=1.0, estimator="rotation_trick")
+    quantizer = built(codebook, codes, commitment_weight=1.0, estimator="rotation_trick")
     (gradient,) = input_gradient(quantizer, file["inputs"], file["upstream"])
     np.testing.assert_allclose(gradient, file["input_gradients"], rtol=1e-5, atol=1e-6)
 
     check_answer(quantizer, file, training=True)
-    np.testing.assert_allclose(numpy(codebook.codes()), file["codebook"], **CLOSE)
+    np.testing.assert_allclose(numpy(codebook.code_vectors()), file["codebook"], **CLOSE)
 
 
 def test_vqp_rotation_function():
@@ -158,20 +158,20 @@ def test_vqp_restart():
     share = 2 * 32 / 256
     for step, inputs in enumerate(file["inputs"]):
         # Each step starts from the VQP state, because restarts draw random rows.
-        restart = keras_vq.DeadCodeRestart(share, reset=share, sampling="uniform")
+        restart = keras_vq.DeadCodeRestart(share, restart_count=share, sampling="uniform")
         codebook = keras_vq.EMACodebook(
             32, decay=0.8, restart=restart, initializer=constant(codes), seed=step
         )
-        quantizer = built(codebook, codes, commitment=1.0)
+        quantizer = built(codebook, codes, commitment_weight=1.0)
         # Initial counts are 1 in VQP; with an initializer, they are the mean count here.
-        codebook.average_counts.assign(file["cluster_size"][step - 1] if step else np.ones(32))
-        codebook.average_sums.assign(file["embed_avg"][step - 1] if step else codes)
+        codebook.ema_counts.assign(file["cluster_size"][step - 1] if step else np.ones(32))
+        codebook.ema_sums.assign(file["embed_avg"][step - 1] if step else codes)
         quantizer(inputs, training=True)
 
         restarted = file["restarted"][step]
-        ours = numpy(codebook.codes())
-        counts = numpy(codebook.average_counts)
-        sums = numpy(codebook.average_sums)
+        ours = numpy(codebook.code_vectors())
+        counts = numpy(codebook.ema_counts)
+        sums = numpy(codebook.ema_sums)
         rows = {row.tobytes() for row in inputs.astype("float32")}
         assert [row.tobytes() in rows for row in ours] == restarted.tolist()
         np.testing.assert_allclose(counts[restarted], 2.0, rtol=1e-6)
@@ -187,9 +187,11 @@ def test_vqp_restart():
 
 
 def directional(file, deviation):
-    codebook = keras_vq.Codebook(32, weight=0.0, initializer=constant(file["codebook"]))
+    codebook = keras_vq.GradientCodebook(
+        32, codebook_loss_weight=0.0, initializer=constant(file["codebook"])
+    )
     estimator = keras_vq.estimators.Directional(deviation)
-    return built(codebook, file["codebook"], commitment=0.0, estimator=estimator)
+    return built(codebook, file["codebook"], commitment_weight=0.0, estimator=estimator)
 
 
 def check_directional(quantizer, file, inputs, upstream):
@@ -236,12 +238,12 @@ def test_vqp_in_place_optimizer():
     file = golden("vqp_in_place")
 
     def stepping(codes):
-        codebook = keras_vq.StepCodebook(32, learning_rate=3.0, initializer=constant(codes))
-        return built(codebook, codes, commitment=1.0)
+        codebook = keras_vq.SGDCodebook(32, learning_rate=3.0, initializer=constant(codes))
+        return built(codebook, codes, commitment_weight=1.0)
 
     quantizer = stepping(file["initial_codebook"])
     for step, inputs in enumerate(file["inputs"]):
-        before = stepping(numpy(quantizer.codes()))
+        before = stepping(numpy(quantizer.code_vectors()))
         (gradient,) = input_gradient(before, inputs, file["upstream"], training=True)
         np.testing.assert_allclose(gradient, file["input_gradients"][step], **GRADIENT_CLOSE)
 
@@ -250,7 +252,7 @@ def test_vqp_in_place_optimizer():
         np.testing.assert_array_equal(numpy(indices), file["indices"][step])
         np.testing.assert_allclose(numpy(quantized), file["quantized"][step], **CLOSE)
         np.testing.assert_allclose(loss_of(quantizer), file["loss"][step], rtol=1e-5)
-        np.testing.assert_allclose(numpy(quantizer.codes()), file["codebook"][step], **CLOSE)
+        np.testing.assert_allclose(numpy(quantizer.code_vectors()), file["codebook"][step], **CLOSE)
 
 
 @pytest.mark.parametrize(
@@ -262,7 +264,7 @@ def test_vqp_simvq(prefix, estimator):
     codebook = keras_vq.ProjectedCodebook(32, initializer=constant(file["frozen_codebook"]))
     quantizer = built(codebook, file["frozen_codebook"], estimator=estimator)
     codebook.layer.kernel.assign(file["kernel"])
-    np.testing.assert_allclose(numpy(quantizer.codes()), file["codebook"], **CLOSE)
+    np.testing.assert_allclose(numpy(quantizer.code_vectors()), file["codebook"], **CLOSE)
 
     check_answer(quantizer, expected, inputs=file["inputs"], training=True)
     np.testing.assert_allclose(loss_of(quantizer), expected["loss"], rtol=1e-5)
@@ -318,9 +320,9 @@ def test_vqp_cross_entropy(prefix, name):
     np.testing.assert_allclose(gradient, file[prefix + "input_gradients"], rtol=1e-4, atol=1e-6)
 
     loss, gradient = cross_entropy(inputs, codes, indices, squared=True)
-    codebook = keras_vq.Codebook(32, weight=0.0, initializer=constant(codes))
-    commitment = keras_vq.losses.CrossEntropyCommitment()
-    quantizer = built(codebook, codes, commitment=commitment)
+    codebook = keras_vq.GradientCodebook(32, codebook_loss_weight=0.0, initializer=constant(codes))
+    commitment = keras_vq.losses.CrossEntropyCommitmentLoss()
+    quantizer = built(codebook, codes, commitment_weight=1.0, commitment_loss=commitment)
     variables = [codebook.embeddings]
     if prefix == "commitment_":
         quantizer(inputs, training=True)
@@ -353,7 +355,9 @@ def test_vqp_diversity(inverse):
     # VQP uses distances that are not squared, and averages over the batch for each position.
     file = golden("vqp_losses")
     inputs, codes = file["inputs"], file["codebook"]
-    entropy = keras_vq.losses.CodeEntropy(certainty=0.0, diversity=1.0, temperature=1.0 / inverse)
+    entropy = keras_vq.losses.EntropyLoss(
+        per_sample_weight=0.0, batch_weight=1.0, temperature=1.0 / inverse
+    )
 
     def of_position(x):
         steps = ops.subtract(x[:, None, :], codes)
@@ -369,10 +373,10 @@ def test_vqp_diversity(inverse):
 
     # keras_vq uses squared distances and averages over all vectors.
     quantizer = built(
-        keras_vq.Codebook(32, weight=0.0, initializer=constant(codes)),
+        keras_vq.GradientCodebook(32, codebook_loss_weight=0.0, initializer=constant(codes)),
         codes,
-        commitment=0.0,
-        entropy=entropy,
+        commitment_weight=0.0,
+        entropy_loss=entropy,
     )
     quantizer(inputs, training=True)
     squared = np.sum((inputs[..., None, :].astype("float64") - codes) ** 2, axis=-1)

@@ -8,7 +8,7 @@ import numpy as np
 
 from keras_vq import priors
 
-SMALL = {"dim": 8, "depth": 1, "dropout": 0.0, "seed": 0}
+SMALL = {"hidden_dim": 8, "num_layers": 1, "dropout": 0.0, "seed": 0}
 
 
 class PriorCase(NamedTuple):
@@ -35,19 +35,23 @@ class PriorCase(NamedTuple):
 
 
 AUTOREGRESSIVE_CASES = [
-    PriorCase("pixel_cnn", priors.PixelCNNPrior, 3, (2, 2), {**SMALL, "depth": 2}),
+    PriorCase("pixel_cnn", priors.PixelCNNPrior, 3, (2, 2), {**SMALL, "num_layers": 2}),
     PriorCase("pixel_cnn_levels", priors.PixelCNNPrior, (3, 2), (1, 1, 3), SMALL),
-    PriorCase("transformer", priors.TransformerPrior, 3, (2, 2), {**SMALL, "heads": 2}),
-    PriorCase("transformer_levels", priors.TransformerPrior, (3, 2), (3,), {**SMALL, "heads": 2}),
+    PriorCase("transformer", priors.TransformerPrior, 3, (2, 2), {**SMALL, "num_heads": 2}),
+    PriorCase(
+        "transformer_levels", priors.TransformerPrior, (3, 2), (3,), {**SMALL, "num_heads": 2}
+    ),
 ]
 MASKED_CASES = [
-    PriorCase("masked", priors.MaskedPrior, 3, (2, 2), {**SMALL, "heads": 2, "sampling_steps": 4}),
+    PriorCase(
+        "masked", priors.MaskedPrior, 3, (2, 2), {**SMALL, "num_heads": 2, "sampling_steps": 4}
+    ),
     PriorCase(
         "masked_levels",
         priors.MaskedPrior,
         (3, 2),
         (2,),
-        {**SMALL, "heads": 2, "sampling_steps": 3},
+        {**SMALL, "num_heads": 2, "sampling_steps": 3},
     ),
 ]
 PRIOR_CASES = AUTOREGRESSIVE_CASES + MASKED_CASES

@@ -38,8 +38,8 @@ def logits_of(prior, inputs):
 
 def naive_samples(prior, n, seed, **given):
     """Samples like `generate`, but with a full forward pass for every code (no KV cache)."""
-    codes = np.zeros((n, prior.positions, len(prior.codebook_sizes)), "int32")
-    draws = keras_vq.priors.sampling.uniform_numbers(seed, (n, *prior.draws_shape()))
+    codes = np.zeros((n, prior._positions, len(prior.codebook_sizes)), "int32")
+    draws = keras_vq.priors.sampling.uniform_numbers(seed, (n, *prior._uniforms_shape()))
     for position, level in np.ndindex(codes.shape[1:]):
         inputs = prior.as_inputs(codes.reshape(n, *prior.code_shape), **given)
         logits = logits_of(prior, inputs)[level][:, position]
@@ -92,7 +92,7 @@ def test_cached_sampling_is_the_naive_loop(case):
 def test_a_code_changes_only_what_comes_after_it(case):
     prior, grids = varied(case.prior()), case.all_grids()
     levels = len(prior.codebook_sizes)
-    base = np.zeros_like(grids[:1]).reshape(1, prior.positions, levels)
+    base = np.zeros_like(grids[:1]).reshape(1, prior._positions, levels)
     order = list(np.ndindex(base.shape[1:]))
     before = logits_of(prior, base.reshape(1, *prior.code_shape))
     for place, (position, level) in enumerate(order):
@@ -110,13 +110,13 @@ def test_all_orders_give_the_mean_over_all_masks(case, monkeypatch):
     """The bound of Hoogeboom et al. is the same as a mean over masks or over orders."""
     prior = varied(case.prior(likelihood_steps=99))
     codes = case.all_grids()[[5, -2]]
-    flat = codes.reshape(2, prior.positions, -1)
+    flat = codes.reshape(2, prior._positions, -1)
     total = flat[0].size
     masks = np.array(list(np.ndindex(*[2] * total))).reshape(-1, *flat.shape[1:]).astype(bool)
     sizes = np.array(prior.codebook_sizes)
     expected = np.zeros(2)
     for mask in masks[1:]:
-        logits = prior.logits_of(np.where(mask, sizes, flat).astype("int32"), None)
+        logits = prior._logits_of(np.where(mask, sizes, flat).astype("int32"), None)
         nats = ops.convert_to_numpy(keras_vq.priors.base.nats_of(logits, flat.astype("int32")))
         count = mask.sum()
         alike = sum(other.sum() == count for other in masks)
@@ -132,15 +132,15 @@ def test_likelihood_is_that_of_a_few_steps_in_an_order_of_a_fixed_seed(case):
     prior = varied(case.prior(likelihood_steps=3, likelihood_orders=2))
     codes = case.all_grids()[3:9]
     flat = codes.reshape(6, -1)
-    sizes = np.tile(prior.codebook_sizes, prior.positions)
+    sizes = np.tile(prior.codebook_sizes, prior._positions)
     rng = np.random.default_rng(0)
     orders = rng.permuted(np.tile(np.arange(4), (2, 1)), axis=1)
     expected = np.zeros(6)
     for ranks in orders:
         # 4 codes in 3 steps: 2, 1 and 1.
         for first, last in ((0, 2), (2, 3), (3, 4)):
-            seen = np.where(ranks >= first, sizes, flat).reshape(6, prior.positions, -1)
-            logits = prior.logits_of(seen.astype("int32"), None)
+            seen = np.where(ranks >= first, sizes, flat).reshape(6, prior._positions, -1)
+            logits = prior._logits_of(seen.astype("int32"), None)
             true = flat.reshape(seen.shape).astype("int32")
             nats = ops.convert_to_numpy(keras_vq.priors.base.nats_of(logits, true)).reshape(6, -1)
             expected -= (nats * ((ranks >= first) & (ranks < last))).sum(axis=1) / 2
@@ -190,7 +190,7 @@ def test_likelihood_of_a_network_of_zeros_is_that_of_uniform_codes(case):
     for weight in prior.trainable_weights:
         weight.assign(np.zeros(weight.shape))
     grids = case.all_grids()[:5]
-    expected = -prior.positions * np.log(prior.codebook_sizes).sum()
+    expected = -prior._positions * np.log(prior.codebook_sizes).sum()
     np.testing.assert_allclose(prior.log_likelihood(grids), np.full(5, expected), rtol=1e-5)
 
 
@@ -229,7 +229,7 @@ def test_learns_what_codes_go_together(case):
     """Fits grids in which all codes equal the label."""
     rng = np.random.default_rng(0)
     # High label dropout, so that few steps also train the unconditional model.
-    prior = case.prior(num_classes=2, dim=32, label_dropout=0.4)
+    prior = case.prior(num_classes=2, hidden_dim=32, label_dropout=0.4)
     labels = rng.integers(0, 2, 2048)
     shape = (len(labels), *[1] * len(prior.code_shape))
     codes = np.broadcast_to(labels.reshape(shape), (len(labels), *prior.code_shape))
@@ -264,34 +264,38 @@ def test_half_precision():
 
 def test_fits_the_codes_of_a_vqvae(digits):
     encoder, decoder = keras_vq.networks.convolutional((8, 8, 1), filters=(8,), latent_dim=4)
-    quantizer = keras_vq.Residual([keras_vq.VectorQuantizer(8) for _ in range(2)])
+    quantizer = keras_vq.ResidualQuantizer([keras_vq.VectorQuantizer(8) for _ in range(2)])
     vqvae = keras_vq.VQVAE(encoder, quantizer, decoder)
     assert vqvae.code_shape == (4, 4, 2)
-    prior = keras_vq.priors.PixelCNNPrior.for_codes_of(vqvae, num_classes=10, dim=8, depth=1)
+    prior = keras_vq.priors.PixelCNNPrior.for_model(
+        vqvae, num_classes=10, hidden_dim=8, num_layers=1
+    )
     assert (prior.codebook_sizes, prior.grid_shape) == ((8, 8), (4, 4))
     labels = np.arange(128) % 10
     data = (digits[128:160], labels[:32])
     history = prior.fit_codes(vqvae, digits[:128], labels, validation_data=data, verbose=0)
     names = {"loss", "bits_per_grid", "val_loss", "val_bits_per_grid"}
     assert set(history.history) == names
-    codes = vqvae.encode_to_codes(digits[128:160])
+    codes = vqvae.encode(digits[128:160])
     nats = -prior.log_likelihood(codes, labels[:32]).mean()
     assert history.history["val_loss"][0] == pytest.approx(nats / 32, rel=1e-5)
     bits = prior.bits_per_image(codes, labels[:32])
     assert history.history["val_bits_per_grid"][0] == pytest.approx(bits, rel=1e-5)
     with pytest.raises(ValueError, match=r"at least one image.*Received"):
         prior.fit_codes(vqvae, digits[:0], labels[:0])
-    images = vqvae.generate(prior, 6, labels=3, seed=0)
+    images = vqvae.generate(6, prior, labels=3, seed=0)
     codes = prior.generate(6, labels=3, seed=0)
-    np.testing.assert_array_equal(images, vqvae.decode_codes(codes))
+    np.testing.assert_array_equal(images, vqvae.decode(codes))
 
 
 def test_two_levels_are_one_prior():
     """Compares likelihoods with sampling frequencies for all pairs of grids."""
-    top = varied(keras_vq.priors.TransformerPrior(3, (1, 1), dim=8, depth=1, heads=2))
+    top = varied(
+        keras_vq.priors.TransformerPrior(3, (1, 1), hidden_dim=8, num_layers=1, num_heads=2)
+    )
     given = {"condition_size": 3, "condition_shape": (1, 1)}
-    bottom = varied(keras_vq.priors.PixelCNNPrior(2, (1, 2), dim=8, depth=1, **given))
-    prior = keras_vq.priors.TwoLevelPrior(top, bottom)
+    bottom = varied(keras_vq.priors.PixelCNNPrior(2, (1, 2), hidden_dim=8, num_layers=1, **given))
+    prior = keras_vq.priors.HierarchicalPrior(top, bottom)
     grids = np.array(list(np.ndindex(3, 2, 2)))
     pairs = grids[:, :1].reshape(-1, 1, 1), grids[:, 1:].reshape(-1, 1, 2)
     nats = prior.log_likelihood(pairs).astype("float64")
@@ -308,14 +312,16 @@ def test_two_levels_are_one_prior():
     np.testing.assert_array_equal(prior.generate(5, seed=1)[1], prior.generate(5, seed=1)[1])
     for arguments in ((top, top), (bottom, top), (top, 3)):
         with pytest.raises(ValueError, match="Received"):
-            keras_vq.priors.TwoLevelPrior(*arguments)
+            keras_vq.priors.HierarchicalPrior(*arguments)
 
 
 def test_file_holds_a_prior_of_two_levels(tmp_path):
     given = {"condition_size": 3, "condition_shape": (1, 1), "num_classes": 2}
-    top = varied(keras_vq.priors.TransformerPrior(3, (1, 1), 2, dim=8, depth=1, heads=2))
-    bottom = varied(keras_vq.priors.PixelCNNPrior(2, (1, 2), dim=8, depth=1, **given))
-    prior = keras_vq.priors.TwoLevelPrior(top, bottom, name="both")
+    top = varied(
+        keras_vq.priors.TransformerPrior(3, (1, 1), 2, hidden_dim=8, num_layers=1, num_heads=2)
+    )
+    bottom = varied(keras_vq.priors.PixelCNNPrior(2, (1, 2), hidden_dim=8, num_layers=1, **given))
+    prior = keras_vq.priors.HierarchicalPrior(top, bottom, name="both")
     prior.save(tmp_path / "prior.keras")
     for load in (keras.saving.load_model, keras_vq.load_model):
         again = load(tmp_path / "prior.keras")
@@ -327,23 +333,24 @@ def test_file_holds_a_prior_of_two_levels(tmp_path):
         np.testing.assert_allclose(
             again.log_likelihood(drawn, labels), prior.log_likelihood(drawn, labels), atol=1e-5
         )
-        outputs = again({"top": again.top.as_inputs(drawn[0], labels),
-                         "bottom": again.bottom.as_inputs(drawn[1], labels, drawn[0])})  # fmt: skip
+        top = again.top.as_inputs(drawn[0], labels)
+        bottom = again.bottom.as_inputs(drawn[1], labels, drawn[0])
+        outputs = again({"top": top, "bottom": bottom})
         assert set(outputs) == {"top", "bottom"}
 
 
 def test_fits_the_codes_of_two_levels(digits, tmp_path):
-    networks = keras_vq.networks.two_level((8, 8, 1), (4,), 2, 1, 2)
+    networks = keras_vq.networks.hierarchical((8, 8, 1), (4,), 2, 1, 2)
     quantizers = [keras_vq.VectorQuantizer(8), keras_vq.VectorQuantizer(16)]
     vqvae = keras_vq.VQVAE2(*networks, top_quantizer=quantizers[0], bottom_quantizer=quantizers[1])
     classes = keras_vq.priors.TransformerPrior, keras_vq.priors.PixelCNNPrior
-    prior = keras_vq.priors.TwoLevelPrior.for_codes_of(vqvae, *classes, dim=4, depth=1)
+    prior = keras_vq.priors.HierarchicalPrior.for_model(vqvae, *classes, hidden_dim=4, num_layers=1)
     images = digits[:64]
     histories = prior.fit_codes(vqvae, images, validation_data=images[:8], verbose=0)
-    codes = vqvae.encode_to_codes(images[:8])
+    codes = vqvae.encode(images[:8])
     logged = sum(histories[level].history["val_bits_per_grid"][0] for level in ("top", "bottom"))
     assert prior.bits_per_image(codes) == pytest.approx(logged, rel=1e-5)
-    assert vqvae.generate(prior, 3, seed=0).shape == (3, 8, 8, 1)
+    assert vqvae.generate(3, prior, seed=0).shape == (3, 8, 8, 1)
     # Loaded parts are compiled, so training can continue.
     prior.save(tmp_path / "prior.keras")
     again = keras.saving.load_model(tmp_path / "prior.keras")
@@ -354,7 +361,7 @@ def test_fits_the_codes_of_two_levels(digits, tmp_path):
 @pytest.mark.backend_free
 def test_bad_input():
     cnn = keras_vq.priors.PixelCNNPrior
-    small = {"dim": 4, "depth": 1}
+    small = {"hidden_dim": 4, "num_layers": 1}
     for arguments, message in [
         ({"codebook_size": 0, "grid_shape": (2, 2)}, "codebook_size"),
         ({"codebook_size": (), "grid_shape": (2, 2)}, "codebook_size"),
@@ -399,7 +406,7 @@ def test_bad_input():
             call()
     encoder, decoder = keras_vq.networks.convolutional((8, 8, 1), filters=(8,), latent_dim=4)
     vqvae = keras_vq.VQVAE(encoder, keras_vq.VectorQuantizer(8), decoder)
-    with pytest.raises(ValueError, match=r"for_codes_of.*Received"):
+    with pytest.raises(ValueError, match=r"for_model.*Received"):
         plain.fit_codes(vqvae, np.zeros((2, 8, 8, 1), "float32"))
 
 

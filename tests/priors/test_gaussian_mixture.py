@@ -198,8 +198,8 @@ def test_models_decode_the_draws_of_a_prior(vae, autoencoder):
         images = model.generate(20, prior, temperature=0.5, seed=4)
         expected = model.decode(prior.generate(20, temperature=0.5, seed=4))
         np.testing.assert_array_equal(images, expected)
-        in_batches = model.generate(20, prior, temperature=0.5, seed=4, batch_size=8)
-        np.testing.assert_allclose(in_batches, images, atol=1e-6)
+        _in_batches = model.generate(20, prior, temperature=0.5, seed=4, batch_size=8)
+        np.testing.assert_allclose(_in_batches, images, atol=1e-6)
     # Without a prior, latents are standard normal.
     noise = 0.5 * np.random.default_rng(4).standard_normal((20, 3), "float32")
     images = vae.generate(20, temperature=0.5, seed=4)

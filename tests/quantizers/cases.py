@@ -7,27 +7,27 @@ import keras
 
 import keras_vq
 from keras_vq import (
-    BinaryQuantizer,
-    CategoricalQuantizer,
-    Codebook,
-    ConditionedVectorQuantizer,
     DeadCodeRestart,
     EMACodebook,
     FiniteScalarQuantizer,
+    GradientCodebook,
+    GumbelSoftmaxQuantizer,
+    ImplicitNeuralQuantizer,
     IndexBackpropagationQuantizer,
     LatentQuantizer,
-    MultiScale,
+    LookupFreeQuantizer,
+    MultiScaleQuantizer,
     OnlineClustering,
-    Product,
-    Projected,
+    ProductQuantizer,
     ProjectedCodebook,
+    ProjectedQuantizer,
     RandomProjectionQuantizer,
-    Residual,
-    StepCodebook,
+    ResidualQuantizer,
+    SGDCodebook,
     VectorQuantizer,
 )
 from keras_vq.estimators import Directional, Synchronized
-from keras_vq.losses import CodeEntropy, CrossEntropyCommitment
+from keras_vq.losses import CrossEntropyCommitmentLoss, EntropyLoss
 
 
 class QuantizerCase(NamedTuple):
@@ -59,12 +59,12 @@ def quantizer(size: int = 16, **options: Any) -> VectorQuantizer:
     return VectorQuantizer(size, **options)
 
 
-def shared_levels() -> Residual:
-    return Residual([quantizer()] * 3)
+def shared_levels() -> ResidualQuantizer:
+    return ResidualQuantizer([quantizer()] * 3)
 
 
 def with_codebook(codebook: Any, **options: Any) -> Callable[[], VectorQuantizer]:
-    return lambda: VectorQuantizer(codebook(), **options)
+    return lambda: VectorQuantizer(codebook=codebook(), **options)
 
 
 QUANTIZER_CASES = [
@@ -82,20 +82,22 @@ QUANTIZER_CASES = [
     ),
     QuantizerCase(
         "gradient",
-        with_codebook(lambda: Codebook(16), commitment=0.5),
+        with_codebook(lambda: GradientCodebook(16), commitment_weight=0.5),
         learns_by_gradient=True,
         is_nearest=True,
     ),
     QuantizerCase(
         "gradient_with_restart",
-        with_codebook(lambda: Codebook(16, restart=DeadCodeRestart(sampling="uniform"))),
+        with_codebook(lambda: GradientCodebook(16, restart=DeadCodeRestart(sampling="uniform"))),
         learns_by_gradient=True,
         is_nearest=True,
     ),
     QuantizerCase(
         "gradient_orthogonal",
         with_codebook(
-            lambda: Codebook(16, regularizer=keras_vq.regularizers.Orthogonality(), weight=0.5)
+            lambda: GradientCodebook(
+                16, regularizer=keras_vq.regularizers.Orthogonality(), codebook_loss_weight=0.5
+            )
         ),
         learns_by_gradient=True,
         is_nearest=True,
@@ -103,7 +105,7 @@ QUANTIZER_CASES = [
     ),
     QuantizerCase(
         "step",
-        with_codebook(lambda: StepCodebook(16, learning_rate=10.0)),
+        with_codebook(lambda: SGDCodebook(16, learning_rate=10.0)),
         is_nearest=True,
         is_deterministic=False,  # a batch is quantized after the codebook update
     ),
@@ -119,7 +121,9 @@ QUANTIZER_CASES = [
     QuantizerCase(
         "directional",
         lambda: VectorQuantizer(
-            Codebook(16, weight=0.0), commitment=0.0, estimator=Directional(seed=1)
+            codebook=GradientCodebook(16, codebook_loss_weight=0.0),
+            commitment_weight=0.0,
+            estimator=Directional(seed=1),
         ),
         learns_by_gradient=True,
         is_straight_through=False,
@@ -127,7 +131,7 @@ QUANTIZER_CASES = [
     ),
     QuantizerCase(
         "synchronized",
-        with_codebook(lambda: Codebook(16), estimator=Synchronized(0.5)),
+        with_codebook(lambda: GradientCodebook(16), estimator=Synchronized(0.5)),
         learns_by_gradient=True,
     ),
     QuantizerCase("cosine", lambda: quantizer(metric="cosine"), is_straight_through=False),
@@ -138,52 +142,61 @@ QUANTIZER_CASES = [
     QuantizerCase(
         "cross_entropy_and_entropy",
         lambda: quantizer(
-            commitment=CrossEntropyCommitment(0.1), entropy=CodeEntropy(temperature=1.0)
+            commitment_weight=0.1,
+            commitment_loss=CrossEntropyCommitmentLoss(),
+            entropy_loss=EntropyLoss(temperature=1.0),
         ),
     ),
     QuantizerCase("one_code", with_codebook(lambda: EMACodebook(1)), is_nearest=True),
-    QuantizerCase("residual", lambda: Residual([quantizer(), quantizer(8), quantizer(4)])),
+    QuantizerCase("residual", lambda: ResidualQuantizer([quantizer(), quantizer(8), quantizer(4)])),
     QuantizerCase("residual_shared", shared_levels),
     QuantizerCase(
         "residual_dropout",
-        lambda: Residual([quantizer(), quantizer()], dropout=0.5, seed=1),
+        lambda: ResidualQuantizer([quantizer(), quantizer()], dropout=0.5, seed=1),
         is_deterministic=False,
     ),
-    QuantizerCase("residual_beam", lambda: Residual([quantizer(), quantizer()], beam=3)),
+    QuantizerCase(
+        "residual_beam", lambda: ResidualQuantizer([quantizer(), quantizer()], beam_size=3)
+    ),
     QuantizerCase(
         "residual_conditioned",
-        lambda: Residual([quantizer(), ConditionedVectorQuantizer(8), quantizer()]),
+        lambda: ResidualQuantizer([quantizer(), ImplicitNeuralQuantizer(8), quantizer()]),
         learns_by_gradient=True,
     ),
     QuantizerCase(
         "residual_with_one_estimator",
-        lambda: Residual([quantizer(), quantizer()], estimator="rotation_trick"),
+        lambda: ResidualQuantizer([quantizer(), quantizer()], estimator="rotation_trick"),
         is_straight_through=False,
     ),
     QuantizerCase(
         "conditioned",
-        lambda: ConditionedVectorQuantizer(8),
+        lambda: ImplicitNeuralQuantizer(8),
         learns_by_statistics=False,
         learns_by_gradient=True,
     ),
-    QuantizerCase("product", lambda: Product([quantizer(), quantizer(8)])),
-    QuantizerCase("heads", lambda: Product([quantizer()] * 2)),
-    QuantizerCase("grouped_residual", lambda: Product([Residual([quantizer(), quantizer(4)])] * 2)),
+    QuantizerCase("product", lambda: ProductQuantizer([quantizer(), quantizer(8)])),
+    QuantizerCase("heads", lambda: ProductQuantizer([quantizer()] * 2)),
+    QuantizerCase(
+        "grouped_residual",
+        lambda: ProductQuantizer([ResidualQuantizer([quantizer(), quantizer(4)])] * 2),
+    ),
     QuantizerCase(
         "projected",
-        lambda: Projected(quantizer(metric="cosine"), 2),
+        lambda: ProjectedQuantizer(quantizer(metric="cosine"), 2),
         learns_by_gradient=True,
         is_straight_through=False,
     ),
     QuantizerCase(
         "residual_projected",
-        lambda: Residual([Projected(quantizer(), 2), Projected(quantizer(), 2)]),
+        lambda: ResidualQuantizer(
+            [ProjectedQuantizer(quantizer(), 2), ProjectedQuantizer(quantizer(), 2)]
+        ),
         learns_by_gradient=True,
         is_straight_through=False,
     ),
     QuantizerCase(
         "multi_scale",
-        lambda: MultiScale(quantizer(), scales=[1, 2, 5], mixers=2),
+        lambda: MultiScaleQuantizer(quantizer(), scales=[1, 2, 5], num_phi=2),
         learns_by_gradient=True,
     ),
     QuantizerCase(
@@ -207,16 +220,16 @@ QUANTIZER_CASES = [
         learns_by_statistics=False,
         learns_by_gradient=True,
     ),
-    QuantizerCase("lookup_free", BinaryQuantizer, learns_by_statistics=False),
+    QuantizerCase("lookup_free", LookupFreeQuantizer, learns_by_statistics=False),
     QuantizerCase(
         "binary_spherical",
-        lambda: BinaryQuantizer(spherical=True, bits_per_group=3),
+        lambda: LookupFreeQuantizer(spherical=True, bits_per_group=3),
         learns_by_statistics=False,
         is_straight_through=False,
     ),
     QuantizerCase(
         "gumbel_softmax",
-        lambda: CategoricalQuantizer(16, seed=1),
+        lambda: GumbelSoftmaxQuantizer(16, seed=1),
         learns_by_statistics=False,
         learns_by_gradient=True,
         is_straight_through=False,
@@ -224,7 +237,7 @@ QUANTIZER_CASES = [
     ),
     QuantizerCase(
         "gumbel_softmax_annealed",
-        lambda: CategoricalQuantizer(
+        lambda: GumbelSoftmaxQuantizer(
             16,
             temperature=keras.optimizers.schedules.CosineDecay(1.0, 10, 0.1),
             hard=True,
@@ -243,7 +256,7 @@ QUANTIZER_CASES = [
     ),
     QuantizerCase(
         "random_projection",
-        lambda: RandomProjectionQuantizer(16, code_dim=3, codebooks=2, seed=1),
+        lambda: RandomProjectionQuantizer(16, embedding_dim=3, num_codebooks=2, seed=1),
         learns_by_statistics=False,
         is_straight_through=False,
         passes_gradient=False,
@@ -251,7 +264,9 @@ QUANTIZER_CASES = [
     ),
     QuantizerCase(
         "residual_finite_scalar",
-        lambda: Residual([FiniteScalarQuantizer([8, 5, 5, 5]), BinaryQuantizer(scale=0.1)]),
+        lambda: ResidualQuantizer(
+            [FiniteScalarQuantizer([8, 5, 5, 5]), LookupFreeQuantizer(scale=0.1)]
+        ),
         learns_by_statistics=False,
         is_straight_through=False,
     ),

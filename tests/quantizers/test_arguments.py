@@ -23,10 +23,10 @@ CONFIGURED = {
 }
 
 WITHOUT_ESTIMATOR = (
-    keras_vq.CategoricalQuantizer,
+    keras_vq.GumbelSoftmaxQuantizer,
     keras_vq.IndexBackpropagationQuantizer,
-    keras_vq.Product,
-    keras_vq.Projected,
+    keras_vq.ProductQuantizer,
+    keras_vq.ProjectedQuantizer,
     keras_vq.RandomProjectionQuantizer,
 )
 
@@ -117,7 +117,7 @@ def test_estimator_makes_the_quantized_vectors(case, rng):
 def test_multi_scale_refuses_an_estimator_that_it_would_ignore():
     inner = keras_vq.VectorQuantizer(16, estimator="rotation_trick")
     with pytest.raises(ValueError, match="Give `estimator` to MultiScale"):
-        keras_vq.MultiScale(inner, scales=[1, 2])
+        keras_vq.MultiScaleQuantizer(inner, scales=[1, 2])
 
 
 def built_dense(units, dim, **options):
@@ -148,11 +148,15 @@ LAYERS = {
     "not_built": lambda units, dim: keras.layers.Dense(units),
 }
 PLACES = {
-    "project_in": lambda layer: keras_vq.Projected(keras_vq.VectorQuantizer(8), layer(2, 4)),
-    "project_out": lambda layer: keras_vq.Projected(keras_vq.VectorQuantizer(8), 2, layer(4, 2)),
-    "network": lambda layer: keras_vq.ConditionedVectorQuantizer(8, layer(4, 8)),
+    "project_in": lambda layer: keras_vq.ProjectedQuantizer(
+        keras_vq.VectorQuantizer(8), layer(2, 4)
+    ),
+    "project_out": lambda layer: keras_vq.ProjectedQuantizer(
+        keras_vq.VectorQuantizer(8), 2, layer(4, 2)
+    ),
+    "network": lambda layer: keras_vq.ImplicitNeuralQuantizer(8, layer(4, 8)),
     "projection": lambda layer: keras_vq.VectorQuantizer(
-        keras_vq.ProjectedCodebook(8, layer(4, 4))
+        codebook=keras_vq.ProjectedCodebook(8, layer(4, 4))
     ),
 }
 

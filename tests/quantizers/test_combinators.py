@@ -6,7 +6,7 @@ import pytest
 from keras import ops
 
 import keras_vq
-from keras_vq.quantizers.multi_scale import area_matrix, bicubic_matrix
+from keras_vq.quantizers.multi_scale_quantizer import area_matrix, bicubic_matrix
 from tests.gradients import gradients
 
 
@@ -32,7 +32,7 @@ def loss_of(quantizer, inputs, mask=None):
 
 
 def test_residual_is_its_levels_one_after_the_other(vectors):
-    quantizer = keras_vq.Residual(levels(16, 8, 4))
+    quantizer = keras_vq.ResidualQuantizer(levels(16, 8, 4))
     quantized, indices = quantizer(vectors)
     left, total, loss = vectors, 0, 0
     for level, part in enumerate(quantizer.quantizers):
@@ -53,7 +53,7 @@ def _first(indices, count):
 
 def test_commitment_of_every_level_reaches_the_input(vectors):
     """The input gradient is the sum of the commitment gradients of all stages."""
-    quantizer = keras_vq.Residual(levels(16, 8, commitment=1.0))
+    quantizer = keras_vq.ResidualQuantizer(levels(16, 8, commitment_weight=1.0))
     quantizer.build(vectors.shape)
 
     def loss(x):
@@ -70,7 +70,7 @@ def test_commitment_of_every_level_reaches_the_input(vectors):
 
 
 def test_dropout_leaves_first_levels_of_some_examples(rng):
-    quantizer = keras_vq.Residual(levels(8, 8, 8), dropout=0.5, seed=0)
+    quantizer = keras_vq.ResidualQuantizer(levels(8, 8, 8), dropout=0.5, seed=0)
     inputs = rng.normal(size=(600, 2, 4)).astype("float32")
     quantized, indices = quantizer(inputs, training=True)
     kept = (numpy(indices) >= 0).sum(-1)
@@ -85,12 +85,12 @@ def test_dropout_leaves_first_levels_of_some_examples(rng):
 
 def test_a_shared_codebook_learns_once_from_all_levels(vectors):
     codebook = keras_vq.EMACodebook(8, decay=0.9)
-    shared = keras_vq.VectorQuantizer(codebook)
-    quantizer = keras_vq.Residual([shared] * 3)
+    shared = keras_vq.VectorQuantizer(codebook=codebook)
+    quantizer = keras_vq.ResidualQuantizer([shared] * 3)
     quantizer.build(vectors.shape)
-    counts, sums = np.ones(8), numpy(codebook.codes()).copy()
+    counts, sums = np.ones(8), numpy(codebook.code_vectors()).copy()
     left, batch_counts, batch_sums = vectors.reshape(-1, 4), np.zeros(8), np.zeros((8, 4))
-    codes = numpy(codebook.codes()).copy()
+    codes = numpy(codebook.code_vectors()).copy()
     for level in range(3):
         chosen = numpy(quantizer.encode(vectors))[..., level].ravel()
         batch_counts += np.bincount(chosen, minlength=8)
@@ -98,26 +98,26 @@ def test_a_shared_codebook_learns_once_from_all_levels(vectors):
         left = left - codes[chosen]
     quantizer(vectors, training=True)
     counts, sums = 0.9 * counts + 0.1 * batch_counts, 0.9 * sums + 0.1 * batch_sums
-    np.testing.assert_allclose(numpy(codebook.average_counts), counts, rtol=1e-5)
-    np.testing.assert_allclose(numpy(codebook.average_sums), sums, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(numpy(codebook.ema_counts), counts, rtol=1e-5)
+    np.testing.assert_allclose(numpy(codebook.ema_sums), sums, rtol=1e-4, atol=1e-5)
 
 
 def test_beam_search_finds_closer_sums(rng):
     inputs = rng.normal(size=(400, 4)).astype("float32")
     parts = levels(16, 16, 16)
-    quantizer = keras_vq.Residual(parts)
+    quantizer = keras_vq.ResidualQuantizer(parts)
     quantizer.adapt(inputs)
     greedy = np.square(inputs - numpy(quantizer(inputs)[0])).sum(-1)
     errors = {1: greedy.mean()}
     for beam in (2, 4, 16):
-        quantized = numpy(keras_vq.Residual(parts, beam=beam)(inputs)[0])
+        quantized = numpy(keras_vq.ResidualQuantizer(parts, beam_size=beam)(inputs)[0])
         errors[beam] = np.square(inputs - quantized).sum(-1).mean()
     assert errors[16] < errors[4] < errors[2] < errors[1]
 
 
 def test_full_beam_is_exhaustive_search(rng):
     inputs = rng.normal(size=(50, 2)).astype("float32")
-    quantizer = keras_vq.Residual(levels(4, 4), beam=16)
+    quantizer = keras_vq.ResidualQuantizer(levels(4, 4), beam_size=16)
     quantized, _ = quantizer(inputs)
     every = np.stack(np.meshgrid(np.arange(4), np.arange(4)), axis=-1).reshape(-1, 2)
     sums = numpy(quantizer.decode(every.astype("int32")))
@@ -128,7 +128,7 @@ def test_full_beam_is_exhaustive_search(rng):
 
 def test_adapt_places_level_after_level(rng):
     inputs = rng.normal(size=(500, 4)).astype("float32")
-    quantizer = keras_vq.Residual(levels(16, 16))
+    quantizer = keras_vq.ResidualQuantizer(levels(16, 16))
     quantizer.adapt(inputs)
     left = inputs - numpy(quantizer.quantizers[0](inputs)[0])
     error = np.square(inputs - numpy(quantizer(inputs)[0])).mean()
@@ -142,35 +142,38 @@ def test_adapt_places_level_after_level(rng):
         ({"quantizers": []}, "`quantizers` must be a list of at least one"),
         ({"quantizers": [keras.layers.Dense(2)]}, "`quantizers` must be a list"),
         ({"dropout": 1.5}, r"`dropout` must be a number in \[0, 1\]"),
-        ({"beam": 0}, "`beam` must be a whole number"),
+        ({"beam": 0}, "`beam_size` must be a whole number"),
         (
             {"quantizers": [keras_vq.FiniteScalarQuantizer([4, 4])], "beam": 2},
-            "needs levels that can name their nearest codes",
-        ),
-        ({"quantizers": levels(4, temperature=1.0), "beam": 2}, "no level may draw its codes"),
-        (
-            {"quantizers": [keras_vq.VectorQuantizer(keras_vq.StepCodebook(4, 1.0))] * 2},
-            "StepCodebook can't stand in",
+            "requires stages with a method `nearest_codes`",
         ),
         (
-            {"quantizers": [*levels(4), keras_vq.Residual(levels(4, 4))]},
-            "as many indices a vector",
+            {"quantizers": levels(4, temperature=1.0), "beam": 2},
+            "requires stages that do not draw random codes",
         ),
         (
-            {"quantizers": [keras_vq.MultiScale(levels(4)[0], [1, 2])]},
-            "indices of its own, which MultiScale does not",
+            {"quantizers": [keras_vq.VectorQuantizer(codebook=keras_vq.SGDCodebook(4, 1.0))] * 2},
+            "SGDCodebook can't stand in",
+        ),
+        (
+            {"quantizers": [*levels(4), keras_vq.ResidualQuantizer(levels(4, 4))]},
+            "must have the same `code_shape`",
+        ),
+        (
+            {"quantizers": [keras_vq.MultiScaleQuantizer(levels(4)[0], [1, 2])]},
+            "must have codes for each vector",
         ),
     ],
 )
 def test_bad_residual_arguments(options, message):
     with pytest.raises(ValueError, match=message):
-        keras_vq.Residual(**{"quantizers": levels(4), **options})
+        keras_vq.ResidualQuantizer(**{"quantizers": levels(4), **options})
 
 
 def test_one_estimator_for_the_sum_has_its_own_gradients(vectors):
     """Synchronized passes the gradient once to the input, and a share to all codebooks."""
-    parts = [keras_vq.VectorQuantizer(keras_vq.Codebook(8)) for _ in range(2)]
-    quantizer = keras_vq.Residual(parts, estimator=keras_vq.estimators.Synchronized(0.5))
+    parts = [keras_vq.VectorQuantizer(codebook=keras_vq.GradientCodebook(8)) for _ in range(2)]
+    quantizer = keras_vq.ResidualQuantizer(parts, estimator=keras_vq.estimators.Synchronized(0.5))
     quantizer.build(vectors.shape)
     by_input, *by_codes = gradients(
         lambda x: ops.sum(quantizer(x)[0]), vectors, quantizer.trainable_weights
@@ -186,7 +189,7 @@ def test_one_estimator_for_the_sum_has_its_own_gradients(vectors):
 
 
 def test_product_is_its_parts_side_by_side(vectors):
-    quantizer = keras_vq.Product(levels(16, 8))
+    quantizer = keras_vq.ProductQuantizer(levels(16, 8))
     quantized, indices = quantizer(vectors)
     losses = []
     for place, part in enumerate(quantizer.quantizers):
@@ -200,14 +203,14 @@ def test_product_is_its_parts_side_by_side(vectors):
 
 def test_product_of_vectors_that_cannot_be_split(vectors):
     with pytest.raises(ValueError, match="must be a multiple of 3"):
-        keras_vq.Product(levels(4, 4, 4))(vectors)
+        keras_vq.ProductQuantizer(levels(4, 4, 4))(vectors)
 
 
 # --- Projected
 
 
 def test_projections_learn_from_both_sides(vectors):
-    quantizer = keras_vq.Projected(levels(16)[0], 2)
+    quantizer = keras_vq.ProjectedQuantizer(levels(16)[0], 2)
     quantizer.build(vectors.shape)
     found = gradients(
         lambda x: ops.sum(ops.square(quantizer(x)[0])), vectors, quantizer.trainable_weights
@@ -217,8 +220,8 @@ def test_projections_learn_from_both_sides(vectors):
 
 
 def test_projection_back_of_the_wrong_size(vectors):
-    quantizer = keras_vq.Projected(levels(16)[0], 2, project_out=keras.layers.Dense(3))
-    with pytest.raises(ValueError, match="`project_out` must give the inputs' shape"):
+    quantizer = keras_vq.ProjectedQuantizer(levels(16)[0], 2, project_out=keras.layers.Dense(3))
+    with pytest.raises(ValueError, match="`_project_out` must give the inputs' shape"):
         quantizer(vectors)
 
 
@@ -227,8 +230,8 @@ def test_projection_back_of_the_wrong_size(vectors):
 
 def test_multi_scale_is_its_scales_one_after_the_other(rng):
     inputs = rng.normal(size=(2, 4, 4, 3)).astype("float32")
-    part = keras_vq.VectorQuantizer(keras_vq.Codebook(16), commitment=0.0)
-    quantizer = keras_vq.MultiScale(part, scales=[1, 2, 4], mixers=0)
+    part = keras_vq.VectorQuantizer(codebook=keras_vq.GradientCodebook(16), commitment_weight=0.0)
+    quantizer = keras_vq.MultiScaleQuantizer(part, scales=[1, 2, 4], num_phi=0)
     quantized, indices = quantizer(inputs)
     left, total, start = inputs.astype("float64"), 0, 0
     for size in (1, 2, 4):
@@ -250,7 +253,7 @@ def test_multi_scale_is_its_scales_one_after_the_other(rng):
 def test_multi_scale_takes_grids_of_one_to_three_axes(grid, rng):
     inputs = rng.normal(size=(2, *grid, 3)).astype("float32")
     scales = [tuple(max(1, size // 2) for size in grid), grid]
-    quantizer = keras_vq.MultiScale(levels(16)[0], scales=scales, mixers=1)
+    quantizer = keras_vq.MultiScaleQuantizer(levels(16)[0], scales=scales, num_phi=1)
     quantized, indices = quantizer(inputs)
     assert tuple(quantized.shape) == inputs.shape
     tokens = sum(int(np.prod(scale)) for scale in scales)
@@ -260,7 +263,7 @@ def test_multi_scale_takes_grids_of_one_to_three_axes(grid, rng):
 
 def test_multi_scale_is_placed_by_the_cells_of_all_scales(rng):
     inputs = rng.normal(size=(60, 4, 4, 3)).astype("float32") + 5
-    quantizer = keras_vq.MultiScale(levels(32)[0], scales=[1, 2, 4], mixers=0)
+    quantizer = keras_vq.MultiScaleQuantizer(levels(32)[0], scales=[1, 2, 4], num_phi=0)
     before = np.square(inputs - numpy(quantizer(inputs)[0])).mean()
     quantizer.adapt(inputs)
     after = np.square(inputs - numpy(quantizer(inputs)[0])).mean()
@@ -270,7 +273,7 @@ def test_multi_scale_is_placed_by_the_cells_of_all_scales(rng):
 def test_a_cell_averages_what_the_mask_keeps(rng):
     inputs = rng.normal(size=(1, 4, 3)).astype("float32")
     mask = np.array([[True, False, True, True]])
-    quantizer = keras_vq.MultiScale(levels(16)[0], scales=[2, 4], mixers=0)
+    quantizer = keras_vq.MultiScaleQuantizer(levels(16)[0], scales=[2, 4], num_phi=0)
     quantizer.build(inputs.shape)
     _, indices = quantizer(inputs, mask=mask)
     means = np.stack([inputs[0, 0], inputs[0, 2:].mean(0)])
@@ -292,4 +295,4 @@ def test_a_cell_averages_what_the_mask_keeps(rng):
 )
 def test_bad_scales(scales, shape, message):
     with pytest.raises(ValueError, match=message):
-        keras_vq.MultiScale(levels(4)[0], scales=scales).build(shape)
+        keras_vq.MultiScaleQuantizer(levels(4)[0], scales=scales).build(shape)

@@ -64,13 +64,13 @@ def all_indices(quantizer, vectors):
 @pytest.mark.parametrize("shape", [(1, DIM), (2, 6, DIM), (2, 2, 2, 2, DIM)])
 def test_shapes_and_dtypes(case, rng, shape):
     quantizer = case.build()
-    if not quantizer.indexes_each_vector:
+    if not quantizer._has_codes_per_vector:
         pytest.skip("takes one grid; tested on its own")
     inputs = rng.normal(size=shape).astype("float32")
     quantized, indices = quantizer(inputs)
     output_shape = (*shape[:-1], case.output_dim)
     assert tuple(quantized.shape) == output_shape
-    assert tuple(indices.shape) == shape[:-1] + quantizer.index_shape
+    assert tuple(indices.shape) == shape[:-1] + quantizer.code_shape
     assert keras.backend.standardize_dtype(quantized.dtype) == "float32"
     assert keras.backend.standardize_dtype(indices.dtype) == "int32"
 
@@ -86,7 +86,7 @@ def test_indices_are_in_range(case, vectors):
     assert (indices >= 0).all()
     assert (indices < quantizer.codebook_sizes).all()
     assert quantizer.codebook_size == math.prod(quantizer.codebook_sizes)
-    if quantizer.indexes_each_vector:
+    if quantizer._has_codes_per_vector:
         assert quantizer.bits_per_vector == pytest.approx(math.log2(quantizer.codebook_size))
 
 
@@ -162,7 +162,7 @@ def test_masked_positions_change_nothing(case, vectors, rng):
     quantizer = built(case)
     encoded = numpy(quantizer.encode(vectors, mask))
     assert (numpy(quantizer.decode(encoded))[~mask] == 0).all()
-    if quantizer.indexes_each_vector:
+    if quantizer._has_codes_per_vector:
         assert (indices[~mask] == -1).all()
         assert (encoded[~mask] == -1).all()
 
@@ -176,7 +176,7 @@ def _loss(layer, inputs, mask):
 
 def test_mask_gives_the_loss_of_the_vectors_it_keeps(case, vectors, rng):
     quantizer = built(case)
-    if not quantizer.indexes_each_vector:
+    if not quantizer._has_codes_per_vector:
         pytest.skip("vectors do not stand alone")
     mask = rng.random(vectors.shape[:-1]) < 0.6
     masked = numpy(_loss(quantizer, vectors, mask))
@@ -212,23 +212,26 @@ def test_a_batch_that_is_not_finite_leaves_the_state(case, vectors, value):
 @pytest.mark.parametrize("shape", [(0, DIM), (0, 5, 5, DIM)])
 def test_empty_batches(case, shape):
     quantizer = case.build()
-    if not quantizer.indexes_each_vector and len(shape) == 2:
+    if not quantizer._has_codes_per_vector and len(shape) == 2:
         pytest.skip("takes one grid")
     quantizer.build((None, *shape[1:]))
     before = weights_of(quantizer)
     inputs = np.zeros(shape, "float32")
-    output_shape, indices_shape = quantizer.compute_output_shape(shape)
+    output_shape, _compute_codes_shape = quantizer.compute_output_shape(shape)
     for arguments in (
         {},
         {"training": True},
         {"training": True, "mask": np.ones(shape[:-1], bool)},
     ):
         quantized, indices = quantizer(inputs, **arguments)
-        assert (tuple(quantized.shape), tuple(indices.shape)) == (output_shape, indices_shape)
+        assert (tuple(quantized.shape), tuple(indices.shape)) == (
+            output_shape,
+            _compute_codes_shape,
+        )
         if case.has_loss_of_vectors:
             assert float(loss_of(quantizer)) == 0
     encoded = quantizer.encode(inputs)
-    assert tuple(encoded.shape) == indices_shape
+    assert tuple(encoded.shape) == _compute_codes_shape
     assert keras.backend.standardize_dtype(encoded.dtype) == "int32"
     decoded = quantizer.decode(encoded)
     assert tuple(decoded.shape) == output_shape
@@ -256,9 +259,9 @@ def test_vectors_of_another_dimension(case, dim):
         with pytest.raises(ValueError, match=rf"must have 4 channels.*shape \(2, 5, 5, {dim}\)"):
             method(vectors)
     # A combinator that is not built yet checks the quantizers that it is given.
-    combinators = [lambda: keras_vq.Projected(quantizer, dim)]
-    if quantizer.indexes_each_vector:
-        kinds = (keras_vq.Residual, keras_vq.Product)
+    combinators = [lambda: keras_vq.ProjectedQuantizer(quantizer, dim)]
+    if quantizer._has_codes_per_vector:
+        kinds = (keras_vq.ResidualQuantizer, keras_vq.ProductQuantizer)
         combinators += [lambda kind=kind: kind([quantizer]) for kind in kinds]
     for combinator in combinators:
         with pytest.raises(ValueError, match="must have 4 channels"):
@@ -268,7 +271,7 @@ def test_vectors_of_another_dimension(case, dim):
 
 def test_decoding_before_the_first_vectors(case):
     quantizer = case.build()
-    codes = np.zeros((2, 35, *quantizer.index_shape), "int32")
+    codes = np.zeros((2, 35, *quantizer.code_shape), "int32")
     if case.decodes_unbuilt:
         assert quantizer.decode(codes).shape[-1] == DIM
         return

@@ -16,15 +16,19 @@ CODES_AT_A_TIME = min(CODES, _backend.search_blocks((VECTORS, CODES)).codes)
 
 QUANTIZERS = {
     "moving averages": lambda: keras_vq.VectorQuantizer(
-        keras_vq.EMACodebook(CODES, restart=keras_vq.DeadCodeRestart())
+        codebook=keras_vq.EMACodebook(CODES, restart=keras_vq.DeadCodeRestart())
     ),
-    "gradient": lambda: keras_vq.VectorQuantizer(keras_vq.Codebook(CODES)),
-    "own step": lambda: keras_vq.VectorQuantizer(keras_vq.StepCodebook(CODES, learning_rate=0.1)),
+    "gradient": lambda: keras_vq.VectorQuantizer(codebook=keras_vq.GradientCodebook(CODES)),
+    "own step": lambda: keras_vq.VectorQuantizer(
+        codebook=keras_vq.SGDCodebook(CODES, learning_rate=0.1)
+    ),
     "cosine": lambda: keras_vq.VectorQuantizer(CODES, metric="cosine"),
     "rotation trick": lambda: keras_vq.VectorQuantizer(CODES, estimator="rotation_trick"),
-    "residual": lambda: keras_vq.Residual([keras_vq.VectorQuantizer(CODES) for _ in range(2)]),
+    "residual": lambda: keras_vq.ResidualQuantizer(
+        [keras_vq.VectorQuantizer(CODES) for _ in range(2)]
+    ),
     "finite scalar": lambda: keras_vq.FiniteScalarQuantizer((8, 8, 8, 4)),
-    "binary": lambda: keras_vq.BinaryQuantizer(DIM),
+    "binary": lambda: keras_vq.LookupFreeQuantizer(DIM),
 }
 
 
@@ -92,7 +96,7 @@ def test_torch_compiles_a_step_as_one_graph(rng):
     import torch
 
     # Without restarts, which use seed generators that Keras excludes from graphs.
-    quantizer = keras_vq.VectorQuantizer(keras_vq.EMACodebook(CODES))
+    quantizer = keras_vq.VectorQuantizer(codebook=keras_vq.EMACodebook(CODES))
     inputs = torch.from_numpy(rng.normal(size=(VECTORS, DIM)).astype("float32"))
     quantizer(inputs, training=True)  # build
 

@@ -87,7 +87,7 @@ def test_every_code(levels, convention):
     np.testing.assert_array_equal(codes, expected_codes.astype("float32"))
     # Quantized values are bounded, so each is its own nearest one.
     np.testing.assert_array_equal(
-        numpy(quantizer.find_indices(ops.convert_to_tensor(codes))), every
+        numpy(quantizer._search_codes(ops.convert_to_tensor(codes))), every
     )
 
 
@@ -102,7 +102,7 @@ def test_ties_are_rounded_to_even():
     quantizer = FiniteScalarQuantizer([9])
     quantizer.build((None, 1))
     latents = np.array([[-3.5], [-2.5], [-0.5], [0.5], [1.5], [2.5]], "float32") / 4.0
-    levels = numpy(quantizer.find_levels(ops.convert_to_tensor(latents)))[:, 0] - 4
+    levels = numpy(quantizer._find_levels(ops.convert_to_tensor(latents)))[:, 0] - 4
     np.testing.assert_array_equal(levels, [-4, -2, 0, 0, 2, 2])
 
 
@@ -110,7 +110,7 @@ def test_ties_are_rounded_to_even():
 def test_zero_is_a_code_of_the_library_convention(levels):
     quantizer = FiniteScalarQuantizer(levels, "vector_quantize_pytorch")
     quantizer.build((None, 1))
-    latents = numpy(quantizer.project_in(np.zeros((1, 1), "float32")))
+    latents = numpy(quantizer._project_in(np.zeros((1, 1), "float32")))
     np.testing.assert_allclose(latents, 0.0, atol=1e-6)
 
 
@@ -143,7 +143,7 @@ def test_noise_in_training(rng, convention):
     plain, noisy = numpy(plain), numpy(noisy)
     assert 0.25 < (plain != noisy).mean() < 0.35
     width = 1.0 / (np.array(levels) // 2 if convention == "mentzer" else (np.array(levels) - 1) / 2)
-    latents = numpy(quantizer.project_in(inputs))
+    latents = numpy(quantizer._project_in(inputs))
     assert (np.abs(noisy - latents) <= 0.5 * width + 1e-5).all()
 
     twin = FiniteScalarQuantizer(levels, convention, noise=0.3, seed=1)

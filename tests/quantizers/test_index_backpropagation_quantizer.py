@@ -6,7 +6,7 @@ import pytest
 from keras import ops
 
 from keras_vq import ops as vq_ops
-from keras_vq.losses import CodeEntropy
+from keras_vq.losses import EntropyLoss
 from keras_vq.quantizers.index_backpropagation_quantizer import IndexBackpropagationQuantizer
 from tests.gradients import gradients
 
@@ -25,7 +25,7 @@ def inputs(rng):
 
 
 def build(codes, entropy=None, **arguments):
-    quantizer = IndexBackpropagationQuantizer(len(codes), entropy=entropy, **arguments)
+    quantizer = IndexBackpropagationQuantizer(len(codes), entropy_loss=entropy, **arguments)
     quantizer.build((None, codes.shape[1]))
     quantizer.embeddings.assign(codes)
     return quantizer
@@ -88,7 +88,7 @@ def test_loss_and_gradients(codes, inputs, rng, masked):
 
 
 def test_entropy_loss(codes, inputs):
-    plain, entropic = build(codes), build(codes, entropy=CodeEntropy(0.3, 0.6, 0.5))
+    plain, entropic = build(codes), build(codes, entropy=EntropyLoss(0.3, 0.6, 0.5))
     for quantizer in (plain, entropic):
         quantizer(inputs)
     p = softmax(inputs.reshape(-1, DIM).astype("float64") @ codes.T / 0.5)

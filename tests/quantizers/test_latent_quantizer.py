@@ -22,7 +22,7 @@ def values(rng):
 
 @pytest.fixture
 def quantizer(values):
-    layer = LatentQuantizer(LEVELS, commitment=0.2, quantization=0.7)
+    layer = LatentQuantizer(LEVELS, commitment_weight=0.2, quantization_loss_weight=0.7)
     layer.build((None, 3))
     layer.values.assign(values)
     return layer

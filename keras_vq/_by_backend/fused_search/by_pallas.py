@@ -26,13 +26,13 @@ def _kernel(vectors_ref: Any, codes_ref: Any, biases_ref: Any, indices_ref: Any)
 
     def tile(number: jax.Array, best: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         score, index = best
-        codes = pl.ds(number * _CODES, _CODES)
-        scores = jnp.broadcast_to(biases_ref[codes][None], (_ROWS, _CODES))
+        embeddings = pl.ds(number * _CODES, _CODES)
+        scores = jnp.broadcast_to(biases_ref[embeddings][None], (_ROWS, _CODES))
         for first in range(0, dim, _DEPTH):
             depth = pl.ds(first, _DEPTH)
             scores += jnp.dot(
                 vectors_ref[:, depth],
-                codes_ref[codes, depth].T,
+                codes_ref[embeddings, depth].T,
                 precision=jax.lax.Precision.HIGHEST,
             )
         tile_best = jnp.max(scores, axis=1)
@@ -49,12 +49,12 @@ def _kernel(vectors_ref: Any, codes_ref: Any, biases_ref: Any, indices_ref: Any)
     indices_ref[:] = jax.lax.fori_loop(0, codebook_size // _CODES, tile, start)[1]
 
 
-def search(vectors: jax.Array, codes: jax.Array, interpret: bool = False) -> jax.Array:
+def search(vectors: jax.Array, embeddings: jax.Array, interpret: bool = False) -> jax.Array:
     """Finds the nearest code of each vector; the lowest index wins a tie.
 
     Args:
         vectors: Float32 array of shape `(n, dim)`.
-        codes: Float32 array of shape `(codebook_size, dim)`. Code vectors.
+        embeddings: Float32 array of shape `(codebook_size, dim)`. Code vectors.
         interpret: Boolean. Whether to use Pallas's interpreter, which needs no GPU. Defaults to
             `False`.
 
@@ -62,23 +62,23 @@ def search(vectors: jax.Array, codes: jax.Array, interpret: bool = False) -> jax
         Int32 array of codes, of shape `(n,)`.
     """
     count = len(vectors)
-    biases = _padded(-0.5 * jnp.sum(jnp.square(codes), axis=1), (_CODES,), _NEVER)
-    vectors, codes = _padded(vectors, (_ROWS, _DEPTH)), _padded(codes, (_CODES, _DEPTH))
+    biases = _padded(-0.5 * jnp.sum(jnp.square(embeddings), axis=1), (_CODES,), _NEVER)
+    vectors, embeddings = _padded(vectors, (_ROWS, _DEPTH)), _padded(embeddings, (_CODES, _DEPTH))
     rows, dim = vectors.shape
-    indices = pl.pallas_call(
+    codes = pl.pallas_call(
         _kernel,
         grid=(rows // _ROWS,),
         in_specs=[
             pl.BlockSpec((_ROWS, dim), lambda program: (program, 0)),
-            pl.BlockSpec(codes.shape, lambda program: (0, 0)),
+            pl.BlockSpec(embeddings.shape, lambda program: (0, 0)),
             pl.BlockSpec(biases.shape, lambda program: (0,)),
         ],
         out_specs=pl.BlockSpec((_ROWS,), lambda program: (program,)),
         out_shape=jax.ShapeDtypeStruct((rows,), jnp.int32),
         compiler_params=pallas_triton.CompilerParams(num_warps=4, num_stages=3),
         interpret=interpret,
-    )(vectors, codes, biases)
-    return indices[:count]
+    )(vectors, embeddings, biases)
+    return codes[:count]
 
 
 def _padded(array: jax.Array, multiples: tuple[int, ...], value: float = 0.0) -> jax.Array:
@@ -98,13 +98,13 @@ def or_blocks(by_blocks: Search, fused: Search = search) -> Search:
     searches: dict[str, Search] = {"by blocks": jax.jit(by_blocks), "fused": jax.jit(fused)}
     chosen: dict[tuple[int, ...], str] = {}
 
-    def nearest_code(vectors: jax.Array, codes: jax.Array) -> jax.Array:
-        if len(vectors) * len(codes) < choice.LEAST_SCORES:
-            return by_blocks(vectors, codes)
-        size = (len(vectors), *codes.shape)
+    def nearest_code(vectors: jax.Array, embeddings: jax.Array) -> jax.Array:
+        if len(vectors) * len(embeddings) < choice.LEAST_SCORES:
+            return by_blocks(vectors, embeddings)
+        size = (len(vectors), *embeddings.shape)
         if size not in chosen:
             chosen[size] = _outside_of_tracing(functools.partial(_fastest, searches, size))
-        return (by_blocks if chosen[size] == "by blocks" else fused)(vectors, codes)
+        return (by_blocks if chosen[size] == "by blocks" else fused)(vectors, embeddings)
 
     return nearest_code
 
@@ -113,8 +113,8 @@ def _fastest(searches: dict[str, Search], size: tuple[int, ...]) -> str:
     count, codebook_size, dim = size
     keys = jax.random.split(jax.random.key(0))
     vectors = jax.random.normal(keys[0], (count, dim))
-    codes = jax.random.normal(keys[1], (codebook_size, dim))
-    return choice.fastest(searches, vectors, codes, jax.block_until_ready)
+    embeddings = jax.random.normal(keys[1], (codebook_size, dim))
+    return choice.fastest(searches, vectors, embeddings, jax.block_until_ready)
 
 
 def _outside_of_tracing(function: Callable[[], str]) -> str:

@@ -15,7 +15,7 @@ class Settings(NamedTuple):
     """Tile sizes and precision of a kernel."""
 
     rows: int
-    codes: int
+    embeddings: int
     # "tf32x3" computes a float32 product as three TF32 products on tensor cores, "ieee" without.
     precision: str
     warps: int
@@ -24,18 +24,18 @@ class Settings(NamedTuple):
 # Number of dimensions per product.
 _DEPTH = 32
 SETTINGS = (
-    Settings(rows=64, codes=64, precision="ieee", warps=4),
-    Settings(rows=64, codes=64, precision="tf32x3", warps=4),
-    Settings(rows=128, codes=128, precision="tf32x3", warps=8),
+    Settings(rows=64, embeddings=64, precision="ieee", warps=4),
+    Settings(rows=64, embeddings=64, precision="tf32x3", warps=4),
+    Settings(rows=128, embeddings=128, precision="tf32x3", warps=8),
 )
 
 
 @triton.jit
 def _kernel(  # type: ignore[no-untyped-def]  # Triton interprets annotations
     vectors,
-    codes,
+    embeddings,
     biases,
-    indices,
+    codes,
     count,
     codebook_size,
     dim,
@@ -60,7 +60,7 @@ def _kernel(  # type: ignore[no-untyped-def]  # Triton interprets annotations
                 other=0.0,
             )
             transposed = tl.load(
-                codes + code[None, :].to(tl.int64) * dim + place[:, None],
+                embeddings + code[None, :].to(tl.int64) * dim + place[:, None],
                 mask=(code[None, :] < codebook_size) & (place[:, None] < dim),
                 other=0.0,
             )
@@ -72,26 +72,26 @@ def _kernel(  # type: ignore[no-untyped-def]  # Triton interprets annotations
         is_better = tile_best > best
         best = tl.where(is_better, tile_best, best)
         index = tl.where(is_better, start + tl.argmax(scores, axis=1, tie_break_left=True), index)
-    tl.store(indices + row, index, mask=row < count)
+    tl.store(codes + row, index, mask=row < count)
 
 
-def by_kernel(vectors: torch.Tensor, codes: torch.Tensor, settings: Settings) -> torch.Tensor:
+def by_kernel(vectors: torch.Tensor, embeddings: torch.Tensor, settings: Settings) -> torch.Tensor:
     """Finds nearest codes: `(n, dim)`, `(codebook_size, dim)` -> int32 `(n,)`."""
-    vectors, codes = vectors.contiguous(), codes.contiguous()
-    indices = torch.empty(len(vectors), dtype=torch.int32, device=vectors.device)
+    vectors, embeddings = vectors.contiguous(), embeddings.contiguous()
+    codes = torch.empty(len(vectors), dtype=torch.int32, device=vectors.device)
     _kernel[(triton.cdiv(len(vectors), settings.rows),)](
         vectors,
+        embeddings,
+        -0.5 * embeddings.square().sum(1),
         codes,
-        -0.5 * codes.square().sum(1),
-        indices,
-        *(len(vectors), *codes.shape),
+        *(len(vectors), *embeddings.shape),
         rows=settings.rows,
-        tile=settings.codes,
+        tile=settings.embeddings,
         depth=_DEPTH,
         precision=settings.precision,
         num_warps=settings.warps,
     )
-    return indices
+    return codes
 
 
 def or_blocks(by_blocks: Search) -> Search:
@@ -104,28 +104,28 @@ def or_blocks(by_blocks: Search) -> Search:
     """
     searches = {"by blocks": by_blocks}
     for settings in SETTINGS:
-        name = f"fused, {settings.precision}, {settings.rows} x {settings.codes}"
+        name = f"fused, {settings.precision}, {settings.rows} x {settings.embeddings}"
         searches[name] = functools.partial(by_kernel, settings=settings)
     chosen: dict[tuple[object, ...], str] = {}
 
     @torch.library.custom_op("keras_vq::nearest_code", mutates_args=())
-    def nearest_code(vectors: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
+    def nearest_code(vectors: torch.Tensor, embeddings: torch.Tensor) -> torch.Tensor:
         # Batch sizes with the same power of two share a choice.
-        size = (vectors.device, len(vectors).bit_length(), *codes.shape)
+        size = (vectors.device, len(vectors).bit_length(), *embeddings.shape)
         if size not in chosen:
             if _is_recorded(vectors):
-                return by_blocks(vectors, codes)
-            chosen[size] = choice.fastest(searches, vectors, codes, _wait)
-        return searches[chosen[size]](vectors, codes)
+                return by_blocks(vectors, embeddings)
+            chosen[size] = choice.fastest(searches, vectors, embeddings, _wait)
+        return searches[chosen[size]](vectors, embeddings)
 
     @nearest_code.register_fake
-    def _(vectors: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
+    def _(vectors: torch.Tensor, embeddings: torch.Tensor) -> torch.Tensor:
         return vectors.new_empty(vectors.shape[0], dtype=torch.int32)
 
-    def search(vectors: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
-        if len(vectors) * len(codes) < choice.LEAST_SCORES:
-            return by_blocks(vectors, codes)  # visible to torch.compile, which fuses it
-        return nearest_code(vectors.detach(), codes.detach())
+    def search(vectors: torch.Tensor, embeddings: torch.Tensor) -> torch.Tensor:
+        if len(vectors) * len(embeddings) < choice.LEAST_SCORES:
+            return by_blocks(vectors, embeddings)  # visible to torch.compile, which fuses it
+        return nearest_code(vectors.detach(), embeddings.detach())
 
     return search
 
@@ -135,6 +135,6 @@ def _is_recorded(vectors: torch.Tensor) -> bool:
     return vectors.is_cuda and torch.cuda.is_current_stream_capturing()
 
 
-def _wait(indices: torch.Tensor) -> None:
-    if indices.is_cuda:
-        torch.cuda.synchronize(indices.device)
+def _wait(codes: torch.Tensor) -> None:
+    if codes.is_cuda:
+        torch.cuda.synchronize(codes.device)

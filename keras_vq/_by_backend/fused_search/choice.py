@@ -24,7 +24,7 @@ _LOG = logging.getLogger("keras_vq")
 
 
 def fastest(
-    searches: Mapping[str, Search], vectors: Tensor, codes: Tensor, wait: Callable[[Any], None]
+    searches: Mapping[str, Search], vectors: Tensor, embeddings: Tensor, wait: Callable[[Any], None]
 ) -> str:
     """Returns the name of the fastest search that finds codes as near as those of the first one.
 
@@ -33,20 +33,20 @@ def fastest(
     Args:
         searches: Mapping from names to searches. The first one is the reference.
         vectors: Float32 tensor of shape `(n, dim)`.
-        codes: Float32 tensor of shape `(codebook_size, dim)`. Code vectors.
+        embeddings: Float32 tensor of shape `(codebook_size, dim)`. Code vectors.
         wait: Callable that blocks until a result is computed.
     """
     trusted = next(iter(searches))
-    nearest = searches[trusted](vectors, codes)
+    nearest = searches[trusted](vectors, embeddings)
     seconds = {}
     for name, search in searches.items():
         try:
-            found = search(vectors, codes)
+            found = search(vectors, embeddings)
             wait(found)
-            if excess(found, nearest, vectors, codes) > _TOLERANCE:
+            if excess(found, nearest, vectors, embeddings) > _TOLERANCE:
                 _LOG.warning("The search %s finds other codes than %s: unused", name, trusted)
                 continue
-            seconds[name] = _median_seconds(search, vectors, codes, wait)
+            seconds[name] = _median_seconds(search, vectors, embeddings, wait)
         except Exception as error:  # compilers and drivers raise errors of many types
             if name == trusted:
                 raise
@@ -55,32 +55,32 @@ def fastest(
     _LOG.info(
         "%s vectors, %s codes: %s is fastest (%s)",
         tuple(vectors.shape),
-        len(codes),
+        len(embeddings),
         best,
         ", ".join(f"{name} {1000 * taken:.3f} ms" for name, taken in seconds.items()),
     )
     return best
 
 
-def excess(found: Tensor, nearest: Tensor, vectors: Tensor, codes: Tensor) -> float:
+def excess(found: Tensor, nearest: Tensor, vectors: Tensor, embeddings: Tensor) -> float:
     """Computes the largest excess squared distance of found codes, relative to |x|² + |e|²."""
     rows, other, best = (
         ops.convert_to_numpy(tensor[:_COMPARED]) for tensor in (vectors, found, nearest)
     )
-    if other.shape != best.shape or other.min() < 0 or other.max() >= len(codes):
+    if other.shape != best.shape or other.min() < 0 or other.max() >= len(embeddings):
         return float("inf")
-    rows, codes = rows.astype("float64"), ops.convert_to_numpy(codes)
-    farther = np.square(rows - codes[other]).sum(1) - np.square(rows - codes[best]).sum(1)
-    squares = np.square(rows).sum(1) + np.square(codes[best]).sum(1)
+    rows, embeddings = rows.astype("float64"), ops.convert_to_numpy(embeddings)
+    farther = np.square(rows - embeddings[other]).sum(1) - np.square(rows - embeddings[best]).sum(1)
+    squares = np.square(rows).sum(1) + np.square(embeddings[best]).sum(1)
     return float(np.max(farther / np.maximum(squares, np.finfo("float32").tiny)))
 
 
 def _median_seconds(
-    search: Search, vectors: Tensor, codes: Tensor, wait: Callable[[Any], None]
+    search: Search, vectors: Tensor, embeddings: Tensor, wait: Callable[[Any], None]
 ) -> float:
     turns = []
     for _ in range(_TURNS):
         start = time.perf_counter()
-        wait(search(vectors, codes))
+        wait(search(vectors, embeddings))
         turns.append(time.perf_counter() - start)
     return statistics.median(turns)

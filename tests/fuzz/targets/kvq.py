@@ -42,7 +42,7 @@ class KvqTarget(Target):
         self.documented = (CorruptFileError, ValueError)
         encoder, decoder = keras_vq.networks.convolutional((8, 8, 1), filters=(4, 4), latent_dim=2)
         model = keras_vq.VQVAE(encoder, keras_vq.VectorQuantizer(16), decoder)
-        prior = keras_vq.priors.PixelCNNPrior.for_codes_of(model, dim=4, depth=1, seed=0)
+        prior = keras_vq.priors.PixelCNNPrior.for_model(model, hidden_dim=4, num_layers=1, seed=0)
         # Time and memory are proportional to the pixels, so limit them as for untrusted files.
         options = {"batch_size": 16, "max_pixels": 2**16}
         self.codec = ImageCodec(model, prior, **options, model_origin="run", prior_origin="p")

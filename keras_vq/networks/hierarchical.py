@@ -12,12 +12,12 @@ from keras_vq.networks.pair import output_bias, output_layer, sequential
 from keras_vq.networks.residual_convolutional import downsampling, upsampling
 
 
-class TwoLevelNetworks(NamedTuple):
+class HierarchicalNetworks(NamedTuple):
     """Networks of a `VQVAE2`, in the order of its arguments.
 
     Example:
         >>> import keras_vq
-        >>> networks = keras_vq.networks.two_level((32, 32, 3), filters=(16, 32))
+        >>> networks = keras_vq.networks.hierarchical((32, 32, 3), filters=(16, 32))
         >>> networks.top_encoder.output_shape, networks.bottom_head.output_shape
         ((None, 4, 4, 64), (None, 8, 8, 64))
     """
@@ -29,7 +29,7 @@ class TwoLevelNetworks(NamedTuple):
     decoder: keras.Model
 
 
-def two_level(
+def hierarchical(
     image_shape: tuple[int, int, int],
     filters: Sequence[int] = (64, 128),
     latent_dim: int = 64,
@@ -37,7 +37,7 @@ def two_level(
     residual_filters: int = 32,
     output_activation: str | None = "clip",
     pad: bool = False,
-) -> TwoLevelNetworks:
+) -> HierarchicalNetworks:
     """Builds the networks of VQ-VAE-2, with a top scale of half the size of the bottom scale.
 
     The bottom encoder and the decoder are those of `residual_convolutional`, the encoder without
@@ -62,7 +62,7 @@ def two_level(
             False raises an error for such sizes. Defaults to False.
 
     Returns:
-        A `TwoLevelNetworks` tuple. With n strided convolutions, the shapes are:
+        A `HierarchicalNetworks` tuple. With n strided convolutions, the shapes are:
 
         - `bottom_encoder`: images -> bottom features,
           `(batch, height / 2ⁿ, width / 2ⁿ, filters[-1])`.
@@ -79,7 +79,7 @@ def two_level(
 
     Example:
         >>> import keras_vq
-        >>> networks = keras_vq.networks.two_level((32, 32, 3))
+        >>> networks = keras_vq.networks.hierarchical((32, 32, 3))
         >>> sum(network.count_params() for network in networks)
         1528131
     """
@@ -95,7 +95,7 @@ def two_level(
     def to_latents() -> keras.Layer:
         return layers.Conv2D(latent_dim, 1, data_format="channels_last")
 
-    return TwoLevelNetworks(
+    return HierarchicalNetworks(
         sequential(
             "bottom_encoder",
             (height, width, channels),

@@ -13,17 +13,15 @@ from keras_vq.codebooks.base import Start
 from keras_vq.estimators import Estimator
 from keras_vq.quantizers._parts import (
     checked_parts,
-    deserialized,
     distinct,
-    serialized,
     set_embeddings_of_parts,
 )
-from keras_vq.quantizers.base import Found, Quantizer, Updates
+from keras_vq.quantizers.base import Assignment, DeferredUpdates, Quantizer
 from keras_vq.quantizers.beam_search import beam_search
 
 
 @keras.saving.register_keras_serializable("keras_vq")
-class Residual(Quantizer):
+class ResidualQuantizer(Quantizer):
     """Residual vector quantization (RVQ): each stage quantizes the residual of the previous stages.
 
     r₀ = x; qᵢ = Qᵢ(rᵢ₋₁), rᵢ = rᵢ₋₁ - sg(qᵢ); the output is Σ qᵢ. The loss is the sum of the losses
@@ -43,10 +41,10 @@ class Residual(Quantizer):
         dropout: Float in [0, 1]. Quantizer dropout: probability that a training example uses only
             the first n stages, with n uniform from 1 to the number of stages. The model then also
             works with fewer stages. Defaults to 0.0.
-        beam: Integer. Number of partial sums kept by the beam search. 1 selects the nearest code
-            vector in each stage; larger values find closer sums in `beam` times the time. They need
-            stages with a method `nearest_codes` (`VectorQuantizer`, `ConditionedVectorQuantizer`)
-            and without random codes. Defaults to 1.
+        beam_size: Integer. Number of partial sums kept by the beam search. 1 selects the nearest
+            code vector in each stage; larger values find closer sums in `beam_size` times the time.
+            They need stages with a method `nearest_codes` (`VectorQuantizer`,
+            `ImplicitNeuralQuantizer`) and without random codes. Defaults to 1.
         estimator: Gradient estimator of the sum, which replaces those of the stages. Defaults to
             `None`, for those of the stages. Pass `Synchronized` here: in the stages its gradients
             to the code vectors cancel, except in the last stage.
@@ -57,7 +55,7 @@ class Residual(Quantizer):
         inputs: Float tensor of shape `(batch, ..., dim)`.
 
     Returns:
-        A tuple `(quantized, indices)`. `indices` is an int32 tensor of codes of shape
+        A tuple `(quantized, codes)`. `codes` is an int32 tensor of codes of shape
         `inputs.shape[:-1] + (stages,)`, -1 for dropped stages.
 
     Raises:
@@ -66,9 +64,9 @@ class Residual(Quantizer):
     Example:
         >>> import numpy as np, keras_vq
         >>> levels = [keras_vq.VectorQuantizer(256) for _ in range(4)]
-        >>> quantizer = keras_vq.Residual(levels)
-        >>> quantized, indices = quantizer(np.zeros((2, 10, 16), "float32"))
-        >>> tuple(indices.shape), quantizer.bits_per_vector
+        >>> quantizer = keras_vq.ResidualQuantizer(levels)
+        >>> quantized, codes = quantizer(np.zeros((2, 10, 16), "float32"))
+        >>> tuple(codes.shape), quantizer.bits_per_vector
         ((2, 10, 4), 32.0)
     """
 
@@ -78,7 +76,7 @@ class Residual(Quantizer):
         self,
         quantizers: Any,
         dropout: float = 0.0,
-        beam: int = 1,
+        beam_size: int = 1,
         estimator: str | Estimator | None = None,
         seed: int | None = None,
         **kwargs: Any,
@@ -88,15 +86,19 @@ class Residual(Quantizer):
         self.quantizers = checked_parts(quantizers)
         self.dropout = dropout
         self.drops_levels = dropout > 0
-        self.beam = _validation.check_positive_integer("beam", beam)
-        if self.beam > 1 and not all(hasattr(part, "nearest_codes") for part in self.quantizers):
+        self.beam_size = _validation.check_positive_integer("beam_size", beam_size)
+        if self.beam_size > 1 and not all(
+            hasattr(part, "nearest_codes") for part in self.quantizers
+        ):
             raise ValueError(
-                "`beam` above 1 needs levels that can name their nearest codes, as "
+                "`beam_size` above 1 needs levels that can name their nearest codes, as "
                 f"VectorQuantizer does. Received: {[type(q).__name__ for q in self.quantizers]}"
             )
-        if self.beam > 1 and any(getattr(part, "temperature", 0.0) for part in self.quantizers):
+        if self.beam_size > 1 and any(
+            getattr(part, "temperature", 0.0) for part in self.quantizers
+        ):
             raise ValueError(
-                "`beam` above 1 looks for the closest sum, so no level may draw its codes. "
+                "`beam_size` above 1 looks for the closest sum, so no level may draw its codes. "
                 "Received: levels with a temperature above 0"
             )
         self.seed = seed
@@ -107,7 +109,7 @@ class Residual(Quantizer):
         """Builds the stages for vectors of shape `(..., dim)`."""
         super().build(input_shape)
         for part in distinct(self.quantizers):
-            part.build_for(input_shape)
+            part._build_for(input_shape)
 
     @property
     def codebook_sizes(self) -> tuple[int, ...]:
@@ -115,90 +117,88 @@ class Residual(Quantizer):
         return tuple(size for part in self.quantizers for size in part.codebook_sizes)
 
     @property
-    def index_shape(self) -> tuple[int, ...]:
+    def code_shape(self) -> tuple[int, ...]:
         """Number of stages, followed by the index shape of one stage."""
-        return (len(self.quantizers), *self.quantizers[0].index_shape)
+        return (len(self.quantizers), *self.quantizers[0].code_shape)
 
-    def find(
+    def _assign(
         self,
         vectors: Tensor,
         mask: Tensor | None,
         training: bool,
-        updates: Updates | None,
-        indices: Tensor | None = None,
+        updates: DeferredUpdates | None,
+        codes: Tensor | None = None,
         context: Tensor | None = None,
-    ) -> Found:
+    ) -> Assignment:
         """Finds the codes stage by stage, or by beam search."""
         del context
         updates = updates if self.trainable else None
         axis = len(vectors.shape) - 1
-        if indices is None and self.beam > 1:
-            indices = beam_search(self.quantizers, ops.stop_gradient(vectors), self.beam)
+        if codes is None and self.beam_size > 1:
+            codes = beam_search(self.quantizers, ops.stop_gradient(vectors), self.beam_size)
         given: list[Tensor | None] = [None] * len(self.quantizers)
-        if indices is not None:
-            given = ops.unstack(indices, axis=axis)
+        if codes is not None:
+            given = ops.unstack(codes, axis=axis)
         kept = self._levels_kept(vectors, mask) if training and self.drops_levels else None
 
-        has_context = any(part.takes_context for part in self.quantizers)
+        has_context = any(part._takes_context for part in self.quantizers)
         residual, total = vectors, None
-        levels: list[Found] = []
+        levels: list[Assignment] = []
         for level, part in enumerate(self.quantizers):
             level_mask = mask if kept is None else kept[level]
-            found = part.find(residual, level_mask, training, updates, given[level], total)
+            found = part._assign(residual, level_mask, training, updates, given[level], total)
             levels.append(found)
             if len(levels) == len(self.quantizers):
                 break  # The last residual is unused; skipping it saves time in eager mode.
-            quantized = ops.stop_gradient(part.reconstruct(found.codes))
+            quantized = ops.stop_gradient(part._reconstruct(found.quantized))
             residual = residual - quantized
             if has_context:
                 # Same order of additions as in `decode`, so that both compute the same context.
                 total = quantized if total is None else total + quantized
 
-        all_indices = [found.indices for found in levels]
+        all_codes = [found.codes for found in levels]
         if kept is not None:
-            all_indices = [
-                part.mask_indices(chosen, kept[level])
-                for level, (part, chosen) in enumerate(
-                    zip(self.quantizers, all_indices, strict=True)
-                )
+            all_codes = [
+                part._mask_codes(chosen, kept[level])
+                for level, (part, chosen) in enumerate(zip(self.quantizers, all_codes, strict=True))
             ]
-        return Found(vectors, levels, ops.stack(all_indices, axis=axis), mask)
+        return Assignment(vectors, levels, ops.stack(all_codes, axis=axis), mask)
 
-    def loss(self, found: Found) -> Tensor | float:
+    def _loss(self, found: Assignment) -> Tensor | float:
         """Computes the sum of the losses of the stages."""
-        pairs = zip(self.quantizers, found.codes, strict=True)
-        return sum((part.loss(level) for part, level in pairs), start=0.0)
+        pairs = zip(self.quantizers, found.quantized, strict=True)
+        return sum((part._loss(level) for part, level in pairs), start=0.0)
 
-    def estimate(self, latents: Tensor, codes: Any, training: bool = False) -> Tensor:
+    def _estimate(self, latents: Tensor, quantized: Any, training: bool = False) -> Tensor:
         """Returns the sum of the quantized vectors of all stages, with a gradient to the inputs."""
         if self.has_own_estimator:
-            return self.estimator(latents, self.reconstruct(codes), training=training)
+            return self.estimator(latents, self._reconstruct(quantized), training=training)
         total = None
         residual = latents
-        for level, (part, found) in enumerate(zip(self.quantizers, codes, strict=True)):
+        for level, (part, found) in enumerate(zip(self.quantizers, quantized, strict=True)):
             # After the first stage `found.latents` lack the gradient of the previous stages.
-            own = found.latents if level == 0 else part.project_in(residual, training=training)
-            quantized = _masked(part.estimate(own, found.codes, training=training), found.mask)
+            own = found.latents if level == 0 else part._project_in(residual, training=training)
+            quantized = _masked(part._estimate(own, found.quantized, training=training), found.mask)
             total = quantized if total is None else total + quantized
-            if level + 1 < len(codes):
+            if level + 1 < len(quantized):
                 residual = residual - quantized
         return total
 
-    def reconstruct(self, codes: Any) -> Tensor:
+    def _reconstruct(self, quantized: Any) -> Tensor:
         """Returns the sum of the quantized vectors of all stages, without their estimators."""
         total = None
-        for part, found in zip(self.quantizers, codes, strict=True):
-            quantized = _masked(part.reconstruct(found.codes), found.mask)
+        for part, found in zip(self.quantizers, quantized, strict=True):
+            quantized = _masked(part._reconstruct(found.quantized), found.mask)
             total = quantized if total is None else total + quantized
         return total
 
-    def decode(self, indices: Tensor, context: Tensor | None = None) -> Tensor:
-        """Decodes indices to the sum of the vectors of all stages. -1 adds nothing."""
+    def decode(self, codes: Tensor, context: Tensor | None = None) -> Tensor:
+        """Decodes codes to the sum of the vectors of all stages. -1 adds nothing."""
         del context
-        indices = self._checked_indices(indices)
-        axis = len(indices.shape) - len(self.index_shape)
+        codes = self._checked_codes(codes)
+        axis = len(codes.shape) - len(self.code_shape)
         total = None
-        for part, chosen in zip(self.quantizers, ops.unstack(indices, axis=axis), strict=True):
+        for part, chosen in zip(self.quantizers, ops.unstack(codes, axis=axis), strict=True):
             quantized = part.decode(chosen, context=total)
             total = quantized if total is None else total + quantized
         return total
@@ -209,7 +209,7 @@ class Residual(Quantizer):
         A shared quantizer is initialized once, from the residuals of its first stage.
         """
         vectors = ops.convert_to_tensor(as_array("vectors", vectors), "float32")
-        self.build_for(vectors.shape)
+        self._build_for(vectors.shape)
         placed: set[int] = set()
         for part in self.quantizers:
             if id(part) not in placed:
@@ -225,25 +225,6 @@ class Residual(Quantizer):
                 array of shape `(codebook_size, dim)`.
         """
         set_embeddings_of_parts(self.quantizers, embeddings)
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor arguments."""
-        config = super().get_config()
-        return {
-            **config,
-            "estimator": config["estimator"] if self.has_own_estimator else None,
-            "quantizers": serialized(self.quantizers),
-            "dropout": self.dropout,
-            "beam": self.beam,
-            "seed": self.seed,
-        }
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> "Residual":
-        """Creates the quantizer, with its stages, from its configuration."""
-        estimator = keras.saving.deserialize_keras_object(config["estimator"])
-        parts = deserialized(config["quantizers"])
-        return cls(**{**config, "estimator": estimator, "quantizers": parts})
 
     @property
     def _has_codes(self) -> bool:

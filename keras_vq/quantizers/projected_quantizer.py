@@ -9,11 +9,11 @@ from keras_vq._building import build_part
 from keras_vq._inputs import as_array
 from keras_vq._types import Shape, Tensor
 from keras_vq.codebooks.base import Start
-from keras_vq.quantizers.base import Found, Quantizer, Updates
+from keras_vq.quantizers.base import Assignment, DeferredUpdates, Quantizer
 
 
 @keras.saving.register_keras_serializable("keras_vq")
-class Projected(Quantizer):
+class ProjectedQuantizer(Quantizer):
     """Projections around a quantizer: to a space of lower dimension, and back after quantization.
 
     A search in 8 dimensions instead of 512 is faster and leaves fewer dead codes (Yu et al.,
@@ -36,13 +36,14 @@ class Projected(Quantizer):
 
     Example:
         >>> import numpy as np, keras_vq
-        >>> quantizer = keras_vq.Projected(keras_vq.VectorQuantizer(1024, metric="cosine"), 8)
-        >>> quantized, indices = quantizer(np.zeros((2, 7, 7, 256), "float32"))
-        >>> tuple(quantized.shape), tuple(indices.shape)
+        >>> inner = keras_vq.VectorQuantizer(1024, metric="cosine")
+        >>> quantizer = keras_vq.ProjectedQuantizer(inner, 8)
+        >>> quantized, codes = quantizer(np.zeros((2, 7, 7, 256), "float32"))
+        >>> tuple(quantized.shape), tuple(codes.shape)
         ((2, 7, 7, 256), (2, 7, 7))
     """
 
-    hint_without_estimator = "Give it to the quantizer inside."
+    _hint_without_estimator = "Give it to the quantizer inside."
 
     def __init__(
         self, quantizer: Quantizer, project_in: Any, project_out: Any = None, **kwargs: Any
@@ -62,12 +63,12 @@ class Projected(Quantizer):
         given = self.given_project_in
         into = given if isinstance(given, keras.Layer) else _dense(given, "project_in")
         lower_shape = build_part(into, input_shape)
-        self.quantizer.build_for(lower_shape)
+        self.quantizer._build_for(lower_shape)
         out = self.given_project_out or _dense(self.dim, "project_out")
-        output_shape = build_part(out, self.quantizer.output_shape_of(lower_shape))
+        output_shape = build_part(out, self.quantizer._compute_quantized_shape(lower_shape))
         if output_shape != tuple(input_shape):
             raise ValueError(
-                f"`project_out` must give the inputs' shape, {tuple(input_shape)}. "
+                f"`_project_out` must give the inputs' shape, {tuple(input_shape)}. "
                 f"Received: a layer that returns shape {output_shape}"
             )
         self.into, self.out = into, out
@@ -78,73 +79,63 @@ class Projected(Quantizer):
         return self.quantizer.codebook_sizes
 
     @property
-    def index_shape(self) -> tuple[int, ...]:
+    def code_shape(self) -> tuple[int, ...]:
         """Index shape of the inner quantizer."""
-        return self.quantizer.index_shape
+        return self.quantizer.code_shape
 
-    def project_in(self, vectors: Tensor, training: bool = False) -> Any:
+    def _project_in(self, vectors: Tensor, training: bool = False) -> Any:
         """Projects the vectors and returns the latents of the inner quantizer."""
-        return self.quantizer.project_in(self._projected(vectors, training), training=training)
+        return self.quantizer._project_in(self._projected(vectors, training), training=training)
 
-    def find(
+    def _assign(
         self,
         vectors: Tensor,
         mask: Tensor | None,
         training: bool,
-        updates: Updates | None,
-        indices: Tensor | None = None,
+        updates: DeferredUpdates | None,
+        codes: Tensor | None = None,
         context: Tensor | None = None,
-    ) -> Found:
+    ) -> Assignment:
         """Finds the codes of the projected vectors."""
         del context
         updates = updates if self.trainable else None
         lower = self._projected(vectors, training)
-        found = self.quantizer.find(lower, mask, training, updates, indices)
-        return Found(found.latents, found, found.indices, mask)
+        found = self.quantizer._assign(lower, mask, training, updates, codes)
+        return Assignment(found.latents, found, found.codes, mask)
 
-    def loss(self, found: Found) -> Tensor | float:
+    def _loss(self, found: Assignment) -> Tensor | float:
         """Computes the loss of the inner quantizer."""
-        return self.quantizer.loss(found.codes)
+        return self.quantizer._loss(found.quantized)
 
-    def estimate(self, latents: Any, codes: Any, training: bool = False) -> Tensor:
+    def _estimate(self, latents: Any, quantized: Any, training: bool = False) -> Tensor:
         """Projects the quantized vectors back, with a gradient to the latents."""
         return self._projected_back(
-            self.quantizer.estimate(latents, codes.codes, training=training)
+            self.quantizer._estimate(latents, quantized.quantized, training=training)
         )
 
-    def reconstruct(self, codes: Any) -> Tensor:
+    def _reconstruct(self, quantized: Any) -> Tensor:
         """Projects the quantized vectors back, without the gradient estimator."""
-        return self._projected_back(self.quantizer.reconstruct(codes.codes))
+        return self._projected_back(self.quantizer._reconstruct(quantized.quantized))
 
-    def decode(self, indices: Tensor, context: Tensor | None = None) -> Tensor:
-        """Decodes indices to vectors in the input space. -1 is decoded to zeros."""
+    def decode(self, codes: Tensor, context: Tensor | None = None) -> Tensor:
+        """Decodes codes to vectors in the input space. -1 is decoded to zeros."""
         del context
-        indices = self._checked_indices(indices)
-        valid = indices >= 0
-        for _ in self.index_shape:
+        codes = self._checked_codes(codes)
+        valid = codes >= 0
+        for _ in self.code_shape:
             valid = keras.ops.any(valid, axis=-1)
-        vectors = self._projected_back(self.quantizer.decode(indices))
+        vectors = self._projected_back(self.quantizer.decode(codes))
         return keras.ops.where(valid[..., None], vectors, 0.0)
 
     def adapt(self, vectors: Any, start: Start = "kmeans") -> None:
         """Initializes the code vectors from data; see `VectorQuantizer.adapt`."""
         vectors = keras.ops.convert_to_tensor(as_array("vectors", vectors), "float32")
-        self.build_for(vectors.shape)
+        self._build_for(vectors.shape)
         self.quantizer.adapt(self._projected(vectors, False), start)
 
     def set_embeddings(self, embeddings: Any) -> None:
         """Sets the code vectors of the inner quantizer, in its lower dimension."""
         self.quantizer.set_embeddings(embeddings)
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor arguments."""
-        serialize = keras.saving.serialize_keras_object
-        return {
-            **super().get_config(),
-            "quantizer": serialize(self.quantizer),
-            "project_in": serialize(self.given_project_in),
-            "project_out": serialize(self.given_project_out),
-        }
 
     def _projected(self, vectors: Tensor, training: bool) -> Tensor:
         return keras.ops.cast(_run(self.into, vectors, training), "float32")

@@ -7,12 +7,13 @@ from keras import ops
 
 from keras_vq import _validation
 from keras_vq import ops as vq_ops
-from keras_vq._hyperparameter import Configurable, Hyperparameter
+from keras_vq._configurable import Configurable
+from keras_vq._hyperparameter import Hyperparameter
 from keras_vq._types import Tensor
 
 
 @keras.saving.register_keras_serializable("keras_vq")
-class CodeEntropy(Configurable):
+class EntropyLoss(Configurable):
     """Entropy loss for confident code assignments and uniform codebook usage.
 
     The loss is a · mean of H(p) - b · H(mean of p), where p is the softmax of -|x - e|² / T over
@@ -24,8 +25,8 @@ class CodeEntropy(Configurable):
     (Baevski et al., 2020).
 
     Args:
-        certainty: Float, at least 0. Weight a of the first term. Defaults to 0.1.
-        diversity: Float, at least 0. Weight b of the second term. Defaults to 0.1.
+        per_sample_weight: Float, at least 0. Weight a of the first term. Defaults to 0.1.
+        batch_weight: Float, at least 0. Weight b of the second term. Defaults to 0.1.
         temperature: Float above 0. Temperature T, in units of a squared distance. Defaults to 0.01.
 
     Raises:
@@ -33,19 +34,19 @@ class CodeEntropy(Configurable):
 
     Example:
         >>> import keras_vq
-        >>> entropy = keras_vq.losses.CodeEntropy(certainty=0.0, diversity=0.1, temperature=1.0)
-        >>> quantizer = keras_vq.VectorQuantizer(keras_vq.Codebook(512), entropy=entropy)
+        >>> loss = keras_vq.losses.EntropyLoss(0.0, batch_weight=0.1, temperature=1.0)
+        >>> quantizer = keras_vq.VectorQuantizer(512, entropy_loss=loss)
     """
 
-    certainty = Hyperparameter(_validation.check_not_negative)
-    diversity = Hyperparameter(_validation.check_not_negative)
+    per_sample_weight = Hyperparameter(_validation.check_not_negative)
+    batch_weight = Hyperparameter(_validation.check_not_negative)
     temperature = Hyperparameter(_validation.check_positive)
 
     def __init__(
-        self, certainty: float = 0.1, diversity: float = 0.1, temperature: float = 0.01
+        self, per_sample_weight: float = 0.1, batch_weight: float = 0.1, temperature: float = 0.01
     ) -> None:
-        self.certainty = certainty
-        self.diversity = diversity
+        self.per_sample_weight = per_sample_weight
+        self.batch_weight = batch_weight
         self.temperature = temperature
 
     def __call__(self, squared_distances: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -57,7 +58,7 @@ class CodeEntropy(Configurable):
             mask: Boolean tensor of shape `(...)`. `False` excludes a vector; `None` keeps all.
         """
         of_each, of_mean = self.entropies(squared_distances, mask)
-        return self.certainty * of_each - self.diversity * of_mean
+        return self.per_sample_weight * of_each - self.batch_weight * of_mean
 
     def entropies(
         self, squared_distances: Tensor, mask: Tensor | None = None
@@ -77,26 +78,20 @@ class CodeEntropy(Configurable):
             mean = ops.sum(p * kept[:, None], axis=0) / ops.maximum(ops.sum(kept), 1.0)
         return of_each, -ops.sum(ops.where(mean > 0, mean * _safe_log(mean), 0.0))
 
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor arguments."""
-        return {
-            "certainty": self.certainty,
-            "diversity": self.diversity,
-            "temperature": self.temperature,
-        }
 
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> "CodeEntropy":
-        """Creates a loss from its configuration."""
-        return cls(**config)
+def as_entropy(entropy: Any) -> EntropyLoss | None:
+    """Returns the entropy loss of an argument `entropy_loss`.
 
-
-def as_entropy(entropy: float | CodeEntropy | None) -> CodeEntropy | None:
-    """Converts a number to `CodeEntropy(number, number)`, and 0 to `None`; keeps other values."""
-    if entropy is None or isinstance(entropy, CodeEntropy):
+    Args:
+        entropy: `EntropyLoss`, the name `"entropy_loss"`, `None`, or a float: the weight of both
+            terms; 0 disables the loss.
+    """
+    if entropy is None or isinstance(entropy, EntropyLoss):
         return entropy
-    weight = _validation.check_not_negative("entropy", entropy)
-    return CodeEntropy(weight, weight) if weight > 0 else None
+    if entropy == "entropy_loss":
+        return EntropyLoss()
+    weight = _validation.check_not_negative("entropy_loss", entropy)
+    return EntropyLoss(weight, weight) if weight > 0 else None
 
 
 def _safe_log(probabilities: Tensor) -> Tensor:

@@ -12,8 +12,8 @@ from keras_vq import ops as vq_ops
 from keras_vq._hyperparameter import Hyperparameter
 from keras_vq._types import Shape, Tensor
 from keras_vq.estimators import Estimator
-from keras_vq.losses.code_entropy import CodeEntropy, as_entropy
-from keras_vq.quantizers.base import Quantizer
+from keras_vq.losses.entropy import EntropyLoss, as_entropy
+from keras_vq.quantizers.base import Assignment, Quantizer
 
 # Maximum number of bits per int32 index.
 _BITS_PER_WORD = 30
@@ -23,7 +23,7 @@ _MOST_BITS_PER_GROUP = 16
 
 
 @keras.saving.register_keras_serializable("keras_vq")
-class BinaryQuantizer(Quantizer):
+class LookupFreeQuantizer(Quantizer):
     """Binary quantizer: lookup-free (LFQ) and binary spherical quantization (BSQ).
 
     Each component of a vector is replaced by its sign, times a constant: 2^dim code vectors
@@ -33,7 +33,7 @@ class BinaryQuantizer(Quantizer):
         β · mean |u - sg(q)|² + a · mean of H(p) - b · H(mean of p)
 
     where p = softmax(-|u - e|² / T) is the distribution of a vector over the code vectors e, as in
-    `losses.CodeEntropy`. Both entropies are sums over groups of bits. The sum is exact for H(p), in
+    `losses.EntropyLoss`. Both entropies are sums over groups of bits. The sum is exact for H(p), in
     which bits are independent. For H(mean of p) it is exact if all dimensions fit into one group,
     and an upper bound otherwise. Neither needs a table of all 2^dim code vectors.
 
@@ -48,10 +48,10 @@ class BinaryQuantizer(Quantizer):
 
     Args:
         spherical: Boolean. Whether to normalize vectors to the sphere (BSQ). Defaults to `False`.
-        commitment: Float, at least 0. Weight β of the commitment loss. Defaults to 0.25.
-        entropy: A `losses.CodeEntropy`, a float or `None`. A float is the weight of both entropy
-            terms, at temperature T = 0.01; 0 or `None` disables the entropy loss. Defaults to 0.1.
-            Weight and temperature are those of the library vector_quantize_pytorch.
+        commitment_weight: Float, at least 0. Weight β of the commitment loss. Defaults to 0.25.
+        entropy_loss: A `losses.EntropyLoss`, a float or `None`. A float is the weight of both
+            entropy terms, at temperature T = 0.01; 0 or `None` disables the entropy loss. Defaults
+            to 0.1. Weight and temperature are those of the library vector_quantize_pytorch.
         bits_per_group: Integer from 1 to 16. Maximum number of bits per group of the entropy loss,
             which stores 2^bits_per_group scores per vector and group. Defaults to 8.
         scale: Float, above 0. Absolute value s of the components of a code vector (LFQ), or radius
@@ -60,7 +60,7 @@ class BinaryQuantizer(Quantizer):
         **kwargs: `return_codes` and keyword arguments of `keras.layers.Layer`; see `Quantizer`.
 
     Returns:
-        A tuple `(quantized, indices)`. `indices` is an int32 tensor of codes of shape
+        A tuple `(quantized, codes)`. `codes` is an int32 tensor of codes of shape
         `inputs.shape[:-1]`, or `inputs.shape[:-1] + (words,)` above 30 dimensions.
 
     Raises:
@@ -68,19 +68,19 @@ class BinaryQuantizer(Quantizer):
 
     Example:
         >>> import numpy as np, keras_vq
-        >>> quantizer = keras_vq.BinaryQuantizer(spherical=True)
-        >>> quantized, indices = quantizer(np.zeros((2, 7, 7, 36), "float32"))
-        >>> tuple(indices.shape), quantizer.bits_per_vector
+        >>> quantizer = keras_vq.LookupFreeQuantizer(spherical=True)
+        >>> quantized, codes = quantizer(np.zeros((2, 7, 7, 36), "float32"))
+        >>> tuple(codes.shape), quantizer.bits_per_vector
         ((2, 7, 7, 2), 36.0)
     """
 
-    commitment = Hyperparameter(_validation.check_not_negative)
+    commitment_weight = Hyperparameter(_validation.check_not_negative)
 
     def __init__(
         self,
         spherical: bool = False,
-        commitment: float = 0.25,
-        entropy: float | CodeEntropy | None = 0.1,
+        commitment_weight: float = 0.25,
+        entropy_loss: float | EntropyLoss | None = 0.1,
         bits_per_group: int = 8,
         scale: float = 1.0,
         estimator: str | Estimator = "straight_through",
@@ -88,8 +88,8 @@ class BinaryQuantizer(Quantizer):
     ) -> None:
         super().__init__(estimator, **kwargs)
         self.spherical = bool(spherical)
-        self.commitment = commitment
-        self.entropy = as_entropy(entropy)
+        self.commitment_weight = commitment_weight
+        self.entropy_loss = as_entropy(entropy_loss)
         self.bits_per_group = _validation.check_positive_integer("bits_per_group", bits_per_group)
         if self.bits_per_group > _MOST_BITS_PER_GROUP:
             raise ValueError(
@@ -109,22 +109,22 @@ class BinaryQuantizer(Quantizer):
         """Codebook size of each index: 2 to the power of its number of bits."""
         if not self.built:
             raise ValueError(
-                "The codes of a BinaryQuantizer depend on the vectors' dimension: build it first. "
-                "Received: a quantizer that is not built"
+                "The codebook sizes of a LookupFreeQuantizer depend on the dimension of its "
+                "inputs. Received: an unbuilt quantizer. Build it first."
             )
         return tuple(2**bits for bits in self._words)
 
     @property
-    def index_shape(self) -> tuple[int, ...]:
+    def code_shape(self) -> tuple[int, ...]:
         """Shape `()` up to 30 dimensions and before `build`, else `(words,)`."""
         return (len(self._words),) if self.built and len(self._words) > 1 else ()
 
-    def project_in(self, vectors: Tensor, training: bool = False) -> Tensor:
+    def _project_in(self, vectors: Tensor, training: bool = False) -> Tensor:
         """Scales vectors to norm `scale` if `spherical`, else returns them unchanged."""
         del training
         return self.scale * vq_ops.unit_vectors(vectors) if self.spherical else vectors
 
-    def find_indices(self, latents: Tensor, training: bool = False) -> Tensor:
+    def _search_codes(self, latents: Tensor, training: bool = False) -> Tensor:
         """Packs the signs of latents into the bits of integers."""
         del training
         bits = ops.cast(latents > 0, "int32")
@@ -132,11 +132,11 @@ class BinaryQuantizer(Quantizer):
             ops.sum(ops.multiply(word, _powers(word.shape[-1])), axis=-1)
             for word in _split(bits, self._words)
         ]
-        return ops.stack(words, axis=-1) if self.index_shape else words[0]
+        return ops.stack(words, axis=-1) if self.code_shape else words[0]
 
-    def lookup(self, indices: Tensor) -> Tensor:
-        """Unpacks the bits of indices into code vectors with components c and -c."""
-        words = ops.unstack(indices, axis=-1) if self.index_shape else [indices]
+    def _lookup(self, codes: Tensor) -> Tensor:
+        """Unpacks the bits of codes into code vectors with components c and -c."""
+        words = ops.unstack(codes, axis=-1) if self.code_shape else [codes]
         bits = [
             ops.mod(ops.floor_divide(ops.expand_dims(word, -1), _powers(count)), 2)
             for word, count in zip(words, self._words, strict=True)
@@ -144,37 +144,25 @@ class BinaryQuantizer(Quantizer):
         size = ops.convert_to_tensor(self._size, "float32")
         return ops.where(ops.concatenate(bits, axis=-1) > 0, size, -size)
 
-    def commitment_loss(
-        self, latents: Tensor, codes: Tensor, indices: Tensor, mask: Tensor | None
-    ) -> Tensor:
+    def _commitment_loss(self, assignment: Assignment) -> Tensor:
         """Computes the commitment loss: the weighted mean squared error of the quantization."""
-        del indices
-        return self.commitment * vq_ops.error_to_fixed(latents, codes, mask)
+        return self.commitment_weight * vq_ops.stop_gradient_mse(
+            assignment.latents, assignment.quantized, assignment.mask
+        )
 
-    def auxiliary_loss(
-        self, latents: Tensor, codes: Tensor, indices: Tensor, mask: Tensor | None
-    ) -> Tensor | float:
+    def _auxiliary_loss(self, assignment: Assignment) -> Tensor | float:
         """Computes the entropy loss, or returns 0 without one."""
-        if self.entropy is None:
+        if self.entropy_loss is None:
             return 0.0
-        groups = _split(latents, _even_parts(self.dim, self.bits_per_group))
+        groups = _split(assignment.latents, _even_parts(self.dim, self.bits_per_group))
         # All code vectors have the same norm, so -2 u·e differs from the squared distance by a
         # constant per vector, with a smaller rounding error in float32.
         return sum(
-            self.entropy(-2.0 * ops.matmul(group, self._codes_of(group.shape[-1])), mask)
+            self.entropy_loss(
+                -2.0 * ops.matmul(group, self._codes_of(group.shape[-1])), assignment.mask
+            )
             for group in groups
         )
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor arguments."""
-        return {
-            **super().get_config(),
-            "spherical": self.spherical,
-            "commitment": self.commitment,
-            "entropy": keras.saving.serialize_keras_object(self.entropy),
-            "bits_per_group": self.bits_per_group,
-            "scale": self.scale,
-        }
 
     def _codes_of(self, bits: int) -> np.ndarray:
         """Returns all code vectors of a group of bits as columns, float32 `(bits, 2^bits)`."""

@@ -8,12 +8,12 @@ from keras import ops
 from keras_vq import _validation
 from keras_vq._hyperparameter import Hyperparameter
 from keras_vq._types import Shape, Tensor
-from keras_vq.codebooks.base import BaseCodebook, part_of_the_way
+from keras_vq.codebooks.base import Codebook, lerp
 from keras_vq.codebooks.restart import RestartRule
 
 
 @keras.saving.register_keras_serializable("keras_vq")
-class StepCodebook(BaseCodebook):
+class SGDCodebook(Codebook):
     """Codebook updated by one closed-form SGD step per batch, before the lookup.
 
     The step is gradient descent on the mean of |x - e|² over vectors x, their code vectors e, and
@@ -24,7 +24,7 @@ class StepCodebook(BaseCodebook):
     Source: Huh et al., "Straightening Out the Straight-Through Estimator", 2023, section 4.2
     (alternated optimization).
 
-    State updated in training: `embeddings`, `average_counts`.
+    State updated in training: `embeddings`, `ema_counts`.
 
     Args:
         codebook_size: Integer. Number of code vectors, K.
@@ -33,7 +33,7 @@ class StepCodebook(BaseCodebook):
         decay: Float in [0, 1). Decay of the EMA of usage, which identifies dead codes. Defaults to
             0.99.
         restart: `RestartRule`, or `None` to disable restarts. Defaults to `None`.
-        initializer: Keras initializer of the code vectors, of shape `(K, dim)`; see `BaseCodebook`.
+        initializer: Keras initializer of the code vectors, of shape `(K, dim)`; see `Codebook`.
             Defaults to `None`.
         seed: Integer or `None`. Seed of k-means initialization and of `restart`. Defaults to
             `None`.
@@ -44,10 +44,11 @@ class StepCodebook(BaseCodebook):
 
     Example:
         >>> import keras_vq
-        >>> quantizer = keras_vq.VectorQuantizer(keras_vq.StepCodebook(512, learning_rate=100.0))
+        >>> codebook = keras_vq.SGDCodebook(512, learning_rate=100.0)
+        >>> quantizer = keras_vq.VectorQuantizer(codebook=codebook)
     """
 
-    learns_before_lookup = True
+    _updates_before_lookup = True
 
     learning_rate = Hyperparameter(_validation.check_positive)
 
@@ -56,7 +57,7 @@ class StepCodebook(BaseCodebook):
         codebook_size: int,
         learning_rate: float,
         decay: float = 0.99,
-        restart: RestartRule | None = None,
+        restart: str | RestartRule | None = None,
         initializer: Any = None,
         seed: int | None = None,
         **kwargs: Any,
@@ -68,25 +69,21 @@ class StepCodebook(BaseCodebook):
         """Creates the code vectors for inputs of shape `(..., dim)`."""
         super().build(input_shape)
         shape = (self.codebook_size, self.dim)
-        self.embeddings = self.add_state("embeddings", shape, self.initializer)
+        self.embeddings = self._add_state("embeddings", shape, self.initializer)
 
-    def codes(self) -> Tensor:
+    def code_vectors(self) -> Tensor:
         """Returns all code vectors: float32, shape `(codebook_size, dim)`."""
         return ops.convert_to_tensor(self.embeddings)
 
-    def update_codes(self, counts: Tensor, sums: Tensor) -> None:
+    def _update_embeddings(self, counts: Tensor, sums: Tensor) -> None:
         """Updates the average counts and takes one gradient step."""
-        super().update_codes(counts, sums)
-        codes = self.codes()
+        super()._update_embeddings(counts, sums)
+        embeddings = self.code_vectors()
         numbers = ops.maximum(ops.sum(counts), 1.0) * self.dim
-        step = 2.0 / numbers * (counts[:, None] * codes - sums)
-        self.embeddings.assign(codes - self.learning_rate * step)
+        step = 2.0 / numbers * (counts[:, None] * embeddings - sums)
+        self.embeddings.assign(embeddings - self.learning_rate * step)
 
-    def move_codes(self, shares: Tensor, targets: Tensor, counts: Tensor) -> None:
+    def _move_embeddings(self, shares: Tensor, targets: Tensor, counts: Tensor) -> None:
         """Interpolates each code vector and its count linearly towards a target."""
-        self.average_counts.assign(part_of_the_way(shares, self.recent_counts(), counts))
-        self.embeddings.assign(part_of_the_way(shares[:, None], self.codes(), targets))
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor arguments."""
-        return {**super().get_config(), "learning_rate": self.learning_rate}
+        self.ema_counts.assign(lerp(shares, self.recent_counts(), counts))
+        self.embeddings.assign(lerp(shares[:, None], self.code_vectors(), targets))

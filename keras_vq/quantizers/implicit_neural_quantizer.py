@@ -11,19 +11,19 @@ from keras_vq._building import build_part
 from keras_vq._hyperparameter import Hyperparameter
 from keras_vq._types import Shape, Tensor
 from keras_vq.estimators import Estimator
-from keras_vq.layers.implicit_codes import ImplicitCodes
-from keras_vq.quantizers.base import Quantizer
+from keras_vq.layers.implicit_neural_codebook import ImplicitNeuralCodebook
+from keras_vq.quantizers.base import Assignment, Quantizer
 
 
 @keras.saving.register_keras_serializable("keras_vq")
-class ConditionedVectorQuantizer(Quantizer):
+class ImplicitNeuralQuantizer(Quantizer):
     """Vector quantizer with a codebook predicted by a network: one stage of QINCo.
 
-    The network computes K code vectors for each vector from a context. In a stage of `Residual`
-    the context is the partial reconstruction, the sum of the previous stages; in the first stage,
-    or outside `Residual`, it is zero. Each vector is replaced by the nearest of its code vectors.
-    The loss is mean |sg(x) - e|² + β · mean |x - sg(e)|²; its gradient trains the base code vectors
-    and the network.
+    The network computes K code vectors for each vector from a context. In a stage of
+    `ResidualQuantizer` the context is the partial reconstruction, the sum of the previous stages;
+    in the first stage, or outside `ResidualQuantizer`, it is zero. Each vector is replaced by the
+    nearest of its code vectors. The loss is mean |sg(x) - e|² + β · mean |x - sg(e)|²; its gradient
+    trains the base code vectors and the network.
 
     The search evaluates the network K times per vector.
 
@@ -33,8 +33,8 @@ class ConditionedVectorQuantizer(Quantizer):
         codebook_size: Integer. Number of codes, K.
         network: Layer that maps the concatenation of context and base code vector, of shape
             `(..., 2 * dim)`, to a code vector, of shape `(..., dim)`. Defaults to `None`, for a
-            `layers.ImplicitCodes`.
-        commitment: Float, at least 0. Weight β of the commitment loss. Defaults to 0.25.
+            `layers.ImplicitNeuralCodebook`.
+        commitment_weight: Float, at least 0. Weight β of the commitment loss. Defaults to 0.25.
         estimator: Gradient estimator; see `Quantizer`. Defaults to `"straight_through"`.
         **kwargs: `return_codes` and keyword arguments of `keras.layers.Layer`; see `Quantizer`.
 
@@ -43,30 +43,30 @@ class ConditionedVectorQuantizer(Quantizer):
 
     Example:
         >>> import numpy as np, keras_vq
-        >>> levels = [keras_vq.VectorQuantizer(keras_vq.Codebook(16))]
-        >>> levels += [keras_vq.ConditionedVectorQuantizer(16) for _ in range(3)]
-        >>> quantizer = keras_vq.Residual(levels)
-        >>> quantized, indices = quantizer(np.zeros((10, 8), "float32"))
-        >>> tuple(indices.shape)
+        >>> levels = [keras_vq.VectorQuantizer(codebook=keras_vq.GradientCodebook(16))]
+        >>> levels += [keras_vq.ImplicitNeuralQuantizer(16) for _ in range(3)]
+        >>> quantizer = keras_vq.ResidualQuantizer(levels)
+        >>> quantized, codes = quantizer(np.zeros((10, 8), "float32"))
+        >>> tuple(codes.shape)
         (10, 4)
     """
 
-    takes_context = True
+    _takes_context = True
 
-    commitment = Hyperparameter(_validation.check_not_negative)
+    commitment_weight = Hyperparameter(_validation.check_not_negative)
 
     def __init__(
         self,
         codebook_size: int,
         network: keras.Layer | None = None,
-        commitment: float = 0.25,
+        commitment_weight: float = 0.25,
         estimator: str | Estimator = "straight_through",
         **kwargs: Any,
     ) -> None:
         super().__init__(estimator, **kwargs)
         self.size = _validation.check_positive_integer("codebook_size", codebook_size)
         self.network = network
-        self.commitment = commitment
+        self.commitment_weight = commitment_weight
 
     def build(self, input_shape: Shape) -> None:
         """Creates the base code vectors and the network for vectors of shape `(..., dim)`."""
@@ -78,7 +78,9 @@ class ConditionedVectorQuantizer(Quantizer):
             dtype="float32",
             autocast=False,
         )
-        self.code_network = ImplicitCodes(dtype="float32") if self.network is None else self.network
+        self.code_network = (
+            ImplicitNeuralCodebook(dtype="float32") if self.network is None else self.network
+        )
         shape = build_part(self.code_network, (None, 2 * self.dim))
         if shape != (None, self.dim):
             raise ValueError(
@@ -91,16 +93,16 @@ class ConditionedVectorQuantizer(Quantizer):
         """Codebook size K, as a tuple with one entry."""
         return (self.size,)
 
-    def find_indices(
+    def _search_codes(
         self, latents: Tensor, training: bool = False, context: Tensor | None = None
     ) -> Tensor:
         """Finds the nearest code vector of each vector, given its context."""
         del training
         return self._nearest(latents, 1, context)[..., 0]
 
-    def lookup(self, indices: Tensor, context: Tensor | None = None) -> Tensor:
-        """Computes the code vectors of indices, given their contexts."""
-        base = ops.take(ops.convert_to_tensor(self.embeddings), indices, axis=0)
+    def _lookup(self, codes: Tensor, context: Tensor | None = None) -> Tensor:
+        """Computes the code vectors of codes, given their contexts."""
+        base = ops.take(ops.convert_to_tensor(self.embeddings), codes, axis=0)
         context = ops.zeros_like(base) if context is None else context
         return self._codes(context, base)
 
@@ -113,40 +115,32 @@ class ConditionedVectorQuantizer(Quantizer):
         zeros.
         """
         latents = ops.cast(inputs, "float32")
-        indices = self._nearest(latents, count, context)
+        codes = self._nearest(latents, count, context)
         if context is not None:
             shape = (*ops.shape(latents)[:-1], count, self.dim)
             context = ops.broadcast_to(context[..., None, :], shape)
-        return self.lookup(indices, context), indices
+        return self._lookup(codes, context), codes
 
-    def commitment_loss(
-        self, latents: Tensor, codes: Tensor, indices: Tensor, mask: Tensor | None
-    ) -> Tensor:
+    def _commitment_loss(self, assignment: Assignment) -> Tensor:
         """Computes the sum of commitment loss and codebook loss."""
-        del indices
-        commitment = self.commitment * vq_ops.error_to_fixed(latents, codes, mask)
-        return commitment + vq_ops.error_to_fixed(codes, latents, mask)
+        commitment = self.commitment_weight * vq_ops.stop_gradient_mse(
+            assignment.latents, assignment.quantized, assignment.mask
+        )
+        return commitment + vq_ops.stop_gradient_mse(
+            assignment.quantized, assignment.latents, assignment.mask
+        )
 
     def set_embeddings(self, embeddings: Any) -> None:
         """Sets the base code vectors, which the network takes; see `Quantizer.set_embeddings`."""
         self._set_own_embeddings(embeddings)
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor arguments."""
-        return {
-            **super().get_config(),
-            "codebook_size": self.size,
-            "network": keras.saving.serialize_keras_object(self.network),
-            "commitment": self.commitment,
-        }
 
     def _codes(self, context: Tensor, base: Tensor) -> Tensor:
         pairs = ops.concatenate([context, base], axis=-1)
         if not isinstance(self.code_network, keras.Model):
             return ops.cast(self.code_network(pairs), "float32")
         # A `keras.Model` accepts only inputs of the rank that it was built for.
-        codes = self.code_network(ops.reshape(pairs, (-1, pairs.shape[-1])))
-        return ops.reshape(ops.cast(codes, "float32"), ops.shape(base))
+        quantized = self.code_network(ops.reshape(pairs, (-1, pairs.shape[-1])))
+        return ops.reshape(ops.cast(quantized, "float32"), ops.shape(base))
 
     def _nearest(self, latents: Tensor, count: int, context: Tensor | None) -> Tensor:
         """Returns the nearest codes, `(..., dim)` -> `(..., count)`, without gradient."""

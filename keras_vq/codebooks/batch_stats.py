@@ -12,7 +12,7 @@ from keras_vq._types import Tensor
 _FAR = 1e15
 
 
-class Batch(NamedTuple):
+class AssignedVectors(NamedTuple):
     """Vectors of a batch, as candidates for dead-code restarts."""
 
     vectors: Tensor  # (n, dim)
@@ -20,7 +20,7 @@ class Batch(NamedTuple):
     weights: Tensor  # (n,): 1, or 0 where masked
 
     @classmethod
-    def not_empty(cls, vectors: Tensor, distances: Tensor, weights: Tensor) -> "Batch":
+    def not_empty(cls, vectors: Tensor, distances: Tensor, weights: Tensor) -> "AssignedVectors":
         """Creates a batch, with one masked vector added if it may be empty."""
         if vectors.shape[0] not in (0, None):
             return cls(vectors, distances, weights)
@@ -37,7 +37,7 @@ class CodeStatistics(NamedTuple):
 
     counts: Tensor  # (codebook_size,): number of vectors assigned to each code
     sums: Tensor  # (codebook_size, dim): sums of these vectors
-    batches: list[Batch]  # one for each merged part; empty without a restart rule
+    batches: list[AssignedVectors]  # one for each merged part; empty without a restart rule
 
     def merged(self, other: "CodeStatistics") -> "CodeStatistics":
         """Returns the sum of two statistics."""
@@ -45,14 +45,16 @@ class CodeStatistics(NamedTuple):
         return CodeStatistics(*sums, [*self.batches, *other.batches])
 
 
-def sample_vectors(batches: list[Batch], weights: list[Tensor], uniforms: Tensor) -> Tensor:
+def sample_vectors(
+    batches: list[AssignedVectors], weights: list[Tensor], uniforms: Tensor
+) -> Tensor:
     """Samples vectors of the global batch with probabilities proportional to weights.
 
     With the same uniforms, several replicas draw the same vectors as one device from their joined
     batches.
 
     Args:
-        batches: List of `Batch`. Vectors of this replica.
+        batches: List of `AssignedVectors`. Vectors of this replica.
         weights: List of float32 tensors of shape `(n,)`, one per batch. Weight of each vector, at
             least 0. A vector of weight 0 is never drawn, unless all weights of all replicas are 0.
         uniforms: Float32 tensor of shape `(m,)`. Uniform random numbers in [0, 1), one per draw.
@@ -86,12 +88,12 @@ def sample_vectors(batches: list[Batch], weights: list[Tensor], uniforms: Tensor
     return drawn
 
 
-def closest_vectors(batches: list[Batch], codes: Tensor) -> Tensor:
+def closest_vectors(batches: list[AssignedVectors], embeddings: Tensor) -> Tensor:
     """Finds the vector of the global batch that is closest to each code vector.
 
     Args:
-        batches: List of `Batch`. Vectors of this replica.
-        codes: Float32 tensor of shape `(codebook_size, dim)`. Code vectors.
+        batches: List of `AssignedVectors`. Vectors of this replica.
+        embeddings: Float32 tensor of shape `(codebook_size, dim)`. Code vectors.
 
     Returns:
         Float32 tensor of shape `(codebook_size, dim)`, the same on all replicas.
@@ -102,8 +104,8 @@ def closest_vectors(batches: list[Batch], codes: Tensor) -> Tensor:
     first = ops.argmax(ops.cast(weights > 0, "int32"), axis=0)
     stand_in = ops.where(ops.any(weights > 0), ops.take(candidates, first, axis=0), _FAR)
     candidates = ops.where(weights > 0, candidates, stand_in)
-    closest = ops.take(candidates, vq_ops.nearest_code(codes, candidates), axis=0)
-    distances = ops.sum(ops.square(closest - codes), axis=-1)
+    closest = ops.take(candidates, vq_ops.nearest_code(embeddings, candidates), axis=0)
+    distances = ops.sum(ops.square(closest - embeddings), axis=-1)
     distances = _backend.gather_over_replicas(distances)
     is_least = distances <= ops.min(distances, axis=0, keepdims=True)
     owner = ops.argmax(ops.cast(is_least, "int32"), axis=0)

@@ -10,23 +10,21 @@ from keras_vq._types import Shape, Tensor
 from keras_vq.codebooks.base import Start
 from keras_vq.quantizers._parts import (
     checked_parts,
-    deserialized,
     distinct,
-    serialized,
     set_embeddings_of_parts,
 )
-from keras_vq.quantizers.base import Found, Quantizer, Updates
+from keras_vq.quantizers.base import Assignment, DeferredUpdates, Quantizer
 
 
 @keras.saving.register_keras_serializable("keras_vq")
-class Product(Quantizer):
+class ProductQuantizer(Quantizer):
     """Product quantization (PQ): splits each vector into equal parts and quantizes each part.
 
     With L parts and K code vectors per part, a vector has Kᴸ possible quantized values, for the
     cost of L searches over K code vectors. The loss is the mean of the losses of the parts. The
-    parts may be any quantizers: `Product([a, b])` with `Residual` quantizers a and b is grouped
-    residual quantization, and a repeated quantizer is multi-head quantization with a shared
-    codebook.
+    parts may be any quantizers: `ProductQuantizer([a, b])` with `ResidualQuantizer` quantizers a
+    and b is grouped residual quantization, and a repeated quantizer is multi-head quantization with
+    a shared codebook.
 
     Sources: Jégou et al., "Product Quantization for Nearest Neighbor Search", 2011; Yang et al.,
     "HiFi-Codec", 2023, for groups of residual quantizers.
@@ -37,7 +35,7 @@ class Product(Quantizer):
         **kwargs: `return_codes` and keyword arguments of `keras.layers.Layer`; see `Quantizer`.
 
     Returns:
-        A tuple `(quantized, indices)`. `indices` is an int32 tensor of codes of shape
+        A tuple `(quantized, codes)`. `codes` is an int32 tensor of codes of shape
         `inputs.shape[:-1] + (L,)`.
 
     Raises:
@@ -45,13 +43,13 @@ class Product(Quantizer):
 
     Example:
         >>> import numpy as np, keras_vq
-        >>> quantizer = keras_vq.Product([keras_vq.VectorQuantizer(256) for _ in range(4)])
-        >>> quantized, indices = quantizer(np.zeros((2, 10, 16), "float32"))
-        >>> tuple(indices.shape), quantizer.codebook_size == 256**4
+        >>> quantizer = keras_vq.ProductQuantizer([keras_vq.VectorQuantizer(256) for _ in range(4)])
+        >>> quantized, codes = quantizer(np.zeros((2, 10, 16), "float32"))
+        >>> tuple(codes.shape), quantizer.codebook_size == 256**4
         ((2, 10, 4), True)
     """
 
-    hint_without_estimator = "Give it to the quantizers inside."
+    _hint_without_estimator = "Give it to the quantizers inside."
 
     def __init__(self, quantizers: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -67,7 +65,7 @@ class Product(Quantizer):
                 f"multiple of {parts}. Received: inputs of shape {tuple(input_shape)}"
             )
         for part in distinct(self.quantizers):
-            part.build_for((*input_shape[:-1], self.dim // parts))
+            part._build_for((*input_shape[:-1], self.dim // parts))
 
     @property
     def codebook_sizes(self) -> tuple[int, ...]:
@@ -75,63 +73,66 @@ class Product(Quantizer):
         return tuple(size for part in self.quantizers for size in part.codebook_sizes)
 
     @property
-    def index_shape(self) -> tuple[int, ...]:
+    def code_shape(self) -> tuple[int, ...]:
         """Number of parts, followed by the index shape of one part."""
-        return (len(self.quantizers), *self.quantizers[0].index_shape)
+        return (len(self.quantizers), *self.quantizers[0].code_shape)
 
-    def project_in(self, vectors: Tensor, training: bool = False) -> Any:
+    def _project_in(self, vectors: Tensor, training: bool = False) -> Any:
         """Returns a list with the latents of each part."""
         pairs = zip(self.quantizers, self._split(vectors), strict=True)
-        return [part.project_in(chunk, training=training) for part, chunk in pairs]
+        return [part._project_in(chunk, training=training) for part, chunk in pairs]
 
-    def find(
+    def _assign(
         self,
         vectors: Tensor,
         mask: Tensor | None,
         training: bool,
-        updates: Updates | None,
-        indices: Tensor | None = None,
+        updates: DeferredUpdates | None,
+        codes: Tensor | None = None,
         context: Tensor | None = None,
-    ) -> Found:
+    ) -> Assignment:
         """Finds the codes of each part."""
         del context
         updates = updates if self.trainable else None
         axis = len(vectors.shape) - 1
         count = len(self.quantizers)
-        given = [None] * count if indices is None else ops.unstack(indices, axis=axis)
+        given = [None] * count if codes is None else ops.unstack(codes, axis=axis)
         parts = [
-            part.find(chunk, mask, training, updates, chosen)
+            part._assign(chunk, mask, training, updates, chosen)
             for part, chunk, chosen in zip(
                 self.quantizers, self._split(vectors), given, strict=True
             )
         ]
-        stacked = ops.stack([found.indices for found in parts], axis=axis)
-        return Found([found.latents for found in parts], parts, stacked, mask)
+        stacked = ops.stack([found.codes for found in parts], axis=axis)
+        return Assignment([found.latents for found in parts], parts, stacked, mask)
 
-    def loss(self, found: Found) -> Tensor | float:
+    def _loss(self, found: Assignment) -> Tensor | float:
         """Computes the mean of the losses of the parts."""
-        pairs = zip(self.quantizers, found.codes, strict=True)
-        return sum((part.loss(own) for part, own in pairs), start=0.0) / len(self.quantizers)
+        pairs = zip(self.quantizers, found.quantized, strict=True)
+        return sum((part._loss(own) for part, own in pairs), start=0.0) / len(self.quantizers)
 
-    def estimate(self, latents: Any, codes: Any, training: bool = False) -> Tensor:
+    def _estimate(self, latents: Any, quantized: Any, training: bool = False) -> Tensor:
         """Concatenates the quantized vectors of the parts, with a gradient to the latents."""
-        triples = zip(self.quantizers, latents, codes, strict=True)
+        triples = zip(self.quantizers, latents, quantized, strict=True)
         return ops.concatenate(
-            [part.estimate(own, found.codes, training=training) for part, own, found in triples],
+            [
+                part._estimate(own, found.quantized, training=training)
+                for part, own, found in triples
+            ],
             axis=-1,
         )
 
-    def reconstruct(self, codes: Any) -> Tensor:
+    def _reconstruct(self, quantized: Any) -> Tensor:
         """Concatenates the quantized vectors of the parts, without their estimators."""
-        pairs = zip(self.quantizers, codes, strict=True)
-        return ops.concatenate([part.reconstruct(own.codes) for part, own in pairs], axis=-1)
+        pairs = zip(self.quantizers, quantized, strict=True)
+        return ops.concatenate([part._reconstruct(own.quantized) for part, own in pairs], axis=-1)
 
-    def decode(self, indices: Tensor, context: Tensor | None = None) -> Tensor:
-        """Decodes indices to vectors; a part with index -1 is zero."""
+    def decode(self, codes: Tensor, context: Tensor | None = None) -> Tensor:
+        """Decodes codes to vectors; a part with index -1 is zero."""
         del context
-        indices = self._checked_indices(indices)
-        axis = len(indices.shape) - len(self.index_shape)
-        pairs = zip(self.quantizers, ops.unstack(indices, axis=axis), strict=True)
+        codes = self._checked_codes(codes)
+        axis = len(codes.shape) - len(self.code_shape)
+        pairs = zip(self.quantizers, ops.unstack(codes, axis=axis), strict=True)
         return ops.concatenate([part.decode(chosen) for part, chosen in pairs], axis=-1)
 
     def adapt(self, vectors: Any, start: Start = "kmeans") -> None:
@@ -140,7 +141,7 @@ class Product(Quantizer):
         A shared quantizer is initialized from the vectors of all its parts.
         """
         vectors = ops.convert_to_tensor(as_array("vectors", vectors), "float32")
-        self.build_for(vectors.shape)
+        self._build_for(vectors.shape)
         chunks = self._split(vectors)
         for part in distinct(self.quantizers):
             own = [
@@ -158,15 +159,6 @@ class Product(Quantizer):
                 array of shape `(codebook_size, dim / L)`.
         """
         set_embeddings_of_parts(self.quantizers, embeddings)
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor arguments."""
-        return {**super().get_config(), "quantizers": serialized(self.quantizers)}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> "Product":
-        """Creates the quantizer, with its parts, from its configuration."""
-        return cls(**{**config, "quantizers": deserialized(config["quantizers"])})
 
     @property
     def _has_codes(self) -> bool:

@@ -10,7 +10,7 @@ from keras_vq import _validation
 from keras_vq import ops as vq_ops
 from keras_vq._hyperparameter import Hyperparameter
 from keras_vq._types import Shape, Tensor
-from keras_vq.quantizers.base import Quantizer
+from keras_vq.quantizers.base import Assignment, Quantizer
 
 # Lower bound of uniform samples, which keeps their logarithm finite.
 _TINY = 1e-20
@@ -22,7 +22,7 @@ def _check_temperature(name: str, value: Any) -> float:
 
 
 @keras.saving.register_keras_serializable("keras_vq")
-class CategoricalQuantizer(Quantizer):
+class GumbelSoftmaxQuantizer(Quantizer):
     """Gumbel-softmax quantizer of the discrete VAE (dVAE).
 
     With logits l = x W + b, Gumbel noise g, temperature τ and K code vectors, the rows of E:
@@ -49,7 +49,7 @@ class CategoricalQuantizer(Quantizer):
         codebook_size: Integer. Number of codes, K.
         temperature: Float, above 0, or a `keras.optimizers.schedules.LearningRateSchedule` of the
             training step. Temperature τ of the Gumbel-softmax. Defaults to 1.0.
-        kl: Float, at least 0. Weight w of the KL divergence. Defaults to 5e-4.
+        kl_weight: Float, at least 0. Weight w of the KL divergence. Defaults to 5e-4.
         hard: Boolean. Whether training returns the sampled code vector with the gradient of the
             mixture (straight-through Gumbel-softmax). Defaults to `False`.
         seed: Integer. Seed of the Gumbel noise. Defaults to `None`.
@@ -61,23 +61,23 @@ class CategoricalQuantizer(Quantizer):
     Example:
         >>> import keras, keras_vq, numpy as np
         >>> temperature = keras.optimizers.schedules.CosineDecay(1.0, 150_000, alpha=1 / 16)
-        >>> quantizer = keras_vq.CategoricalQuantizer(512, temperature=temperature)
-        >>> quantized, indices = quantizer(np.zeros((2, 7, 7, 16), "float32"))
-        >>> tuple(quantized.shape), tuple(indices.shape)
+        >>> quantizer = keras_vq.GumbelSoftmaxQuantizer(512, temperature=temperature)
+        >>> quantized, codes = quantizer(np.zeros((2, 7, 7, 16), "float32"))
+        >>> tuple(quantized.shape), tuple(codes.shape)
         ((2, 7, 7, 16), (2, 7, 7))
     """
 
-    hint_without_estimator = (
+    _hint_without_estimator = (
         "Its gradient is that of the Gumbel-softmax mixture: remove the argument."
     )
     constant_temperature = Hyperparameter(_check_temperature)
-    kl = Hyperparameter(_validation.check_not_negative)
+    kl_weight = Hyperparameter(_validation.check_not_negative)
 
     def __init__(
         self,
         codebook_size: int,
         temperature: float | keras.optimizers.schedules.LearningRateSchedule = 1.0,
-        kl: float = 5e-4,
+        kl_weight: float = 5e-4,
         hard: bool = False,
         seed: int | None = None,
         **kwargs: Any,
@@ -87,7 +87,7 @@ class CategoricalQuantizer(Quantizer):
         is_schedule = isinstance(temperature, keras.optimizers.schedules.LearningRateSchedule)
         self.temperature_schedule: Any = temperature if is_schedule else None
         self.constant_temperature = 1.0 if is_schedule else temperature
-        self.kl = kl
+        self.kl_weight = kl_weight
         self.hard = bool(hard)
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
@@ -130,77 +130,61 @@ class CategoricalQuantizer(Quantizer):
         """Codebook size K, as a tuple with one entry."""
         return (self.logits.units,)
 
-    def project_in(self, vectors: Tensor, training: bool = False) -> Tensor:
+    def _project_in(self, vectors: Tensor, training: bool = False) -> Tensor:
         """Computes the logits."""
         del training
         return self.logits(vectors)
 
-    def find_indices(self, latents: Tensor, training: bool = False) -> Tensor:
+    def _search_codes(self, latents: Tensor, training: bool = False) -> Tensor:
         """Returns the argmax of the logits. Ties go to the lowest index."""
         del training
-        return vq_ops.first_maximum(latents)
+        return vq_ops.argmax(latents)
 
-    def find_codes(
-        self, latents: Tensor, training: bool = False, **context: Any
-    ) -> tuple[Tensor, Tensor]:
+    def _search(self, latents: Tensor, training: bool = False, **context: Any) -> Assignment:
         """Returns quantized vectors and codes: Gumbel-softmax samples in training, else the argmax.
 
         The samples are mixtures of code vectors, or single code vectors if `hard`.
         """
         if not training:
-            return super().find_codes(latents, **context)
+            return super()._search(latents, **context)
         uniforms = keras.random.uniform(ops.shape(latents), _TINY, seed=self.seed_generator)
         noisy = latents - ops.log(-ops.log(uniforms))
-        indices = self.find_indices(noisy)
+        codes = self._search_codes(noisy)
         shares = ops.softmax(noisy / self._temperature(), axis=-1)
         if self.hard:
-            return code_with_gradient_of_shares(indices, shares, self.embeddings), indices
-        return ops.matmul(shares, self.embeddings), indices
+            quantized = code_with_gradient_of_shares(codes, shares, self.embeddings)
+        else:
+            quantized = ops.matmul(shares, self.embeddings)
+        return Assignment(latents, quantized, codes)
 
-    def lookup(self, indices: Tensor) -> Tensor:
-        """Looks up the code vectors of indices."""
-        return ops.take(ops.convert_to_tensor(self.embeddings), indices, axis=0)
+    def _lookup(self, codes: Tensor) -> Tensor:
+        """Looks up the code vectors of codes."""
+        return ops.take(ops.convert_to_tensor(self.embeddings), codes, axis=0)
 
-    def auxiliary_loss(
-        self, latents: Tensor, codes: Tensor, indices: Tensor, mask: Tensor | None
-    ) -> Tensor:
+    def _auxiliary_loss(self, assignment: Assignment) -> Tensor:
         """Computes the weighted KL divergence of the softmax of the logits from uniform."""
-        del codes, indices
-        log_p = ops.log_softmax(latents, axis=-1)
+        log_p = ops.log_softmax(assignment.latents, axis=-1)
         divergences = ops.sum(ops.exp(log_p) * log_p, axis=-1) + math.log(self.logits.units)
-        return self.kl * vq_ops.masked_mean(divergences, mask)
+        return self.kl_weight * vq_ops.masked_mean(divergences, assignment.mask)
 
-    def statistics(
-        self, latents: Tensor, codes: Tensor, indices: Tensor, mask: Tensor | None
-    ) -> "_Step | None":
+    def _statistics(self, assignment: Assignment) -> "_Step | None":
         """Returns a marker of the training step if the temperature follows a schedule."""
-        del latents, codes, indices, mask
+        del assignment
         return None if self.temperature_schedule is None else _Step()
 
-    def learn(self, statistics: "_Step") -> None:
+    def _update(self, statistics: "_Step") -> None:
         """Increments the step counter of the temperature schedule."""
         del statistics
         self.step.assign(self.step + 1)
 
-    def estimate(self, latents: Tensor, codes: Any, training: bool = False) -> Tensor:
+    def _estimate(self, latents: Tensor, quantized: Any, training: bool = False) -> Tensor:
         """Returns the quantized vectors unchanged: Gumbel-softmax provides their gradient."""
         del latents, training
-        return self.project_out(codes)
+        return self._project_out(quantized)
 
     def set_embeddings(self, embeddings: Any) -> None:
         """Sets the code vectors; see `Quantizer.set_embeddings`."""
         self._set_own_embeddings(embeddings)
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor arguments."""
-        return {
-            **super().get_config(),
-            "codebook_size": self.logits.units,
-            "temperature": keras.saving.serialize_keras_object(self.temperature),
-            "kl": self.kl,
-            "hard": self.hard,
-            "seed": self.seed,
-        }
 
     def _temperature(self) -> Any:
         if self.temperature_schedule is None:
@@ -216,18 +200,18 @@ class _Step:
         return self
 
 
-def code_with_gradient_of_shares(indices: Tensor, shares: Tensor, codes: Any) -> Tensor:
+def code_with_gradient_of_shares(codes: Tensor, shares: Tensor, quantized: Any) -> Tensor:
     """Returns code vectors with the gradient of (onehot + p - sg(p)) E for probabilities p.
 
     Args:
-        indices: Int32 tensor of codes of shape `(...)`.
+        codes: Int32 tensor of codes of shape `(...)`.
         shares: Float32 tensor of probabilities p of shape `(..., codebook_size)`.
-        codes: Float32 tensor of code vectors E of shape `(codebook_size, dim)`.
+        quantized: Float32 tensor of code vectors E of shape `(codebook_size, dim)`.
 
     Returns:
         Float32 tensor of shape `(..., dim)`, equal to rows of E bit for bit.
     """
-    codes = ops.convert_to_tensor(codes)
+    quantized = ops.convert_to_tensor(quantized)
     # (p - sg(p)) is 0, so E gets no gradient from this product, except through p.
-    mixture = ops.matmul(shares, ops.stop_gradient(codes))
-    return ops.take(codes, indices, axis=0) + (mixture - ops.stop_gradient(mixture))
+    mixture = ops.matmul(shares, ops.stop_gradient(quantized))
+    return ops.take(quantized, codes, axis=0) + (mixture - ops.stop_gradient(mixture))

@@ -6,12 +6,12 @@ import keras
 from keras import layers, ops
 
 from keras_vq import _validation
-from keras_vq._hyperparameter import ConfigurableLayer
+from keras_vq._configurable import ConfigurableLayer
 from keras_vq._types import Shape, Tensor
 
 
 @keras.saving.register_keras_serializable("keras_vq")
-class ImplicitCodes(ConfigurableLayer):
+class ImplicitNeuralCodebook(ConfigurableLayer):
     """QINCo network: the code vector for a base code vector c and a partial reconstruction s.
 
     v₀ = c + P [s, c] + b, then residual blocks vᵢ = vᵢ₋₁ + Wᵢ₂ relu(Wᵢ₁ vᵢ₋₁); the output is the
@@ -21,7 +21,7 @@ class ImplicitCodes(ConfigurableLayer):
 
     | authors' step | this layer |
     | --- | --- |
-    | `codebook.weight` | `ConditionedVectorQuantizer.embeddings` |
+    | `codebook.weight` | `ImplicitNeuralQuantizer.embeddings` |
     | `MLPconcat.weight`, for inputs [c, s] | `projection.kernel`, with its row halves swapped |
     | `MLPconcat.bias` | `projection.bias` |
     | `residual_block{i}.0.weight` | `widen[i].kernel` |
@@ -46,7 +46,7 @@ class ImplicitCodes(ConfigurableLayer):
 
     Example:
         >>> import numpy as np, keras_vq
-        >>> network = keras_vq.layers.ImplicitCodes(hidden_dim=32)
+        >>> network = keras_vq.layers.ImplicitNeuralCodebook(hidden_dim=32)
         >>> tuple(network(np.zeros((5, 16), "float32")).shape)
         (5, 8)
     """
@@ -61,7 +61,8 @@ class ImplicitCodes(ConfigurableLayer):
         width = input_shape[-1]
         if width is None or width % 2:
             raise ValueError(
-                "ImplicitCodes takes a context and a code of the same dimension side by side. "
+                "ImplicitNeuralCodebook takes a context and a code vector of the same dimension, "
+                "concatenated. "
                 f"Received: inputs of shape {tuple(input_shape)}"
             )
         dim, dtype = width // 2, self.dtype_policy
@@ -88,7 +89,3 @@ class ImplicitCodes(ConfigurableLayer):
         """Returns the shape of the code vectors."""
         width = input_shape[-1]
         return (*input_shape[:-1], None if width is None else width // 2)
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor arguments."""
-        return {**super().get_config(), "hidden_dim": self.hidden_dim, "blocks": self.blocks}

@@ -15,11 +15,11 @@ from keras_vq._inputs import as_array
 from keras_vq._types import Shape, Tensor
 from keras_vq.codebooks.base import Start
 from keras_vq.estimators import straight_through
-from keras_vq.quantizers.base import Found, Quantizer, Updates
+from keras_vq.quantizers.base import Assignment, DeferredUpdates, Quantizer
 
 
 @keras.saving.register_keras_serializable("keras_vq")
-class MultiScale(Quantizer):
+class MultiScaleQuantizer(Quantizer):
     """Multi-scale residual quantization (VAR): quantizes a grid to a pyramid of code grids.
 
     From coarse to fine, each scale s quantizes the residual r of the coarser scales: r is averaged
@@ -39,9 +39,9 @@ class MultiScale(Quantizer):
             per batch.
         scales: List of grid sizes, coarsest first. An entry is an integer, for all axes, or a
             tuple with one integer per axis. The last entry is the grid size of the inputs.
-        mixers: Integer, at least 0. Number of convolutions of φ, each shared by adjacent scales.
+        num_phi: Integer, at least 0. Number of convolutions of φ, each shared by adjacent scales.
             0 for φ(h) = h. Defaults to 4.
-        commitment: Float, at least 0. Weight β of the commitment loss. Defaults to 0.25.
+        commitment_weight: Float, at least 0. Weight β of the commitment loss. Defaults to 0.25.
         estimator: Gradient estimator; see `Quantizer`. Defaults to `"straight_through"`.
         **kwargs: `return_codes` and keyword arguments of `keras.layers.Layer`; see `Quantizer`.
 
@@ -50,7 +50,7 @@ class MultiScale(Quantizer):
         mask: Boolean tensor of shape `inputs.shape[:-1]`. Each cell averages unmasked vectors only.
 
     Returns:
-        A tuple `(quantized, indices)`. `indices` is an int32 tensor of codes of shape
+        A tuple `(quantized, codes)`. `codes` is an int32 tensor of codes of shape
         `(batch, tokens)`: the cells of each scale in row-major order, coarsest scale first; -1 for
         cells without unmasked vectors.
 
@@ -60,26 +60,27 @@ class MultiScale(Quantizer):
 
     Example:
         >>> import numpy as np, keras_vq
-        >>> quantizer = keras_vq.MultiScale(keras_vq.VectorQuantizer(512), scales=[1, 2, 4, 8])
-        >>> quantized, indices = quantizer(np.zeros((2, 8, 8, 16), "float32"))
-        >>> tuple(quantized.shape), tuple(indices.shape)
+        >>> shared = keras_vq.VectorQuantizer(512)
+        >>> quantizer = keras_vq.MultiScaleQuantizer(shared, scales=[1, 2, 4, 8])
+        >>> quantized, codes = quantizer(np.zeros((2, 8, 8, 16), "float32"))
+        >>> tuple(quantized.shape), tuple(codes.shape)
         ((2, 8, 8, 16), (2, 85))
     """
 
-    indexes_each_vector = False
+    _has_codes_per_vector = False
 
-    commitment = Hyperparameter(_validation.check_not_negative)
+    commitment_weight = Hyperparameter(_validation.check_not_negative)
 
     def __init__(
         self,
         quantizer: Quantizer,
         scales: Sequence[int | Sequence[int]],
-        mixers: int = 4,
-        commitment: float = 0.25,
+        num_phi: int = 4,
+        commitment_weight: float = 0.25,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if not isinstance(quantizer, Quantizer) or quantizer.index_shape:
+        if not isinstance(quantizer, Quantizer) or quantizer.code_shape:
             raise ValueError(
                 f"`quantizer` must be a Quantizer with one index a vector. Received: {quantizer!r}"
             )
@@ -91,10 +92,12 @@ class MultiScale(Quantizer):
             )
         self.quantizer = quantizer
         self.scales = _checked_scales(scales)
-        if isinstance(mixers, bool) or not isinstance(mixers, int) or mixers < 0:
-            raise ValueError(f"`mixers` must be a whole number of at least 0. Received: {mixers!r}")
-        self.mixers = mixers
-        self.commitment = commitment
+        if isinstance(num_phi, bool) or not isinstance(num_phi, int) or num_phi < 0:
+            raise ValueError(
+                f"`num_phi` must be a whole number of at least 0. Received: {num_phi!r}"
+            )
+        self.num_phi = num_phi
+        self.commitment_weight = commitment_weight
 
     def build(self, input_shape: Shape) -> None:
         """Builds the quantizer and the convolutions for inputs of shape `(batch, ..., dim)`."""
@@ -114,7 +117,7 @@ class MultiScale(Quantizer):
                 f"The last of `scales` must be the grid of the inputs, and all have its number of "
                 f"axes. Received: scales {self.scales} for inputs of shape {tuple(input_shape)}"
             )
-        self.quantizer.build_for((None, self.dim))
+        self.quantizer._build_for((None, self.dim))
         convolution = (layers.Conv1D, layers.Conv2D, layers.Conv3D)[axes - 1]
         # No bias, so that cells without a code contribute zero.
         self.convolutions = [
@@ -126,7 +129,7 @@ class MultiScale(Quantizer):
                 use_bias=False,
                 dtype="float32",
             )
-            for _ in range(self.mixers)
+            for _ in range(self.num_phi)
         ]
         for convolution in self.convolutions:
             convolution.build((None, *grid, self.dim))
@@ -142,81 +145,83 @@ class MultiScale(Quantizer):
         bits = sum(math.prod(grid) for grid in self.grids) * self.quantizer.bits_per_vector
         return bits / math.prod(self.grids[-1])
 
-    def indices_shape(self, input_shape: Shape) -> Shape:
-        """Returns the shape of the indices, `(batch, tokens)`."""
+    def _compute_codes_shape(self, input_shape: Shape) -> Shape:
+        """Returns the shape of the codes, `(batch, tokens)`."""
         grids = getattr(self, "grids", None)
         if grids is None:
             axes = len(input_shape) - 2
             grids = [scale * axes if len(scale) == 1 else scale for scale in self.scales]
         return (input_shape[0], sum(math.prod(grid) for grid in grids))
 
-    def find(
+    def _assign(
         self,
         vectors: Tensor,
         mask: Tensor | None,
         training: bool,
-        updates: Updates | None,
-        indices: Tensor | None = None,
+        updates: DeferredUpdates | None,
+        codes: Tensor | None = None,
         context: Tensor | None = None,
-    ) -> Found:
+    ) -> Assignment:
         """Finds the codes of all scales, from coarse to fine."""
-        del context, indices
+        del context, codes
         updates = updates if self.trainable else None
         weights = None if mask is None else ops.cast(mask, "float32")[..., None]
         residual, total = vectors, ops.zeros_like(vectors)
-        levels, totals, all_indices = [], [], []
+        levels, totals, all_codes = [], [], []
         for scale, grid in enumerate(self.grids):
             cells, cell_mask = _averaged(residual, weights, grid)
-            found = self.quantizer.find(cells, cell_mask, training, updates)
-            chosen = found.indices
+            found = self.quantizer._assign(cells, cell_mask, training, updates)
+            chosen = found.codes
             if cell_mask is not None:
-                chosen = self.quantizer.mask_indices(chosen, cell_mask)
+                chosen = self.quantizer._mask_codes(chosen, cell_mask)
             mixed = self._mixed(self.quantizer.decode(chosen), scale)
             total = total + mixed
             residual = residual - ops.stop_gradient(mixed)
             levels.append(found)
             totals.append(total)
-            all_indices.append(ops.reshape(chosen, (-1, math.prod(grid))))
-        return Found(vectors, (levels, totals), ops.concatenate(all_indices, axis=1), mask)
+            all_codes.append(ops.reshape(chosen, (-1, math.prod(grid))))
+        return Assignment(vectors, (levels, totals), ops.concatenate(all_codes, axis=1), mask)
 
-    def loss(self, found: Found) -> Tensor | float:
+    def _loss(self, found: Assignment) -> Tensor | float:
         """Computes the mean of the losses of all scales."""
-        vectors, (levels, totals), _, mask = found
+        vectors, (levels, totals), _, mask, _ = found
         total_loss: Any = 0.0
         for level, total in zip(levels, totals, strict=True):
-            commitment = self.commitment * vq_ops.error_to_fixed(vectors, total, mask)
-            loss = commitment + vq_ops.error_to_fixed(total, vectors, mask)
-            total_loss = total_loss + loss + self.quantizer.auxiliary_loss(*level)
+            commitment_weight = self.commitment_weight * vq_ops.stop_gradient_mse(
+                vectors, total, mask
+            )
+            loss = commitment_weight + vq_ops.stop_gradient_mse(total, vectors, mask)
+            total_loss = total_loss + loss + self.quantizer._auxiliary_loss(level)
         return total_loss / len(levels)
 
-    def estimate(self, latents: Tensor, codes: Any, training: bool = False) -> Tensor:
+    def _estimate(self, latents: Tensor, quantized: Any, training: bool = False) -> Tensor:
         """Returns the sum of all scales, with a gradient to the inputs."""
-        return self.estimator(latents, ops.stop_gradient(codes[1][-1]), training=training)
+        return self.estimator(latents, ops.stop_gradient(quantized[1][-1]), training=training)
 
-    def reconstruct(self, codes: Any) -> Tensor:
+    def _reconstruct(self, quantized: Any) -> Tensor:
         """Returns the sum of all scales."""
-        return codes[1][-1]
+        return quantized[1][-1]
 
-    def decode(self, indices: Tensor, context: Tensor | None = None) -> Tensor:
-        """Decodes indices of shape `(batch, tokens)` to a grid of vectors, zeros where masked."""
+    def decode(self, codes: Tensor, context: Tensor | None = None) -> Tensor:
+        """Decodes codes of shape `(batch, tokens)` to a grid of vectors, zeros where masked."""
         del context
-        return self.decode_scales(indices)[-1]
+        return self.decode_scales(codes)[-1]
 
-    def decode_scales(self, indices: Tensor) -> list[Tensor]:
-        """Decodes indices to the partial reconstruction after each scale, coarse to fine.
+    def decode_scales(self, codes: Tensor) -> list[Tensor]:
+        """Decodes codes to the partial reconstruction after each scale, coarse to fine.
 
         Args:
-            indices: Int32 tensor of codes of shape `(batch, tokens)`.
+            codes: Int32 tensor of codes of shape `(batch, tokens)`.
 
         Returns:
             List with one float32 tensor per scale, each in the shape of the inputs.
         """
-        indices = self._checked_indices(indices)
+        codes = self._checked_codes(codes)
         total: Any = 0.0
         totals, start = [], 0
         for scale, grid in enumerate(self.grids):
             stop = start + math.prod(grid)
-            cells = ops.reshape(indices[:, start:stop], (-1, *grid))
+            cells = ops.reshape(codes[:, start:stop], (-1, *grid))
             total = total + self._mixed(self.quantizer.decode(cells), scale)
             totals.append(total)
             start = stop
@@ -229,7 +234,7 @@ class MultiScale(Quantizer):
         The data are the cells of all scales, computed from residuals without quantization.
         """
         residual = ops.convert_to_tensor(as_array("vectors", vectors), "float32")
-        self.build_for(residual.shape)
+        self._build_for(residual.shape)
         cells_of_scales = []
         for grid in self.grids:
             cells, _ = _averaged(residual, None, grid)
@@ -237,13 +242,13 @@ class MultiScale(Quantizer):
             cells_of_scales.append(ops.reshape(cells, (-1, self.dim)))
         self.quantizer.adapt(ops.concatenate(cells_of_scales, axis=0), start)
 
-    def mask_indices(self, indices: Tensor, mask: Tensor) -> Tensor:
-        """Returns the indices unchanged: `find` has set cells without a vector to -1."""
+    def _mask_codes(self, codes: Tensor, mask: Tensor) -> Tensor:
+        """Returns the codes unchanged: `_assign` has set cells without a vector to -1."""
         del mask
-        return indices
+        return codes
 
     def compute_mask(self, inputs: Tensor, previous_mask: Tensor | None = None) -> Any:
-        """Returns the input mask for the quantized vectors, and none for the indices."""
+        """Returns the input mask for the quantized vectors, and none for the codes."""
         del inputs
         if previous_mask is None or not self.return_codes:
             return previous_mask
@@ -253,24 +258,14 @@ class MultiScale(Quantizer):
         """Sets the code vectors of the quantizer that all scales share."""
         self.quantizer.set_embeddings(embeddings)
 
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor arguments."""
-        return {
-            **super().get_config(),
-            "quantizer": keras.saving.serialize_keras_object(self.quantizer),
-            "scales": [list(scale) for scale in self.scales],
-            "mixers": self.mixers,
-            "commitment": self.commitment,
-        }
-
     def _mixed(self, cells: Tensor, scale: int) -> Tensor:
         """Upsamples the cells of a scale to the full grid and applies φ."""
         cells = _grown(cells, self.grids[-1])
-        if not self.mixers:
+        if not self.num_phi:
             return cells
         # Assigns the mixers evenly to the scales, the last mixer to the last scale.
         share = scale / max(1, len(self.grids) - 1)
-        mixer = min(int(share * self.mixers), self.mixers - 1)
+        mixer = min(int(share * self.num_phi), self.num_phi - 1)
         return 0.5 * cells + 0.5 * self.convolutions[mixer](cells)
 
 

@@ -1,12 +1,12 @@
-"""Tests of BinaryQuantizer against its formulas in float64."""
+"""Tests of LookupFreeQuantizer against its formulas in float64."""
 
 import keras
 import numpy as np
 import pytest
 from keras import ops
 
-from keras_vq.losses import CodeEntropy
-from keras_vq.quantizers.binary_quantizer import BinaryQuantizer
+from keras_vq.losses import EntropyLoss
+from keras_vq.quantizers.lookup_free_quantizer import LookupFreeQuantizer
 from tests.gradients import gradients
 
 numpy = ops.convert_to_numpy
@@ -51,7 +51,7 @@ def numerical_gradient(function, x, step=1e-6):
     ("spherical", "scale"), [(False, 1.0), (False, 0.5), (True, 1.0), (True, 3.0)]
 )
 def test_codes_and_indices(rng, spherical, scale):
-    quantizer = BinaryQuantizer(spherical, scale=scale)
+    quantizer = LookupFreeQuantizer(spherical, scale=scale)
     inputs = rng.normal(size=(3, 7, 5)).astype("float32")
     inputs[0, 0, 0] = 0.0
     quantized, indices = quantizer(inputs)
@@ -67,13 +67,13 @@ def test_codes_and_indices(rng, spherical, scale):
 
 
 def test_first_dimension_is_the_most_significant_bit():
-    _, indices = BinaryQuantizer()(np.array([[1, -1, -1, -1], [0, 0, 0, 1]], "float32"))
+    _, indices = LookupFreeQuantizer()(np.array([[1, -1, -1, -1], [0, 0, 0, 1]], "float32"))
     np.testing.assert_array_equal(numpy(indices), [8, 1])
 
 
 @pytest.mark.parametrize(("dim", "words"), [(30, [30]), (36, [18, 18]), (64, [22, 21, 21])])
 def test_many_bits(rng, dim, words):
-    quantizer = BinaryQuantizer()
+    quantizer = LookupFreeQuantizer()
     inputs = rng.normal(size=(3, 4, dim)).astype("float32")
     inputs[0, 0] = 1.0
     quantized, indices = quantizer(inputs)
@@ -102,9 +102,13 @@ def test_many_bits(rng, dim, words):
     ],
 )
 def test_loss_and_its_gradient(rng, spherical, bits_per_group, groups, masked):
-    entropy = CodeEntropy(certainty=0.3, diversity=0.7, temperature=0.4)
-    quantizer = BinaryQuantizer(
-        spherical, commitment=0.5, entropy=entropy, bits_per_group=bits_per_group, scale=0.8
+    entropy = EntropyLoss(per_sample_weight=0.3, batch_weight=0.7, temperature=0.4)
+    quantizer = LookupFreeQuantizer(
+        spherical,
+        commitment_weight=0.5,
+        entropy_loss=entropy,
+        bits_per_group=bits_per_group,
+        scale=0.8,
     )
     inputs = rng.normal(size=(6, 5)).astype("float32")
     mask = np.array([1, 1, 0, 1, 0, 1], bool) if masked else None
@@ -129,9 +133,9 @@ def test_entropy_of_each_vector_is_the_same_for_all_groups(rng):
     inputs = rng.normal(size=(10, 6)).astype("float32")
     losses = []
     for bits_per_group in (4, 6):
-        quantizer = BinaryQuantizer(
-            commitment=0.0,
-            entropy=CodeEntropy(1.0, 0.0, 2.0),
+        quantizer = LookupFreeQuantizer(
+            commitment_weight=0.0,
+            entropy_loss=EntropyLoss(1.0, 0.0, 2.0),
             bits_per_group=bits_per_group,
         )
         quantizer(inputs)
@@ -142,7 +146,7 @@ def test_entropy_of_each_vector_is_the_same_for_all_groups(rng):
 
 
 def test_gradient_passes_the_sphere(rng):
-    quantizer = BinaryQuantizer(spherical=True, commitment=0.0, entropy=0)
+    quantizer = LookupFreeQuantizer(spherical=True, commitment_weight=0.0, entropy_loss=0)
     inputs = rng.normal(size=(6, 4)).astype("float32")
     upstream = rng.normal(size=(6, 4)).astype("float32")
     (gradient,) = gradients(lambda x: ops.sum(ops.multiply(quantizer(x)[0], upstream)), inputs)
@@ -154,20 +158,20 @@ def test_gradient_passes_the_sphere(rng):
 
 @pytest.mark.backend_free
 def test_bits_of_indices():
-    quantizer = BinaryQuantizer()
-    assert quantizer.index_shape == ()
+    quantizer = LookupFreeQuantizer()
+    assert quantizer.code_shape == ()
     quantizer.build((None, 31))
-    assert quantizer.index_shape == (2,)
+    assert quantizer.code_shape == (2,)
     assert quantizer.codebook_sizes == (2**16, 2**15)
 
 
 @pytest.mark.backend_free
 def test_entropy_by_its_weight():
-    config = CodeEntropy(0.2, 0.2, 0.01).get_config()
-    assert BinaryQuantizer(entropy=0.2).entropy.get_config() == config
-    assert BinaryQuantizer(entropy=0).entropy is None
-    assert BinaryQuantizer(entropy=None).entropy is None
-    copy = BinaryQuantizer.from_config(BinaryQuantizer(entropy=0).get_config())
+    config = EntropyLoss(0.2, 0.2, 0.01).get_config()
+    assert LookupFreeQuantizer(entropy_loss=0.2).entropy.get_config() == config
+    assert LookupFreeQuantizer(entropy_loss=0).entropy is None
+    assert LookupFreeQuantizer(entropy_loss=None).entropy is None
+    copy = LookupFreeQuantizer.from_config(LookupFreeQuantizer(entropy_loss=0).get_config())
     assert copy.entropy is None
 
 
@@ -184,20 +188,20 @@ def test_entropy_by_its_weight():
 )
 def test_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
-        BinaryQuantizer(**arguments)
+        LookupFreeQuantizer(**arguments)
 
 
 @pytest.mark.backend_free
 def test_sizes_are_not_known_before_the_dimension():
     with pytest.raises(ValueError, match=r"build it first.*not built"):
-        _ = BinaryQuantizer().codebook_sizes
+        _ = LookupFreeQuantizer().codebook_sizes
 
 
 @pytest.mark.parametrize("spherical", [False, True])
 def test_model_comes_back_from_a_file(rng, tmp_path, spherical):
     vectors = rng.normal(size=(32, 3)).astype("float32")
     inputs = keras.Input((3,))
-    quantized, indices = BinaryQuantizer(spherical)(keras.layers.Dense(33)(inputs))
+    quantized, indices = LookupFreeQuantizer(spherical)(keras.layers.Dense(33)(inputs))
     model = keras.Model(inputs, [keras.layers.Dense(3)(quantized), indices])
     model.compile("sgd", loss=["mse", None])
     kernel = numpy(model.layers[1].kernel).copy()

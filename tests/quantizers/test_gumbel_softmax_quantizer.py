@@ -1,4 +1,4 @@
-"""Tests of CategoricalQuantizer (Gumbel-softmax) against its formulas in float64."""
+"""Tests of GumbelSoftmaxQuantizer (Gumbel-softmax) against its formulas in float64."""
 
 import keras
 import numpy as np
@@ -6,7 +6,7 @@ import pytest
 from keras import ops
 
 import keras_vq
-from keras_vq.quantizers.categorical_quantizer import CategoricalQuantizer
+from keras_vq.quantizers.gumbel_softmax_quantizer import GumbelSoftmaxQuantizer
 from tests.gradients import gradients
 
 numpy = ops.convert_to_numpy
@@ -22,7 +22,7 @@ def parts(rng):
 
 
 def build(parts, **arguments):
-    quantizer = CategoricalQuantizer(K, seed=SEED, **arguments)
+    quantizer = GumbelSoftmaxQuantizer(K, seed=SEED, **arguments)
     quantizer.build((None, DIM))
     for weight, value in zip(weights_of(quantizer), parts[1:], strict=True):
         weight.assign(value)
@@ -115,7 +115,7 @@ def test_loss_and_gradients(parts, rng, hard, masked):
 
 
 def test_no_divergence_of_uniform_logits():
-    quantizer = CategoricalQuantizer(K, kl=1.0)
+    quantizer = GumbelSoftmaxQuantizer(K, kl_weight=1.0)
     _, indices = quantizer(np.zeros((4, DIM), "float32"))
     np.testing.assert_allclose(numpy(sum(quantizer.losses)), 0.0, atol=1e-6)
     np.testing.assert_array_equal(numpy(indices), 0)  # lowest index of ties
@@ -142,8 +142,8 @@ def test_temperature_follows_the_training_steps(parts):
 
 def test_a_shared_quantizer_counts_a_step_once(parts):
     schedule = keras.optimizers.schedules.PolynomialDecay(1.0, 4, 0.2)
-    shared = CategoricalQuantizer(K, temperature=schedule)
-    keras_vq.Residual([shared, shared])(parts[0], training=True)
+    shared = GumbelSoftmaxQuantizer(K, temperature=schedule)
+    keras_vq.ResidualQuantizer([shared, shared])(parts[0], training=True)
     assert int(shared.step) == 1
 
 
@@ -158,7 +158,7 @@ def test_a_shared_quantizer_counts_a_step_once(parts):
 )
 def test_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
-        CategoricalQuantizer(**arguments)
+        GumbelSoftmaxQuantizer(**arguments)
 
 
 @pytest.mark.parametrize("hard", [False, True])
@@ -166,7 +166,7 @@ def test_weights_move_in_training_and_come_back_from_a_file(rng, tmp_path, hard)
     vectors = rng.normal(size=(64, DIM)).astype("float32")
     inputs = keras.Input((DIM,))
     schedule = keras.optimizers.schedules.ExponentialDecay(1.0, 10, 0.9)
-    quantizer = CategoricalQuantizer(K, temperature=schedule, hard=hard)
+    quantizer = GumbelSoftmaxQuantizer(K, temperature=schedule, hard=hard)
     quantized, indices = quantizer(keras.layers.Dense(DIM)(inputs))
     model = keras.Model(inputs, [keras.layers.Dense(DIM)(quantized), indices])
     model.compile(keras.optimizers.SGD(0.1), loss=["mse", None])

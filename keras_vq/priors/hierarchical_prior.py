@@ -11,7 +11,7 @@ from keras_vq.priors.base import CodePrior, codes_of, encoded
 
 
 @keras.saving.register_keras_serializable("keras_vq")
-class TwoLevelPrior(Model):
+class HierarchicalPrior(Model):
     """Prior over VQ-VAE-2 codes, p(top codes) · p(bottom codes | top codes), from two priors.
 
     `VQVAE2.generate` takes it as `VQVAE.generate` takes a `CodePrior`. It is a `keras.Model` that
@@ -35,12 +35,12 @@ class TwoLevelPrior(Model):
             the codes of `top`.
 
     Example:
-        >>> from keras_vq.priors import PixelCNNPrior, TransformerPrior, TwoLevelPrior
-        >>> top = TransformerPrior(16, (2, 2), dim=8, depth=1)
+        >>> from keras_vq.priors import PixelCNNPrior, TransformerPrior, HierarchicalPrior
+        >>> top = TransformerPrior(16, (2, 2), hidden_dim=8, num_layers=1)
         >>> bottom = PixelCNNPrior(
-        ...     16, (4, 4), dim=8, depth=1, condition_size=16, condition_shape=(2, 2)
+        ...     16, (4, 4), hidden_dim=8, num_layers=1, condition_size=16, condition_shape=(2, 2)
         ... )
-        >>> codes = TwoLevelPrior(top, bottom).generate(3, seed=0)
+        >>> codes = HierarchicalPrior(top, bottom).generate(3, seed=0)
         >>> codes[0].shape, codes[1].shape
         ((3, 2, 2), (3, 4, 4))
     """
@@ -60,7 +60,7 @@ class TwoLevelPrior(Model):
         self.built = True
 
     @classmethod
-    def for_codes_of(
+    def for_model(
         cls,
         vqvae: Any,
         top: Callable[..., CodePrior],
@@ -113,7 +113,7 @@ class TwoLevelPrior(Model):
         inputs = self._inputs(*encoded(vqvae, images, labels, takes_labels=takes_labels))
         options = {"batch_size": batch_size, "epochs": epochs, **kwargs}
         return {
-            name: prior.fit_inputs(inputs[name], validation.get(name), **options)
+            name: prior._fit_inputs(inputs[name], validation.get(name), **options)
             for name, prior in (("top", self.top), ("bottom", self.bottom))
         }
 
@@ -181,20 +181,12 @@ class TwoLevelPrior(Model):
         of_top = self.top.bits_per_image(top, labels)
         return of_top + self.bottom.bits_per_image(bottom, labels, top)
 
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor arguments."""
-        parts = {"top": self.top, "bottom": self.bottom}
-        return {
-            **super().get_config(),
-            **{name: keras.saving.serialize_keras_object(part) for name, part in parts.items()},
-        }
-
 
 def _checked_pair(codes: Any) -> tuple[Any, Any]:
     """Returns the top and bottom codes after checking that `codes` is a pair."""
     if not isinstance(codes, tuple | list) or len(codes) != 2:
         raise ValueError(
-            "`codes` must be a pair of arrays, top and bottom, as `encode_to_codes` of a VQVAE2 "
+            "`codes` must be a pair of arrays, top and bottom, as `encode` of a VQVAE2 "
             f"returns them. Received: {type(codes).__name__}"
         )
     return codes[0], codes[1]

@@ -33,7 +33,7 @@ class TheirStep:
         return values
 
     def hand_over(self, quantizer):
-        """Assigns the weights to a quantizer as described in the docstring of `ImplicitCodes`."""
+        """Assigns the weights to a quantizer, in the order of `ImplicitNeuralCodebook`."""
         quantizer.embeddings.assign(self.codebook)
         network = quantizer.code_network
         kernel = self.concat_weight.T
@@ -63,11 +63,13 @@ def test_codes_are_those_of_the_authors(rng):
         their_indices.append(indices)
         total = total + codes
 
-    levels = [keras_vq.VectorQuantizer(keras_vq.Codebook(SIZE))] + [
-        keras_vq.ConditionedVectorQuantizer(SIZE, keras_vq.layers.ImplicitCodes(HIDDEN, BLOCKS))
+    levels = [keras_vq.VectorQuantizer(codebook=keras_vq.GradientCodebook(SIZE))] + [
+        keras_vq.ImplicitNeuralQuantizer(
+            SIZE, keras_vq.layers.ImplicitNeuralCodebook(HIDDEN, BLOCKS)
+        )
         for _ in range(STEPS)
     ]
-    quantizer = keras_vq.Residual(levels)
+    quantizer = keras_vq.ResidualQuantizer(levels)
     quantizer.build((None, DIM))
     levels[0].codebook.embeddings.assign(first)
     for step, level in zip(steps, levels[1:], strict=True):
@@ -80,4 +82,4 @@ def test_codes_are_those_of_the_authors(rng):
 @pytest.mark.backend_free
 def test_inputs_are_pairs():
     with pytest.raises(ValueError, match="side by side"):
-        keras_vq.layers.ImplicitCodes().build((None, 5))
+        keras_vq.layers.ImplicitNeuralCodebook().build((None, 5))

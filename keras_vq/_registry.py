@@ -1,0 +1,88 @@
+"""Lookup of parts of models by snake_case name or configuration, as in `keras.losses.get`."""
+
+import inspect
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import keras
+
+from keras_vq import _validation
+
+
+class Registry:
+    """The classes and functions of one namespace, by their snake_case names.
+
+    Args:
+        kind: String. Name of the argument that takes them, for error messages.
+        members: Classes, and functions, of the namespace.
+        base: Class or tuple of classes of valid objects, or `None` for any callable.
+    """
+
+    def __init__(self, kind: str, members: Iterable[Any], base: Any = None) -> None:
+        self.kind = kind
+        self.members: Mapping[str, Any] = {_snake_case(member): member for member in members}
+        self.base = base
+
+    def get(self, identifier: Any, **arguments: Any) -> Any:
+        """Returns the object of a name or configuration; passes objects and `None` through.
+
+        Args:
+            identifier: Snake_case name, configuration, object or `None`.
+            **arguments: Constructor arguments of a class that is given by its name.
+
+        Raises:
+            ValueError: If the name is unknown, the class needs more arguments, or the object is of
+                another kind.
+        """
+        if identifier is None:
+            return None
+        if isinstance(identifier, dict):
+            return self.deserialize(identifier)
+        if isinstance(identifier, str):
+            return self._create(identifier, arguments)
+        is_valid = callable(identifier) if self.base is None else isinstance(identifier, self.base)
+        if not is_valid or inspect.isclass(identifier):
+            raise ValueError(
+                f"`{self.kind}` must be one of {sorted(self.members)}, or an object of that kind. "
+                f"Received: {identifier!r}"
+            )
+        return identifier
+
+    def _create(self, name: str, arguments: dict[str, Any]) -> Any:
+        member = self.members.get(name)
+        if member is None:
+            hint = _validation.did_you_mean(name, self.members)
+            raise ValueError(
+                f"`{self.kind}` must be one of {sorted(self.members)}. Received: {name!r}.{hint}"
+            )
+        if not inspect.isclass(member):
+            return member
+        parameters = inspect.signature(member.__init__).parameters
+        missing = [
+            key
+            for key, parameter in list(parameters.items())[1:]
+            if parameter.default is parameter.empty
+            and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+            and key not in arguments
+        ]
+        if missing:
+            raise ValueError(
+                f"{member.__name__} has no default for {', '.join(missing)}. Received: "
+                f"{self.kind}={name!r}. Pass an object: {member.__name__}({missing[0]}=...)."
+            )
+        return member(**arguments)
+
+    def serialize(self, instance: Any) -> Any:
+        """Returns the configuration of an object."""
+        return keras.saving.serialize_keras_object(instance)
+
+    def deserialize(self, config: Any, custom_objects: Any = None) -> Any:
+        """Creates the object of a configuration."""
+        return keras.saving.deserialize_keras_object(config, custom_objects=custom_objects)
+
+
+def _snake_case(member: Any) -> str:
+    """Returns the snake_case name of a class or function, e.g. `ema_codebook`."""
+    words = re.sub(r"([A-Z]+)([A-Z][a-z])", r"\1_\2", member.__name__)
+    return re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", words).lower()
