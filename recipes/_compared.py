@@ -116,7 +116,11 @@ def features(model: Any, images: np.ndarray) -> np.ndarray:
     if isinstance(model, DCGAN):
         made = model.features(images)
     else:
-        made = model.quantize(images) if isinstance(model, keras_vq.VQVAE) else model.encode(images)
+        made = (
+            model.encode_quantized(images)
+            if isinstance(model, keras_vq.VQVAE)
+            else model.encode(images)
+        )
     return made.reshape(len(images), -1)
 
 

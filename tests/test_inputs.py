@@ -71,11 +71,11 @@ def model():
 @pytest.fixture(scope="module")
 def expected(model, pixels):
     images = as_images(pixels)
-    methods = ("quantize", "reconstruct", "encode", "encode_latents")
+    methods = ("encode_quantized", "reconstruct", "encode", "encode_latents")
     return {name: getattr(model, name)(images) for name in methods}
 
 
-@pytest.mark.parametrize("method", ["quantize", "reconstruct", "encode", "encode_latents"])
+@pytest.mark.parametrize("method", ["encode_quantized", "reconstruct", "encode", "encode_latents"])
 @pytest.mark.parametrize("source", SOURCES)
 def test_batched_methods(source, method, model, pixels, expected):
     given = getattr(model, method)(SOURCES[source](pixels))
@@ -147,7 +147,7 @@ def test_two_passes_need_data_that_can_be_read_twice(pixels):
 
 @pytest.mark.parametrize("bad", ["photos/", None, {"x": 1}, 3.0j], ids=str)
 def test_what_is_no_data(bad, model):
-    for method in ("quantize", "encode", "adapt"):
+    for method in ("encode_quantized", "encode", "adapt"):
         with pytest.raises(ValueError, match=r"`images` must be an array, .*`tf.data.Dataset`"):
             getattr(model, method)(bad)
 

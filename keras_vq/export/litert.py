@@ -182,7 +182,7 @@ def _quantized(content: bytes, precision: str, requests: Requests) -> bytes:
             # the average costs more accuracy than coarser steps.
             batches = {name: [batch] for name, batch in requests.items()}
             ranges = tool.calibrate(batches) if tool.need_calibration else None
-            quantized = tool.quantize(
+            quantized = tool.encode_quantized(
                 ranges, enable_progress_bar=False, enable_progress_report=False
             )
     finally:

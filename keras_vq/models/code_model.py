@@ -63,7 +63,7 @@ class CodeModel(ReconstructionModel):
         """Returns the quantizers by suffix of their metric names, in the order of `codes`."""
         raise NotImplementedError
 
-    def _quantize_batch(self, images: Tensor) -> Tensor:
+    def _encode_quantized_batch(self, images: Tensor) -> Tensor:
         """Encodes a batch of images to quantized latents, in the form that the decoder takes."""
         raise NotImplementedError
 
@@ -201,15 +201,15 @@ class CodeModel(ReconstructionModel):
 
     def _decode_batch(self, codes: Tensor) -> Tensor:
         """Decodes a batch of codes to images."""
-        return self._decode_latents_batch(self._lookup(codes))
+        return self._decode_quantized_batch(self._lookup(codes))
 
-    def _decode_latents_batch(self, latents: Tensor) -> Tensor:
+    def _decode_quantized_batch(self, latents: Tensor) -> Tensor:
         """Decodes a batch of quantized latents to images."""
         return self.decoder(latents, training=False)
 
     def _reconstruct_batch(self, images: Tensor) -> Tensor:
         """Reconstructs a batch of images in inference mode."""
-        return self._decode_latents_batch(self._quantize_batch(images))
+        return self._decode_quantized_batch(self._encode_quantized_batch(images))
 
     def encode_latents(self, images: Any, batch_size: int = 128) -> np.ndarray:
         """Encodes images to latents before quantization.
@@ -225,25 +225,25 @@ class CodeModel(ReconstructionModel):
         """
         return self._in_batches("_latents_batch", images, batch_size, self.image_shape)
 
-    def quantize(self, images: Any, batch_size: int = 128) -> np.ndarray:
+    def encode_quantized(self, images: Any, batch_size: int = 128) -> np.ndarray:
         """Encodes images to quantized latents, the input of the decoder.
 
         Takes the arguments of `encode_latents`, and returns an array of the same form.
         """
-        return self._in_batches("_quantize_batch", images, batch_size, self.image_shape)
+        return self._in_batches("_encode_quantized_batch", images, batch_size, self.image_shape)
 
-    def decode_latents(self, latents: Any, batch_size: int = 128) -> np.ndarray:
+    def decode_quantized(self, latents: Any, batch_size: int = 128) -> np.ndarray:
         """Decodes quantized latents to images.
 
         Args:
-            latents: Array of shape `(n, ...)`, in the form that `quantize` returns.
+            latents: Array of shape `(n, ...)`, in the form that `encode_quantized` returns.
             batch_size: Integer. Number of images per batch. Defaults to 128.
 
         Returns:
             Float32 array of shape `(n, height, width, channels)`.
         """
         latents = self._checked_latents(latents)
-        return self._in_batches("_decode_latents_batch", latents, batch_size)
+        return self._in_batches("_decode_quantized_batch", latents, batch_size)
 
     def _checked_codes(
         self, name: str, codes: Any, quantizer: Quantizer, shape: Shape | None

@@ -21,7 +21,10 @@ train = keras_vq.data.load("mnist", "train").take(IMAGES)
 test = keras_vq.data.load("mnist", "test").take(IMAGES)
 features = {
     "pixels": (train.images, test.images),
-    "quantized latents": (model.quantize(train.images), model.quantize(test.images)),
+    "quantized latents": (
+        model.encode_quantized(train.images),
+        model.encode_quantized(test.images),
+    ),
 }
 features = {
     name: (a.reshape(len(a), -1), b.reshape(len(b), -1)) for name, (a, b) in features.items()

@@ -186,7 +186,7 @@ def test_every_model_takes_every_network(kind, network):
     model = pipeline.build_model(settings, (8, 12, 3))
     images = np.random.default_rng(0).random((2, 8, 12, 3), "float32")
     assert model.reconstruct(images).shape == images.shape
-    latents = model.quantize(images) if kind == "vqvae" else model.encode(images)
+    latents = model.encode_quantized(images) if kind == "vqvae" else model.encode(images)
     assert latents.shape[-1] == 3
     # Models other than the VQ-VAE have one latent vector per image.
     assert latents.ndim == (2 if kind != "vqvae" else 3 if network == "dense" else 4)

@@ -96,15 +96,15 @@ def check_evaluate_equals_numpy(fitted: Fitted) -> None:
 def check_reconstruct_decodes_what_encode_gives(fitted: Fitted) -> None:
     encoded = fitted.model.encode(fitted.held_out)
     images = fitted.model.decode(encoded)
-    is_vq = hasattr(fitted.model, "quantize")
+    is_vq = hasattr(fitted.model, "encode_quantized")
     for array in keras.tree.flatten(encoded):
         assert isinstance(array, np.ndarray)
         assert array.dtype == ("int32" if is_vq else "float32")
     assert images.dtype == "float32"
     if is_vq:
-        latents = fitted.model.quantize(fitted.held_out)
+        latents = fitted.model.encode_quantized(fitted.held_out)
         assert latents.dtype == "float32"
-        np.testing.assert_allclose(fitted.model.decode_latents(latents), images, atol=1e-6)
+        np.testing.assert_allclose(fitted.model.decode_quantized(latents), images, atol=1e-6)
     assert images.shape == fitted.held_out.shape
     assert images.min() >= 0
     assert images.max() <= 1
@@ -149,10 +149,10 @@ def check_no_images_give_empty_results(fitted: Fitted) -> None:
         check(lambda top, bottom: model.decode((top, bottom)), *encoded)
     else:
         check(model.decode, encoded)
-    if hasattr(model, "quantize"):
+    if hasattr(model, "encode_quantized"):
         check(model.encode_latents, some)
-        check(model.quantize, some)
-        check(model.decode_latents, model.quantize(some))
+        check(model.encode_quantized, some)
+        check(model.decode_quantized, model.encode_quantized(some))
     for method in (model.fit, model.evaluate):
         with pytest.raises(ValueError, match="`x` is empty"):
             method(none, verbose=0)

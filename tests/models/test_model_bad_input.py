@@ -97,7 +97,9 @@ def test_target_of_a_data_set_that_would_be_stretched(images):
     assert_same(weights_of(model), before)
 
 
-@pytest.mark.parametrize("method", ["quantize", "reconstruct", "encode", "evaluate", "predict"])
+@pytest.mark.parametrize(
+    "method", ["encode_quantized", "reconstruct", "encode", "evaluate", "predict"]
+)
 def test_methods_given_images_of_another_shape(method, unspoilt, images):
     arguments = {"verbose": 0} if method in ("evaluate", "predict") else {}
     for bad in (np.repeat(images, 3, axis=-1), images[:, :4]):
@@ -107,10 +109,10 @@ def test_methods_given_images_of_another_shape(method, unspoilt, images):
 
 def test_decoding_of_another_shape(unspoilt):
     with pytest.raises(ValueError, match=r"`latents` must have the shape \(n, 4, 4, 4\)"):
-        unspoilt.decode_latents(np.zeros((3, 4, 4, 9), "float32"))
+        unspoilt.decode_quantized(np.zeros((3, 4, 4, 9), "float32"))
 
 
-@pytest.mark.parametrize("method", ["quantize", "reconstruct", "encode"])
+@pytest.mark.parametrize("method", ["encode_quantized", "reconstruct", "encode"])
 def test_methods_given_no_batch(method, unspoilt, images):
     with pytest.raises(ValueError, match="`batch_size` must be a whole number of at least 1"):
         getattr(unspoilt, method)(images, batch_size=0)
@@ -180,7 +182,7 @@ def test_unbuilt_model(images):
     decoder = keras.Sequential([layers.Conv2DTranspose(1, 2, 2)])
     model = keras_vq.VQVAE(encoder, keras_vq.VectorQuantizer(16), decoder)
     for call in (
-        lambda: model.quantize(images),
+        lambda: model.encode_quantized(images),
         lambda: model.reconstruct(images),
         lambda: model.interpolate(images, images),
         lambda: model.encode(images),
@@ -239,7 +241,9 @@ def test_no_file(tmp_path):
             keras_vq.load_model(path)
 
 
-@pytest.mark.parametrize("method", ["quantize", "reconstruct", "encode", "evaluate", "predict"])
+@pytest.mark.parametrize(
+    "method", ["encode_quantized", "reconstruct", "encode", "evaluate", "predict"]
+)
 def test_nan_pixels_do_not_pass_unnoticed_after_training(method, digits):
     encoder, decoder = keras_vq.networks.convolutional((8, 8, 1), filters=(4,), latent_dim=4)
     model = keras_vq.VQVAE(encoder, keras_vq.VectorQuantizer(8), decoder)
@@ -292,12 +296,12 @@ def test_large_latents_are_no_images_of_8_bits():
 @pytest.mark.parametrize("case", MODEL_CASES, ids=[case.id for case in MODEL_CASES])
 def test_latents_and_codes_of_another_shape(case):
     model = case.build()
-    is_vq = hasattr(model, "quantize")
-    latents = (model.quantize if is_vq else model.encode)(np.zeros((2, 8, 8, 1), "float32"))
+    is_vq = hasattr(model, "encode_quantized")
+    latents = (model.encode_quantized if is_vq else model.encode)(np.zeros((2, 8, 8, 1), "float32"))
     shape = r"\(n, " + ", ".join(str(size) for size in latents.shape[1:]) + r"\)"
     for wrong in (latents[0], latents[..., None], latents[..., :1]):
         with pytest.raises(ValueError, match=rf"`latents` must have the shape {shape} that the de"):
-            (model.decode_latents if is_vq else model.decode)(wrong)
+            (model.decode_quantized if is_vq else model.decode)(wrong)
     if not is_vq:
         return
     codes = model.encode(np.zeros((2, 8, 8, 1), "float32"))
@@ -321,6 +325,6 @@ def test_a_decoder_of_any_size_takes_codes_of_any_grid():
     )
     model = keras_vq.VQVAE(encoder, keras_vq.VectorQuantizer(16), decoder)
     assert model.decode(np.zeros((2, 3, 5), int)).shape == (2, 6, 10, 1)
-    assert model.decode_latents(np.zeros((2, 3, 5, 4), "float32")).shape == (2, 6, 10, 1)
+    assert model.decode_quantized(np.zeros((2, 3, 5, 4), "float32")).shape == (2, 6, 10, 1)
     with pytest.raises(ValueError, match=r"`codes` must have the shape \(n, any, any\)"):
         model.decode(np.zeros((2, 3), int))

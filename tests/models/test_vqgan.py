@@ -141,7 +141,7 @@ def test_adaptive_weight_has_a_limit(inputs):
     model = build()
     for weight in model.discriminator.trainable_weights:
         weight.assign(ops.zeros_like(ops.convert_to_tensor(weight)))
-    latents, inputs = model.quantize(inputs), ops.convert_to_tensor(inputs)
+    latents, inputs = model.encode_quantized(inputs), ops.convert_to_tensor(inputs)
     found = float(model._adaptive_weight(inputs, ops.convert_to_tensor(latents)))
     # With a zero adversarial gradient: the reconstruction gradient over 10⁻⁴, at most 10⁴.
     kernel = [model.decoder.layers[-2].kernel]

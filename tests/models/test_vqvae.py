@@ -53,14 +53,14 @@ def test_codes_are_the_nearest(vqvae):
     codebook = ops.convert_to_numpy(model.quantizer.codebook.code_vectors()).astype("float64")
     nearest = ((latents[..., None, :] - codebook) ** 2).sum(-1).argmin(-1)
     np.testing.assert_array_equal(model.encode(vqvae.held_out), nearest)
-    np.testing.assert_allclose(model.quantize(vqvae.held_out), codebook[nearest], atol=1e-6)
+    np.testing.assert_allclose(model.encode_quantized(vqvae.held_out), codebook[nearest], atol=1e-6)
 
 
 def test_code_of_minus_one_is_a_zero_latent(vqvae):
     model = vqvae.model
     masked = model.decode(np.full((1, 4, 4), -1))
     np.testing.assert_allclose(
-        masked, model.decode_latents(np.zeros((1, 4, 4, 4), "float32")), atol=1e-6
+        masked, model.decode_quantized(np.zeros((1, 4, 4, 4), "float32")), atol=1e-6
     )
 
 
@@ -196,11 +196,11 @@ def test_adapt_puts_all_codes_to_use(images):
     model = build(keras_vq.VectorQuantizer(codebook=keras_vq.EMACodebook(16, seed=0)))
     assert len(np.unique(model.encode(images))) < 16
     latents = ops.convert_to_numpy(model.encoder(images))
-    distance = ((latents - model.quantize(images)) ** 2).mean()
+    distance = ((latents - model.encode_quantized(images)) ** 2).mean()
     model.adapt(images)
     codes = model.encode(images)
     assert len(np.unique(codes)) == 16
-    assert ((latents - model.quantize(images)) ** 2).mean() < 0.2 * distance
+    assert ((latents - model.encode_quantized(images)) ** 2).mean() < 0.2 * distance
     # After ten iterations, k-means centers are close to the means of their vectors.
     centres = np.stack([latents[codes == code].mean(axis=0) for code in range(16)])
     codebook = ops.convert_to_numpy(model.quantizer.codebook.code_vectors())

@@ -72,7 +72,7 @@ def test_each_level_sees_what_the_paper_gives_it(model, inputs):
     codes = model.encode(inputs)
     np.testing.assert_array_equal(codes.top, ops.convert_to_numpy(codes_top))
     np.testing.assert_array_equal(codes.bottom, ops.convert_to_numpy(codes_bottom))
-    np.testing.assert_allclose(model.quantize(inputs), side_by_side, atol=1e-6)
+    np.testing.assert_allclose(model.encode_quantized(inputs), side_by_side, atol=1e-6)
     expected = ops.convert_to_numpy(model.decoder(side_by_side))
     np.testing.assert_allclose(model.reconstruct(inputs), expected, atol=1e-6)
 
@@ -88,10 +88,10 @@ def test_both_levels_reach_the_image(model, inputs):
 
 def test_code_of_minus_one_is_a_zero_latent(model, inputs):
     codes = model.encode(inputs)
-    latents = model.quantize(inputs)
+    latents = model.encode_quantized(inputs)
     latents[..., :4] = 0
     masked = codes._replace(top=np.full_like(codes.top, -1))
-    np.testing.assert_allclose(model.decode(masked), model.decode_latents(latents), atol=1e-6)
+    np.testing.assert_allclose(model.decode(masked), model.decode_quantized(latents), atol=1e-6)
 
 
 def test_every_part_learns(inputs):
