@@ -4,9 +4,7 @@ import json
 import os
 import zipfile
 from collections.abc import Iterable
-from typing import Any, BinaryIO
-
-import numpy as np
+from typing import Any
 
 MAX_MEMBERS = 1000
 # Limit of the uncompressed size of a member: bytes, or a multiple of its compressed size.
@@ -89,53 +87,6 @@ def parse_json(name: str, text: bytes) -> Any:
         if not level:
             return value
     raise ArchiveError(f"{name} is nested more than {MAX_JSON_DEPTH} levels deep")
-
-
-def read_arrays(file: BinaryIO, names: Iterable[str]) -> dict[str, np.ndarray]:
-    """Reads arrays of a `.npz` file, without unpickling Python objects.
-
-    Args:
-        file: Open binary file.
-        names: Iterable of strings. Names of the arrays.
-
-    Returns:
-        Dictionary from names to arrays.
-
-    Raises:
-        ArchiveError: If the file is damaged or too large, an array is missing, or an array contains
-            Python objects.
-    """
-    try:
-        with zipfile.ZipFile(file) as archive:
-            check_table(archive)
-            return {name: _read_array(archive, f"{name}.npy") for name in names}
-    except ArchiveError:
-        raise
-    except Exception as error:  # zipfile and NumPy raise many types for damaged files
-        raise ArchiveError(f"it is damaged ({str(error) or type(error).__name__})") from error
-
-
-def _read_array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
-    if name not in archive.namelist():
-        raise ArchiveError(f"it has no {name}")
-    with archive.open(name) as file:
-        version = np.lib.format.read_magic(file)
-        read = {
-            (1, 0): np.lib.format.read_array_header_1_0,
-            (2, 0): np.lib.format.read_array_header_2_0,
-        }.get(version)
-        if read is None:
-            raise ArchiveError(f"{name} is of an unknown version of the format")
-        shape, _, dtype = read(file)
-        if dtype.hasobject:
-            raise ArchiveError(f"{name} holds Python objects")
-        # Python integers, which do not overflow.
-        size = dtype.itemsize
-        for length in shape:
-            size *= length
-        _check_size(name, size, archive.getinfo(name).file_size)
-    with archive.open(name) as file:
-        return np.lib.format.read_array(file, allow_pickle=False)
 
 
 def _inner(value: Any) -> Iterable[Any]:

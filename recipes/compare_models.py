@@ -110,7 +110,8 @@ def new_images(
     if isinstance(model, keras_vq.VAE):
         return model.generate(n, seed=SEED), None
     if isinstance(model, keras_vq.Autoencoder):
-        mixture = GaussianMixturePrior(COMPONENTS, SEED).fit(model.encode(train.images))
+        mixture = GaussianMixturePrior(COMPONENTS, SEED)
+        mixture.fit(model.encode(train.images))
         return model.generate(n, mixture, seed=SEED), None
     return model.generate(n, SEED), None
 

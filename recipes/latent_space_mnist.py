@@ -43,7 +43,8 @@ def main() -> None:
     vae = keras_vq.VAE.from_preset("vae_mnist")
     n = min(SAMPLES, len(test))
 
-    mixture = GaussianMixturePrior(COMPONENTS, SEED).fit(vae.sample_latents(train, seed=SEED))
+    mixture = GaussianMixturePrior(COMPONENTS, SEED)
+    mixture.fit(vae.sample_latents(train, seed=SEED))
     sets = {
         "VAE, standard normal": vae.generate(n, seed=SEED),
         f"VAE, mixture of {COMPONENTS} Gaussians": vae.generate(n, mixture, seed=SEED),

@@ -96,7 +96,8 @@ class Autoencoder(ReconstructionModel):
             >>> images = np.random.default_rng(0).random((64, 8, 8, 1), "float32")
             >>> model = keras_vq.Autoencoder(*keras_vq.networks.dense((8, 8, 1), latent_dim=4))
             >>> prior = keras_vq.priors.GaussianMixturePrior(n_components=2, seed=0)
-            >>> model.generate(5, prior.fit(model.encode(images)), seed=0).shape
+            >>> history = prior.fit(model.encode(images))
+            >>> model.generate(5, prior, seed=0).shape
             (5, 8, 8, 1)
         """
         if not self.built:

@@ -1,21 +1,22 @@
 """Gaussian mixture prior over continuous latents."""
 
-import json
 import math
-import os
-from typing import Any, Self
+from typing import Any
 
+import keras
 import numpy as np
 from keras import ops
 
-from keras_vq import _archives, _validation
-from keras_vq._files import whole_file
+from keras_vq import _validation
 from keras_vq._inputs import as_array
+from keras_vq._model import Model
+from keras_vq._types import Tensor
 
-_ARRAYS = ("weights", "means", "covariances")
+_ARRAYS = ("mixture_weights", "means", "covariances")
 
 
-class GaussianMixturePrior:
+@keras.saving.register_keras_serializable("keras_vq")
+class GaussianMixturePrior(Model):
     """Gaussian mixture model (GMM) with full covariances, as a prior over continuous latents.
 
     The latents of training images rarely fill the standard normal prior of a VAE, and an
@@ -29,10 +30,11 @@ class GaussianMixturePrior:
     image, while the decoder expects samples from N(0, 1). For an autoencoder, use
     `autoencoder.encode(images)`.
 
-    The fitted arrays are `weights` of shape `(components,)`, `means` of shape `(components, dim)`
-    and `covariances` of shape `(components, dim, dim)`, in float64, and `latent_shape`. They are
-    None before `fit`. `dim` is the number of values in the latents of one image, also for a latent
-    map.
+    The fitted arrays are `mixture_weights` of shape `(n_components,)`, `means` of shape
+    `(n_components, dim)` and `covariances` of shape `(n_components, dim, dim)`, in float64, and
+    `latent_shape`. They are `None` before `fit`. `dim` is the number of values in the latents of
+    one image, also for a latent map. `save` and `keras_vq.load_model` store them in a `.keras`
+    file.
 
     Source: Ghosh et al., "From Variational to Deterministic Autoencoders", 2020. Fitting uses the
     expectation-maximization (EM) algorithm of scikit-learn.
@@ -53,39 +55,83 @@ class GaussianMixturePrior:
         ... )
         >>> vae = keras_vq.VAE(encoder, decoder, latent_dim=4)
         >>> prior = keras_vq.priors.GaussianMixturePrior(n_components=2, seed=0)
-        >>> prior = prior.fit(vae.sample_latents(images, seed=0))
+        >>> history = prior.fit(vae.sample_latents(images, seed=0))
         >>> prior.generate(5, seed=0).shape
         (5, 4)
         >>> vae.generate(5, prior=prior, seed=0).shape
         (5, 8, 8, 1)
     """
 
-    def __init__(self, n_components: int = 10, seed: int | None = None) -> None:
+    def __init__(self, n_components: int = 10, seed: int | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
         self.n_components = _validation.check_positive_integer("n_components", n_components)
         self.seed = seed
-        self.weights: np.ndarray | None = None
+        self.mixture_weights: np.ndarray | None = None
         self.means: np.ndarray | None = None
         self.covariances: np.ndarray | None = None
         self.latent_shape: tuple[int, ...] | None = None
+        self.built = True  # The arrays are not Keras weights, which are float32 on JAX.
 
-    def fit(self, latents: Any) -> Self:
+    def call(self, latents: Tensor, training: bool | None = None) -> Tensor:
+        """Computes the log density of latents in nats, `(n, ...)` -> `(n,)`."""
+        del training
+        weights, means, covariances, latent_shape = self._fitted()
+        dim = math.prod(latent_shape)
+        flat = ops.reshape(ops.cast(latents, "float32"), (-1, 1, dim))
+        factors = np.linalg.inv(np.linalg.cholesky(covariances))
+        whitened = ops.einsum(
+            "nkd,ked->nke", flat - ops.cast(means, "float32"), ops.cast(factors, "float32")
+        )
+        log_scales = np.log(np.diagonal(factors, axis1=1, axis2=2)).sum(axis=1)
+        constants = np.log(weights) + log_scales - 0.5 * dim * math.log(2 * math.pi)
+        densities = ops.cast(constants, "float32") - 0.5 * ops.sum(ops.square(whitened), axis=-1)
+        return ops.logsumexp(densities, axis=-1)
+
+    def fit(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        verbose: Any = "auto",
+        **kwargs: Any,
+    ) -> keras.callbacks.History:
         """Fits the mixture to latents by expectation-maximization (EM), initialized by k-means.
 
+        All latents are used at once, until convergence: other arguments of `keras.Model.fit` than
+        `x` and `verbose` must keep their defaults.
+
         Args:
-            latents: Float array of shape `(n, ...)`. n should be much larger than components · dim.
+            x: Float array of shape `(n, ...)`, the latents. n should be much larger than
+                `n_components` · dim.
+            y: `None`.
+            batch_size: `None`.
+            epochs: 1.
+            verbose: Not used: EM has no progress bar.
+            **kwargs: None.
 
         Returns:
-            The prior itself.
+            A `keras.callbacks.History` with `loss`, the mean negative log density of the latents in
+            nats.
 
         Raises:
-            ValueError: If there are fewer latents than components, or if latents are not finite.
+            ValueError: If there are fewer latents than components, latents are not finite, or
+                another argument is given.
         """
+        del verbose
+        given = {"y": y, "batch_size": batch_size, "epochs": None if epochs == 1 else epochs}
+        for name, value in {**given, **kwargs}.items():
+            if value is not None:
+                raise ValueError(
+                    f"`{name}` has no effect on a GaussianMixturePrior, which is fitted to all "
+                    f"latents at once. Received: {name}={value!r}. Remove it."
+                )
         from sklearn.mixture import GaussianMixture
 
-        latents = np.asarray(ops.convert_to_numpy(as_array("latents", latents)))
+        latents = np.asarray(ops.convert_to_numpy(as_array("x", x)))
         if latents.ndim < 2 or 0 in latents.shape or latents.dtype.kind != "f":
             raise ValueError(
-                "`latents` must be an array of real numbers of shape (n, ...), as `encode` and "
+                "`x` must be an array of real numbers of shape (n, ...), as `encode` and "
                 f"`sample_latents` give it. Received: shape {latents.shape}, type {latents.dtype}"
             )
         if len(latents) < max(self.n_components, 2):
@@ -94,13 +140,18 @@ class GaussianMixturePrior:
                 f"latents: take more images, or fewer components. Received: {len(latents)} latents"
             )
         if not np.isfinite(latents).all():
-            raise ValueError("`latents` must be finite. Received: values that are NaN or infinite")
+            raise ValueError("`x` must be finite. Received: values that are NaN or infinite")
         mixture = GaussianMixture(self.n_components, random_state=self.seed)
-        mixture.fit(latents.reshape(len(latents), -1).astype("float64"))
-        self.weights, self.means = mixture.weights_, mixture.means_
+        flat = latents.reshape(len(latents), -1).astype("float64")
+        mixture.fit(flat)
+        self.mixture_weights, self.means = mixture.weights_, mixture.means_
         self.covariances = mixture.covariances_
         self.latent_shape = latents.shape[1:]
-        return self
+        history = keras.callbacks.History()
+        history.set_model(self)
+        history.on_train_begin()
+        history.on_epoch_end(0, {"loss": -float(mixture.score(flat))})
+        return history
 
     def generate(self, n: int, temperature: float = 1.0, seed: int | None = None) -> np.ndarray:
         """Samples latents.
@@ -130,62 +181,32 @@ class GaussianMixturePrior:
             latents[own] = mean + temperature * noise[own] @ np.linalg.cholesky(covariance).T
         return latents.reshape(n, *latent_shape).astype("float32")
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Saves the fitted prior to an `.npz` file, in an atomic write.
-
-        Args:
-            path: Path of the file.
+    def save_own_variables(self, store: Any) -> None:
+        """Saves the fitted arrays.
 
         Raises:
             ValueError: If the prior is not fitted.
         """
-        weights, means, covariances, latent_shape = self._fitted()
-        config = {
-            "n_components": self.n_components,
-            "seed": self.seed,
-            "latent_shape": latent_shape,
-        }
-        with whole_file(path) as beside, open(beside, "wb") as file:
-            np.savez(
-                file,
-                weights=weights,
-                means=means,
-                covariances=covariances,
-                config=np.array(json.dumps(config)),
-            )
+        *arrays, latent_shape = self._fitted()
+        for name, array in zip(_ARRAYS, arrays, strict=True):
+            store[name] = array
+        store["latent_shape"] = np.array(latent_shape)
 
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Self:
-        """Loads a prior that `save` wrote.
-
-        Untrusted files are safe to load: array sizes are checked before memory is allocated,
-        pickled Python objects are rejected, and the arrays must describe a valid mixture.
-
-        Args:
-            path: Path of the file.
+    def load_own_variables(self, store: Any) -> None:
+        """Loads the arrays written by `save_own_variables`.
 
         Raises:
-            ValueError: If the file cannot be read, or does not contain a Gaussian mixture.
+            ValueError: If they do not describe a Gaussian mixture.
         """
-        try:
-            with open(path, "rb") as file:
-                content = _archives.read_arrays(file, (*_ARRAYS, "config"))
-            config = _archives.parse_json("config", content["config"].item().encode())
-            prior = cls(config["n_components"], config["seed"])
-            prior.latent_shape = _checked_shape(config["latent_shape"])
-            arrays = (content[name] for name in _ARRAYS)
-            prior.weights, prior.means, prior.covariances = arrays
-            _check_mixture(prior)
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-            raise ValueError(
-                "`path` must be a file that `GaussianMixturePrior.save` wrote, whole. "
-                f"Received: {os.fspath(path)!r} ({error})"
-            ) from error
-        return prior
+        self.latent_shape = tuple(int(size) for size in np.asarray(store["latent_shape"]))
+        self.mixture_weights, self.means, self.covariances = (
+            np.asarray(store[name]) for name in _ARRAYS
+        )
+        _check_mixture(self)
 
     def _fitted(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[int, ...]]:
         if (
-            self.weights is None
+            self.mixture_weights is None
             or self.means is None
             or self.covariances is None
             or self.latent_shape is None
@@ -194,13 +215,7 @@ class GaussianMixturePrior:
                 "The prior must be fitted first: call `fit` on latents of training images. "
                 "Received: an unfitted GaussianMixturePrior"
             )
-        return self.weights, self.means, self.covariances, self.latent_shape
-
-
-def _checked_shape(sizes: Any) -> tuple[int, ...]:
-    if not isinstance(sizes, list) or not sizes:
-        raise ValueError(f"its latent shape is {sizes!r}")
-    return tuple(_validation.check_positive_integer("latent_shape[...]", size) for size in sizes)
+        return self.mixture_weights, self.means, self.covariances, self.latent_shape
 
 
 def _check_mixture(prior: GaussianMixturePrior) -> None:
@@ -208,7 +223,7 @@ def _check_mixture(prior: GaussianMixturePrior) -> None:
     weights, means, covariances, latent_shape = prior._fitted()
     n_components, dim = prior.n_components, math.prod(latent_shape)
     for name, array, shape in (
-        ("weights", weights, (n_components,)),
+        ("mixture_weights", weights, (n_components,)),
         ("means", means, (n_components, dim)),
         ("covariances", covariances, (n_components, dim, dim)),
     ):

@@ -11,7 +11,6 @@ TARGETS = {
     "requests": "requests:RequestTarget",
     "images": "images:ImageTarget",
     "keras": "model_files:ModelFileTarget",
-    "npz": "prior_files:PriorFileTarget",
 }
 
 
