@@ -123,7 +123,7 @@ class VQVAE(CodeModel):
             start=start,
         )
 
-    def _quantize_batch(self, images: Tensor) -> Tensor:
+    def _encode_quantized_batch(self, images: Tensor) -> Tensor:
         """Encodes a batch of images to quantized latents."""
         z = self.encoder(images, training=False)
         return self.quantizer(z, training=False, return_codes=False)
@@ -134,7 +134,7 @@ class VQVAE(CodeModel):
 
     def _interpolate_batch(self, latents: Tensor) -> Tensor:
         """Quantizes a batch of interpolated latents and decodes them to images."""
-        return self._decode_latents_batch(
+        return self._decode_quantized_batch(
             self.quantizer(latents, training=False, return_codes=False)
         )
 

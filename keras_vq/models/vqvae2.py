@@ -227,7 +227,7 @@ class VQVAE2(CodeModel):
         """Encodes a batch of images to bottom latents before quantization."""
         return self._quantized(images, training=False)[1].latents
 
-    def _quantize_batch(self, images: Tensor) -> Tensor:
+    def _encode_quantized_batch(self, images: Tensor) -> Tensor:
         """Encodes a batch of images to the quantized latents that the decoder takes."""
         top, bottom = self._quantized(images, training=False)
         return self._joined(top.quantized, bottom.quantized)
@@ -244,7 +244,7 @@ class VQVAE2(CodeModel):
         z_bottom = latents[..., self.top_dim :]
         e_top = self.top_quantizer(z_top, training=False, return_codes=False)
         e_bottom = self.bottom_quantizer(z_bottom, training=False, return_codes=False)
-        return self._decode_latents_batch(self._joined(e_top, e_bottom))
+        return self._decode_quantized_batch(self._joined(e_top, e_bottom))
 
     def _encode_batch(self, images: Tensor) -> Tensor:
         """Encodes a batch of images to one vector of codes per image.
