@@ -9,6 +9,21 @@ from keras import ops
 from keras_vq import _backend
 from keras_vq._types import Tensor
 
+__all__ = [
+    "argmax",
+    "code_counts",
+    "code_sums",
+    "masked_mean",
+    "nearest_code",
+    "nearest_codes",
+    "perplexity",
+    "replace_gradient",
+    "sample_code",
+    "squared_distances",
+    "stop_gradient_mse",
+    "unit_vectors",
+]
+
 # Maximum number of scores held at a time (4 MiB of float32), so that memory does not grow with
 # vectors x codes.
 SCORES_PER_BLOCK = 2**20

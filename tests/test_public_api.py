@@ -2,6 +2,7 @@
 
 import inspect
 
+import keras
 import pytest
 
 import keras_vq
@@ -61,7 +62,8 @@ def test_docstring_has_an_example_that_runs(name):
     thing = PUBLIC[name]
     assert thing.__doc__, name
     # Doctests run the examples; `load_model`, which needs a file, has tests instead.
-    if not is_abstract_or_error(thing) and thing is not models.load_model:
+    is_lookup = name.rpartition(".")[2] in ("get", "serialize", "deserialize")
+    if not is_abstract_or_error(thing) and thing is not models.load_model and not is_lookup:
         assert ">>>" in thing.__doc__, f"{name} needs an example"
 
 
@@ -111,4 +113,138 @@ def test_every_quantizer_and_codebook_has_a_case():
     used = [quantizer.codebook for quantizer in built if hasattr(quantizer, "codebook")]
     kinds = {type(codebook) for codebook in used}
     kinds |= {type(codebook.restart) for codebook in used if codebook.restart is not None}
-    assert kinds == {getattr(codebooks, name) for name in codebooks.__all__} - set(ABSTRACT)
+    public = {getattr(codebooks, name) for name in codebooks.__all__}
+    assert kinds == {thing for thing in public if inspect.isclass(thing)} - set(ABSTRACT)
+
+
+def public_names(cls, base):
+    """Returns the public attributes of a class that its Keras base class lacks."""
+    return {name for name in set(dir(cls)) - set(dir(base)) if not name.startswith("_")}
+
+
+def test_surface_of_a_model_and_a_quantizer():
+    assert public_names(keras_vq.VQVAE, keras.Model) == {
+        "adapt",
+        "code_shape",
+        "codebook_sizes",
+        "decode",
+        "decode_quantized",
+        "encode",
+        "encode_latents",
+        "encode_quantized",
+        "from_preset",
+        "generate",
+        "image_shape",
+        "interpolate",
+        "presets",
+        "reconstruct",
+        "save_to_preset",
+        "signatures",
+    }
+    assert public_names(keras_vq.VectorQuantizer, keras.Layer) == {
+        "adapt",
+        "bits_per_vector",
+        "code_shape",
+        "code_vectors",
+        "codebook_size",
+        "codebook_sizes",
+        "commitment_weight",
+        "cross_entropy",
+        "decode",
+        "encode",
+        "nearest_codes",
+        "set_embeddings",
+        "temperature",
+    }
+
+
+KERAS_CLASSES = [
+    thing
+    for thing in PUBLIC.values()
+    if inspect.isclass(thing) and any(base.__module__.startswith("keras.") for base in thing.mro())
+]
+
+
+@pytest.mark.parametrize("cls", KERAS_CLASSES, ids=lambda cls: cls.__name__)
+def test_overrides_keep_the_signature_of_keras(cls):
+    theirs = next(base for base in cls.mro() if base.__module__.startswith("keras."))
+    for name in dir(theirs):
+        method, overridden = (inspect.getattr_static(kind, name) for kind in (cls, theirs))
+        method, overridden = (getattr(each, "__func__", each) for each in (method, overridden))
+        if name.startswith("_") or method is overridden or not inspect.isfunction(method):
+            continue
+        if name in ("build", "update_state") or "*args" in str(inspect.signature(overridden)):
+            continue  # named after the arguments of `call`, as in the layers of Keras
+        ours, expected = (
+            [p for p in inspect.signature(each).parameters.values() if p.kind is not p.VAR_KEYWORD]
+            for each in (method, overridden)
+        )
+        assert [p.name for p in ours[: len(expected)]] == [p.name for p in expected], (
+            f"{cls.__name__}.{name}"
+        )
+        required = sum(p.default is p.empty for p in expected)
+        assert all(p.default is not p.empty for p in ours[required:]), f"{cls.__name__}.{name}"
+
+
+REGISTRIES = {
+    "codebooks": (codebooks, codebooks.Codebook, {"codebook_size": 8, "learning_rate": 1.0}),
+    "restart": (codebooks.restart, codebooks.RestartRule, {}),
+    "losses": (losses, object, {}),
+    "estimators": (estimators, object, {}),
+}
+
+
+@pytest.mark.parametrize("name", REGISTRIES)
+def test_objects_by_name_and_configuration(name):
+    namespace, base, arguments = REGISTRIES[name]
+    members = namespace._REGISTRY.members
+    public = {getattr(namespace, each) for each in getattr(namespace, "__all__", ())}
+    classes = {thing for thing in public if inspect.isclass(thing) and issubclass(thing, base)}
+    assert classes - set(ABSTRACT) - {codebooks.DeadCodeRestart, codebooks.OnlineClustering} <= set(
+        members.values()
+    )
+    for key, member in members.items():
+        assert key == key.lower()
+        accepted = inspect.signature(member).parameters if inspect.isclass(member) else {}
+        given = {each: value for each, value in arguments.items() if each in accepted}
+        thing = namespace.get(key, **given)
+        assert thing is member or type(thing) is member
+        assert namespace.get(thing) is thing
+        again = namespace.deserialize(namespace.serialize(thing))
+        assert type(again) is type(thing)
+    assert namespace.get(None) is None
+    with pytest.raises(ValueError, match="must be one of .*Received: 'no_such_name'"):
+        namespace.get("no_such_name")
+
+
+@pytest.mark.parametrize(
+    ("cls", "argument", "right"),
+    [
+        (keras_vq.VectorQuantizer, "num_embeddings", "Use `codebook_size`"),
+        (keras_vq.VectorQuantizer, "commitment_cost", "Use `commitment_weight`"),
+        (keras_vq.VectorQuantizer, "beta", "Use `commitment_weight`"),
+        (keras_vq.VectorQuantizer, "embedding_dim", "is that of the inputs"),
+        (keras_vq.EMACodebook, "num_embeddings", "Use `codebook_size`"),
+        (keras_vq.EMACodebook, "decya", "Did you mean 'decay'"),
+        (priors.PixelCNNPrior, "depth", "Use `num_layers`"),
+        (priors.TransformerPrior, "heads", "Use `num_heads`"),
+        (priors.GaussianMixturePrior, "components", "Use `n_components`"),
+        (codebooks.DeadCodeRestart, "treshold", "Did you mean 'threshold'"),
+    ],
+)
+def test_names_of_other_libraries_are_answered_with_the_right_one(cls, argument, right):
+    with pytest.raises(TypeError, match=rf"{cls.__name__} has no argument `{argument}`.*{right}"):
+        cls(**{argument: 1})
+
+
+def test_size_or_codebook():
+    assert keras_vq.VectorQuantizer(8, codebook="gradient_codebook").codebook_size == 8
+    for arguments, message in (
+        ({}, "`codebook_size` must be an integer"),
+        ({"codebook_size": 8, "codebook": keras_vq.EMACodebook(8)}, "must not be given together"),
+        ({"codebook_size": keras_vq.EMACodebook(8)}, r"VectorQuantizer\(codebook=EMACodebook"),
+        ({"codebook": 8}, r"VectorQuantizer\(8\)"),
+        ({"codebook": "ema_codebook"}, "`codebook_size` must be an integer"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            keras_vq.VectorQuantizer(**arguments)

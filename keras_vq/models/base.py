@@ -30,7 +30,7 @@ from keras_vq.losses.bernoulli import BernoulliNegativeLogLikelihood
 from keras_vq.models._batches import check_not_labels
 from keras_vq.models._images import check_image_shape, check_images, check_not_empty, check_values
 from keras_vq.models._ranges import PROBABILITIES, Range, output_range
-from keras_vq.models.presets import load_preset, save_preset
+from keras_vq.models.presets import BundledPresets, load_preset, save_preset
 from keras_vq.quantizers.base import Quantizer
 
 
@@ -706,6 +706,9 @@ class ReconstructionModel(Model):
 
     # --- presets
 
+    # Description, figures and versions of the bundled presets of the class, by name.
+    presets = BundledPresets()
+
     @classmethod
     def from_preset(cls, preset: str | os.PathLike[str]) -> Self:
         """Loads a model that is bundled with the package or was saved by `save_to_preset`.
@@ -715,7 +718,8 @@ class ReconstructionModel(Model):
 
         Args:
             preset: String or path. A name, `"vae_mnist"`, `"vqvae_cifar10"` or `"vqvae_mnist"`; or
-                a folder (`"./vae_mnist"` if it has the name of a bundled preset).
+                a folder (`"./vae_mnist"` if it has the name of a bundled preset). `cls.presets` lists
+            the names.
 
         Returns:
             The model, not compiled: call `compile` before further training.

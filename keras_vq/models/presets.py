@@ -43,6 +43,19 @@ def named_presets() -> dict[str, Path]:
     }
 
 
+class BundledPresets:
+    """Class property with the records of the bundled presets of a class, by preset name."""
+
+    def __get__(self, instance: Any, owner: type) -> dict[str, dict[str, Any]]:
+        classes = _subclass_names(owner)
+        records = {name: read_record(folder) for name, folder in named_presets().items()}
+        return {name: record for name, record in records.items() if record["class"] in classes}
+
+
+def _subclass_names(cls: type) -> set[str]:
+    return {cls.__name__}.union(*map(_subclass_names, cls.__subclasses__()))
+
+
 def load_preset(cls: type[Model], preset: str | os.PathLike[str]) -> Model:
     """Loads a preset whose class is `cls`; see `ReconstructionModel.from_preset`."""
     folder = _folder_of(preset)
@@ -155,6 +168,11 @@ def _folder_of(preset: str | os.PathLike[str]) -> Path:
         return named[preset]
     if not isinstance(preset, str | os.PathLike):
         raise ValueError(f"`preset` must be a name or a folder. Received: {preset!r}")
+    if "://" in os.fspath(preset):
+        raise ValueError(
+            "`preset` must be a name or a folder: downloads are not supported yet. "
+            f"Received: {os.fspath(preset)!r}. Download the folder, and pass its path."
+        )
     folder = Path(preset)
     if folder.is_dir():
         return folder

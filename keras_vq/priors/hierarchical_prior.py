@@ -1,6 +1,6 @@
 """Prior over the codes of both scales of a VQ-VAE-2."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Self
 
 import keras
@@ -89,7 +89,7 @@ class HierarchicalPrior(Model):
         batch_size: int = 128,
         epochs: int = 1,
         **kwargs: Any,
-    ) -> Mapping[str, keras.callbacks.History]:
+    ) -> keras.callbacks.History:
         """Encodes images to codes once, then fits both priors to them.
 
         Args:
@@ -103,7 +103,8 @@ class HierarchicalPrior(Model):
             **kwargs: Other arguments of `fit`.
 
         Returns:
-            Dictionary with the `keras.callbacks.History` of `top` and `bottom`.
+            A `keras.callbacks.History` with the values of both priors, whose names start with
+            `top_` and `bottom_`.
         """
         takes_labels = self.top.num_classes is not None
         validation = {}
@@ -112,10 +113,12 @@ class HierarchicalPrior(Model):
             validation = self._inputs(*encoded(vqvae, *pair, takes_labels=takes_labels))
         inputs = self._inputs(*encoded(vqvae, images, labels, takes_labels=takes_labels))
         options = {"batch_size": batch_size, "epochs": epochs, **kwargs}
-        return {
-            name: prior._fit_inputs(inputs[name], validation.get(name), **options)
-            for name, prior in (("top", self.top), ("bottom", self.bottom))
-        }
+        history = keras.callbacks.History()
+        for name, prior in (("top", self.top), ("bottom", self.bottom)):
+            own = prior._fit_inputs(inputs[name], validation.get(name), **options)
+            history.epoch = own.epoch
+            history.history.update({f"{name}_{key}": log for key, log in own.history.items()})
+        return history
 
     def call(self, inputs: dict[str, Any], training: bool | None = None) -> dict[str, Any]:
         """Applies both priors to a batch."""

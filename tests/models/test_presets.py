@@ -374,3 +374,17 @@ def test_figure_on_real_mnist():
     model = keras_vq.VQVAE.from_preset("vqvae_mnist")
     error = np.square(np.clip(model.reconstruct(images), 0, 1) - images).mean()
     assert error == pytest.approx(record["figures"]["test MSE"], rel=0.15)
+
+
+@pytest.mark.backend_free
+def test_bundled_presets_of_a_class():
+    assert set(keras_vq.VQVAE.presets) == {"vqvae_cifar10", "vqvae_mnist"}
+    assert set(keras_vq.VAE.presets) == {"vae_mnist"}
+    assert set(keras_vq.models.ReconstructionModel.presets) == {
+        "vae_mnist",
+        "vqvae_cifar10",
+        "vqvae_mnist",
+    }
+    assert "VQ-VAE" in keras_vq.VQVAE.presets["vqvae_mnist"]["description"]
+    with pytest.raises(ValueError, match="downloads are not supported yet"):
+        keras_vq.VQVAE.from_preset("hf://someone/vqvae")

@@ -285,9 +285,9 @@ def test_decoding_of_arrays_that_hold_no_codes(case, vectors):
     quantizer.decode(np.full_like(codes, -1))
     for bad in (np.full_like(codes, max(quantizer.codebook_sizes)), codes - 2 - codes.max()):
         for indices in (bad, bad.tolist()):
-            with pytest.raises(ValueError, match=r"`indices` must be integers from 0 to .*-1"):
+            with pytest.raises(ValueError, match=r"`codes` must be integers from 0 to .*-1"):
                 quantizer.decode(indices)
-    with pytest.raises(ValueError, match=r"`indices` must be integers.*Received: float32"):
+    with pytest.raises(ValueError, match=r"`codes` must be integers.*Received: float32"):
         quantizer.decode(codes.astype("float32"))
 
 
