@@ -62,7 +62,9 @@ def rows_of(
                 path = Path(temporary, f"{format}-{precision}")
                 path = path.with_suffix(".tflite") if format == "litert" else path
                 began = time.perf_counter()
-                written = model.export(path, format, precision, calibration)
+                written = model.export(
+                    path, format, precision=precision, calibration_images=calibration
+                )
                 seconds = time.perf_counter() - began
                 report = export.verify(model, written, images)
                 row = rows[f"{name}: {ENGINES[format]}"] = as_row(report, seconds)

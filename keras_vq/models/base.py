@@ -622,8 +622,11 @@ class ReconstructionModel(Model):
 
     def export(
         self,
-        path: str | os.PathLike[str],
+        filepath: str | os.PathLike[str],
         format: str = "tf_saved_model",
+        verbose: bool | None = None,
+        input_signature: Any = None,
+        *,
         precision: str = "float32",
         calibration_images: Any = None,
         overwrite: bool = False,
@@ -636,18 +639,21 @@ class ReconstructionModel(Model):
         dtypes, shapes and ranges of their inputs and outputs.
 
         - `"tf_saved_model"`: a folder in the layout of TensorFlow Serving, with warm-up requests.
-          Each export adds a version to the folder `path`.
+          Each export adds a version to the folder `filepath`.
         - `"litert"`: one `.tflite` file of built-in operations.
         - `"onnx"`: a folder with one file per function.
         - `"openvino"`: a folder with one `.xml` and one `.bin` file per function.
 
         TensorFlow writes SavedModel and LiteRT; on another backend this takes place in a separate
-        process and needs a few seconds more. An existing export at `path` is replaced only when the
-        new one is complete.
+        process and needs a few seconds more. An existing export at `filepath` is replaced only when
+        the new one is complete.
 
         Args:
-            path: String or path. File or folder to write.
+            filepath: String or path. File or folder to write.
             format: String. One of the four formats. Defaults to `"tf_saved_model"`.
+            verbose: Boolean. Whether to print the path of the export. Defaults to `None`, for
+                `False`.
+            input_signature: `None`: the signatures of the model are fixed.
             precision: String. `"float32"`; for OpenVINO also `"float16"` (weights only); for LiteRT
                 also `"float16"`, `"int8_weights"`, `"int8_dynamic"`, `"int8_convolutions"` and
                 `"int16_convolutions"` (int8 weights, 8-bit or 16-bit activations, nearest-code
@@ -656,7 +662,7 @@ class ReconstructionModel(Model):
             calibration_images: Training images, of which the first 128 determine the ranges of
                 activations. Required for `"int8_convolutions"`, `"int16_convolutions"` and
                 `"int8_full"`. Defaults to `None`.
-            overwrite: Boolean. Whether to replace an existing export at `path`; a SavedModel gets a
+            overwrite: Boolean. Whether to replace an existing export at `filepath`; a SavedModel gets a
                 new version instead. Defaults to `False`.
 
         Returns:
@@ -667,9 +673,17 @@ class ReconstructionModel(Model):
             ExportError: If the format lacks an operation of the model.
             ImportError: If a package is missing; the message names the extra that installs it.
         """
-        return export_model(
-            self, self.signatures(), path, format, precision, calibration_images, overwrite
+        if input_signature is not None:
+            raise ValueError(
+                "`input_signature` must be None: the signatures of an exported model are fixed, see "
+                f"`signatures()`. Received: {input_signature!r}"
+            )
+        written = export_model(
+            self, self.signatures(), filepath, format, precision, calibration_images, overwrite
         )
+        if verbose:
+            print(f"Exported to {str(written)!r}.")
+        return written
 
     def signatures(self) -> list[Signature]:
         """Returns the functions of an exported model, with the specifications of their tensors.

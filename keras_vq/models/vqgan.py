@@ -162,7 +162,18 @@ class VQGAN(VQVAE):
         )
 
     def compile(
-        self, optimizer: Any = "adam", discriminator_optimizer: Any = None, **kwargs: Any
+        self,
+        optimizer: Any = "adam",
+        loss: Any = None,
+        loss_weights: Any = None,
+        metrics: Any = None,
+        weighted_metrics: Any = None,
+        run_eagerly: bool = False,
+        steps_per_execution: int = 1,
+        jit_compile: Any = "auto",
+        auto_scale_loss: bool = True,
+        *,
+        discriminator_optimizer: Any = None,
     ) -> None:
         """Configures training. Takes the arguments of `keras.Model.compile`.
 
@@ -171,11 +182,17 @@ class VQGAN(VQVAE):
 
         Args:
             optimizer: Optimizer of the generator. Defaults to `"adam"`.
+            loss: Reconstruction term; see `VQVAE`. Defaults to `None`.
+            loss_weights: See `keras.Model.compile`, as for the following arguments.
+            metrics: See `keras.Model.compile`.
+            weighted_metrics: See `keras.Model.compile`.
+            run_eagerly: See `keras.Model.compile`.
+            steps_per_execution: See `keras.Model.compile`.
+            jit_compile: See `keras.Model.compile`.
+            auto_scale_loss: See `keras.Model.compile`.
             discriminator_optimizer: Optimizer of the discriminator. Defaults to `None`, which means
                 a second optimizer with the configuration of the first. The authors' code uses Adam
                 with `beta_1=0.5` and `beta_2=0.9` for both.
-            **kwargs: Other arguments of `keras.Model.compile`, such as `loss` (the reconstruction
-                term) and `metrics`.
 
         Raises:
             ValueError: If both optimizers are the same object, or the dtype policy is
@@ -201,7 +218,17 @@ class VQGAN(VQVAE):
         both = AdversarialOptimizer(
             generator, discriminator, lambda: self.discriminator.trainable_variables
         )
-        super().compile(both, **kwargs)
+        super().compile(
+            both,
+            loss,
+            loss_weights,
+            metrics,
+            weighted_metrics,
+            run_eagerly,
+            steps_per_execution,
+            jit_compile,
+            auto_scale_loss,
+        )
 
     def get_compile_config(self) -> dict[str, Any]:
         """Returns the arguments of `compile`."""
