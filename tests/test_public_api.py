@@ -213,7 +213,7 @@ def test_objects_by_name_and_configuration(name):
         again = namespace.deserialize(namespace.serialize(thing))
         assert type(again) is type(thing)
     assert namespace.get(None) is None
-    with pytest.raises(ValueError, match="must be one of .*Received: 'no_such_name'"):
+    with pytest.raises(ValueError, match=r"must be one of .*Received: 'no_such_name'"):
         namespace.get("no_such_name")
 
 

@@ -662,8 +662,8 @@ class ReconstructionModel(Model):
             calibration_images: Training images, of which the first 128 determine the ranges of
                 activations. Required for `"int8_convolutions"`, `"int16_convolutions"` and
                 `"int8_full"`. Defaults to `None`.
-            overwrite: Boolean. Whether to replace an existing export at `filepath`; a SavedModel gets a
-                new version instead. Defaults to `False`.
+            overwrite: Boolean. Whether to replace an existing export at `filepath`; a SavedModel
+                gets a new version instead. Defaults to `False`.
 
         Returns:
             Path of the file, the folder, or the version folder of a SavedModel.
@@ -675,8 +675,8 @@ class ReconstructionModel(Model):
         """
         if input_signature is not None:
             raise ValueError(
-                "`input_signature` must be None: the signatures of an exported model are fixed, see "
-                f"`signatures()`. Received: {input_signature!r}"
+                "`input_signature` must be None, because an exported model has the signatures that "
+                f"`signatures()` returns. Received: {input_signature!r}"
             )
         written = export_model(
             self, self.signatures(), filepath, format, precision, calibration_images, overwrite
@@ -732,8 +732,8 @@ class ReconstructionModel(Model):
 
         Args:
             preset: String or path. A name, `"vae_mnist"`, `"vqvae_cifar10"` or `"vqvae_mnist"`; or
-                a folder (`"./vae_mnist"` if it has the name of a bundled preset). `cls.presets` lists
-            the names.
+                a folder (`"./vae_mnist"` if it has the name of a bundled preset). `cls.presets`
+                lists the names.
 
         Returns:
             The model, not compiled: call `compile` before further training.

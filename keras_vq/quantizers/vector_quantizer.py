@@ -278,7 +278,7 @@ def _codebook(codebook_size: int | None, codebook: str | Codebook | None) -> Cod
     if isinstance(codebook, int):
         raise ValueError(
             f"`codebook` must be a codebook. Received: {codebook!r}. Pass the number of code "
-            f"vectors as `codebook_size`: VectorQuantizer(codebook={codebook})."
+            f"vectors as `codebook_size`: VectorQuantizer({codebook})."
         )
     if codebook_size is None and (codebook is None or isinstance(codebook, str)):
         raise ValueError(
