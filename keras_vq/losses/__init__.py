@@ -1,15 +1,25 @@
-"""Losses of vector quantizers and variational autoencoders."""
+"""Losses of vector quantizers, variational autoencoders and adversarial training."""
 
 from keras_vq._registry import Registry
+from keras_vq.losses.adversarial import (
+    AdversarialLoss,
+    HingeAdversarialLoss,
+    NonSaturatingAdversarialLoss,
+)
 from keras_vq.losses.bernoulli import BernoulliNegativeLogLikelihood
 from keras_vq.losses.commitment import CommitmentLoss, CrossEntropyCommitmentLoss
 from keras_vq.losses.entropy import EntropyLoss
+from keras_vq.losses.perceptual import PerceptualLoss
 
 __all__ = [
+    "AdversarialLoss",
     "BernoulliNegativeLogLikelihood",
     "CommitmentLoss",
     "CrossEntropyCommitmentLoss",
     "EntropyLoss",
+    "HingeAdversarialLoss",
+    "NonSaturatingAdversarialLoss",
+    "PerceptualLoss",
     "deserialize",
     "get",
     "serialize",
@@ -17,6 +27,14 @@ __all__ = [
 
 _REGISTRY = Registry(
     "loss",
-    (BernoulliNegativeLogLikelihood, CommitmentLoss, CrossEntropyCommitmentLoss, EntropyLoss),
+    (
+        BernoulliNegativeLogLikelihood,
+        CommitmentLoss,
+        CrossEntropyCommitmentLoss,
+        EntropyLoss,
+        HingeAdversarialLoss,
+        NonSaturatingAdversarialLoss,
+        PerceptualLoss,
+    ),
 )
 get, serialize, deserialize = _REGISTRY.get, _REGISTRY.serialize, _REGISTRY.deserialize

@@ -1,7 +1,6 @@
 """VQGAN: a VQ-VAE trained with an adversarial and a perceptual loss."""
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 from keras import ops
@@ -10,6 +9,8 @@ from keras_vq import _backend, _validation
 from keras_vq._building import build_part
 from keras_vq._hyperparameter import Hyperparameter
 from keras_vq._types import Shape, Tensor
+from keras_vq.losses.adversarial import AdversarialLoss, as_adversarial_loss
+from keras_vq.losses.perceptual import PerceptualLoss
 from keras_vq.models._adversarial_optimizer import AdversarialOptimizer
 from keras_vq.models._frozen import frozen
 from keras_vq.models.base import check_layer
@@ -26,30 +27,24 @@ class VQGAN(VQVAE):
 
     The encoder, the quantizer and the decoder, together the generator, minimize
 
-        reconstruction + perceptual_weight * perceptual + quantization
-            + discriminator_weight * λ * generator
+        reconstruction + perceptual_loss_weight * perceptual + quantization
+            + adversarial_loss_weight * λ * generator
 
-    while the discriminator D minimizes its own loss, in the same step and at the same weights. With
-    the hinge loss
-
-        generator     = -mean D(x̂)
-        discriminator = (mean max(0, 1 - D(x)) + mean max(0, 1 + D(x̂))) / 2
-
-    The adaptive weight λ is |∇ (reconstruction + perceptual)| / (|∇ generator| + 10⁻⁴), at most
-    10⁴. Both gradients are with respect to the last kernel of the decoder, where the two terms thus
-    have equal gradient norms. In the first `discriminator_start` steps the adversarial term and the
-    discriminator loss have weight 0. Source: Esser et al., "Taming Transformers for High-Resolution
-    Image Synthesis", 2021, section 3.1.
+    while the discriminator minimizes its own loss, in the same step and at the same weights.
+    `losses.HingeAdversarialLoss` and `losses.PerceptualLoss` define the terms. The adaptive weight
+    λ is |∇ (reconstruction + perceptual)| / (|∇ generator| + 10⁻⁴), at most 10⁴. Both gradients are
+    with respect to the last kernel of the decoder, where the two terms thus have equal gradient
+    norms. In the first `discriminator_start` steps the adversarial term and the discriminator loss
+    have weight 0. Source: Esser et al., "Taming Transformers for High-Resolution Image Synthesis",
+    2021, section 3.1.
 
     The reconstruction term is that of `VQVAE`, unless `compile` receives a loss (the authors' code
-    uses `loss="mae"`). The perceptual loss compares feature maps: the vectors at each position are
-    normalized to length 1, and their squared distances are averaged over positions and images and
-    summed over maps. This is LPIPS (Zhang et al., 2018) without its learned weights.
+    uses `loss="mae"`).
 
-    Logs report each term (`_reconstruction_loss`, `quantization_loss`, `_generator_loss`,
-    `_discriminator_loss`, and `_perceptual_loss` with a feature network) and λ as
-    `_adaptive_weight`. `loss` is the loss of the generator without the adversarial term, so that
-    its values can be compared between epochs.
+    Logs report each term (`reconstruction_loss`, `quantization_loss`, `generator_loss`,
+    `discriminator_loss`, and `perceptual_loss` with a feature network) and λ as `adaptive_weight`.
+    `loss` is the loss of the generator without the adversarial term, so that its values can be
+    compared between epochs.
 
     State that changes in training: `steps`, the number of training steps.
 
@@ -59,16 +54,15 @@ class VQGAN(VQVAE):
         decoder: Layer or model that maps quantized latents to images.
         discriminator: Layer or model that maps images to logits of any shape, such as
             `keras_vq.networks.patch_discriminator`.
-        feature_network: Model that maps images to a channels-last feature map, or to a list of
-            them, for the perceptual loss. It must include any preprocessing of pixels in [0, 1],
-            and is frozen. Defaults to `None`, which omits the perceptual loss.
-        perceptual_weight: Float, at least 0. Weight of the perceptual loss. Defaults to 1.
-        discriminator_weight: Float, at least 0. Weight of the adversarial term, in addition to λ.
-            Defaults to 1.
+        feature_network: Network of `losses.PerceptualLoss`, which is frozen. Defaults to `None`,
+            which omits the perceptual loss.
+        perceptual_loss_weight: Float, at least 0. Weight of the perceptual loss. Defaults to 1.
+        adversarial_loss_weight: Float, at least 0. Weight of the adversarial term, in addition to
+            λ. Defaults to 1.
         discriminator_start: Integer. Number of training steps before the adversarial training
             starts. Defaults to 0.
-        adversarial_loss: String. `"hinge"`, or `"non_saturating"` (Goodfellow et al., 2014), the
-            binary cross-entropy of the discriminator logits. Defaults to `"hinge"`.
+        adversarial_loss: String or `losses.AdversarialLoss`. `"hinge"` and `"non_saturating"` are
+            the names of the losses in `keras_vq.losses`. Defaults to `"hinge"`.
         data_variance: Float or `None`. Variance of the targets, by which the default loss is
             divided. If it is `None`, the variance is measured on the first data that are not
             constant, in `fit` or any other method that computes the loss, and saved with the
@@ -105,8 +99,8 @@ class VQGAN(VQVAE):
     """
 
     _part_names = ("encoder", "quantizer", "decoder", "discriminator", "feature_network")
-    perceptual_weight = Hyperparameter(_validation.check_not_negative)
-    discriminator_weight = Hyperparameter(_validation.check_not_negative)
+    perceptual_loss_weight = Hyperparameter(_validation.check_not_negative)
+    adversarial_loss_weight = Hyperparameter(_validation.check_not_negative)
     discriminator_start = Hyperparameter(_validation.check_count)
 
     def __init__(
@@ -116,22 +110,23 @@ class VQGAN(VQVAE):
         decoder: keras.Layer,
         discriminator: keras.Layer,
         feature_network: keras.Layer | None = None,
-        perceptual_weight: float = 1.0,
-        discriminator_weight: float = 1.0,
+        perceptual_loss_weight: float = 1.0,
+        adversarial_loss_weight: float = 1.0,
         discriminator_start: int = 0,
-        adversarial_loss: str = "hinge",
+        adversarial_loss: str | AdversarialLoss = "hinge",
         data_variance: float | None = None,
         **kwargs: Any,
     ) -> None:
         check_layer("discriminator", discriminator)
-        if feature_network is not None:
-            check_layer("feature_network", feature_network).trainable = False
-        _validation.check_choice("adversarial_loss", adversarial_loss, tuple(_ADVERSARIAL))
+        perceptual = None if feature_network is None else PerceptualLoss(feature_network)
+        adversarial_loss = as_adversarial_loss(adversarial_loss)
         super().__init__(encoder, quantizer, decoder, data_variance, **kwargs)
         self.discriminator = discriminator
         self.feature_network: Any = feature_network
-        self.perceptual_weight = perceptual_weight
-        self.discriminator_weight = discriminator_weight
+        # The name sorts after `feature_network`, below which weight files store the network.
+        self.perceptual = perceptual
+        self.perceptual_loss_weight = perceptual_loss_weight
+        self.adversarial_loss_weight = adversarial_loss_weight
         self.discriminator_start = discriminator_start
         self.adversarial_loss = adversarial_loss
         names = ["generator_loss", "discriminator_loss", "adaptive_weight"]
@@ -289,35 +284,30 @@ class VQGAN(VQVAE):
             ops.convert_to_tensor(self.steps) > self.discriminator_start, "float32"
         )
         game = has_begun * (
-            self.discriminator_weight * weight * generator_loss + discriminator_loss
+            self.adversarial_loss_weight * weight * generator_loss + discriminator_loss
         )
-        added = self.perceptual_weight * perceptual_loss + game - ops.stop_gradient(game)
+        added = self.perceptual_loss_weight * perceptual_loss + game - ops.stop_gradient(game)
         return loss + added / _backend.loss_replicas()
 
     def _generator_loss(self, made: Tensor, training: bool = False) -> Tensor:
         """Computes the adversarial loss of the generator, a scalar, with D frozen."""
         with frozen(self.discriminator):
             fake = self._logits(made, training)
-        return _ADVERSARIAL[self.adversarial_loss].generator(fake)
+        return self.adversarial_loss.generator(fake)
 
     def _discriminator_loss(self, real: Tensor, made: Tensor, training: bool = False) -> Tensor:
         """Computes the loss of the discriminator on real and generated images, a scalar."""
         real, fake = self._logits(real, training), self._logits(ops.stop_gradient(made), training)
-        return _ADVERSARIAL[self.adversarial_loss].discriminator(real, fake)
+        return self.adversarial_loss.discriminator(real, fake)
 
     def _logits(self, images: Tensor, training: bool) -> Tensor:
         return ops.cast(self.discriminator(images, training=training), "float32")
 
     def _perceptual_loss(self, target: Tensor, made: Tensor) -> Tensor:
         """Computes the perceptual loss of two batches, a scalar; 0 without a feature network."""
-        if self.feature_network is None:
+        if self.perceptual is None:
             return ops.zeros(())
-        pairs = zip(self._features(target), self._features(made), strict=True)
-        return sum(ops.mean(ops.sum(ops.square(one - other), axis=-1)) for one, other in pairs)
-
-    def _features(self, images: Tensor) -> list[Tensor]:
-        maps = keras.tree.flatten(self.feature_network(images, training=False))
-        return [_of_length_one(ops.cast(features, "float32")) for features in maps]
+        return ops.mean(self.perceptual.call(target, made))
 
     def _adaptive_weight(
         self,
@@ -348,7 +338,7 @@ class VQGAN(VQVAE):
             with frozen(self.decoder, replaced=(kernel, value)):
                 made = self.decoder(latents, training=training)
             likeness = self._reconstruction_loss(target, made, sample_weight)
-            likeness = likeness + self.perceptual_weight * self._perceptual_loss(target, made)
+            likeness = likeness + self.perceptual_loss_weight * self._perceptual_loss(target, made)
             return likeness, self._generator_loss(made, training)
 
         by_likeness, by_verdict = (
@@ -359,27 +349,3 @@ class VQGAN(VQVAE):
 
     def _kernels(self) -> list[keras.Variable]:
         return [weight for weight in self.decoder.weights if len(weight.shape) > 1]
-
-
-def _of_length_one(vectors: Tensor) -> Tensor:
-    # `ops.normalize` has a NaN gradient at zero vectors, which ReLUs produce.
-    return vectors * ops.rsqrt(ops.sum(ops.square(vectors), axis=-1, keepdims=True) + 1e-10)
-
-
-class _AdversarialLoss(NamedTuple):
-    """Losses of generator and discriminator, as functions of the discriminator logits."""
-
-    generator: Callable[[Tensor], Tensor]
-    discriminator: Callable[[Tensor, Tensor], Tensor]
-
-
-_ADVERSARIAL = {
-    "hinge": _AdversarialLoss(
-        lambda fake: -ops.mean(fake),
-        lambda real, fake: 0.5 * (ops.mean(ops.relu(1.0 - real)) + ops.mean(ops.relu(1.0 + fake))),
-    ),
-    "non_saturating": _AdversarialLoss(
-        lambda fake: ops.mean(ops.softplus(-fake)),
-        lambda real, fake: 0.5 * (ops.mean(ops.softplus(-real)) + ops.mean(ops.softplus(fake))),
-    ),
-}

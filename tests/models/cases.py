@@ -66,8 +66,8 @@ def _vqgan() -> Any:
         decoder,
         keras_vq.networks.patch_discriminator(IMAGE_SHAPE, filters=(4, 8)),
         feature_network=keras.Model(pixels, [first, second]),
-        perceptual_weight=0.1,
-        discriminator_weight=0.1,
+        perceptual_loss_weight=0.1,
+        adversarial_loss_weight=0.1,
         # Within the second epoch.
         discriminator_start=6,
     )

@@ -57,7 +57,8 @@ def inputs():
 
 def by_hand(model, images):
     """Computes λ and the gradients of generator and discriminator from the paper."""
-    quantizer, adversarial = model.quantizer, model.adversarial_loss
+    quantizer = model.quantizer
+    is_hinge = isinstance(model.adversarial_loss, keras_vq.losses.HingeAdversarialLoss)
 
     def of_length_one(vectors):
         return vectors / ops.sqrt(ops.sum(vectors**2, axis=-1, keepdims=True) + 1e-10)
@@ -72,13 +73,12 @@ def by_hand(model, images):
         likeness = ops.mean((images - made) ** 2) / 0.1
         if model.feature_network is not None:
             pairs = zip(model.feature_network(images), model.feature_network(made), strict=True)
-            likeness = likeness + model.perceptual_weight * sum(
+            likeness = likeness + model.perceptual_loss_weight * sum(
                 ops.mean(ops.sum((of_length_one(one) - of_length_one(other)) ** 2, axis=-1))
                 for one, other in pairs
             )
         fake = model.discriminator(made)
-        hinge = adversarial == "hinge"
-        verdict = -ops.mean(fake) if hinge else -ops.mean(ops.log_sigmoid(fake))
+        verdict = -ops.mean(fake) if is_hinge else -ops.mean(ops.log_sigmoid(fake))
         return made, likeness, quantization, verdict
 
     kernel = [model.decoder.layers[-2].kernel]
@@ -90,13 +90,13 @@ def by_hand(model, images):
 
     def generator(images):
         _, likeness, quantization, verdict = generator_terms(images)
-        return likeness + quantization + model.discriminator_weight * weight * verdict
+        return likeness + quantization + model.adversarial_loss_weight * weight * verdict
 
     made = ops.convert_to_numpy(generator_terms(images)[0])
 
     def discriminator(images):
         real, fake = model.discriminator(images), model.discriminator(made)
-        if adversarial == "hinge":
+        if is_hinge:
             return ops.mean(ops.relu(1 - real)) / 2 + ops.mean(ops.relu(1 + fake)) / 2
         return -ops.mean(ops.log_sigmoid(real)) / 2 - ops.mean(ops.log_sigmoid(-fake)) / 2
 
@@ -113,8 +113,8 @@ def by_hand(model, images):
 def test_each_player_has_the_gradient_of_its_own_loss(network, adversarial_loss, inputs):
     model = build(
         network,
-        perceptual_weight=0.7,
-        discriminator_weight=0.5,
+        perceptual_loss_weight=0.7,
+        adversarial_loss_weight=0.5,
         adversarial_loss=adversarial_loss,
     )
     weight, of_generator, of_discriminator = by_hand(model, inputs)
@@ -166,7 +166,7 @@ def test_discriminator_comes_in_after_its_start(inputs):
         return weights
 
     start = values(build().discriminator.trainable_weights)
-    with_verdict, without = steps(discriminator_weight=1.0), steps(discriminator_weight=0.0)
+    with_verdict, without = steps(adversarial_loss_weight=1.0), steps(adversarial_loss_weight=0.0)
     for step in (0, 1):
         assert_same(with_verdict[step][1], start)
         assert_same(with_verdict[step][0], without[step][0])
@@ -271,8 +271,8 @@ def test_sample_weights_and_targets(inputs):
 
 def test_bad_arguments():
     for arguments, text in [
-        ({"perceptual_weight": -1.0}, "`perceptual_weight` must be a finite number of at least 0"),
-        ({"discriminator_weight": np.nan}, "`discriminator_weight` must be a finite number"),
+        ({"perceptual_loss_weight": -1.0}, "must be a finite number of at least 0"),
+        ({"adversarial_loss_weight": np.nan}, "`adversarial_loss_weight` must be a finite number"),
         ({"discriminator_start": -3}, "`discriminator_start` must be a whole number"),
         ({"adversarial_loss": "wgan"}, "`adversarial_loss` must be one of .*Received: 'wgan'"),
         ({"feature_network": lambda: 3}, "`feature_network` must be a Keras layer or model"),
