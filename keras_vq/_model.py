@@ -80,7 +80,7 @@ class Model(ConfigurableLayer, PromptModel):
 
     def _apply_in_batches(
         self,
-        method: str,
+        method: Callable[..., Any],
         inputs: Any,
         batch_size: int,
         batches_without_bar: int = _BATCHES_WITHOUT_BAR,
@@ -89,7 +89,7 @@ class Model(ConfigurableLayer, PromptModel):
         """Applies a compiled method of the model to arrays, batch by batch.
 
         Args:
-            method: String. Name of a method that takes one batch and changes no state.
+            method: Method of this model that takes one batch and changes no state.
             inputs: An array, or a dictionary of arrays of equal length.
             batch_size: Integer. Number of rows per batch.
             batches_without_bar: Integer. Largest number of batches without a progress bar. Defaults
@@ -109,11 +109,11 @@ class Model(ConfigurableLayer, PromptModel):
         with _backend.kept_weights(function):
             return function.predict(inputs, batch_size=batch_size, verbose=verbose)
 
-    def _apply_to_batch(self, method: str, inputs: Any, **options: Any) -> Any:
+    def _apply_to_batch(self, method: Callable[..., Any], inputs: Any, **options: Any) -> Any:
         """Applies a compiled method of the model to one batch.
 
         Args:
-            method: String. Name of a method that takes one batch and changes no state.
+            method: Method of this model that takes one batch and changes no state.
             inputs: Nested arrays, which may differ in their number of rows.
             **options: Other arguments of the method, which is compiled once for each combination of
                 them.
@@ -123,7 +123,9 @@ class Model(ConfigurableLayer, PromptModel):
         """
         return _backend.apply_to_batch(self._batch_function(method, options), inputs)
 
-    def _batch_function(self, method: str, options: dict[str, Any]) -> "_BatchFunction":
+    def _batch_function(
+        self, method: Callable[..., Any], options: dict[str, Any]
+    ) -> "_BatchFunction":
         functions = self.__dict__.setdefault("_batch_functions", {})
         key = (method, *sorted(options.items()))
         if key not in functions:
@@ -186,11 +188,11 @@ class Model(ConfigurableLayer, PromptModel):
 class _BatchFunction(PromptModel):
     """Method of a model as a separate model, so that `predict` compiles and batches it."""
 
-    def __init__(self, owner: Model, method: str, options: dict[str, Any]) -> None:
+    def __init__(self, owner: Model, method: Callable[..., Any], options: dict[str, Any]) -> None:
         # No autocast: layers cast their inputs; random numbers and caches must keep their dtype.
-        super().__init__(name=f"{owner.name}_{method}", autocast=False)
+        super().__init__(name=f"{owner.name}_{method.__name__}", autocast=False)
         self.owner = owner
-        self.function = functools.partial(getattr(owner, method), **options)
+        self.function = functools.partial(method, **options)
         self.built = True
 
     def call(self, inputs: Tensor) -> Tensor:

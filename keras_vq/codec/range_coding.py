@@ -78,18 +78,18 @@ class RangeCoder:
             # Full batches only, because rounding can depend on the batch size.
             batch = np.zeros((self.batch_size, *codes.shape[1:]), "int32")
             inputs = prior.as_inputs(batch.reshape(-1, *prior.code_shape))
-            state = prior._apply_to_batch("_first_state_batch", inputs)
+            state = prior._apply_to_batch(prior._first_state_batch, inputs)
             before = batch[:, 0]
             for position in range(prior.positions):
                 told = {"position": np.full(1, position, "int32"), "before": before}
-                step = prior._apply_to_batch("_step_batch", {**told, "state": state})
+                step = prior._apply_to_batch(prior._step_batch, {**told, "state": state})
                 state, before = step["state"], np.zeros_like(before)
                 for level, size in enumerate(sizes):
                     # The code of a codebook of size 1 is 0 and takes no bits.
                     if size == 1:
                         continue
                     told = {"contexts": step["contexts"], "codes_before": before[:, :level]}
-                    logits = prior._apply_to_batch("_stage_logits_batch", told, level=level)
+                    logits = prior._apply_to_batch(prior._stage_logits_batch, told, level=level)
                     kept = logits[: rows.stop - rows.start]
                     taken = take(_probabilities(kept), (rows, position, level))
                     before[: len(taken), level] = codes[rows, position, level] = taken

@@ -48,7 +48,7 @@ def write(
         ImportError: If a required package is missing.
     """
     require(("ai_edge_litert", "ai_edge_quantizer"), "litert", "LiteRT export")
-    requests = _requests(model, signatures, calibration_images)
+    requests = _requests(signatures, calibration_images)
     content = _converted(model, signatures, precision, requests)
     if precision in ("int8_weights", "int8_dynamic", *_ACTIVATION_BITS):
         _check_has_convolutions(content, precision)
@@ -98,7 +98,7 @@ def _converted(
             ) from error
 
 
-def _requests(model: keras.Model, signatures: list[Signature], images: Any) -> Requests:
+def _requests(signatures: list[Signature], images: Any) -> Requests:
     """Returns calibration inputs for each signature; empty without images."""
     if images is None:
         return {}
@@ -106,8 +106,8 @@ def _requests(model: keras.Model, signatures: list[Signature], images: Any) -> R
     # `encode` comes first, because its outputs are the inputs of `decode`.
     for signature in sorted(signatures, key=lambda signature: signature.name != "encode"):
         if signature.name == "encode":
-            method = getattr(model, signature.method)
-            given[signature.output.name] = keras.ops.convert_to_numpy(method(given["image"]))
+            encoded = signature.method(given["image"])
+            given[signature.output.name] = keras.ops.convert_to_numpy(encoded)
     return {
         signature.name: {signature.input.name: given[signature.input.name]}
         for signature in signatures
@@ -182,7 +182,7 @@ def _quantized(content: bytes, precision: str, requests: Requests) -> bytes:
             # the average costs more accuracy than coarser steps.
             batches = {name: [batch] for name, batch in requests.items()}
             ranges = tool.calibrate(batches) if tool.need_calibration else None
-            quantized = tool.encode_quantized(
+            quantized = tool.quantize(
                 ranges, enable_progress_bar=False, enable_progress_report=False
             )
     finally:

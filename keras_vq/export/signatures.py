@@ -1,5 +1,6 @@
 """Signatures of exported models: named functions with one named input and output tensor."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import keras
@@ -27,11 +28,11 @@ class Signature(NamedTuple):
     """Function of an exported model.
 
     `name` is `encode`, `decode` or `serving_default` (the default signature of TensorFlow Serving).
-    `method` is the name of the method of the model that computes it.
+    `method` is the method of the model that computes it.
     """
 
     name: str
-    method: str
+    method: Callable[[Tensor], Tensor]
     input: TensorSpec
     output: TensorSpec
 
@@ -59,5 +60,5 @@ class SignatureModel(keras.Model):
     def call(self, inputs: Tensor) -> Tensor:
         """Calls the method of the signature and casts its output."""
         with vq_ops.export_mode(by_rank=self.for_int8):
-            outputs = getattr(self.model, self.signature.method)(inputs)
+            outputs = self.signature.method(inputs)
         return ops.cast(outputs, self.signature.output.dtype)

@@ -146,11 +146,10 @@ def verify(model: keras.Model, path: str | os.PathLike[str], images: Any) -> Rep
 
 
 def _answers_of_model(model: keras.Model, images: np.ndarray) -> dict[str, np.ndarray]:
-    encode, decode = model.exported_methods
-    latents = model._in_batches(encode, images, 128)
+    latents = model._in_batches(model._encode_batch, images, 128)
     return {
         "encode": latents,
-        "decode": model._in_batches(decode, latents, 128),
+        "decode": model._in_batches(model._decode_batch, latents, 128),
         "serving_default": model.reconstruct(images),
     }
 
@@ -180,7 +179,7 @@ def _answers_of_artefact(
 def _distortion_rise(
     model: keras.Model, images: np.ndarray, got: np.ndarray, wanted: np.ndarray
 ) -> float:
-    latents = model._in_batches("_latents_batch", images, 128)
+    latents = model._in_batches(model._latents_batch, images, 128)
     distortion, distortion_of_model = (
         np.square(latents - keras.ops.convert_to_numpy(model._lookup(codes))).mean()
         for codes in (got, wanted)

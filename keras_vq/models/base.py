@@ -3,6 +3,7 @@
 import operator
 import os
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
@@ -57,7 +58,6 @@ class ReconstructionModel(Model):
     _loss_names: tuple[str, ...] = ("reconstruction_loss",)
     # Layers that are constructor arguments, configuration entries and attributes of the same name.
     _part_names: tuple[str, ...] = ("encoder", "decoder")
-    # Methods exported as `encode` and `decode`.
 
     def __init__(self, encoder: keras.Layer, decoder: keras.Layer, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -489,7 +489,7 @@ class ReconstructionModel(Model):
         Returns:
             Float32 array of shape `(n, ...)`.
         """
-        return self._in_batches("_encode_batch", images, batch_size, self.image_shape)
+        return self._in_batches(self._encode_batch, images, batch_size, self.image_shape)
 
     def decode(self, latents: Any, batch_size: int = 128) -> np.ndarray:
         """Decodes latents to images.
@@ -501,7 +501,7 @@ class ReconstructionModel(Model):
         Returns:
             Float32 array of shape `(n, height, width, channels)`.
         """
-        return self._in_batches("_decode_batch", self._checked_latents(latents), batch_size)
+        return self._in_batches(self._decode_batch, self._checked_latents(latents), batch_size)
 
     def _checked_latents(self, latents: Any) -> Any:
         """Returns latents as an array, after a check of their shape."""
@@ -523,7 +523,7 @@ class ReconstructionModel(Model):
         Returns:
             Float32 array of shape `(n, height, width, channels)`.
         """
-        return self._in_batches("_reconstruct_batch", images, batch_size, self.image_shape)
+        return self._in_batches(self._reconstruct_batch, images, batch_size, self.image_shape)
 
     def interpolate(
         self, start: Any, end: Any, steps: int = 8, batch_size: int = 128
@@ -551,13 +551,13 @@ class ReconstructionModel(Model):
                 "`start` and `end` must be arrays of one shape. "
                 f"Received: {tuple(start.shape)} and {tuple(end.shape)}"
             )
-        first = self._in_batches("_latents_batch", start, batch_size, self.image_shape)
-        last = self._in_batches("_latents_batch", end, batch_size, self.image_shape)
+        first = self._in_batches(self._latents_batch, start, batch_size, self.image_shape)
+        last = self._in_batches(self._latents_batch, end, batch_size, self.image_shape)
         shares = np.linspace(0.0, 1.0, steps, dtype="float32")
         shares = shares.reshape((1, steps) + (1,) * (first.ndim - 1))
         latents = first[:, None] * (1.0 - shares) + last[:, None] * shares
         latents = latents.reshape((-1, *first.shape[1:]))
-        images = self._in_batches("_interpolate_batch", latents, batch_size)
+        images = self._in_batches(self._interpolate_batch, latents, batch_size)
         return images.reshape((len(first), steps, *images.shape[1:]))
 
     def _latents_batch(self, images: Tensor) -> Tensor:
@@ -565,12 +565,16 @@ class ReconstructionModel(Model):
         return self._encode_batch(images)
 
     def _in_batches(
-        self, method: str, inputs: Any, batch_size: int, expected: Shape | None = None
+        self,
+        method: Callable[[Tensor], Tensor],
+        inputs: Any,
+        batch_size: int,
+        expected: Shape | None = None,
     ) -> np.ndarray:
         """Applies a compiled method of the model to an array or a dataset, batch by batch.
 
         Args:
-            method: String. Name of a method that takes one batch and changes no state.
+            method: Method of this model that takes one batch and changes no state.
             inputs: Array of shape `(n, ...)`, or a dataset.
             batch_size: Integer. Batch size of arrays and of an `ImageDataset`.
             expected: Shape of one image, with `None` for an axis of any size; `None` for latents or
@@ -699,21 +703,24 @@ class ReconstructionModel(Model):
                 f"that shape, and fit the model or call it on a batch. Received: {received}"
             )
         image = TensorSpec("image", "float32", tuple(sizes), (0.0, 1.0))
-        encode, decode = "_encode_batch", "_decode_batch"
+        encode, decode = self._encode_batch, self._decode_batch
         latents = self._exported_latents(self._made_of(encode, image))
         made = TensorSpec("image", "float32", self._made_of(decode, latents), (None, None))
         return [
             Signature("encode", encode, image, latents),
             Signature("decode", decode, latents, made),
             Signature(
-                "serving_default", "_reconstruct_batch", image, made._replace(name="reconstruction")
+                "serving_default",
+                self._reconstruct_batch,
+                image,
+                made._replace(name="reconstruction"),
             ),
         ]
 
-    def _made_of(self, method: str, given: TensorSpec) -> tuple[int, ...]:
+    def _made_of(self, method: Callable[[Tensor], Tensor], given: TensorSpec) -> tuple[int, ...]:
         """Returns the output shape of a method for one image, or for the latents of one image."""
         zeros = ops.zeros((1, *given.shape), given.dtype)
-        return tuple(getattr(self, method)(zeros).shape[1:])
+        return tuple(method(zeros).shape[1:])
 
     def _exported_latents(self, shape: tuple[int, ...]) -> TensorSpec:
         return TensorSpec("latents", "float32", shape, (None, None))

@@ -223,14 +223,14 @@ class CodeModel(ReconstructionModel):
         Returns:
             Float32 array of shape `(n, ...)`.
         """
-        return self._in_batches("_latents_batch", images, batch_size, self.image_shape)
+        return self._in_batches(self._latents_batch, images, batch_size, self.image_shape)
 
     def encode_quantized(self, images: Any, batch_size: int = 128) -> np.ndarray:
         """Encodes images to quantized latents, the input of the decoder.
 
         Takes the arguments of `encode_latents`, and returns an array of the same form.
         """
-        return self._in_batches("_encode_quantized_batch", images, batch_size, self.image_shape)
+        return self._in_batches(self._encode_quantized_batch, images, batch_size, self.image_shape)
 
     def decode_quantized(self, latents: Any, batch_size: int = 128) -> np.ndarray:
         """Decodes quantized latents to images.
@@ -243,7 +243,7 @@ class CodeModel(ReconstructionModel):
             Float32 array of shape `(n, height, width, channels)`.
         """
         latents = self._checked_latents(latents)
-        return self._in_batches("_decode_quantized_batch", latents, batch_size)
+        return self._in_batches(self._decode_quantized_batch, latents, batch_size)
 
     def _checked_codes(
         self, name: str, codes: Any, quantizer: Quantizer, shape: Shape | None

@@ -229,7 +229,7 @@ class VAE(ReconstructionModel):
         Returns:
             Float32 array of shape `(n, ..., latent_dim)`.
         """
-        posteriors = self._in_batches("_posterior_batch", images, batch_size, self.image_shape)
+        posteriors = self._in_batches(self._posterior_batch, images, batch_size, self.image_shape)
         mean, log_variance = np.split(posteriors, 2, axis=-1)
         noise = np.random.default_rng(seed).standard_normal(mean.shape, "float32")
         return mean + np.exp(0.5 * log_variance) * noise

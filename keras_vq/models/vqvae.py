@@ -119,7 +119,7 @@ class VQVAE(CodeModel):
                 define their own. Defaults to 128.
         """
         self.quantizer.adapt(
-            self._in_batches("_latents_batch", images, batch_size, self.image_shape),
+            self._in_batches(self._latents_batch, images, batch_size, self.image_shape),
             start=start,
         )
 
@@ -170,7 +170,7 @@ class VQVAE(CodeModel):
         Returns:
             Int32 array of shape `(n, *code_shape)`, e.g. `(n, 7, 7)`; -1 where the encoder masks.
         """
-        return self._in_batches("_encode_batch", images, batch_size, self.image_shape)
+        return self._in_batches(self._encode_batch, images, batch_size, self.image_shape)
 
     def decode(self, codes: Any, batch_size: int = 128) -> np.ndarray:
         """Decodes codes to images; `decode(encode(x))` equals `reconstruct(x)`.
@@ -187,7 +187,7 @@ class VQVAE(CodeModel):
             ValueError: If the codes have another shape, are not integers, or are out of range.
         """
         codes = self._checked_codes("codes", codes, self.quantizer, self._code_shape)
-        return self._in_batches("_decode_batch", codes, batch_size)
+        return self._in_batches(self._decode_batch, codes, batch_size)
 
 
 class _MaskOf(keras.layers.Layer):

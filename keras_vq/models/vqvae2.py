@@ -212,9 +212,9 @@ class VQVAE2(CodeModel):
                 f"once: pass {SOURCES}. Received: {type(images).__name__}"
             )
         for method, quantizer in (
-            ("top_latents", self.top_quantizer),
+            (self.top_latents, self.top_quantizer),
             # The bottom latents depend on the new top codebook.
-            ("bottom_latents", self.bottom_quantizer),
+            (self.bottom_latents, self.bottom_quantizer),
         ):
             latents = self._in_batches(method, images, batch_size, self.image_shape)
             quantizer.adapt(latents, start=start)
@@ -287,7 +287,7 @@ class VQVAE2(CodeModel):
             A `HierarchicalCodes` of int32 arrays of shapes `(n, *code_shape.top)` and
             `(n, *code_shape.bottom)`.
         """
-        vectors = self._in_batches("_encode_batch", images, batch_size, self.image_shape)
+        vectors = self._in_batches(self._encode_batch, images, batch_size, self.image_shape)
         parts = zip(self._split(vectors), self._code_shape, strict=True)
         return HierarchicalCodes(*(part.reshape((-1, *shape)) for part, shape in parts))
 
@@ -322,7 +322,7 @@ class VQVAE2(CodeModel):
                 "`codes` must hold as many images in its top as in its bottom. "
                 f"Received: {len(vectors[0])} and {len(vectors[1])}"
             )
-        return self._in_batches("_decode_batch", np.concatenate(vectors, axis=1), batch_size)
+        return self._in_batches(self._decode_batch, np.concatenate(vectors, axis=1), batch_size)
 
 
 class _Level(NamedTuple):

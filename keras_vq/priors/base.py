@@ -414,7 +414,7 @@ class CodePrior(Model):
             Float32 array of shape `(n,)`, also for n = 0.
         """
         inputs = self.as_inputs(codes, labels, condition)
-        return self._apply_in_batches("_log_likelihood_batch", inputs, batch_size)
+        return self._apply_in_batches(self._log_likelihood_batch, inputs, batch_size)
 
     def _log_likelihood_batch(self, inputs: Any) -> Tensor:
         """Computes the log-likelihood of a batch of codes, in nats. Shape `(batch,)`."""
@@ -516,7 +516,7 @@ class CodePrior(Model):
             bytes_of_a_sample = 4 * self._floats_per_sample() * (1 if guidance is None else 2)
             batch_size = min(_LARGEST_BATCH, max(1, _BYTES_OF_A_BATCH // bytes_of_a_sample))
         codes = self._apply_in_batches(
-            "_sample_batch",
+            self._sample_batch,
             _filled_up(inputs, n, batch_size),
             min(n, batch_size),
             batches_without_bar=4,

@@ -130,7 +130,7 @@ def test_other_probabilities_than_in_encoding_are_noticed(vqvae, images, monkeyp
 
     def elsewhere(method, inputs, **options):
         made = honest(method, inputs, **options)
-        return made[:, ::-1] * 3 if method == "_stage_logits_batch" else made
+        return made[:, ::-1] * 3 if method == prior._stage_logits_batch else made
 
     monkeypatch.setattr(prior, "_apply_to_batch", elsewhere)
     with pytest.raises(ValueError, match="other probabilities"):
