@@ -514,8 +514,7 @@ def perplexity(counts: Tensor) -> Tensor:
     It is 1 if a single code is used, and codebook_size if usage is uniform.
 
     Args:
-        counts: Float32 tensor of shape `(codebook_size,)`. Count of each code, at least 0. The sum
-            is 0 or at least 1.
+        counts: Float32 tensor of shape `(codebook_size,)`. Count of each code, at least 0.
 
     Returns:
         Scalar float32 tensor in `[1, codebook_size]`; 1 if all counts are 0.
@@ -527,7 +526,7 @@ def perplexity(counts: Tensor) -> Tensor:
         2.0
     """
     counts = ops.convert_to_tensor(counts)
-    probabilities = counts / ops.maximum(ops.sum(counts), 1.0)
+    probabilities = counts / ops.maximum(ops.sum(counts), 1e-12)
     logarithms = ops.log(ops.where(probabilities > 0, probabilities, 1.0))
     return ops.exp(-ops.sum(probabilities * logarithms))
 

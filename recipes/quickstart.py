@@ -13,4 +13,4 @@ model.fit(train, batch_size=128, epochs=3, validation_data=test)
 codes = model.encode(test)  # int32, (10000, 7, 7): 49 codes of 7 bits per image
 images = model.decode(codes)  # float32, (10000, 28, 28, 1)
 print("codes", codes.shape, "mean squared error", ((images - test) ** 2).mean())
-keras_vq.plots.plot_reconstructions(test[:10], images[:10], path="reconstructions.png")
+keras_vq.plots.plot_reconstructions(test[:10], images[:10], filepath="reconstructions.png")

@@ -4,7 +4,7 @@ import time
 from importlib.util import find_spec
 from typing import Any
 
-from keras_vq.plots import as_png
+from keras_vq.plots._figure import as_png
 
 
 def check_installed() -> None:

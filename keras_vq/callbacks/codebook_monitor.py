@@ -49,7 +49,7 @@ class CodebookMonitor(keras.callbacks.Callback):
     Args:
         images: Array of images on which to count codes, for a model with `encode`.
             Defaults to None, which uses the moving averages.
-        picture: Path of a histogram of the usage, written after each epoch, such as
+        filepath: Path of a histogram of the usage, written after each epoch, such as
             `"usage-{epoch:03d}.png"`. Defaults to None.
         collapse: Float in [0, 1). Ratio of perplexity to codebook size below which a codebook
             counts as collapsed. Defaults to 0.1.
@@ -75,13 +75,13 @@ class CodebookMonitor(keras.callbacks.Callback):
     def __init__(
         self,
         images: Any = None,
-        picture: str | os.PathLike[str] | None = None,
+        filepath: str | os.PathLike[str] | None = None,
         collapse: float = 0.1,
         patience: int = 1,
     ) -> None:
         super().__init__()
         self.images = images
-        self.picture = None if picture is None else str(picture)
+        self.filepath = None if filepath is None else str(filepath)
         self.collapse = _validation.check_fraction("collapse", collapse)
         self.patience = _validation.check_positive_integer("patience", patience)
 
@@ -114,10 +114,10 @@ class CodebookMonitor(keras.callbacks.Callback):
             if isinstance(logs, dict):
                 logs.update({f"{prefix}codes_{name}": value for name, value in figures.items()})
             self._warn(prefix, own, figures, codebook, epoch)
-        if self.picture is not None:
-            path = Path(self.picture.format(epoch=epoch + 1))
-            path.parent.mkdir(parents=True, exist_ok=True)
-            plot_codebook_usage(counts, path, title=f"use of the codes, epoch {epoch + 1}")
+        if self.filepath is not None:
+            filepath = Path(self.filepath.format(epoch=epoch + 1))
+            filepath.parent.mkdir(parents=True, exist_ok=True)
+            plot_codebook_usage(counts, filepath, title=f"use of the codes, epoch {epoch + 1}")
 
     def _counted(self) -> list[np.ndarray]:
         """Counts the codes of the images, as an array of shape `(codebook_size,)` per stage."""

@@ -22,11 +22,11 @@ class _FigureOfEpoch(keras.callbacks.Callback):
     """Base class of callbacks that draw a figure at regular epochs.
 
     The figure is written to a file, to TensorBoard or both, or displayed in a notebook if there is
-    neither `path` nor `log_dir`.
+    neither `filepath` nor `log_dir`.
 
     Args:
-        path: Path of a png, pdf or svg file, or None. With `{epoch}` in its name, each figure has
-            its own file.
+        filepath: Path of a png, pdf or svg file, or None. With `{epoch}` in its name, each figure
+            has its own file.
         log_dir: Path of the TensorBoard log directory, or None.
         every: Integer. Number of epochs between figures. The last epoch always has a figure.
     """
@@ -35,24 +35,24 @@ class _FigureOfEpoch(keras.callbacks.Callback):
 
     def __init__(
         self,
-        path: str | os.PathLike[str] | None,
+        filepath: str | os.PathLike[str] | None,
         log_dir: str | os.PathLike[str] | None,
         every: int,
     ) -> None:
         super().__init__()
-        self.path = None if path is None else str(path)
+        self.filepath = None if filepath is None else str(filepath)
         self.log_dir = None if log_dir is None else str(log_dir)
         self.every = _validation.check_positive_integer("every", every)
         # Report errors before the first epoch.
-        if self.path is not None:
-            _check_name(self.path)
+        if self.filepath is not None:
+            _check_name(self.filepath)
         if self.log_dir is not None:
             check_installed()
-        elif self.path is None:
+        elif self.filepath is None:
             _notebook_display()
 
-    def draw(self, title: str, path: Path | None = None) -> "Figure":
-        """Returns a figure of the current model, and writes it to `path` unless it is None."""
+    def draw(self, title: str, filepath: Path | None = None) -> "Figure":
+        """Returns a figure of the current model, and writes it to `filepath` unless it is None."""
         raise NotImplementedError
 
     def on_train_begin(self, logs: Any = None) -> None:
@@ -75,40 +75,40 @@ class _FigureOfEpoch(keras.callbacks.Callback):
 
     def _show(self) -> None:
         self.drawn = self.epoch
-        path = None
-        if self.path is not None:
-            path = Path(self.path.format(epoch=self.epoch + 1))
-            path.parent.mkdir(parents=True, exist_ok=True)
-        figure = self.draw(f"epoch {self.epoch + 1}", path)
+        filepath = None
+        if self.filepath is not None:
+            filepath = Path(self.filepath.format(epoch=self.epoch + 1))
+            filepath.parent.mkdir(parents=True, exist_ok=True)
+        figure = self.draw(f"epoch {self.epoch + 1}", filepath)
         if self.log_dir is not None:
             write_figure(self.log_dir, self.tag, figure, self.epoch)
-        elif path is None:
+        elif filepath is None:
             _notebook_display()(figure)
 
 
-def _check_name(path: str) -> None:
+def _check_name(filepath: str) -> None:
     try:
-        suffix = Path(path.format(epoch=1)).suffix
+        suffix = Path(filepath.format(epoch=1)).suffix
     except (KeyError, IndexError, ValueError):
         suffix = ""
     if suffix.lower() not in (".png", ".pdf", ".svg"):
         raise ValueError(
-            "`path` must end in .png, .pdf or .svg, and may have {epoch} in it. "
-            f"Received: {path!r}"
+            "`filepath` must end in .png, .pdf or .svg, and may have {epoch} in it. "
+            f"Received: {filepath!r}"
         )
 
 
 class ReconstructionGrid(_FigureOfEpoch):
     """Callback that draws images and their reconstructions after each epoch.
 
-    The figure is displayed in a notebook, or written if `path` or `log_dir` is given.
+    The figure is displayed in a notebook, or written if `filepath` or `log_dir` is given.
 
     Args:
         images: Array of shape `(n, height, width, channels)`, with pixels in [0, 1]. Inputs of the
             model.
         targets: Array of targets, drawn below the reconstructions, for denoising or
             super-resolution. Defaults to None: the images are the targets.
-        path: Path of a png, pdf or svg file, such as `"pictures/{epoch:03d}.png"`. Defaults to
+        filepath: Path of a png, pdf or svg file, such as `"pictures/{epoch:03d}.png"`. Defaults to
             None.
         log_dir: Path of the TensorBoard log directory. Requires the package tensorboard. Defaults
             to None.
@@ -116,7 +116,7 @@ class ReconstructionGrid(_FigureOfEpoch):
             Defaults to 1.
 
     Raises:
-        ValueError: If `path` is invalid, or neither `path` nor `log_dir` is given outside a
+        ValueError: If `filepath` is invalid, or neither `filepath` nor `log_dir` is given outside a
             notebook.
         ImportError: If `log_dir` is given and tensorboard is not installed.
 
@@ -126,7 +126,8 @@ class ReconstructionGrid(_FigureOfEpoch):
         >>> model = keras_vq.Autoencoder(*keras_vq.networks.convolutional((8, 8, 1), latent_dim=2))
         >>> model.compile("adam")
         >>> folder = tempfile.mkdtemp()
-        >>> grid = keras_vq.callbacks.ReconstructionGrid(images[:5], path=folder + "/{epoch}.png")
+        >>> filepath = folder + "/{epoch}.png"
+        >>> grid = keras_vq.callbacks.ReconstructionGrid(images[:5], filepath=filepath)
         >>> history = model.fit(images, epochs=2, verbose=0, callbacks=[grid])
         >>> sorted(os.listdir(folder))
         ['1.png', '2.png']
@@ -138,24 +139,24 @@ class ReconstructionGrid(_FigureOfEpoch):
         self,
         images: Any,
         targets: Any = None,
-        path: str | os.PathLike[str] | None = None,
+        filepath: str | os.PathLike[str] | None = None,
         log_dir: str | os.PathLike[str] | None = None,
         every: int = 1,
     ) -> None:
-        super().__init__(path, log_dir, every)
+        super().__init__(filepath, log_dir, every)
         self.images = np.asarray(ops.convert_to_numpy(as_array("images", images)))
         if targets is not None:
             targets = np.asarray(ops.convert_to_numpy(as_array("targets", targets)))
         self.targets = targets
 
-    def draw(self, title: str, path: Path | None = None) -> "Figure":
+    def draw(self, title: str, filepath: Path | None = None) -> "Figure":
         """Draws rows of images, reconstructions, and targets if given."""
         made = self.model.reconstruct(self.images)
         if self.targets is None:
             rows = {"original": self.images, "reconstruction": made}
         else:
             rows = {"given": self.images, "made": made, "wanted": self.targets}
-        return plot_rows(rows, path, title)
+        return plot_rows(rows, filepath, title)
 
 
 class SampleGrid(_FigureOfEpoch):
@@ -163,7 +164,7 @@ class SampleGrid(_FigureOfEpoch):
 
     Args:
         n: Integer. Number of images. Defaults to 20.
-        path: See `ReconstructionGrid`.
+        filepath: See `ReconstructionGrid`.
         log_dir: See `ReconstructionGrid`.
         every: See `ReconstructionGrid`.
         seed: Integer. Seed of `model.generate`. Defaults to 0.
@@ -183,7 +184,7 @@ class SampleGrid(_FigureOfEpoch):
         >>> model = keras_vq.VAE(*keras_vq.networks.flat_latent(maps, None), latent_dim=2)
         >>> model.compile("adam")
         >>> folder = tempfile.mkdtemp()
-        >>> grid = keras_vq.callbacks.SampleGrid(4, path=folder + "/new.png")
+        >>> grid = keras_vq.callbacks.SampleGrid(4, filepath=folder + "/new.png")
         >>> history = model.fit(images, verbose=0, callbacks=[grid])
         >>> os.listdir(folder)
         ['new.png']
@@ -194,13 +195,13 @@ class SampleGrid(_FigureOfEpoch):
     def __init__(
         self,
         n: int = 20,
-        path: str | os.PathLike[str] | None = None,
+        filepath: str | os.PathLike[str] | None = None,
         log_dir: str | os.PathLike[str] | None = None,
         every: int = 1,
         seed: int = 0,
         **options: Any,
     ) -> None:
-        super().__init__(path, log_dir, every)
+        super().__init__(filepath, log_dir, every)
         self.n, self.seed, self.options = n, seed, options
 
     def on_train_begin(self, logs: Any = None) -> None:
@@ -215,10 +216,10 @@ class SampleGrid(_FigureOfEpoch):
                 f"Received: {type(self.model).__name__}, options {sorted(self.options)}"
             )
 
-    def draw(self, title: str, path: Path | None = None) -> "Figure":
+    def draw(self, title: str, filepath: Path | None = None) -> "Figure":
         """Draws a grid of generated images."""
         images = self.model.generate(n=self.n, seed=self.seed, **self.options)
-        return plot_samples(images, path, title)
+        return plot_samples(images, filepath, title)
 
 
 def _notebook_display() -> Any:
@@ -235,7 +236,7 @@ def _notebook_display() -> Any:
         shell = get_ipython()
     if shell is None:
         raise ValueError(
-            "Outside a notebook a picture needs a place: give `path` or `log_dir`. "
+            "Outside a notebook a picture needs a place: give `filepath` or `log_dir`. "
             "Received: neither"
         )
     return display.display

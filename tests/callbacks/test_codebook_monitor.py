@@ -93,7 +93,7 @@ def test_no_warning_for_a_codebook_in_use(digits):
 
 
 def test_draws_a_picture_after_each_epoch(digits, tmp_path):
-    monitor = CodebookMonitor(picture=tmp_path / "deep" / "usage-{epoch}.png")
+    monitor = CodebookMonitor(filepath=tmp_path / "deep" / "usage-{epoch}.png")
     fit(vqvae(keras_vq.VectorQuantizer(16)), digits[:64], monitor)
     files = sorted(path.name for path in (tmp_path / "deep").iterdir())
     assert files == ["usage-1.png", "usage-2.png"]

@@ -25,7 +25,7 @@ def autoencoder():
 
 
 def test_every_other_epoch_and_the_last(autoencoder, images, tmp_path):
-    grid = ReconstructionGrid(images[:3], path=tmp_path / "in" / "{epoch:02d}.png", every=2)
+    grid = ReconstructionGrid(images[:3], filepath=tmp_path / "in" / "{epoch:02d}.png", every=2)
     autoencoder.fit(images, epochs=5, verbose=0, callbacks=[grid])
     assert sorted(path.name for path in (tmp_path / "in").iterdir()) == [
         "02.png",
@@ -35,7 +35,7 @@ def test_every_other_epoch_and_the_last(autoencoder, images, tmp_path):
 
 
 def test_what_is_drawn_is_what_the_model_makes(autoencoder, images, tmp_path):
-    grid = ReconstructionGrid(images[:3], images[3:6], path=tmp_path / "picture.png")
+    grid = ReconstructionGrid(images[:3], images[3:6], filepath=tmp_path / "picture.png")
     autoencoder.fit(images, verbose=0, callbacks=[grid])
     figure = grid.draw("after")
     texts = [text.get_text() for text in figure.texts]
@@ -50,7 +50,7 @@ def test_samples_are_those_of_one_seed(images, tmp_path):
     maps = keras_vq.networks.convolutional((8, 8, 1), latent_dim=None, output_activation="sigmoid")
     model = keras_vq.VAE(*keras_vq.networks.flat_latent(maps, None), latent_dim=2)
     model.compile("adam")
-    grid = SampleGrid(4, path=tmp_path / "new.png")
+    grid = SampleGrid(4, filepath=tmp_path / "new.png")
     model.fit(images, verbose=0, callbacks=[grid])
     drawn = [axes.images[0].get_array() for axes in grid.draw("").axes]
     made = np.clip(model.generate(4, seed=0), 0, 1)
@@ -72,7 +72,7 @@ def test_tensorboard_shows_the_pictures_of_all_epochs(autoencoder, images, tmp_p
 
 def test_models_that_generate_nothing(autoencoder, images, tmp_path):
     with pytest.raises(ValueError, match="a VAE, or another with `prior=`"):
-        autoencoder.fit(images, verbose=0, callbacks=[SampleGrid(path=tmp_path / "new.png")])
+        autoencoder.fit(images, verbose=0, callbacks=[SampleGrid(filepath=tmp_path / "new.png")])
 
 
 def test_early_stopping_leaves_a_picture_of_the_last_epoch(autoencoder, images, tmp_path):
@@ -80,7 +80,7 @@ def test_early_stopping_leaves_a_picture_of_the_last_epoch(autoencoder, images, 
         def on_epoch_end(self, epoch, logs=None):
             self.model.stop_training = epoch == 1
 
-    grid = ReconstructionGrid(images[:3], path=tmp_path / "{epoch}.png", every=10)
+    grid = ReconstructionGrid(images[:3], filepath=tmp_path / "{epoch}.png", every=10)
     autoencoder.fit(images, epochs=5, verbose=0, callbacks=[grid, Stop()])
     assert [path.name for path in tmp_path.iterdir()] == ["2.png"]
 
@@ -88,9 +88,9 @@ def test_early_stopping_leaves_a_picture_of_the_last_epoch(autoencoder, images, 
 @pytest.mark.parametrize("name", ["picture", "picture.zip", "{name}.png", "{.png"])
 def test_names_that_cannot_be_written_are_refused_at_once(images, name):
     with pytest.raises(ValueError, match=r"must end in \.png"):
-        ReconstructionGrid(images, path=name)
+        ReconstructionGrid(images, filepath=name)
 
 
 def test_outside_a_notebook_a_place_is_needed(images):
-    with pytest.raises(ValueError, match="`path` or `log_dir`"):
+    with pytest.raises(ValueError, match="`filepath` or `log_dir`"):
         ReconstructionGrid(images)
