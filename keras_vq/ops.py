@@ -531,6 +531,28 @@ def perplexity(counts: Tensor) -> Tensor:
     return ops.exp(-ops.sum(probabilities * logarithms))
 
 
+def peak_signal_to_noise_ratio(squared_errors: Tensor, max_value: float = 1.0) -> Tensor:
+    """Computes the peak signal-to-noise ratio (PSNR) of mean squared errors, in decibels.
+
+    It is 10 log₁₀(peak² / MSE), at most 100 dB.
+
+    Args:
+        squared_errors: Float tensor of any shape. Mean squared error of each image.
+        max_value: Float. Peak value, the range of the pixels. Defaults to 1.
+
+    Returns:
+        Float tensor of the same shape.
+
+    Example:
+        >>> import numpy as np
+        >>> from keras_vq.ops import peak_signal_to_noise_ratio
+        >>> round(float(peak_signal_to_noise_ratio(np.float32(0.01))), 3)
+        20.0
+    """
+    relative = ops.convert_to_tensor(squared_errors) / max_value**2
+    return -10.0 * ops.log10(ops.maximum(relative, 1e-10))
+
+
 def replace_gradient(value: Tensor, gradient_of: Tensor) -> Tensor:
     """Returns the value of one tensor with the gradient of another (straight-through estimator).
 

@@ -10,11 +10,10 @@ import numpy as np
 
 from keras_vq import VQVAE
 from keras_vq.data import ImageDataset
+from keras_vq.ops import peak_signal_to_noise_ratio
 from keras_vq_cli.checkpoints import loss_first
 
 _IMAGES_AT_ONCE = 1024
-# PSNR of a perfect reconstruction, as in keras_vq.metrics.PSNR.
-_MOST_DECIBELS = 100.0
 
 
 def test_figures(model: keras.Model, images: ImageDataset, batch_size: int) -> dict[str, Any]:
@@ -55,7 +54,7 @@ def mean_squared_errors(images: np.ndarray, reconstructions: np.ndarray) -> np.n
 
 def peak_signal_to_noise_ratios(errors: np.ndarray) -> np.ndarray:
     """Converts mean squared errors to PSNR in decibels, at most 100."""
-    return -10.0 * np.log10(np.maximum(errors, 10.0 ** (-_MOST_DECIBELS / 10.0)))
+    return keras.ops.convert_to_numpy(peak_signal_to_noise_ratio(errors))
 
 
 def bits_per_image(model: keras.Model, image: np.ndarray) -> float | None:

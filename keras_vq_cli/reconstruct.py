@@ -83,7 +83,8 @@ def run(given: dict[str, Any], args: list[str]) -> None:
     errors = figures.mean_squared_errors(originals, made)
     bits = figures.bits_per_image(model, originals[:1])
 
-    console.result(_table(images, errors, figures.peak_signal_to_noise_ratios(errors), bits))
+    ratios = figures.peak_signal_to_noise_ratios(errors)
+    console.result(_table(images, errors, ratios, bits))
     height, width, channels = originals.shape[1:]
     resized = sum(image.shape[:2] != (height, width) for image in images)
     grayed = sum(image.shape[2] > channels for image in images)
@@ -95,7 +96,7 @@ def run(given: dict[str, Any], args: list[str]) -> None:
             )
     if len(images) > _PICTURED:
         console.message(f"The picture shows the first {_PICTURED} of {len(images)} images.")
-    title = f"{of.name}: mean PSNR {_mean_psnr(figures, errors):.1f} dB"
+    title = f"{of.name}: mean PSNR {ratios.mean():.1f} dB"
     plots.plot_reconstructions(originals[:_PICTURED], made[:_PICTURED], out, title=title)
     console.result(f"Look at: {out}")
 
@@ -133,10 +134,6 @@ def _stack(images: list[OwnImage]) -> np.ndarray:
     import numpy as np
 
     return np.stack([image.pixels for image in images])
-
-
-def _mean_psnr(figures: Any, errors: np.ndarray) -> float:
-    return float(figures.peak_signal_to_noise_ratios(errors).mean())
 
 
 def _table(

@@ -11,6 +11,7 @@ import numpy as np
 from keras import ops
 
 from keras_vq import _validation
+from keras_vq import ops as vq_ops
 from keras_vq.codebooks.base import Codebook
 from keras_vq.plots import plot_codebook_usage
 from keras_vq.quantizers.base import Quantizer
@@ -90,7 +91,7 @@ class CodebookMonitor(keras.callbacks.Callback):
         del logs
         self.collapsed_epochs: dict[str, int] = {}
         quantizers = [layer for layer in _layers_in(self.model) if isinstance(layer, Quantizer)]
-        if not quantizers or (self.images is not None and not hasattr(self.model, "levels")):
+        if not quantizers or (self.images is not None and not hasattr(self.model, "_quantizers")):
             raise ValueError(
                 "CodebookMonitor watches a model with quantizers (with `images`: a VQVAE, VQGAN or "
                 "VQVAE2). "
@@ -123,10 +124,10 @@ class CodebookMonitor(keras.callbacks.Callback):
         """Counts the codes of the images, as an array of shape `(codebook_size,)` per stage."""
         grids = keras.tree.flatten(self.model.encode(self.images))
         counts = []
-        for quantizer, codes in zip(self.model.levels().values(), grids, strict=True):
+        for quantizer, codes in zip(self.model._quantizers().values(), grids, strict=True):
             sizes = quantizer.codebook_sizes
             for level, size in zip(codes.reshape(-1, len(sizes)).T, sizes, strict=True):
-                counts.append(np.bincount(level[level >= 0], minlength=size).astype("float64"))
+                counts.append(np.bincount(level[level >= 0], minlength=size).astype("float32"))
         return counts
 
     def _warn(
@@ -163,13 +164,10 @@ def _layers_in(layer: keras.Layer) -> list[keras.Layer]:
 
 
 def _figures(counts: np.ndarray, codebook: Codebook | None) -> dict[str, float]:
-    counts = counts.astype("float64")
-    total = counts.sum()
-    shares = counts[counts > 0] / total if total > 0 else np.ones(1)
-    dead = int((counts <= _DEAD * total / len(counts)).sum())
+    dead = int((counts <= _DEAD * counts.mean()).sum())
     figures = {
         "in_use": 1.0 - dead / len(counts),
-        "perplexity": float(np.exp(-(shares * np.log(shares)).sum())),
+        "perplexity": float(vq_ops.perplexity(counts)),
         "dead": float(dead),
     }
     if codebook is not None:

@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from keras_vq import _validation
+from keras_vq import ops as vq_ops
 from keras_vq._types import Tensor
 
 
@@ -42,8 +43,8 @@ class PSNR(keras.metrics.Mean):
         y_true = ops.cast(y_true, "float32")
         error = ops.square(ops.cast(y_pred, "float32") - y_true)
         mse = ops.mean(ops.reshape(error, (ops.shape(error)[0], -1)), axis=1)
-        ratio = self.max_value**2 / ops.maximum(mse, 1e-10 * self.max_value**2)
-        super().update_state(10.0 * ops.log10(ratio), sample_weight=sample_weight)
+        ratio = vq_ops.peak_signal_to_noise_ratio(mse, self.max_value)
+        super().update_state(ratio, sample_weight=sample_weight)
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor arguments."""
