@@ -7,8 +7,8 @@ from typing import Any, Self
 
 import keras
 
-from keras_vq import _validation
 from keras_vq._hyperparameter import Hyperparameter, Scalar, fixed_error
+from keras_vq._spelling import did_you_mean
 
 _SHARED = "shared_objects"
 # Names of other libraries, and of the papers, for arguments of this package.
@@ -175,7 +175,7 @@ def _check_names(cls: type, kwargs: dict[str, Any]) -> None:
         elif name in _DIMENSIONS:
             hint = " The dimension of the code vectors is that of the inputs."
         else:
-            hint = _validation.did_you_mean(name, own - {"self", "kwargs"})
+            hint = did_you_mean(name, own - {"self", "kwargs"})
         raise TypeError(
             f"{cls.__name__} has no argument `{name}`. Received: {name}={value!r}.{hint}"
         )

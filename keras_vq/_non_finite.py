@@ -28,6 +28,15 @@ def warn_of_non_finite(layer: keras.Layer) -> None:
         )
 
 
+class WarnsOfNonFinite:
+    """Mixin of layers that warn if they load NaN or infinity."""
+
+    def load_own_variables(self, store: Any) -> None:
+        """Loads the weights and warns if they contain NaN or infinity."""
+        super().load_own_variables(store)  # type: ignore[misc]
+        warn_of_non_finite(self)
+
+
 def _is_finite(weight: Any) -> bool:
     if not keras.backend.is_float_dtype(weight.dtype):
         return True

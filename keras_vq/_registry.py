@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from keras_vq import _validation
+from keras_vq._spelling import did_you_mean
 
 
 class Registry:
@@ -52,7 +52,7 @@ class Registry:
     def _create(self, name: str, arguments: dict[str, Any]) -> Any:
         member = self.members.get(name)
         if member is None:
-            hint = _validation.did_you_mean(name, self.members)
+            hint = did_you_mean(name, self.members)
             raise ValueError(
                 f"`{self.kind}` must be one of {sorted(self.members)}. Received: {name!r}.{hint}"
             )

@@ -1,8 +1,7 @@
 """Validation of arguments, with errors that state the expected and the received value."""
 
-import difflib
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -146,26 +145,6 @@ def check_embeddings(
             f"{bool(np.isfinite(embeddings).all())}"
         )
     return embeddings
-
-
-def did_you_mean(wrong: str, known: Iterable[str], most: int = 3) -> str:
-    """Returns a suggestion of known names for an error message, or an empty string.
-
-    Names that differ in case, "-" and "_" only are preferred to other similar names.
-
-    Args:
-        wrong: String. Received name.
-        known: Iterable of strings. Valid names.
-        most: Integer. Maximum number of names in the suggestion. Defaults to 3.
-    """
-    names = sorted(known)
-    found = [name for name in names if _plain(name) == _plain(wrong)]
-    found = found or difflib.get_close_matches(wrong.lower(), names, n=most)
-    return f" Did you mean {' or '.join(map(repr, found[:most]))}?" if found else ""
-
-
-def _plain(name: str) -> str:
-    return name.lower().replace("-", "").replace("_", "")
 
 
 def _is_number(value: Any) -> bool:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import math
+import runpy
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 from keras_vq_cli.backend import BACKENDS
@@ -95,16 +98,11 @@ def not_negative_number(text: str) -> float:
 
 def did_you_mean(wrong: str, known: Iterable[str]) -> str:
     """Returns a suggestion of the closest known name, or an empty string if none is close."""
-    from difflib import get_close_matches  # imported here because `--help` does not need it
-
-    names = list(known)
-    by_initials = [name for name in names if _initials(name) == wrong.strip("-")]
-    found = by_initials or get_close_matches(wrong, names, 1)
-    return f" Did you mean {found[0]}?" if found else ""
-
-
-def _initials(option: str) -> str:
-    return "".join(word[0] for word in option.split("-") if word)
+    # Runs the file, because an import of keras_vq would import Keras, which takes seconds.
+    spec = importlib.util.find_spec("keras_vq")
+    assert spec is not None
+    module = runpy.run_path(str(Path(str(spec.origin)).with_name("_spelling.py")))
+    return module["did_you_mean"](wrong, known, most=1)
 
 
 def _integer(text: str, least: int) -> int:

@@ -12,7 +12,7 @@ from keras_vq import ops as vq_ops
 from keras_vq._configurable import ConfigurableLayer
 from keras_vq._hyperparameter import Hyperparameter
 from keras_vq._inputs import as_array
-from keras_vq._non_finite import warn_of_non_finite
+from keras_vq._non_finite import WarnsOfNonFinite
 from keras_vq._types import Shape, Tensor
 from keras_vq.codebooks.batch_stats import AssignedVectors, CodeStatistics
 from keras_vq.codebooks.restart import RestartRule
@@ -24,7 +24,7 @@ Start = Literal["kmeans", "first"]
 OF_MEAN_COUNT = -1.0
 
 
-class Codebook(ConfigurableLayer):
+class Codebook(WarnsOfNonFinite, ConfigurableLayer):
     """Base class of codebooks: a table of `codebook_size` code vectors and its update rule.
 
     A quantizer owns a codebook, searches its code vectors, and passes it the statistics of each
@@ -301,11 +301,6 @@ class Codebook(ConfigurableLayer):
         # PyTorch processes may have received different vectors.
         embeddings = _backend.from_first_replica(ops.convert_to_tensor(embeddings))
         self._place_embeddings(embeddings)
-
-    def load_own_variables(self, store: Any) -> None:
-        """Loads the weights and warns if they contain NaN or infinity."""
-        super().load_own_variables(store)
-        warn_of_non_finite(self)
 
 
 def kmeans_centres(

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from keras_vq import _validation
+from keras_vq._spelling import did_you_mean
 from keras_vq.data.cache import Entry, EntryWriter, fetch
 from keras_vq.data.decoding import MAX_PIXELS, Picture, write_decoded
 from keras_vq.data.progress import ProgressBar
@@ -119,7 +119,7 @@ def unknown_name(name: str, data_dir: Path) -> ValueError:
         names.update(_import_tfds().list_builders(with_community_datasets=False))
     return ValueError(
         'name must be "digits", an image set of TFDS such as "mnist" or "cifar10", or an existing '
-        f"folder of image files.{_validation.did_you_mean(name, names)} Received: {name!r}"
+        f"folder of image files.{did_you_mean(name, names)} Received: {name!r}"
     )
 
 

@@ -17,9 +17,10 @@ from typing import Any, TypeVar
 import keras
 import numpy as np
 
-from keras_vq import _archives, _validation
+from keras_vq import _archives
 from keras_vq._files import is_unfinished
 from keras_vq._fingerprint import fingerprint
+from keras_vq._spelling import did_you_mean
 from keras_vq.export.staging import staged
 from keras_vq.models.loading import load_model
 
@@ -177,7 +178,7 @@ def _folder_of(preset: str | os.PathLike[str]) -> Path:
     if folder.is_dir():
         return folder
     kind = "a file" if folder.is_file() else "neither a name nor a folder"
-    hint = "" if folder.is_file() else _validation.did_you_mean(str(folder), named, most=1)
+    hint = "" if folder.is_file() else did_you_mean(str(folder), named, most=1)
     raise ValueError(
         f"`preset` must be one of the names {', '.join(named) or '(none is installed)'}, or a "
         "folder that `save_to_preset` wrote (a .keras file alone is loaded by "

@@ -105,6 +105,17 @@ def padding_to_multiple(sizes: tuple[int, ...], divisor: int) -> Padding:
     return Padding(padded, [EdgePadding(amounts)], [crop])
 
 
+def padded_image_shape(
+    image_shape: Any, strides: int, pad: bool
+) -> tuple[tuple[int, int, int], Padding]:
+    """Returns the checked image shape, and the layers that pad images and crop outputs.
+
+    See `check_image_shape` for arguments and errors.
+    """
+    shape = check_image_shape(image_shape, strides, pad)
+    return shape, padding_to_multiple(shape[:2], strides)
+
+
 def check_widths(name: str, widths: Sequence[int]) -> tuple[int, ...]:
     """Returns layer widths as a tuple after checking them.
 

@@ -5,10 +5,16 @@ from typing import Any
 
 from keras import layers
 
-from keras_vq import _validation
 from keras_vq.layers.conv2d_transpose import Conv2DTranspose
-from keras_vq.networks._shapes import check_image_shape, check_widths, padding_to_multiple
-from keras_vq.networks.pair import EncoderDecoder, output_bias, output_layer, sequential
+from keras_vq.networks._shapes import check_widths, padded_image_shape
+from keras_vq.networks.pair import (
+    EncoderDecoder,
+    latent_shape,
+    output_bias,
+    output_layer,
+    projection,
+    sequential,
+)
 
 
 def convolutional(
@@ -56,19 +62,19 @@ def convolutional(
     """
     filters = check_widths("filters", filters)
     scale = 2 ** len(filters)
-    height, width, channels = check_image_shape(image_shape, scale, pad)
-    padding = padding_to_multiple((height, width), scale)
+    shape, padding = padded_image_shape(image_shape, scale, pad)
     last: dict[str, Any] = {"data_format": "channels_last"}
     options = {"strides": 2, "padding": "same", "activation": activation, **last}
 
-    encoder = [*padding.pad, *(layers.Conv2D(width, kernel_size, **options) for width in filters)]
-    if latent_dim is not None:
-        _validation.check_positive_integer("latent_dim", latent_dim)
-        encoder.append(layers.Conv2D(latent_dim, 1, **last))
+    encoder = [
+        *padding.pad,
+        *(layers.Conv2D(width, kernel_size, **options) for width in filters),
+        *projection(latent_dim, layers.Conv2D, kernel_size=1, **last),
+    ]
     decoder = [
         *(Conv2DTranspose(width, kernel_size, **options) for width in reversed(filters)),
         Conv2DTranspose(
-            channels,
+            shape[-1],
             kernel_size,
             padding="same",
             bias_initializer=output_bias(output_activation),
@@ -76,9 +82,8 @@ def convolutional(
         *padding.crop,
         output_layer(output_activation),
     ]
-    map_shape = tuple(size // scale for size in padding.sizes)
-    latent_shape = None if latent_dim is None else (*map_shape, latent_dim)
+    map_shape = (size // scale for size in padding.sizes)
     return EncoderDecoder(
-        sequential("encoder", (height, width, channels), encoder),
-        sequential("decoder", latent_shape, decoder),
+        sequential("encoder", shape, encoder),
+        sequential("decoder", latent_shape(latent_dim, *map_shape), decoder),
     )

@@ -4,9 +4,15 @@ from collections.abc import Sequence
 
 from keras import layers
 
-from keras_vq import _validation
 from keras_vq.networks._shapes import check_image_shape, check_widths
-from keras_vq.networks.pair import EncoderDecoder, output_bias, output_layer, sequential
+from keras_vq.networks.pair import (
+    EncoderDecoder,
+    latent_shape,
+    output_bias,
+    output_layer,
+    projection,
+    sequential,
+)
 
 
 def dense(
@@ -48,10 +54,8 @@ def dense(
     encoder = [
         layers.Flatten(data_format="channels_last"),
         *(layers.Dense(width, activation=activation) for width in units),
+        *projection(latent_dim),
     ]
-    if latent_dim is not None:
-        _validation.check_positive_integer("latent_dim", latent_dim)
-        encoder.append(layers.Dense(latent_dim))
     decoder = [
         *(layers.Dense(width, activation=activation) for width in reversed(units)),
         layers.Dense(height * width * channels, bias_initializer=output_bias(output_activation)),
@@ -60,5 +64,5 @@ def dense(
     ]
     return EncoderDecoder(
         sequential("encoder", (height, width, channels), encoder),
-        sequential("decoder", None if latent_dim is None else (latent_dim,), decoder),
+        sequential("decoder", latent_shape(latent_dim), decoder),
     )

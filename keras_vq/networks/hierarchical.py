@@ -7,7 +7,7 @@ import keras
 from keras import layers
 
 from keras_vq import _validation
-from keras_vq.networks._shapes import check_image_shape, check_widths, padding_to_multiple
+from keras_vq.networks._shapes import check_widths, padded_image_shape
 from keras_vq.networks.pair import output_bias, output_layer, sequential
 from keras_vq.networks.residual_convolutional import downsampling, upsampling
 
@@ -85,8 +85,7 @@ def hierarchical(
     """
     filters = check_widths("filters", filters)
     scale = 2 ** len(filters)
-    height, width, channels = check_image_shape(image_shape, 2 * scale, pad)
-    padding = padding_to_multiple((height, width), 2 * scale)
+    shape, padding = padded_image_shape(image_shape, 2 * scale, pad)
     _validation.check_positive_integer("latent_dim", latent_dim)
     hidden, stack = filters[-1], (residual_blocks, residual_filters)
 
@@ -98,7 +97,7 @@ def hierarchical(
     return HierarchicalNetworks(
         sequential(
             "bottom_encoder",
-            (height, width, channels),
+            shape,
             [*padding.pad, *downsampling(filters, *stack)],
         ),
         sequential(
@@ -112,7 +111,7 @@ def hierarchical(
             "decoder",
             (*bottom, 2 * latent_dim),
             [
-                *upsampling(filters, channels, *stack, output_bias(output_activation)),
+                *upsampling(filters, shape[-1], *stack, output_bias(output_activation)),
                 *padding.crop,
                 output_layer(output_activation),
             ],

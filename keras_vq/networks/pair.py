@@ -50,16 +50,14 @@ def flat_latent(pair: EncoderDecoder, latent_dim: int | None) -> EncoderDecoder:
     for size in map_shape:
         units *= size
     encoder_layers: list[Any] = [layers.Flatten(data_format="channels_last")]
-    if latent_dim is not None:
-        _validation.check_positive_integer("latent_dim", latent_dim)
-        encoder_layers.append(layers.Dense(latent_dim))
+    encoder_layers += projection(latent_dim)
     return EncoderDecoder(
         sequential(
             "encoder", pair.encoder.input_shape[1:], [*pair.encoder.layers, *encoder_layers]
         ),
         sequential(
             "decoder",
-            None if latent_dim is None else (latent_dim,),
+            latent_shape(latent_dim),
             [
                 layers.Dense(units, activation="relu"),
                 layers.Reshape(map_shape),
@@ -88,6 +86,27 @@ class MaskedSequential(keras.Sequential):
     def compute_mask(self, inputs: Any, previous_mask: Any) -> None:
         """Returns None: Keras keeps the mask that the last layer attached to its outputs."""
         del inputs, previous_mask
+
+
+def projection(latent_dim: int | None, layer: Any = layers.Dense, **options: Any) -> list[Any]:
+    """Returns a list with the layer that projects features to latents; an empty list for None.
+
+    Args:
+        latent_dim: Integer. Size of the latents, or None.
+        layer: Layer class. Defaults to `keras.layers.Dense`.
+        **options: Other arguments of the layer.
+
+    Raises:
+        ValueError: If `latent_dim` is not an integer of at least 1.
+    """
+    if latent_dim is None:
+        return []
+    return [layer(_validation.check_positive_integer("latent_dim", latent_dim), **options)]
+
+
+def latent_shape(latent_dim: int | None, *axes: int) -> tuple[int, ...] | None:
+    """Returns the input shape of a decoder; None, which accepts any size, for `latent_dim=None`."""
+    return None if latent_dim is None else (*axes, latent_dim)
 
 
 def sequential(name: str, input_shape: tuple[int, ...] | None, parts: list[Any]) -> keras.Model:

@@ -6,11 +6,17 @@ from typing import Any
 import keras
 from keras import layers
 
-from keras_vq import _validation
 from keras_vq.layers.conv2d_transpose import Conv2DTranspose
 from keras_vq.layers.residual_stack import ResidualStack
-from keras_vq.networks._shapes import check_image_shape, check_widths, padding_to_multiple
-from keras_vq.networks.pair import EncoderDecoder, output_bias, output_layer, sequential
+from keras_vq.networks._shapes import check_widths, padded_image_shape
+from keras_vq.networks.pair import (
+    EncoderDecoder,
+    latent_shape,
+    output_bias,
+    output_layer,
+    projection,
+    sequential,
+)
 
 
 def residual_convolutional(
@@ -60,24 +66,22 @@ def residual_convolutional(
     """
     filters = check_widths("filters", filters)
     scale = 2 ** len(filters)
-    height, width, channels = check_image_shape(image_shape, scale, pad)
-    padding = padding_to_multiple((height, width), scale)
-    encoder = [*padding.pad, *downsampling(filters, residual_blocks, residual_filters)]
-    if latent_dim is not None:
-        _validation.check_positive_integer("latent_dim", latent_dim)
-        encoder.append(layers.Conv2D(latent_dim, 1, data_format="channels_last"))
+    shape, padding = padded_image_shape(image_shape, scale, pad)
+    stack = (residual_blocks, residual_filters)
+    encoder = [
+        *padding.pad,
+        *downsampling(filters, *stack),
+        *projection(latent_dim, layers.Conv2D, kernel_size=1, data_format="channels_last"),
+    ]
     decoder = [
-        *upsampling(
-            filters, channels, residual_blocks, residual_filters, output_bias(output_activation)
-        ),
+        *upsampling(filters, shape[-1], *stack, output_bias(output_activation)),
         *padding.crop,
         output_layer(output_activation),
     ]
-    map_shape = tuple(size // scale for size in padding.sizes)
-    latent_shape = None if latent_dim is None else (*map_shape, latent_dim)
+    map_shape = (size // scale for size in padding.sizes)
     return EncoderDecoder(
-        sequential("encoder", (height, width, channels), encoder),
-        sequential("decoder", latent_shape, decoder),
+        sequential("encoder", shape, encoder),
+        sequential("decoder", latent_shape(latent_dim, *map_shape), decoder),
     )
 
 

@@ -11,7 +11,14 @@ from keras_vq.layers.grid_positions import GridPositions
 from keras_vq.layers.sequence_patches import EndMasking, PatchSteps, SequencePatches
 from keras_vq.layers.transformer_block import TransformerBlock
 from keras_vq.networks._shapes import check_sequence_shape, check_widths, padding_to_multiple
-from keras_vq.networks.pair import EncoderDecoder, MaskedSequential, output_layer, sequential
+from keras_vq.networks.pair import (
+    EncoderDecoder,
+    MaskedSequential,
+    latent_shape,
+    output_layer,
+    projection,
+    sequential,
+)
 
 _SAME: dict[str, Any] = {"padding": "same", "data_format": "channels_last"}
 _STRIDED: dict[str, Any] = {"kernel_size": 4, "strides": 2, **_SAME}
@@ -61,10 +68,8 @@ def convolutional_sequence(
     encoder: list[Any] = [
         *padding.pad,
         *(layers.Conv1D(width, activation="relu", **_STRIDED) for width in filters),
+        *projection(latent_dim, layers.Conv1D, kernel_size=1, data_format="channels_last"),
     ]
-    if latent_dim is not None:
-        _validation.check_positive_integer("latent_dim", latent_dim)
-        encoder.append(layers.Conv1D(latent_dim, 1, data_format="channels_last"))
     decoder = [
         layers.Conv1D(filters[-1], 3, activation="relu", **_SAME),
         *(
@@ -75,10 +80,9 @@ def convolutional_sequence(
         *padding.crop,
         output_layer(output_activation),
     ]
-    latent_shape = None if latent_dim is None else (padding.sizes[0] // scale, latent_dim)
     return EncoderDecoder(
         sequential("encoder", (steps, channels), encoder),
-        sequential("decoder", latent_shape, decoder),
+        sequential("decoder", latent_shape(latent_dim, padding.sizes[0] // scale), decoder),
     )
 
 
@@ -139,7 +143,7 @@ def recurrent_sequence(
         EndMasking(),
         SequencePatches(patch, pad=pad),
         both_ways(not whole),
-        *_projection(latent_dim),
+        *projection(latent_dim),
     ]
     decoder = [
         *([layers.RepeatVector(count), GridPositions((count,))] if whole else []),
@@ -148,12 +152,10 @@ def recurrent_sequence(
         PatchSteps(patch, steps=steps if pad else None),
         output_layer(output_activation),
     ]
-    latent_shape = None
-    if latent_dim is not None:
-        latent_shape = (latent_dim,) if whole else (count, latent_dim)
+    axes = () if whole else (count,)
     return EncoderDecoder(
         _masked("encoder", (steps, channels), encoder),
-        _masked("decoder", latent_shape, decoder),
+        _masked("decoder", latent_shape(latent_dim, *axes), decoder),
     )
 
 
@@ -213,7 +215,7 @@ def transformer_sequence(
         EndMasking(),
         SequencePatches(patch, pad=pad),
         *transformer(),
-        *_projection(latent_dim),
+        *projection(latent_dim),
     ]
     decoder = [
         *transformer(),
@@ -223,15 +225,8 @@ def transformer_sequence(
     ]
     return EncoderDecoder(
         _masked("encoder", (steps, channels), encoder),
-        _masked("decoder", None if latent_dim is None else (count, latent_dim), decoder),
+        _masked("decoder", latent_shape(latent_dim, count), decoder),
     )
-
-
-def _projection(latent_dim: int | None) -> list[Any]:
-    """Returns a list with the projection to the latents, or an empty list."""
-    if latent_dim is None:
-        return []
-    return [layers.Dense(_validation.check_positive_integer("latent_dim", latent_dim))]
 
 
 def _masked(name: str, input_shape: Any, parts: list[Any]) -> MaskedSequential:

@@ -10,7 +10,7 @@ from keras import ops
 from keras_vq import _backend, _validation, estimators
 from keras_vq import ops as vq_ops
 from keras_vq._configurable import ConfigurableLayer
-from keras_vq._non_finite import warn_of_non_finite
+from keras_vq._non_finite import WarnsOfNonFinite
 from keras_vq._types import Shape, Tensor
 from keras_vq.codebooks.base import Start
 from keras_vq.estimators import Estimator
@@ -59,7 +59,7 @@ class DeferredUpdates:
             quantizer._update(statistics)
 
 
-class Quantizer(ConfigurableLayer):
+class Quantizer(WarnsOfNonFinite, ConfigurableLayer):
     """Base class of quantizers, layers that map vectors to a finite set of code vectors.
 
         quantized, codes = quantizer(inputs, mask=None, training=None)
@@ -462,11 +462,6 @@ class Quantizer(ConfigurableLayer):
             self._check_channels(input_shape)
         else:
             self.build(input_shape)
-
-    def load_own_variables(self, store: Any) -> None:
-        """Loads the weights and warns if they contain NaN or infinity."""
-        super().load_own_variables(store)
-        warn_of_non_finite(self)
 
     @property
     def _has_codes(self) -> bool:

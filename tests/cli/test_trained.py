@@ -53,10 +53,10 @@ def test_a_model_is_a_run_a_file_or_a_preset(finished_run, tmp_path, monkeypatch
 @pytest.mark.parametrize(
     ("name", "hint"),
     [
-        ("vqvae_mnst", "Did you mean vqvae_mnist?"),
-        ("vae-mnist", "Did you mean vae_mnist?"),
-        ("runs/digts", "Did you mean runs/digits?"),
-        ("modl.keras", "Did you mean model.keras?"),
+        ("vqvae_mnst", "Did you mean 'vqvae_mnist'?"),
+        ("vae-mnist", "Did you mean 'vae_mnist'?"),
+        ("runs/digts", "Did you mean 'runs/digits'?"),
+        ("modl.keras", "Did you mean 'model.keras'?"),
         ("nothing like it", ""),
     ],
 )
