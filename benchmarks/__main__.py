@@ -115,7 +115,7 @@ def main() -> None:
 
 def measure(name: str, rounds: int, threads: int | None) -> None:
     """Runs one benchmark and saves its rows."""
-    from recipes._results import Stopwatch, save, shown
+    from recipes.common import Stopwatch, save, shown
 
     stopwatch = Stopwatch()
     if threads is None:

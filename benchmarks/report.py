@@ -8,7 +8,7 @@ import numpy as np
 
 from benchmarks.goals import GOALS
 from recipes._goals import table_of_goals
-from recipes._results import columns_of, table_of_rows
+from recipes.common import columns_of, table_of_rows
 
 _HEAD = """\
 # Speed and memory

@@ -17,7 +17,7 @@ from keras_vq import DeadCodeRestart, EMACodebook, VectorQuantizer
 from keras_vq.data import ImageDataset
 from recipes._gan import DCGAN
 from recipes._gan import LEARNING_RATE as GAN_LEARNING_RATE
-from recipes._training import kept_models, trained
+from recipes.common import kept_models, trained
 
 SEED = 0
 BATCH_SIZE = 128

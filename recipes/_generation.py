@@ -16,8 +16,7 @@ from keras_vq.metrics import compare_images
 from keras_vq.priors import CodePrior, MaskedPrior, sample_codes
 from keras_vq.priors.sampling import uniform_numbers
 from recipes._classifier import Classifier
-from recipes._measures import mean_squared_error
-from recipes._training import trained, warmed_up_and_falling
+from recipes.common import mean_squared_error, trained, warmed_up_and_falling
 
 BATCH_SIZE = 128
 LEARNING_RATE = 2e-3

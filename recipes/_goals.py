@@ -5,8 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from recipes._datasets import DATASETS
-from recipes._results import table_of_rows
+from recipes.common import DATASETS, table_of_rows
 
 KERAS_IO = "log of keras.io's VQ-VAE example"
 PIXEL_CNN = "log of keras.io's PixelCNN example"

@@ -20,10 +20,17 @@ from keras import layers
 import keras_vq
 from keras_vq import DeadCodeRestart, EMACodebook, ResidualQuantizer, VectorQuantizer
 from keras_vq.plots import plot_rows
-from recipes._datasets import add_datasets, name_of_run
-from recipes._measures import likeness
-from recipes._results import Stopwatch, results_folder, save
-from recipes._training import kept_models, trained, warmed_up_and_falling
+from recipes.common import (
+    Stopwatch,
+    add_datasets,
+    kept_models,
+    likeness,
+    name_of_run,
+    results_folder,
+    save,
+    trained,
+    warmed_up_and_falling,
+)
 
 SEED = 0
 BATCH_SIZE = 64

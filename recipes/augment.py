@@ -23,8 +23,7 @@ from keras import layers
 import keras_vq
 from keras_vq import DeadCodeRestart, EMACodebook, VectorQuantizer
 from keras_vq.plots import plot_rows
-from recipes._measures import likeness, mean_squared_error
-from recipes._results import Stopwatch, results_folder, save
+from recipes.common import Stopwatch, likeness, mean_squared_error, results_folder, save
 
 SEED = 0
 BATCH_SIZE = 128

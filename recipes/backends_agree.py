@@ -57,7 +57,7 @@ def main() -> None:
         print(json.dumps(train(arguments.steps, arguments.train_with)))
         return
 
-    from recipes._results import Stopwatch, results_folder, save
+    from recipes.common import Stopwatch, results_folder, save
 
     stopwatch = Stopwatch()
     curves = {}

@@ -22,10 +22,15 @@ from matplotlib.figure import Figure
 
 import keras_vq
 from keras_vq import DeadCodeRestart, EMACodebook, ProjectedQuantizer, VectorQuantizer
-from recipes._measures import mean_squared_error
 from recipes._pictures import in_powers_of_two
-from recipes._results import Stopwatch, results_folder, save
-from recipes._training import RandomBatches, StepSeconds
+from recipes.common import (
+    RandomBatches,
+    StepSeconds,
+    Stopwatch,
+    mean_squared_error,
+    results_folder,
+    save,
+)
 
 SEED = 0
 BATCH_SIZE = 128

@@ -26,13 +26,18 @@ from keras_vq.metrics import compare_images
 from keras_vq.priors import GaussianMixturePrior, PixelCNNPrior
 from recipes._classifier import classifier
 from recipes._compared import MODELS, PLANS, SEED, compared, features
-from recipes._datasets import add_datasets, name_of_run
 from recipes._generation import fitted_prior
-from recipes._measures import likeness
 from recipes._pictures import draw_side_by_side
 from recipes._probes import linear_probe
-from recipes._results import Stopwatch, results_folder, save
-from recipes._training import kept_models
+from recipes.common import (
+    Stopwatch,
+    add_datasets,
+    kept_models,
+    likeness,
+    name_of_run,
+    results_folder,
+    save,
+)
 
 COMPONENTS = 10
 SAMPLES = 10_000

@@ -40,10 +40,8 @@ from keras_vq import (
     VectorQuantizer,
 )
 from keras_vq.estimators import Directional
-from recipes._measures import likeness
 from recipes._pictures import draw_comparison
-from recipes._results import Stopwatch, results_folder, save
-from recipes._training import RandomBatches, StepSeconds
+from recipes.common import RandomBatches, StepSeconds, Stopwatch, likeness, results_folder, save
 
 SEED = 0
 BATCH_SIZE = 64

@@ -21,12 +21,17 @@ import keras_vq
 from keras_vq.codec import ImageCodec
 from keras_vq.priors import PixelCNNPrior, TransformerPrior
 from recipes import generate_cifar10, generate_mnist
-from recipes._datasets import add_datasets, name_of_run
 from recipes._generation import fitted_prior
-from recipes._measures import likeness
 from recipes._pictures import draw_rate_distortion
-from recipes._results import Stopwatch, results_folder, save
-from recipes._training import kept_models
+from recipes.common import (
+    Stopwatch,
+    add_datasets,
+    kept_models,
+    likeness,
+    name_of_run,
+    results_folder,
+    save,
+)
 
 SEED = 0
 # Images along each side of a sheet.

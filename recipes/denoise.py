@@ -16,8 +16,8 @@ from scipy import ndimage
 from skimage.restoration import denoise_tv_chambolle
 
 from recipes import _restoration
-from recipes._measures import mean_squared_error
 from recipes._restoration import Damaged, Images, Task
+from recipes.common import mean_squared_error
 
 # Candidate standard deviations of the blur in pixels, and weights of total variation.
 BLURS = (0.4, 0.6, 0.8, 1.0, 1.2)

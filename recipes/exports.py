@@ -25,7 +25,7 @@ import numpy as np
 
 import keras_vq
 from keras_vq import export
-from recipes._results import Stopwatch, results_folder, save
+from recipes.common import Stopwatch, results_folder, save
 from recipes.serve_load import ask, request_for, serving
 
 BACKENDS = ("tensorflow", "jax", "torch")

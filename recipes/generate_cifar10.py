@@ -18,8 +18,7 @@ from keras_vq.priors import TransformerPrior
 from recipes._classifier import classifier
 from recipes._generation import SAMPLES, fitted_prior, measured, scores
 from recipes._pictures import draw_side_by_side
-from recipes._results import Stopwatch, results_folder, save
-from recipes._training import kept_models
+from recipes.common import Stopwatch, kept_models, results_folder, save
 
 SEED = 0
 EPOCHS = 3

@@ -24,8 +24,7 @@ from keras_vq.priors import MaskedPrior, PixelCNNPrior, TransformerPrior
 from recipes._classifier import classifier
 from recipes._generation import BATCH_SIZE, SAMPLES, fitted_prior, measured, scores
 from recipes._pictures import draw_side_by_side
-from recipes._results import Stopwatch, results_folder, save
-from recipes._training import kept_models, trained
+from recipes.common import Stopwatch, kept_models, results_folder, save, trained
 
 SEED = 0
 # The default rate of 1e-3 gives a lower error and a higher bit rate; the table has both figures.

@@ -19,9 +19,8 @@ import keras_vq
 from keras_vq.data import ImageDataset
 from keras_vq.plots import plot_latent_space
 from recipes._compared import PLANS, SEED, code_histograms, compared, features
-from recipes._datasets import add_datasets, name_of_run
 from recipes._probes import cluster_agreement, linear_probe, retrieval
-from recipes._results import Stopwatch, results_folder, save
+from recipes.common import Stopwatch, add_datasets, name_of_run, results_folder, save
 
 PROBED = 60_000
 QUERIES = 2000

@@ -60,7 +60,7 @@ def main() -> None:
         return
 
     from keras_vq.ops import SCORES_PER_BLOCK
-    from recipes._results import Stopwatch, save
+    from recipes.common import Stopwatch, save
 
     stopwatch = Stopwatch()
     codebook = arguments.codes * arguments.dim * 4 / MIB

@@ -18,7 +18,7 @@ from keras_vq.plots import plot_traversal
 from keras_vq.priors import GaussianMixturePrior
 from recipes._classifier import classifier
 from recipes._pictures import draw_side_by_side
-from recipes._results import Stopwatch, results_folder, save
+from recipes.common import Stopwatch, results_folder, save
 
 SEED = 0
 COMPONENTS = 10

@@ -20,9 +20,7 @@ from matplotlib.figure import Figure
 
 import keras_vq
 from keras_vq import DeadCodeRestart, EMACodebook, VectorQuantizer
-from recipes._measures import mean_squared_error
-from recipes._results import Stopwatch, results_folder, save
-from recipes._training import RandomBatches
+from recipes.common import RandomBatches, Stopwatch, mean_squared_error, results_folder, save
 
 SEED = 0
 BATCH_SIZE = 128

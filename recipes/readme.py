@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from recipes._goals import GOALS, table_of_goals
-from recipes._results import FOLDER, Stopwatch, columns_of, save, shown, table_of_rows
+from recipes.common import FOLDER, Stopwatch, columns_of, save, shown, table_of_rows
 
 README = Path(__file__).parents[1] / "README.md"
 EXPORTS = README.parent / "saved_models" / "EXPORTS.md"

@@ -26,10 +26,9 @@ import numpy as np
 from keras import layers, ops
 
 import keras_vq
-from recipes._measures import likeness, mean_squared_error
 from recipes._pictures import draw_side_by_side
 from recipes._probes import linear_probe
-from recipes._results import Stopwatch, results_folder, save
+from recipes.common import Stopwatch, likeness, mean_squared_error, results_folder, save
 
 SEED = 0
 UNITS = 256

@@ -22,8 +22,7 @@ from keras_vq.export import round_convolutions
 from keras_vq.models.presets import save_preset
 from keras_vq.plots import plot_reconstructions, plot_samples
 from recipes import _machine
-from recipes._measures import likeness
-from recipes._results import Stopwatch
+from recipes.common import Stopwatch, likeness
 
 OUT = Path(__file__).parents[1] / "saved_models"
 SEED = 0

@@ -30,8 +30,14 @@ from keras_vq.networks import (
 )
 from recipes import _sequences
 from recipes._pictures import in_powers_of_two
-from recipes._results import Stopwatch, results_folder, save
-from recipes._training import kept_models, trained, warmed_up_and_falling
+from recipes.common import (
+    Stopwatch,
+    kept_models,
+    results_folder,
+    save,
+    trained,
+    warmed_up_and_falling,
+)
 
 SEED = 0
 BATCH_SIZE = 64

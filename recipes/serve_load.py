@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 
 import keras_vq
-from recipes._results import Stopwatch, save
+from recipes.common import Stopwatch, save
 
 SEED = 0
 IMAGES = 512

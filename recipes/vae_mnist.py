@@ -13,7 +13,7 @@ import numpy as np
 
 import keras_vq
 from keras_vq.plots import plot_reconstructions, plot_samples
-from recipes._results import Stopwatch, results_folder, save
+from recipes.common import Stopwatch, results_folder, save
 
 SEED = 0
 LATENT_DIM = 16

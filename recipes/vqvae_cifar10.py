@@ -25,9 +25,16 @@ from keras.layers import Rescaling
 import keras_vq
 from keras_vq import DeadCodeRestart, EMACodebook, ProjectedQuantizer, Quantizer, VectorQuantizer
 from keras_vq.plots import plot_rows
-from recipes._measures import likeness
-from recipes._results import Stopwatch, results_folder, save
-from recipes._training import RandomBatches, kept_models, trained, warmed_up_and_falling
+from recipes.common import (
+    RandomBatches,
+    Stopwatch,
+    kept_models,
+    likeness,
+    results_folder,
+    save,
+    trained,
+    warmed_up_and_falling,
+)
 
 SEED = 0
 CODES = 512

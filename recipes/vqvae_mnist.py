@@ -17,8 +17,7 @@ import keras
 import keras_vq
 from keras_vq import DeadCodeRestart, EMACodebook, GradientCodebook, VectorQuantizer
 from keras_vq.plots import plot_reconstructions
-from recipes._measures import mean_squared_error
-from recipes._results import Stopwatch, results_folder, save
+from recipes.common import Stopwatch, mean_squared_error, results_folder, save
 
 SEED = 0
 CODES = 128

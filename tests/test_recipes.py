@@ -16,8 +16,8 @@ import pytest
 from rich.console import Console
 
 import keras_vq
-from recipes import _classifier, _results, notebooks
-from recipes._datasets import DATASETS, name_of_run
+from recipes import _classifier, common, notebooks
+from recipes.common import DATASETS, name_of_run
 from tests.needed import needed
 
 ROOT = Path(__file__).parents[1]
@@ -68,7 +68,7 @@ def test_tables_fit_the_screen(width, tables):
     columns = ["test MSE", "PSNR, dB", "label agreement of 10 neighbors, %", "training, s"]
     rows = {f"a model of the kind {kind}": dict.fromkeys(columns, 0.25) for kind in "ab"}
     console = Console(width=width, record=True, file=io.StringIO())
-    found = _results.tables_that_fit(rows, columns, console)
+    found = common.tables_that_fit(rows, columns, console)
     assert len(found) == tables
     for table in found:
         console.print(table)
