@@ -39,7 +39,7 @@ def main() -> None:
     plot_reconstructions(
         test[:10],
         reconstructions[:10],
-        path=results_folder() / "autoencoder_mnist.png",
+        filepath=results_folder() / "autoencoder_mnist.png",
         title=f"Autoencoder, {LATENT_DIM} numbers, {arguments.epochs} epochs: test MSE {mse:.5f}",
     )
     save("autoencoder_mnist", {"test MSE": mse}, SEED, stopwatch)

@@ -75,7 +75,7 @@ def main() -> None:
     plot_traversal(
         vae.traverse(latents[IMAGE], order),
         order,
-        path=results_folder() / "latent_space_mnist.png",
+        filepath=results_folder() / "latent_space_mnist.png",
         title="VAE of MNIST: one latent moved, from a test image",
     )
     draw_side_by_side(

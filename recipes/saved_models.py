@@ -207,12 +207,12 @@ def draw(
 ) -> None:
     """Writes pictures of model outputs."""
     plot_reconstructions(
-        test[:10], reconstructions[:10], path=folder / "reconstructions.png", title=title
+        test[:10], reconstructions[:10], filepath=folder / "reconstructions.png", title=title
     )
     if isinstance(model, keras_vq.VAE):
         plot_samples(
             model.generate(40, seed=SEED),
-            path=folder / "samples.png",
+            filepath=folder / "samples.png",
             title=f"{folder.name}: images of random latents",
         )
 

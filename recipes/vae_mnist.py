@@ -56,12 +56,12 @@ def main() -> None:
     plot_reconstructions(
         test[:10],
         model.reconstruct(test[:10]),
-        path=results_folder() / "vae_mnist.png",
+        filepath=results_folder() / "vae_mnist.png",
         title=f"{title}: test ELBO {figures['test ELBO (nats)']:.1f} nats",
     )
     plot_samples(
         model.generate(40, seed=SEED),
-        path=results_folder() / "vae_mnist_samples.png",
+        filepath=results_folder() / "vae_mnist_samples.png",
         title=f"{title}: images of random latents",
     )
     save("vae_mnist", figures, SEED, stopwatch)

@@ -71,7 +71,7 @@ def main() -> None:
             plot_reconstructions(
                 test[:10],
                 reconstructions[:10],
-                path=results_folder() / "vqvae_mnist.png",
+                filepath=results_folder() / "vqvae_mnist.png",
                 title=f"VQ-VAE, 7 x 7 codes of 7 bits, {epochs} epochs: "
                 f"test MSE {table[name]['test MSE']:.5f}",
             )
