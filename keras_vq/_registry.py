@@ -41,7 +41,10 @@ class Registry:
             return self.deserialize(identifier)
         if isinstance(identifier, str):
             return self._create(identifier, arguments)
-        is_valid = callable(identifier) if self.base is None else isinstance(identifier, self.base)
+        if self.base is None:
+            is_valid = callable(identifier) or type(identifier) in self.members.values()
+        else:
+            is_valid = isinstance(identifier, self.base)
         if not is_valid or inspect.isclass(identifier):
             raise ValueError(
                 f"`{self.kind}` must be one of {sorted(self.members)}, or an object of that kind. "

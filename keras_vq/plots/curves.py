@@ -220,8 +220,9 @@ def plot_latent_space(
     # Draw in random order, so that no class hides the others.
     order = np.random.default_rng(0).permutation(len(points))
     kinds, colors = np.unique(given, return_inverse=True)
-    drawn = axes.scatter(
-        *points[order, :2].T,
+    drawn: Any = axes.scatter(
+        points[order, 0],
+        points[order, 1],
         s=float(np.clip(12_000 / len(points), 2.0, 25.0)),
         c=colors[order],
         cmap="tab10" if len(kinds) <= 10 else "turbo",
