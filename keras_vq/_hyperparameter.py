@@ -5,7 +5,7 @@ from typing import Any
 
 import keras
 
-from keras_vq import _backend
+from keras_vq import backend
 
 
 class Hyperparameter:
@@ -77,19 +77,19 @@ class Scalar:
         """Creates the variable."""
         if not self.is_bound:
             self.is_bound = True
-            self.variable = _backend.step_variable(self.name, float(self.value))
+            self.variable = backend.step_variable(self.name, float(self.value))
 
     def read(self) -> Any:
         """Returns the number, or a tensor while a step is traced."""
         if self.variable is None:
             return self.value
-        traced = _backend.traced_value(self.variable)
+        traced = backend.traced_value(self.variable)
         return self.value if traced is None else traced
 
     def assign(self, value: Any) -> None:
         """Assigns a value to the number and to its variable."""
         if self.variable is not None:
-            if _backend.is_lent_to_step(self.variable):
+            if backend.has_detached_value(self.variable):
                 raise RuntimeError(
                     f"`{self.name}` must be assigned between training steps. Received: an "
                     "assignment while `fit` holds the state of the model. In a callback, reach "

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_vq import _backend
+from keras_vq import backend
 
 # Data sets of TensorFlow and PyTorch are recognized as iterables, without importing either.
 SOURCES = (
@@ -65,7 +65,7 @@ def batches_of(data: Any, batch_size: int | None = None) -> Iterator[Any]:
     data = for_keras(data, batch_size)
     if isinstance(data, keras.utils.PyDataset):
         return (data[index] for index in range(data.num_batches or 0))
-    return iter(_backend.not_tuned(data))
+    return iter(backend.without_autotune(data))
 
 
 def inputs_of(data: Any, batch_size: int | None = None, name: str = "x") -> Iterator[np.ndarray]:

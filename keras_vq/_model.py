@@ -8,12 +8,11 @@ from typing import Any, Self
 import keras
 import numpy as np
 
-from keras_vq import _backend, _validation
+from keras_vq import _validation, backend
 from keras_vq._configurable import ConfigurableLayer, deserialized
 from keras_vq._fingerprint import store_fingerprint
 from keras_vq._finite_loss import FiniteLoss
 from keras_vq._non_finite import NonFiniteWeightsWarning, warn_of_non_finite
-from keras_vq._prompt_model import PromptModel
 from keras_vq._types import Tensor
 
 # A progress bar is shown above this number of batches.
@@ -21,7 +20,16 @@ _BATCHES_WITHOUT_BAR = 200
 _RANDOM_STATE = "random_state_"
 
 
-class Model(ConfigurableLayer, PromptModel):
+class _PromptModel(keras.Model):
+    """`keras.Model` without the shutdown delay of `tf.data` autotuning on TensorFlow."""
+
+    @property
+    def distribute_strategy(self) -> Any:
+        """The `tf.distribute.Strategy` of the model, on TensorFlow."""
+        return backend.strategy_without_autotune(super().distribute_strategy)
+
+
+class Model(ConfigurableLayer, _PromptModel):
     """Keras model that stops training on NaN and saves the states of its random generators.
 
     On JAX, a model also keeps its weights when an error or an interrupt ends a training loop.
@@ -36,18 +44,20 @@ class Model(ConfigurableLayer, PromptModel):
         y: Any = None,
         batch_size: int | None = None,
         epochs: int = 1,
-        **kwargs: Any,
+        verbose: Any = "auto",
+        callbacks: Any = None,
+        validation_split: float = 0.0,
+        validation_data: Any = None,
+        shuffle: Any = True,
+        class_weight: Any = None,
+        sample_weight: Any = None,
+        initial_epoch: int = 0,
+        steps_per_epoch: int | None = None,
+        validation_steps: int | None = None,
+        validation_batch_size: int | None = None,
+        validation_freq: Any = 1,
     ) -> keras.callbacks.History:
         """Trains the model. Takes the arguments of `keras.Model.fit`.
-
-        Args:
-            x: Inputs, or a dataset.
-            y: Targets. Defaults to `None`.
-            batch_size: Integer or `None`. Batch size of arrays; do not set it if `x` yields
-                batches. Defaults to `None`, which means 32.
-            epochs: Integer. Number of passes over the data. Defaults to 1.
-            **kwargs: Other arguments of `keras.Model.fit`, such as `validation_data`, `callbacks`
-                and `verbose`.
 
         Returns:
             A `keras.callbacks.History` with all logged values of each epoch.
@@ -56,26 +66,65 @@ class Model(ConfigurableLayer, PromptModel):
             NonFiniteLossError: If the loss becomes NaN or infinite. It is a subclass of
                 `ValueError`.
         """
-        callbacks = kwargs.pop("callbacks", None)
         if not isinstance(callbacks, keras.callbacks.CallbackList):
             # First in the list, so that `ModelCheckpoint` does not save weights that are NaN.
             callbacks = [FiniteLoss(), *_as_list(callbacks)]
-        with _backend.kept_weights(self):
-            return super().fit(x, y, batch_size, epochs, callbacks=callbacks, **kwargs)
+        with backend.preserve_weights(self):
+            return super().fit(
+                backend.without_autotune(x),
+                y,
+                batch_size,
+                epochs,
+                verbose,
+                callbacks,
+                validation_split,
+                backend.without_autotune(validation_data),
+                shuffle,
+                class_weight,
+                sample_weight,
+                initial_epoch,
+                steps_per_epoch,
+                validation_steps,
+                validation_batch_size,
+                validation_freq,
+            )
 
-    def evaluate(self, x: Any = None, y: Any = None, **kwargs: Any) -> Any:
+    def evaluate(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        verbose: Any = "auto",
+        sample_weight: Any = None,
+        steps: int | None = None,
+        callbacks: Any = None,
+        return_dict: bool = False,
+        **kwargs: Any,
+    ) -> Any:
         """Computes the loss and metrics. Takes the arguments of `keras.Model.evaluate`."""
-        with _backend.kept_weights(self):
-            return super().evaluate(x, y, **kwargs)
+        x = backend.without_autotune(x)
+        with backend.preserve_weights(self):
+            return super().evaluate(
+                x, y, batch_size, verbose, sample_weight, steps, callbacks, return_dict, **kwargs
+            )
 
-    def predict(self, x: Any, **kwargs: Any) -> Any:
+    def predict(
+        self,
+        x: Any,
+        batch_size: int | None = None,
+        verbose: Any = "auto",
+        steps: int | None = None,
+        callbacks: Any = None,
+    ) -> Any:
         """Computes the outputs of `call`. Takes the arguments of `keras.Model.predict`."""
-        with _backend.kept_weights(self):
-            return super().predict(x, **kwargs)
+        with backend.preserve_weights(self):
+            return super().predict(
+                backend.without_autotune(x), batch_size, verbose, steps, callbacks
+            )
 
     def make_train_function(self, force: bool = False) -> None:
         """Creates the training step function; see `keras.Model.make_train_function`."""
-        _backend.build_optimizer(self)
+        backend.build_optimizer(self)
         super().make_train_function(force)
 
     def _apply_in_batches(
@@ -106,7 +155,7 @@ class Model(ConfigurableLayer, PromptModel):
         function = self._batch_function(method, options)
         if rows == 0:
             return of_no_rows(function.predict, inputs, verbose=0)
-        with _backend.kept_weights(function):
+        with backend.preserve_weights(function):
             return function.predict(inputs, batch_size=batch_size, verbose=verbose)
 
     def _apply_to_batch(self, method: Callable[..., Any], inputs: Any, **options: Any) -> Any:
@@ -121,7 +170,7 @@ class Model(ConfigurableLayer, PromptModel):
         Returns:
             The result of the method, with NumPy arrays in the same nested structure.
         """
-        return _backend.apply_to_batch(self._batch_function(method, options), inputs)
+        return backend.predict_on_batch(self._batch_function(method, options), inputs)
 
     def _batch_function(
         self, method: Callable[..., Any], options: dict[str, Any]
@@ -185,7 +234,7 @@ class Model(ConfigurableLayer, PromptModel):
         return cls(**deserialized(config, custom_objects))
 
 
-class _BatchFunction(PromptModel):
+class _BatchFunction(_PromptModel):
     """Method of a model as a separate model, so that `predict` compiles and batches it."""
 
     def __init__(self, owner: Model, method: Callable[..., Any], options: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from keras import ops
 
-from keras_vq import _backend
+from keras_vq import backend
 from keras_vq._types import Tensor
 
 __all__ = [
@@ -268,17 +268,17 @@ def map_rows(
 
 
 def _by_blocks(vectors: Tensor, embeddings: Tensor) -> Tensor:
-    blocks = _backend.search_blocks((*vectors.shape[:-1], embeddings.shape[0]))
+    blocks = backend.search_blocks((*vectors.shape[:-1], embeddings.shape[0]))
     scorers = _scorers(embeddings, blocks.codes)
     # The number of codes is unknown if they are the vectors of a batch of unknown size.
     _, groups, group_size, _ = scorers.shape
     scores_per_row = group_size * (groups or 2 * _GROUPS)
     scores = max(blocks.scores, _LEAST_ROWS_PER_BLOCK * scores_per_row)
-    search = _search_by_columns if _backend.fuses_operations() else _search_by_rows
+    search = _search_by_columns if backend.has_operator_fusion() else _search_by_rows
     return map_rows(search(scorers), vectors, scores_per_row, scores)
 
 
-_search = _backend.with_fused_search(_by_blocks)
+_search = backend.with_fused_search(_by_blocks)
 
 
 def _scores(vectors: Tensor, embeddings: Tensor) -> Tensor:
@@ -344,7 +344,7 @@ def _search_by_rows(scorers: Tensor) -> Callable[[Tensor], Tensor]:
     """Returns a search of one block of vectors without XLA, with one row of scores per vector."""
     tiles, groups, group_size, width = scorers.shape
     scorers = ops.reshape(ops.transpose(scorers, (0, 3, 2, 1)), (tiles, width, -1))
-    matmul = _backend.matmul_into_same_memory()
+    matmul = backend.buffered_matmul()
 
     def best_of_block(vectors: Tensor) -> Tensor:
         rows = _with_one(vectors)
@@ -376,7 +376,7 @@ def _best_of_columns(scores: Tensor, group_size: int) -> tuple[Tensor, Tensor]:
     """
     scores = ops.reshape(scores, (-1, group_size, scores.shape[1]))
     # Without a barrier XLA fuses both reductions and recomputes the maxima of groups, slowly.
-    group_bests = _backend.computed_once(ops.amax(scores, axis=1))
+    group_bests = backend.optimization_barrier(ops.amax(scores, axis=1))
     best = ops.amax(group_bests, axis=0)
     group = _first_row(group_bests >= best)
     code = _first_row(ops.take_along_axis(scores, group[None, None], axis=0)[0] >= best)
@@ -395,8 +395,8 @@ def _best_of_rows(scores: Tensor, group_size: int) -> tuple[Tensor, Tensor]:
         Int32 and float32 tensors of shape `(n,)`.
     """
     scores = ops.reshape(scores, (-1, group_size, ops.shape(scores)[1] // group_size))
-    group, best = _backend.first_maximum_and_value(ops.amax(scores, axis=1))
-    code, _ = _backend.first_maximum_and_value(_backend.take_of_each(scores, group))
+    group, best = backend.argmax_and_max(ops.amax(scores, axis=1))
+    code, _ = backend.argmax_and_max(backend.take_per_row(scores, group))
     return group * group_size + code, best
 
 
@@ -484,7 +484,7 @@ def code_counts(codes: Tensor, codebook_size: int, weights: Tensor | None = None
     codes = ops.convert_to_tensor(codes)
     if weights is None:
         weights = ops.ones_like(codes, dtype="float32")
-    return _backend.segment_sum(weights, codes, codebook_size)
+    return backend.segment_sum(weights, codes, codebook_size)
 
 
 def code_sums(
@@ -505,7 +505,7 @@ def code_sums(
     vectors = ops.convert_to_tensor(vectors)
     if weights is not None:
         vectors = vectors * ops.convert_to_tensor(weights)[:, None]
-    return _backend.segment_sum(vectors, codes, codebook_size)
+    return backend.segment_sum(vectors, codes, codebook_size)
 
 
 def perplexity(counts: Tensor) -> Tensor:

@@ -1,5 +1,7 @@
 """Tests of code rules that no other tool checks."""
 
+import ast
+import inspect
 import re
 import subprocess
 import sys
@@ -14,24 +16,61 @@ from tests.needed import needed
 PACKAGE = Path(keras_vq.__file__).parent
 
 
-def test_only_one_file_asks_which_backend_runs():
+def files(*left_out):
+    return {
+        str(path.relative_to(PACKAGE)): path.read_text()
+        for path in PACKAGE.rglob("*.py")
+        if not {*left_out} & {*path.relative_to(PACKAGE).parts}
+    }
+
+
+def test_only_the_backend_package_asks_which_backend_runs():
     asks = re.compile(
-        r"backend\.backend\(|config\.backend|KERAS_BACKEND"
+        r"backend\.backend\(|config\.backend|KERAS_BACKEND|backend\.NAME [!=]="
         r"|^\s*(import|from) (tensorflow|jax|torch)\b",
         re.MULTILINE,
     )
-    # `data` and `export` use TensorFlow for files on all backends; `_by_backend` has the code that
-    # `_backend` imports for one backend.
-    allowed = {PACKAGE / "_backend.py", PACKAGE / "_backend_choice.py"}
-    foreign = {"data", "export", "_by_backend"}
-    asking = [
-        path
-        for path in PACKAGE.rglob("*.py")
-        if path not in allowed
-        and not foreign & set(path.relative_to(PACKAGE).parts)
-        and asks.search(path.read_text())
-    ]
-    assert asking == []
+    # `data` and `export` use TensorFlow for files on all backends.
+    texts = files("backend", "_backend_choice.py", "data", "export")
+    assert [name for name, text in texts.items() if asks.search(text)] == []
+
+
+@pytest.mark.backend_free
+def test_only_one_file_uses_private_modules():
+    """Checks imports, not the names of warnings' modules."""
+    private = re.compile(
+        r"^\s*(import|from) (keras\.src|tensorflow\.(python|compiler|core))\b", re.MULTILINE
+    )
+    found = [name for name, text in files().items() if private.search(text)]
+    assert found == ["backend/_private.py"]
+
+
+@pytest.mark.backend_free
+def test_only_one_file_uses_private_attributes_of_keras():
+    model = keras.Sequential([keras.layers.Dense(1)])
+    model.compile(keras.optimizers.SGD(), "mse", metrics=["mse"])
+    objects = (model, model.layers[0], keras.Variable(0.0), model.optimizer, keras.metrics.Mean())
+    names = {name for one in objects for name in dir(one) if re.match("_[a-z]", name)}
+    names |= {"jax_state_sync"}
+    used = {}
+    for name, text in files("_private.py").items():
+        attributes = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Attribute)]
+        own = {node.attr for node in attributes if isinstance(node.ctx, ast.Store)}
+        own |= {node.name for node in ast.walk(ast.parse(text)) if hasattr(node, "name")}
+        if found := {node.attr for node in attributes} & names - own:
+            used[name] = found
+    assert used == {}
+
+
+@pytest.mark.parametrize("method", ["fit", "evaluate", "predict"])
+def test_training_loops_take_the_arguments_of_keras(method):
+    models = [keras_vq.VQVAE, keras_vq.VAE, keras_vq.Autoencoder, keras_vq.priors.PixelCNNPrior]
+    expected = inspect.signature(getattr(keras.Model, method)).parameters
+    for model in models:
+        found = inspect.signature(getattr(model, method)).parameters
+        assert [(p.name, p.default) for p in found.values()] == [
+            (p.name, p.default) for p in expected.values()
+        ]
 
 
 def run(code):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from keras import ops
 from sklearn.metrics import pairwise_distances_argmin
 
-from keras_vq import _backend
+from keras_vq import backend
 from keras_vq import ops as vq_ops
 from tests.gradients import gradients
 
@@ -77,7 +77,7 @@ def test_scores_that_are_not_numbers_give_an_index(way):
 
 
 def test_products_into_the_same_memory_are_products(rng):
-    matmul = _backend.matmul_into_same_memory()
+    matmul = backend.buffered_matmul()
     for shape in ((3, 4, 5), (3, 4, 5), (2, 4, 6)):  # the last product has another size
         left, right = rng.normal(size=shape[:2]), rng.normal(size=shape[1:])
         for dtype, tolerance in (("float32", 1e-5), ("float16", 0.02)):
@@ -89,7 +89,7 @@ def test_products_into_the_same_memory_are_products(rng):
 
 @pytest.mark.skipif(keras.backend.backend() != "torch", reason="gets its memory from the system")
 def test_products_into_the_same_memory_share_it(rng):
-    matmul = _backend.matmul_into_same_memory()
+    matmul = backend.buffered_matmul()
     left, right = (
         ops.convert_to_tensor(rng.normal(size=(4, 4)).astype("float32")) for _ in range(2)
     )
@@ -104,7 +104,7 @@ def test_xla_is_noticed(rng):
     noticed = []
 
     def note(x):
-        noticed.append(_backend.fuses_operations())
+        noticed.append(backend.has_operator_fusion())
         return x
 
     x = rng.normal(size=(4, 2)).astype("float32")
@@ -116,7 +116,7 @@ def test_xla_is_noticed(rng):
         model.fit(x, x[:, :1], verbose=0)
         assert set(noticed) == {compiled}
         noticed.clear()
-    assert not _backend.fuses_operations()
+    assert not backend.has_operator_fusion()
 
 
 def squared_distances_in_float64(vectors, codes):
@@ -228,10 +228,10 @@ def test_search_holds_a_bounded_block_of_scores(rng, monkeypatch, codes_at_a_tim
 
         return called
 
-    blocks = _backend.SearchBlocks(codes_at_a_time, scores=1)
+    blocks = backend.SearchBlocks(codes_at_a_time, scores=1)
     for name in ("_best_of_columns", "_best_of_rows"):
         monkeypatch.setattr(vq_ops, name, spy(getattr(vq_ops, name)))
-    monkeypatch.setattr(vq_ops._backend, "search_blocks", lambda shape: blocks)
+    monkeypatch.setattr(vq_ops.backend, "search_blocks", lambda shape: blocks)
     monkeypatch.setattr(vq_ops, "_LEAST_ROWS_PER_BLOCK", 16)
     np.testing.assert_array_equal(numpy(vq_ops.nearest_code(x, e)), expected)
     # 100 codes form groups of three, distributed evenly over blocks.

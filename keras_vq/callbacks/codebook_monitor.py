@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_vq import _validation
+from keras_vq import _validation, backend
 from keras_vq import ops as vq_ops
 from keras_vq.codebooks.base import Codebook
 from keras_vq.plots import plot_codebook_usage
@@ -90,7 +90,9 @@ class CodebookMonitor(keras.callbacks.Callback):
         """Checks that the model has quantizers."""
         del logs
         self.collapsed_epochs: dict[str, int] = {}
-        quantizers = [layer for layer in _layers_in(self.model) if isinstance(layer, Quantizer)]
+        quantizers = [
+            layer for layer in backend.nested_layers(self.model) if isinstance(layer, Quantizer)
+        ]
         if not quantizers or (self.images is not None and not hasattr(self.model, "_quantizers")):
             raise ValueError(
                 "CodebookMonitor watches a model with quantizers (with `images`: a VQVAE, VQGAN or "
@@ -101,7 +103,9 @@ class CodebookMonitor(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Updates the logs, writes the histogram, and warns of collapse."""
         codebooks = [
-            layer for layer in _layers_in(self.model) if isinstance(layer, Codebook) and layer.built
+            layer
+            for layer in backend.nested_layers(self.model)
+            if isinstance(layer, Codebook) and layer.built
         ]
         counts = self._counted() if self.images is not None else None
         if counts is None:
@@ -152,15 +156,6 @@ class CodebookMonitor(keras.callbacks.Callback):
                 CollapseWarning,
                 stacklevel=2,
             )
-
-
-def _layers_in(layer: keras.Layer) -> list[keras.Layer]:
-    """Returns all nested layers without duplicates, depth-first in the order of attachment."""
-    found: dict[int, keras.Layer] = {}
-    for part in layer._layers:
-        for inner in [part, *_layers_in(part)]:
-            found.setdefault(id(inner), inner)
-    return list(found.values())
 
 
 def _figures(counts: np.ndarray, codebook: Codebook | None) -> dict[str, float]:

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_vq import _backend, _validation
+from keras_vq import _validation, backend
 from keras_vq import ops as vq_ops
 from keras_vq._configurable import ConfigurableLayer
 from keras_vq._hyperparameter import Hyperparameter
@@ -180,7 +180,7 @@ class Codebook(WarnsOfNonFinite, ConfigurableLayer):
         """
         if not self.trainable:
             return
-        counts, sums = _backend.sum_over_replicas([statistics.counts, statistics.sums])
+        counts, sums = backend.all_reduce_sum([statistics.counts, statistics.sums])
         mean_count = ops.sum(counts) / self.codebook_size
         is_relative = ops.convert_to_tensor(self.ema_counts) < 0
         unit = ops.where(mean_count > 0, mean_count, 1.0)
@@ -299,7 +299,7 @@ class Codebook(WarnsOfNonFinite, ConfigurableLayer):
         else:
             embeddings = kmeans_centres(vectors, self.codebook_size, self.seed)
         # PyTorch processes may have received different vectors.
-        embeddings = _backend.from_first_replica(ops.convert_to_tensor(embeddings))
+        embeddings = backend.broadcast_first_replica(ops.convert_to_tensor(embeddings))
         self._place_embeddings(embeddings)
 
 

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 from keras import ops
 
-from keras_vq import _backend
+from keras_vq import backend
 from keras_vq import ops as vq_ops
 from keras_vq._types import Tensor
 
@@ -62,15 +62,15 @@ def sample_vectors(
     Returns:
         Float32 tensor of shape `(m, dim)`, the same on all replicas.
     """
-    uniforms = _backend.from_first_replica(ops.convert_to_tensor(uniforms))
+    uniforms = backend.broadcast_first_replica(ops.convert_to_tensor(uniforms))
     cumulatives = [ops.cumsum(own) for own in weights]
     # Rows are replicas, columns are batches. All replicas' first batches precede their second ones,
     # as in the joined batches of one device.
-    totals = _backend.gather_over_replicas(ops.stack([own[-1] for own in cumulatives]))
+    totals = backend.all_gather(ops.stack([own[-1] for own in cumulatives]))
     replicas, parts = totals.shape
     ends = ops.reshape(ops.cumsum(ops.reshape(ops.transpose(totals), (-1,))), (parts, replicas))
     targets = uniforms * ends[-1, -1]
-    index = _backend.replica_index()
+    index = backend.replica_index()
 
     drawn: Any = 0.0
     for part, (batch, cumulative) in enumerate(zip(batches, cumulatives, strict=True)):
@@ -84,7 +84,7 @@ def sample_vectors(
         positions = ops.minimum(ops.cast(positions, "int32"), most)
         rows = ops.take(batch.vectors, positions, axis=0)
         drawn = drawn + ops.where(is_here[:, None], rows, 0.0)
-    (drawn,) = _backend.sum_over_replicas([drawn])
+    (drawn,) = backend.all_reduce_sum([drawn])
     return drawn
 
 
@@ -106,9 +106,9 @@ def closest_vectors(batches: list[AssignedVectors], embeddings: Tensor) -> Tenso
     candidates = ops.where(weights > 0, candidates, stand_in)
     closest = ops.take(candidates, vq_ops.nearest_code(embeddings, candidates), axis=0)
     distances = ops.sum(ops.square(closest - embeddings), axis=-1)
-    distances = _backend.gather_over_replicas(distances)
+    distances = backend.all_gather(distances)
     is_least = distances <= ops.min(distances, axis=0, keepdims=True)
     owner = ops.argmax(ops.cast(is_least, "int32"), axis=0)
-    is_mine = ops.equal(ops.cast(owner, "int32"), _backend.replica_index())
-    (closest,) = _backend.sum_over_replicas([ops.where(is_mine[:, None], closest, 0.0)])
+    is_mine = ops.equal(ops.cast(owner, "int32"), backend.replica_index())
+    (closest,) = backend.all_reduce_sum([ops.where(is_mine[:, None], closest, 0.0)])
     return closest

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_vq import _backend, _validation
+from keras_vq import _validation, backend
 from keras_vq._fingerprint import fingerprint
 from keras_vq.codec import container, tiles
 from keras_vq.codec.bit_packing import pack_codes
@@ -193,7 +193,7 @@ class ImageCodec:
             container.RANGE_CODED if coded else container.PACKED,
             fingerprint(self.vqvae),
             fingerprint(self.prior) if coded else b"",
-            _backend.BACKEND if coded else "",
+            backend.NAME if coded else "",
             max(sizes, default=container.BATCH_SIZES[0]) if coded else 0,
             0,
             self.codebook_sizes,
@@ -233,7 +233,7 @@ class ImageCodec:
             "The file's codes have another checksum than its header says. The prior gives other "
             "probabilities here than where the file was written (read it on that kind of machine, "
             "with those versions), or the file was changed. Received: a file written on "
-            f"{header.backend}, read on {_backend.BACKEND}"
+            f"{header.backend}, read on {backend.NAME}"
         )
 
     def _checked(self, index: int, image: Any) -> np.ndarray:
@@ -267,11 +267,11 @@ class ImageCodec:
                 f"prior=None, expected {_origin(header.prior, header.prior_origin)}"
             )
         _check_weights("prior", fingerprint(self.prior), "coded", header.prior, header.prior_origin)
-        if header.backend != _backend.BACKEND:
+        if header.backend != backend.NAME:
             raise ValueError(
                 "A file that was coded with a prior is read on the backend that wrote it: start "
                 f"Keras on {header.backend} (--backend {header.backend}). "
-                f"Received: {_backend.BACKEND}, expected {header.backend}"
+                f"Received: {backend.NAME}, expected {header.backend}"
             )
 
 

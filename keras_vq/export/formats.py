@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_vq import _backend, _validation
+from keras_vq import _validation, backend
 from keras_vq._files import is_unfinished
 from keras_vq._inputs import as_array
 from keras_vq.export import litert, onnx, openvino, saved_model, tensorflow_process
@@ -82,7 +82,7 @@ def export_model(
         )
     target = _target(Path(path), format, overwrite)
     with staged(target) as beside:
-        if _backend.writes_saved_models():
+        if backend.exports_native_saved_models():
             _write(model, signatures, beside, format, precision, calibration_images)
         elif format in _OF_TENSORFLOW:
             require(("tensorflow",), _OF_TENSORFLOW[format], f"The format {format}")
@@ -108,7 +108,7 @@ def _write(
     precision: str,
     calibration_images: np.ndarray | None,
 ) -> None:
-    computes_in = {layer.compute_dtype for layer in model._flatten_layers()}
+    computes_in = {layer.compute_dtype for layer in backend.nested_layers(model)}
     # LiteRT computes in float32; convolutions of ONNX do not support bfloat16.
     unknown = {"float16", "bfloat16"} if format == "litert" else {"bfloat16"}
     if format != "tf_saved_model" and computes_in & unknown:

@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from keras_vq import _backend
+from keras_vq import backend
 from keras_vq.export import foreign, trial
 from keras_vq.export.errors import ExportError, first_line, require
 from keras_vq.export.signatures import Signature, SignatureModel
@@ -29,7 +29,7 @@ def write(model: keras.Model, signatures: list[Signature], folder: Path) -> None
             differ from those of the model.
         ImportError: If a required package is missing.
     """
-    converter, extra = _backend.onnx_converter()
+    converter, extra = backend.onnx_converter()
     require(("onnx", "onnxruntime", converter), extra, "ONNX export")
     folder.mkdir()
     for signature in signatures:
@@ -51,7 +51,7 @@ def write(model: keras.Model, signatures: list[Signature], folder: Path) -> None
 def _convert(model: keras.Model, signature: Signature, path: Path) -> None:
     try:
         # Tracer warnings can be ignored, because `write` checks the file at another batch size.
-        with _backend.quiet_tracing():
+        with backend.ignore_tracer_warnings():
             SignatureModel(model, signature).export(
                 str(path),
                 format="onnx",
@@ -62,7 +62,7 @@ def _convert(model: keras.Model, signature: Signature, path: Path) -> None:
         raise
     except Exception as error:  # each converter has its own error classes
         raise ExportError(
-            f"{_backend.onnx_converter()[0]} can't write `{signature.name}` of this model as ONNX "
+            f"{backend.onnx_converter()[0]} can't write `{signature.name}` of this model as ONNX "
             f"({type(error).__name__}: {first_line(error)}). Look for a layer or quantizer "
             "that it does not know; format='tf_saved_model' takes nearly all"
         ) from error

@@ -3,6 +3,8 @@
 import keras
 import numpy as np
 
+from keras_vq import backend
+
 _LARGEST = 127  # largest value of symmetric int8
 
 # Kernels of each type of convolution and their axes of output channels, because LiteRT has a scale
@@ -46,7 +48,7 @@ def round_convolutions(layer: keras.Layer) -> int:
         3
     """
     count = 0
-    for inner in layer._flatten_layers():
+    for inner in backend.nested_layers(layer):
         for name, channels in _kernels_of(inner).items():
             kernel = getattr(inner, name)
             kernel.assign(_rounded(keras.ops.convert_to_numpy(kernel), channels))

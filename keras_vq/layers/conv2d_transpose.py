@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_vq import _backend
+from keras_vq import backend
 from keras_vq import ops as vq_ops
 from keras_vq._types import Shape, Tensor
 
@@ -58,13 +58,13 @@ class Conv2DTranspose(keras.layers.Conv2DTranspose):
         """Applies the layer to a tensor of shape `(batch, height, width, channels)`."""
         if not self._is_usual(inputs.shape):
             return super().call(inputs)
-        if _backend.crops_transposed_convolutions():
+        if backend.crops_conv_transpose():
             kernel, bias = (
                 None if weight is None else ops.convert_to_tensor(weight)
                 for weight in (self.kernel, self.bias)
             )
-            outputs = _backend.uncropped_transposed_convolution(inputs, kernel, bias, self.strides)
-        elif _backend.is_slow_to_transpose_convolutions():
+            outputs = backend.conv_transpose_same(inputs, kernel, bias, self.strides)
+        elif backend.has_slow_conv_transpose_gradients():
             outputs = transposed_convolution(inputs, self.kernel, self.strides)
             if self.use_bias:
                 outputs = outputs + self.bias

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_vq import _backend, _validation
+from keras_vq import _validation, backend
 from keras_vq._inputs import as_array
 from keras_vq.metrics._features import check_features
 
@@ -44,7 +44,7 @@ def image_features(network: Callable[[Any], Any], images: Any, batch_size: int =
     images = check_images("images", images)
     if isinstance(network, keras.Model):
         verbose = 1 if len(images) > _MANY * batch_size else 0
-        with _backend.kept_weights(network):
+        with backend.preserve_weights(network):
             features = network.predict(images, batch_size=batch_size, verbose=verbose)
         return _checked(features, len(images))
     if not callable(network):

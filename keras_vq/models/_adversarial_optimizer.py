@@ -27,13 +27,17 @@ class AdversarialOptimizer(keras.optimizers.MultiOptimizer):
 
     def save_own_variables(self, store: Any) -> None:
         """Saves the variables of this object; Keras saves those of the two optimizers itself."""
-        for place, variable in enumerate(self._variables):
+        for place, variable in enumerate(self._own_variables()):
             store[str(place)] = variable.numpy()
 
     def load_own_variables(self, store: Any) -> None:
         """Loads the variables written by `save_own_variables`."""
-        for place, variable in enumerate(self._variables):
+        for place, variable in enumerate(self._own_variables()):
             variable.assign(store[str(place)])
+
+    def _own_variables(self) -> list[keras.Variable]:
+        of_parts = {id(variable) for part in self.optimizers for variable in part.variables}
+        return [variable for variable in self.variables if id(variable) not in of_parts]
 
     def get_config(self) -> dict[str, Any]:
         """Returns the two serialized optimizers, without `weights`, which the model provides."""

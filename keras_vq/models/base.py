@@ -11,7 +11,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_vq import _backend, _validation
+from keras_vq import _validation, backend
 from keras_vq._building import build_part
 from keras_vq._inputs import (
     as_array,
@@ -144,13 +144,13 @@ class ReconstructionModel(Model):
         if not isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
             return super().train_step(*state, data)
         # Codebooks are updated in the forward pass, also in steps that loss scaling skips later.
-        return _backend.train_step_without_skipped(
+        return backend.train_step_with_rollback(
             super().train_step, (*state, data), self, self._quantizer_state()
         )
 
     def _quantizer_state(self) -> list[Any]:
         """Returns the non-trainable weights of all quantizers, such as EMA statistics."""
-        layers = [layer for layer in self._flatten_layers() if isinstance(layer, Quantizer)]
+        layers = [layer for layer in backend.nested_layers(self) if isinstance(layer, Quantizer)]
         weights = [weight for layer in layers for weight in layer.non_trainable_weights]
         return list({id(weight): weight for weight in weights}.values())
 
@@ -189,7 +189,7 @@ class ReconstructionModel(Model):
             Scalar float32 tensor, divided by the number of replicas on TensorFlow.
         """
         target = x if y is None else y
-        replicas = _backend.loss_replicas()
+        replicas = backend.loss_divisor()
         reconstruction = self._reconstruction_loss(target, y_pred["reconstruction"], sample_weight)
         terms = {"reconstruction_loss": reconstruction, **self._loss_terms(y_pred)}
         if self.has_regularizers:
@@ -211,10 +211,10 @@ class ReconstructionModel(Model):
             # PyTorch rejects targets that resampling or rounding moved outside [0, 1].
             target = ops.clip(ops.cast(target, reconstruction.dtype), *PROBABILITIES)
         # Cancels the division by replicas in Keras losses: `compute_loss` divides the total.
-        replicas = _backend.loss_replicas()
-        if self._compile_loss is not None:
+        replicas = backend.loss_divisor()
+        if self.loss is not None:
             sample_weight = _over_values(self.loss, target, reconstruction, sample_weight)
-            return replicas * self._compile_loss(target, reconstruction, sample_weight)
+            return replicas * backend.compiled_loss(self, target, reconstruction, sample_weight)
         # Subtraction would silently broadcast one channel to three.
         check_image_shape(tuple(target.shape), tuple(reconstruction.shape[1:]), "y", _MADE)
         loss = self._default_loss()
@@ -246,7 +246,18 @@ class ReconstructionModel(Model):
         y: Any = None,
         batch_size: int | None = None,
         epochs: int = 1,
-        **kwargs: Any,
+        verbose: Any = "auto",
+        callbacks: Any = None,
+        validation_split: float = 0.0,
+        validation_data: Any = None,
+        shuffle: Any = True,
+        class_weight: Any = None,
+        sample_weight: Any = None,
+        initial_epoch: int = 0,
+        steps_per_epoch: int | None = None,
+        validation_steps: int | None = None,
+        validation_batch_size: int | None = None,
+        validation_freq: Any = 1,
     ) -> keras.callbacks.History:
         """Trains the model. Takes the arguments of `keras.Model.fit`.
 
@@ -258,8 +269,23 @@ class ReconstructionModel(Model):
             batch_size: Integer or `None`. Batch size of arrays and of an `ImageDataset`; do not set
                 it if `x` yields batches. Defaults to `None`, which means 32.
             epochs: Integer. Number of passes over the data. Defaults to 1.
-            **kwargs: Other arguments of `keras.Model.fit`, such as `validation_data`, `callbacks`
-                and `verbose`.
+            verbose: See `keras.Model.fit`, as for all other arguments.
+            callbacks: List of callbacks. Defaults to `None`.
+            validation_split: Float. Share of the arrays, from the end, to evaluate after each
+                epoch. Defaults to 0.
+            validation_data: Inputs or `(x, y)` to evaluate after each epoch, or a dataset. Defaults
+                to `None`.
+            shuffle: Boolean. Whether to shuffle arrays in each epoch. Defaults to `True`.
+            class_weight: Dictionary or `None`. Weights of classes. Defaults to `None`.
+            sample_weight: Weights of the images in the reconstruction term, of shape `(n,)`, or
+                `None`. Defaults to `None`.
+            initial_epoch: Integer. Epoch at which to resume training. Defaults to 0.
+            steps_per_epoch: Integer or `None`. Number of batches per epoch. Defaults to `None`:
+                all of them.
+            validation_steps: Integer or `None`. Number of batches per evaluation. Defaults to
+                `None`: all of them.
+            validation_batch_size: Integer or `None`. Defaults to `None`, which means `batch_size`.
+            validation_freq: Integer. Number of epochs per evaluation. Defaults to 1.
 
         Returns:
             A `keras.callbacks.History` with every loss term of each epoch.
@@ -271,7 +297,7 @@ class ReconstructionModel(Model):
                 targets are not in [0, 1], or the outputs of the decoder are clipped or exceed
                 [0, 1]; or if the loss becomes NaN or infinite.
         """
-        x = for_keras(x, batch_size, kwargs.get("shuffle", True))
+        x = for_keras(x, batch_size, shuffle)
         # The length of a data set may be unknown, where `len` raises a `TypeError`.
         if not is_array(x) and operator.length_hint(x, 1) == 0:
             raise ValueError("`x` holds no inputs. Received: an empty data set")
@@ -279,21 +305,54 @@ class ReconstructionModel(Model):
         self._check_likelihood()
         x = self._checked(x, y, build=True)
         self._prepare_fit(x, y)
-        y = _target_of_weights(x, y, kwargs.get("sample_weight"))
-        if "validation_data" in kwargs:
-            kwargs["validation_data"] = self._checked_validation(
-                kwargs["validation_data"], kwargs.get("validation_batch_size") or batch_size
-            )
-        return super().fit(x, y, batch_size, epochs, **kwargs)
+        y = _target_of_weights(x, y, sample_weight)
+        validation_data = self._checked_validation(
+            validation_data, validation_batch_size or batch_size
+        )
+        return super().fit(
+            x,
+            y,
+            batch_size,
+            epochs,
+            verbose,
+            callbacks,
+            validation_split,
+            validation_data,
+            shuffle,
+            class_weight,
+            sample_weight,
+            initial_epoch,
+            steps_per_epoch,
+            validation_steps,
+            validation_batch_size,
+            validation_freq,
+        )
 
-    def evaluate(self, x: Any = None, y: Any = None, **kwargs: Any) -> Any:
+    def evaluate(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        verbose: Any = "auto",
+        sample_weight: Any = None,
+        steps: int | None = None,
+        callbacks: Any = None,
+        return_dict: bool = False,
+        **kwargs: Any,
+    ) -> Any:
         """Computes the loss and metrics on data. Takes the arguments of `keras.Model.evaluate`.
 
         Args:
             x: Inputs of shape `(n, height, width, channels)`, or a dataset as for `fit`.
             y: Targets. Defaults to `None`: the inputs are the targets.
-            **kwargs: Other arguments of `keras.Model.evaluate`, such as `batch_size` and
-                `return_dict`.
+            batch_size: Integer or `None`. Defaults to `None`, which means 32.
+            verbose: See `keras.Model.evaluate`, as for all other arguments.
+            sample_weight: Weights of the images in the reconstruction term, of shape `(n,)`, or
+                `None`. Defaults to `None`.
+            steps: Integer or `None`. Number of batches. Defaults to `None`: all of them.
+            callbacks: List of callbacks. Defaults to `None`.
+            return_dict: Boolean. Whether to return a dictionary. Defaults to `False`.
+            **kwargs: Private arguments of Keras.
 
         Returns:
             A list of scalars, or a dictionary of scalars by name if `return_dict=True`.
@@ -301,9 +360,11 @@ class ReconstructionModel(Model):
         Raises:
             ValueError: As for `fit`.
         """
-        x = self._checked(for_keras(x, kwargs.get("batch_size")), y)
-        y = _target_of_weights(x, y, kwargs.get("sample_weight"))
-        return super().evaluate(x, y, **kwargs)
+        x = self._checked(for_keras(x, batch_size), y)
+        y = _target_of_weights(x, y, sample_weight)
+        return super().evaluate(
+            x, y, batch_size, verbose, sample_weight, steps, callbacks, return_dict, **kwargs
+        )
 
     def train_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Runs one training step. Takes the arguments of `keras.Model.train_on_batch`."""
@@ -315,12 +376,22 @@ class ReconstructionModel(Model):
         self._check_batch(x, y)
         return super().test_on_batch(x, y, *args, **kwargs)
 
-    def predict(self, x: Any, **kwargs: Any) -> Any:
+    def predict(
+        self,
+        x: Any,
+        batch_size: int | None = None,
+        verbose: Any = "auto",
+        steps: int | None = None,
+        callbacks: Any = None,
+    ) -> Any:
         """Computes the outputs of `call` in batches. Takes the arguments of `keras.Model.predict`.
 
         Args:
             x: Inputs of shape `(n, height, width, channels)`, or a dataset as for `fit`.
-            **kwargs: Other arguments of `keras.Model.predict`, such as `batch_size` and `verbose`.
+            batch_size: Integer or `None`. Defaults to `None`, which means 32.
+            verbose: See `keras.Model.predict`, as for all other arguments.
+            steps: Integer or `None`. Number of batches. Defaults to `None`: all of them.
+            callbacks: List of callbacks. Defaults to `None`.
 
         Returns:
             A dictionary of arrays, which have no rows if `x` has none.
@@ -328,7 +399,7 @@ class ReconstructionModel(Model):
         Raises:
             ValueError: If the inputs are an array of another shape, or contain NaN or infinity.
         """
-        x = for_keras(x, kwargs.get("batch_size"))
+        x = for_keras(x, batch_size)
         inputs = x
         if is_data_set(x):
             batch, x = first_batch(x)
@@ -337,8 +408,15 @@ class ReconstructionModel(Model):
         if is_array(x):
             check_images(x, self.image_shape, "x")
             if x.shape[0] == 0:
-                return of_no_rows(super().predict, x, **kwargs)
-        return super().predict(x, **kwargs)
+                return of_no_rows(
+                    super().predict,
+                    x,
+                    batch_size=batch_size,
+                    verbose=verbose,
+                    steps=steps,
+                    callbacks=callbacks,
+                )
+        return super().predict(x, batch_size, verbose, steps, callbacks)
 
     def _checked(self, x: Any, y: Any, build: bool = False) -> Any:
         """Checks the arrays of `fit(x, y)`, or the first batch of a dataset.
@@ -379,7 +457,7 @@ class ReconstructionModel(Model):
         check_not_empty(target, "y")
         if self._has_own_targets():
             check_not_labels(target, tuple(inputs.shape) if made is None else (None, *made))
-        if self._compile_loss is None:
+        if self.loss is None:
             check_image_shape(tuple(target.shape), made, "y", _MADE)
         self._check_range("y", target, *check_images(target, None, "y"))
         if len(inputs) != len(target):
@@ -431,7 +509,7 @@ class ReconstructionModel(Model):
 
         A user-defined loss may transform the targets, and a sparse loss takes class indices.
         """
-        if self._compile_loss is None:
+        if self.loss is None:
             return True
         loss = _as_loss(self.loss)
         name = getattr(loss, "__name__", type(loss).__name__).lower()
@@ -439,14 +517,14 @@ class ReconstructionModel(Model):
 
     def _is_likelihood(self) -> bool:
         """Returns whether the loss interprets targets as probabilities."""
-        loss = self._default_loss() if self._compile_loss is None else _as_loss(self.loss)
+        loss = self._default_loss() if self.loss is None else _as_loss(self.loss)
         return loss in (
             keras.losses.binary_crossentropy,
             keras.losses.binary_focal_crossentropy,
         ) or (isinstance(loss, _LIKELIHOODS))
 
     def _loss_name(self) -> str:
-        loss = self._default_loss() if self._compile_loss is None else _as_loss(self.loss)
+        loss = self._default_loss() if self.loss is None else _as_loss(self.loss)
         return str(getattr(loss, "name", getattr(loss, "__name__", loss)))
 
     def _takes_logits(self) -> bool:

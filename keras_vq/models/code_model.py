@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_vq import _backend, _validation
+from keras_vq import _validation, backend
 from keras_vq._inputs import is_read_once
 from keras_vq._types import Shape, Tensor
 from keras_vq.export import TensorSpec
@@ -133,7 +133,7 @@ class CodeModel(ReconstructionModel):
         If the variance of the targets is unknown, as in a custom training loop, it is measured on
         this batch.
         """
-        if self._compile_loss is None and not self._variance_is_known:
+        if self.loss is None and not self._variance_is_known:
             self._measure_in_step(x if y is None else y)
         return super().compute_loss(x, y, y_pred, sample_weight, training)
 
@@ -142,10 +142,23 @@ class CodeModel(ReconstructionModel):
         if self._lacks_variance():
             self._keep_variance(self._target_variance(x, y))
 
-    def evaluate(self, x: Any = None, y: Any = None, **kwargs: Any) -> Any:
+    def evaluate(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        verbose: Any = "auto",
+        sample_weight: Any = None,
+        steps: int | None = None,
+        callbacks: Any = None,
+        return_dict: bool = False,
+        **kwargs: Any,
+    ) -> Any:
         """Computes the loss and metrics on data; see `ReconstructionModel.evaluate`."""
         self._measure_first(x, y)
-        return super().evaluate(x, y, **kwargs)
+        return super().evaluate(
+            x, y, batch_size, verbose, sample_weight, steps, callbacks, return_dict, **kwargs
+        )
 
     def train_on_batch(
         self,
@@ -169,7 +182,7 @@ class CodeModel(ReconstructionModel):
         return super().test_on_batch(x, y, sample_weight, return_dict)
 
     def _lacks_variance(self) -> bool:
-        if self._compile_loss is not None:
+        if self.loss is not None:
             return False
         self._variance_is_known = self.built and float(self.measured_data_variance) > 0
         return not self._variance_is_known
@@ -193,9 +206,9 @@ class CodeModel(ReconstructionModel):
     def _measure_in_step(self, target: Tensor) -> None:
         target = ops.cast(target, "float32")
         values = ops.cast(ops.size(target), "float32")
-        total, count = _backend.sum_over_replicas([ops.sum(target), values])
+        total, count = backend.all_reduce_sum([ops.sum(target), values])
         squares = ops.sum(ops.square(target - total / count))
-        (squares,) = _backend.sum_over_replicas([squares])
+        (squares,) = backend.all_reduce_sum([squares])
         known = ops.convert_to_tensor(self.measured_data_variance)
         self.measured_data_variance.assign(ops.where(known > 0, known, squares / count))
 

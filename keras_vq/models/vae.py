@@ -166,7 +166,7 @@ class VAE(ReconstructionModel):
 
     def _warn_of_mean_loss(self, x: Any, y: Any) -> None:
         """Warns if the loss is a mean over pixels and `beta` is not scaled down accordingly."""
-        losses = [] if self._compile_loss is None else keras.tree.flatten(self.loss)
+        losses = [] if self.loss is None else keras.tree.flatten(self.loss)
         means = [loss for loss in losses if _is_mean_over_values(loss)]
         target = first_targets(x, y, batches=1) if means else None
         shape = (None, *(self.image_shape or ())) if target is None else target.shape

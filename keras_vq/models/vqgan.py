@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_vq import _backend, _validation
+from keras_vq import _validation, backend
 from keras_vq._building import build_part
 from keras_vq._hyperparameter import Hyperparameter
 from keras_vq._types import Shape, Tensor
@@ -287,7 +287,7 @@ class VQGAN(VQVAE):
             self.adversarial_loss_weight * weight * generator_loss + discriminator_loss
         )
         added = self.perceptual_loss_weight * perceptual_loss + game - ops.stop_gradient(game)
-        return loss + added / _backend.loss_replicas()
+        return loss + added / backend.loss_divisor()
 
     def _generator_loss(self, made: Tensor, training: bool = False) -> Tensor:
         """Computes the adversarial loss of the generator, a scalar, with D frozen."""
@@ -343,7 +343,7 @@ class VQGAN(VQVAE):
 
         by_likeness, by_verdict = (
             ops.norm(ops.reshape(gradient, (-1,)))
-            for gradient in _backend.gradients(likeness_and_verdict, ops.convert_to_tensor(kernel))
+            for gradient in backend.gradients(likeness_and_verdict, ops.convert_to_tensor(kernel))
         )
         return ops.minimum(by_likeness / (by_verdict + _SMALLEST_NORM), _GREATEST_WEIGHT)
 

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_vq import _backend, _validation
+from keras_vq import _validation, backend
 from keras_vq._hyperparameter import Hyperparameter
 from keras_vq._inputs import is_data_set, with_labels
 from keras_vq._model import Model
@@ -256,7 +256,18 @@ class CodePrior(Model):
         y: Any = None,
         batch_size: int | None = None,
         epochs: int = 1,
-        **kwargs: Any,
+        verbose: Any = "auto",
+        callbacks: Any = None,
+        validation_split: float = 0.0,
+        validation_data: Any = None,
+        shuffle: Any = True,
+        class_weight: Any = None,
+        sample_weight: Any = None,
+        initial_epoch: int = 0,
+        steps_per_epoch: int | None = None,
+        validation_steps: int | None = None,
+        validation_batch_size: int | None = None,
+        validation_freq: Any = 1,
     ) -> keras.callbacks.History:
         """Trains the prior. Accepts the arguments of `keras.Model.fit`.
 
@@ -266,8 +277,22 @@ class CodePrior(Model):
             batch_size: Integer. Code grids per step. None means 32, or the batches of a data set.
                 Defaults to None.
             epochs: Integer. Number of epochs. Defaults to 1.
-            **kwargs: Other arguments, such as `callbacks` and `validation_data`, a tuple (`x`,
-                None) or a data set.
+            verbose: See `keras.Model.fit`, as for all other arguments.
+            callbacks: List of callbacks. Defaults to None.
+            validation_split: Float. Share of the arrays, from the end, to evaluate after each
+                epoch. Defaults to 0.
+            validation_data: Tuple (`x`, None) or a data set to evaluate after each epoch. Defaults
+                to None.
+            shuffle: Boolean. Whether to shuffle arrays in each epoch. Defaults to True.
+            class_weight: Dictionary or None. Weights of classes. Defaults to None.
+            sample_weight: Weights of the code grids, or None. Defaults to None.
+            initial_epoch: Integer. Epoch at which to resume training. Defaults to 0.
+            steps_per_epoch: Integer or None. Number of batches per epoch. Defaults to None: all of
+                them.
+            validation_steps: Integer or None. Number of batches per evaluation. Defaults to None:
+                all of them.
+            validation_batch_size: Integer or None. Defaults to None, which means `batch_size`.
+            validation_freq: Integer. Number of epochs per evaluation. Defaults to 1.
 
         Returns:
             A `keras.callbacks.History` with the loss in nats per code and `bits_per_grid`.
@@ -277,17 +302,46 @@ class CodePrior(Model):
                 infinite.
         """
         self._check_inputs(x)
-        validation = kwargs.get("validation_data")
-        self._check_inputs(validation[0] if isinstance(validation, tuple) else None)
-        return super().fit(x, y, batch_size, epochs, **kwargs)
+        self._check_inputs(validation_data[0] if isinstance(validation_data, tuple) else None)
+        return super().fit(
+            x,
+            y,
+            batch_size,
+            epochs,
+            verbose,
+            callbacks,
+            validation_split,
+            validation_data,
+            shuffle,
+            class_weight,
+            sample_weight,
+            initial_epoch,
+            steps_per_epoch,
+            validation_steps,
+            validation_batch_size,
+            validation_freq,
+        )
 
-    def evaluate(self, x: Any = None, y: Any = None, **kwargs: Any) -> Any:
+    def evaluate(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        verbose: Any = "auto",
+        sample_weight: Any = None,
+        steps: int | None = None,
+        callbacks: Any = None,
+        return_dict: bool = False,
+        **kwargs: Any,
+    ) -> Any:
         """Computes the loss in nats per code and `bits_per_grid`.
 
         Accepts the arguments of `keras.Model.evaluate`.
         """
         self._check_inputs(x)
-        return super().evaluate(x, y, **kwargs)
+        return super().evaluate(
+            x, y, batch_size, verbose, sample_weight, steps, callbacks, return_dict, **kwargs
+        )
 
     def _check_inputs(self, x: Any) -> None:
         """Checks the codes of arrays; batches of a data set are not checked."""
@@ -394,7 +448,7 @@ class CodePrior(Model):
         mean = ops.sum(nats * counted) / ops.maximum(ops.sum(counted), 1e-12)
         bits = mean * self._positions * len(self.codebook_sizes) / math.log(2)
         self.bits_tracker.update_state(bits, sample_weight=ops.shape(codes)[0])
-        return (mean + sum(self.losses, start=0.0)) / _backend.loss_replicas()
+        return (mean + sum(self.losses, start=0.0)) / backend.loss_divisor()
 
     # --- likelihood
 

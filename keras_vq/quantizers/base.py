@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_vq import _backend, _validation, estimators
+from keras_vq import _validation, backend, estimators
 from keras_vq import ops as vq_ops
 from keras_vq._configurable import ConfigurableLayer
 from keras_vq._non_finite import WarnsOfNonFinite
@@ -119,7 +119,7 @@ class Quantizer(WarnsOfNonFinite, ConfigurableLayer):
     ) -> None:
         super().__init__(**kwargs)
         self.return_codes = bool(return_codes)
-        self._losses = _backend.LossesOfReplica()
+        backend.isolate_losses(self)
         if self._hint_without_estimator is None:
             self.estimator = estimators.get("straight_through" if estimator is None else estimator)
         elif estimator is not None:
@@ -228,7 +228,7 @@ class Quantizer(WarnsOfNonFinite, ConfigurableLayer):
             self.add_loss(loss)
         if updates is not None:
             updates.apply()
-            _backend.restore(state, before, ops.logical_not(_is_sound(vectors, mask, state)))
+            backend.assign_if(state, before, ops.logical_not(_is_sound(vectors, mask, state)))
         quantized = self._estimate(assignment.latents, assignment.quantized, training)
 
         codes = assignment.codes
@@ -524,7 +524,7 @@ def _is_sound(vectors: Tensor, mask: Tensor | None, state: list[Any]) -> Tensor:
     """
     kept = ops.ones_like(vectors[..., 0]) if mask is None else ops.cast(mask, "float32")
     is_bad = ops.logical_not(ops.isfinite(vectors))
-    count, bad = _backend.sum_over_replicas([ops.sum(kept), ops.sum(ops.cast(is_bad, "float32"))])
+    count, bad = backend.all_reduce_sum([ops.sum(kept), ops.sum(ops.cast(is_bad, "float32"))])
     # Sums of finite vectors may overflow. The weights are already equal on all replicas.
     weights = [weight for weight in state if keras.backend.is_float_dtype(weight.dtype)]
     checks = [count > 0, ops.equal(bad, 0), *(ops.all(ops.isfinite(w)) for w in weights)]

@@ -1,5 +1,6 @@
 """Quantization in a space of another dimension, between two learned projections."""
 
+import inspect
 from typing import Any
 
 import keras
@@ -72,6 +73,7 @@ class ProjectedQuantizer(Quantizer):
                 f"Received: a layer that returns shape {output_shape}"
             )
         self.into, self.out = into, out
+        self.into_takes_training = "training" in inspect.signature(into.call).parameters
 
     @property
     def codebook_sizes(self) -> tuple[int, ...]:
@@ -138,7 +140,8 @@ class ProjectedQuantizer(Quantizer):
         self.quantizer.set_embeddings(embeddings)
 
     def _projected(self, vectors: Tensor, training: bool) -> Tensor:
-        return keras.ops.cast(_run(self.into, vectors, training), "float32")
+        arguments = {"training": training} if self.into_takes_training else {}
+        return keras.ops.cast(self.into(vectors, **arguments), "float32")
 
     def _projected_back(self, vectors: Tensor) -> Tensor:
         return keras.ops.cast(self.out(vectors), "float32")
@@ -147,7 +150,3 @@ class ProjectedQuantizer(Quantizer):
 def _dense(dim: int, name: str) -> keras.Layer:
     # Float32, because rounding to half precision before the search would change codes.
     return keras.layers.Dense(dim, name=name, dtype="float32")
-
-
-def _run(layer: keras.Layer, vectors: Tensor, training: bool) -> Tensor:
-    return layer(vectors, training=training) if layer._call_has_training_arg else layer(vectors)

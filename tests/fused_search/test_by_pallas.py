@@ -13,9 +13,9 @@ if keras.backend.backend() != "jax":
 import jax
 import jax.numpy as jnp
 
-from keras_vq import _backend
+from keras_vq import backend
 from keras_vq import ops as vq_ops
-from keras_vq._by_backend.fused_search import by_pallas, choice
+from keras_vq.backend.fused_search import by_pallas, choice
 
 interpreted = functools.partial(by_pallas.search, interpret=True)
 
@@ -99,7 +99,7 @@ def test_a_program_for_processors_has_no_kernel_also_beside_a_gpu(sets, monkeypa
     expected = vq_ops.nearest_code(vectors, codes)
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     monkeypatch.setattr(choice, "fastest", lambda *arguments: "fused")
-    search = _backend.with_fused_search(lambda *sets: vq_ops._by_blocks(*sets))
+    search = backend.with_fused_search(lambda *sets: vq_ops._by_blocks(*sets))
     grid = vectors.reshape(2, -1, 4)
     np.testing.assert_array_equal(search(grid, codes), expected.reshape(2, -1))
     codes = jnp.asarray(codes)

@@ -19,9 +19,9 @@ from triton import knobs  # noqa: E402
 from triton.backends.compiler import GPUTarget  # noqa: E402
 
 import keras_vq  # noqa: E402
-from keras_vq import _backend  # noqa: E402
+from keras_vq import backend  # noqa: E402
 from keras_vq import ops as vq_ops  # noqa: E402
-from keras_vq._by_backend.fused_search import by_triton, choice  # noqa: E402
+from keras_vq.backend.fused_search import by_triton, choice  # noqa: E402
 
 SETTINGS = pytest.mark.parametrize("settings", by_triton.SETTINGS, ids=str)
 
@@ -35,7 +35,7 @@ def as_tensors(rng, count, codebook_size, dim):
 INTERPRET = """
 import sys
 import torch
-from keras_vq._by_backend.fused_search import by_triton
+from keras_vq.backend.fused_search import by_triton
 
 cases, found = sys.argv[1:]
 answers = [
@@ -172,9 +172,9 @@ def test_only_tensors_on_a_gpu_are_searched_by_a_kernel(sets, monkeypatch):
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(choice, "fastest", None)
-    search = _backend.with_fused_search(vq_ops._by_blocks)
+    search = backend.with_fused_search(vq_ops._by_blocks)
     assert search is not vq_ops._by_blocks
     assert torch.equal(search(*sets), vq_ops._by_blocks(*sets))
-    monkeypatch.delattr(keras_vq._by_backend.fused_search, "by_triton")
-    monkeypatch.setitem(sys.modules, "keras_vq._by_backend.fused_search.by_triton", None)
-    assert _backend.with_fused_search(vq_ops._by_blocks) is vq_ops._by_blocks
+    monkeypatch.delattr(keras_vq.backend.fused_search, "by_triton")
+    monkeypatch.setitem(sys.modules, "keras_vq.backend.fused_search.by_triton", None)
+    assert backend.with_fused_search(vq_ops._by_blocks) is vq_ops._by_blocks

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_vq import _backend
+from keras_vq import backend
 from keras_vq import ops as vq_ops
-from keras_vq._by_backend.fused_search import choice
+from keras_vq.backend.fused_search import choice
 
 
 def slow(vectors, codes):
@@ -73,7 +73,7 @@ def test_an_error_of_the_trusted_search_is_raised(sets):
 
 def test_the_environment_can_leave_all_kernels_out(monkeypatch):
     monkeypatch.setenv("KERAS_VQ_FUSED_SEARCH", "0")
-    assert _backend.with_fused_search(fast) is fast
+    assert backend.with_fused_search(fast) is fast
 
 
 def test_excess_is_how_much_farther_a_code_is():

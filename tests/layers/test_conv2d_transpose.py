@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import keras_vq
-from keras_vq import _backend
+from keras_vq import backend
 from keras_vq.layers.conv2d_transpose import Conv2DTranspose, transposed_convolution
 from tests.gradients import gradients
 
@@ -160,7 +160,7 @@ def test_layer_scatters_its_inputs(size, strides, use_bias):
 @pytest.mark.parametrize(
     ("options", "is_own"),
     [
-        ({"padding": "same"}, _backend.BACKEND != "tensorflow"),
+        ({"padding": "same"}, backend.NAME != "tensorflow"),
         ({"padding": "valid"}, False),
         ({"padding": "same", "output_padding": 1}, False),
     ],

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 import keras_vq
-from keras_vq import _backend
+from keras_vq import backend
 from keras_vq.ops import SCORES_PER_BLOCK
 from tests.operations import operations_of_training
 
 VECTORS, DIM, CODES = 8192, 4, 2048
-CODES_AT_A_TIME = min(CODES, _backend.search_blocks((VECTORS, CODES)).codes)
+CODES_AT_A_TIME = min(CODES, backend.search_blocks((VECTORS, CODES)).codes)
 
 QUANTIZERS = {
     "moving averages": lambda: keras_vq.VectorQuantizer(

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as pallas_triton
 
-from keras_vq._by_backend.fused_search import choice
 from keras_vq._types import Search
+from keras_vq.backend.fused_search import choice
 
 # Vectors per program, codes and dimensions per product: powers of two, as Triton requires.
 _ROWS, _CODES, _DEPTH = 64, 64, 32

@@ -7,8 +7,8 @@ import torch
 import triton
 import triton.language as tl
 
-from keras_vq._by_backend.fused_search import choice
 from keras_vq._types import Search
+from keras_vq.backend.fused_search import choice
 
 
 class Settings(NamedTuple):

@@ -1,1 +1,0 @@
-"""Modules for a single backend, which `_backend` imports only on that backend."""
