@@ -366,15 +366,24 @@ class ReconstructionModel(Model):
             x, y, batch_size, verbose, sample_weight, steps, callbacks, return_dict, **kwargs
         )
 
-    def train_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
+    def train_on_batch(
+        self,
+        x: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        class_weight: Any = None,
+        return_dict: bool = False,
+    ) -> Any:
         """Runs one training step. Takes the arguments of `keras.Model.train_on_batch`."""
         self._check_batch(x, y)
-        return super().train_on_batch(x, y, *args, **kwargs)
+        return super().train_on_batch(x, y, sample_weight, class_weight, return_dict)
 
-    def test_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
+    def test_on_batch(
+        self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False
+    ) -> Any:
         """Evaluates one batch. Takes the arguments of `keras.Model.test_on_batch`."""
         self._check_batch(x, y)
-        return super().test_on_batch(x, y, *args, **kwargs)
+        return super().test_on_batch(x, y, sample_weight, return_dict)
 
     def predict(
         self,

@@ -94,7 +94,17 @@ class GaussianMixturePrior(Model):
         batch_size: int | None = None,
         epochs: int = 1,
         verbose: Any = "auto",
-        **kwargs: Any,
+        callbacks: Any = None,
+        validation_split: float = 0.0,
+        validation_data: Any = None,
+        shuffle: Any = True,
+        class_weight: Any = None,
+        sample_weight: Any = None,
+        initial_epoch: int = 0,
+        steps_per_epoch: int | None = None,
+        validation_steps: int | None = None,
+        validation_batch_size: int | None = None,
+        validation_freq: Any = 1,
     ) -> keras.callbacks.History:
         """Fits the mixture to latents by expectation-maximization (EM), initialized by k-means.
 
@@ -108,7 +118,17 @@ class GaussianMixturePrior(Model):
             batch_size: `None`.
             epochs: 1.
             verbose: Not used: EM has no progress bar.
-            **kwargs: None.
+            callbacks: `None`.
+            validation_split: 0.
+            validation_data: `None`.
+            shuffle: `True`.
+            class_weight: `None`.
+            sample_weight: `None`.
+            initial_epoch: 0.
+            steps_per_epoch: `None`.
+            validation_steps: `None`.
+            validation_batch_size: `None`.
+            validation_freq: 1.
 
         Returns:
             A `keras.callbacks.History` with `loss`, the mean negative log density of the latents in
@@ -119,8 +139,23 @@ class GaussianMixturePrior(Model):
                 another argument is given.
         """
         del verbose
-        given = {"y": y, "batch_size": batch_size, "epochs": None if epochs == 1 else epochs}
-        for name, value in {**given, **kwargs}.items():
+        given = {
+            "y": y,
+            "batch_size": batch_size,
+            "callbacks": callbacks,
+            "validation_data": validation_data,
+            "class_weight": class_weight,
+            "sample_weight": sample_weight,
+            "steps_per_epoch": steps_per_epoch,
+            "validation_steps": validation_steps,
+            "validation_batch_size": validation_batch_size,
+            "epochs": None if epochs == 1 else epochs,
+            "validation_split": validation_split or None,
+            "shuffle": None if shuffle is True else shuffle,
+            "initial_epoch": initial_epoch or None,
+            "validation_freq": None if validation_freq == 1 else validation_freq,
+        }
+        for name, value in given.items():
             if value is not None:
                 raise ValueError(
                     f"`{name}` has no effect on a GaussianMixturePrior, which is fitted to all "
