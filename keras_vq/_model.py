@@ -20,7 +20,7 @@ _BATCHES_WITHOUT_BAR = 200
 _RANDOM_STATE = "random_state_"
 
 
-class _PromptModel(keras.Model):
+class _ModelWithoutAutotune(keras.Model):
     """`keras.Model` without the shutdown delay of `tf.data` autotuning on TensorFlow."""
 
     @property
@@ -29,7 +29,7 @@ class _PromptModel(keras.Model):
         return backend.strategy_without_autotune(super().distribute_strategy)
 
 
-class Model(ConfigurableLayer, _PromptModel):
+class Model(ConfigurableLayer, _ModelWithoutAutotune):
     """Keras model that stops training on NaN and saves the states of its random generators.
 
     On JAX, a model also keeps its weights when an error or an interrupt ends a training loop.
@@ -234,7 +234,7 @@ class Model(ConfigurableLayer, _PromptModel):
         return cls(**deserialized(config, custom_objects))
 
 
-class _BatchFunction(_PromptModel):
+class _BatchFunction(_ModelWithoutAutotune):
     """Method of a model as a separate model, so that `predict` compiles and batches it."""
 
     def __init__(self, owner: Model, method: Callable[..., Any], options: dict[str, Any]) -> None:
