@@ -10,6 +10,10 @@ from keras_vq._types import Shape
 # Rows per block, which bounds the memory use of a check.
 _ROWS = 4096
 
+# Ends of the error message of `check_image_shape`.
+MADE = "the decoder makes"
+TAKES = "the decoder takes"
+
 
 def check_images(
     images: Any, expected: Shape | None, name: str, is_batch: bool = False

@@ -1,41 +1,32 @@
 """Base class of models that reconstruct images: loss terms, training step, inference, export."""
 
 import operator
-import os
-import warnings
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
-from keras_vq import _validation, backend
+from keras_vq import backend
 from keras_vq._building import build_part
 from keras_vq._inputs import (
-    as_array,
     check_not_nested,
     first_batch,
     for_keras,
-    inputs_of,
     is_array,
     is_data_set,
-    to_numpy,
 )
-from keras_vq._model import Model, of_no_rows
+from keras_vq._model import of_no_rows
 from keras_vq._types import Shape, Tensor
-from keras_vq.export import Signature, TensorSpec, export_model
-from keras_vq.layers.straight_through_clip import StraightThroughClip
-from keras_vq.losses.bernoulli import BernoulliNegativeLogLikelihood
 from keras_vq.models._batches import check_not_labels
-from keras_vq.models._images import check_image_shape, check_images, check_not_empty, check_values
-from keras_vq.models._ranges import PROBABILITIES, Range, output_range
-from keras_vq.models.presets import BundledPresets, load_preset, save_preset
+from keras_vq.models._data_checks import DataChecks, target_of_weights
+from keras_vq.models._exportable import Exportable
+from keras_vq.models._images import MADE, TAKES, check_image_shape, check_images
+from keras_vq.models._preset_methods import HasPresets
+from keras_vq.models._ranges import PROBABILITIES
 from keras_vq.quantizers.base import Quantizer
 
 
-class ReconstructionModel(Model):
+class ReconstructionModel(DataChecks, Exportable, HasPresets):
     """Base class of models that encode images to latents and decode latents to images.
 
     `fit(x)` trains the model to reconstruct `x`; `fit(x, y)` trains it to predict `y` from `x`,
@@ -52,8 +43,6 @@ class ReconstructionModel(Model):
         decoder: Layer or model that maps latents to images.
         **kwargs: Arguments of `keras.Model`.
     """
-
-    built: bool  # typed here, because Keras is untyped
 
     _loss_names: tuple[str, ...] = ("reconstruction_loss",)
     # Layers that are constructor arguments, configuration entries and attributes of the same name.
@@ -107,22 +96,6 @@ class ReconstructionModel(Model):
         """
         del outputs
         return 0.0
-
-    def _encode_batch(self, images: Tensor) -> Tensor:
-        """Encodes a batch of images to latents in the form that `_decode_batch` takes."""
-        raise NotImplementedError
-
-    def _decode_batch(self, latents: Tensor) -> Tensor:
-        """Decodes a batch of latents to images."""
-        return self.decoder(latents, training=False)
-
-    def _reconstruct_batch(self, images: Tensor) -> Tensor:
-        """Reconstructs a batch of images in inference mode."""
-        return self._decode_batch(self._encode_batch(images))
-
-    def _interpolate_batch(self, latents: Tensor) -> Tensor:
-        """Decodes a batch of interpolated latents to images."""
-        return self._decode_batch(latents)
 
     # --- training
 
@@ -216,7 +189,7 @@ class ReconstructionModel(Model):
             sample_weight = _over_values(self.loss, target, reconstruction, sample_weight)
             return replicas * backend.compiled_loss(self, target, reconstruction, sample_weight)
         # Subtraction would silently broadcast one channel to three.
-        check_image_shape(tuple(target.shape), tuple(reconstruction.shape[1:]), "y", _MADE)
+        check_image_shape(tuple(target.shape), tuple(reconstruction.shape[1:]), "y", MADE)
         loss = self._default_loss()
         sample_weight = _over_values(loss, target, reconstruction, sample_weight)
         scale = replicas * self._reconstruction_scale()
@@ -305,7 +278,7 @@ class ReconstructionModel(Model):
         self._check_likelihood()
         x = self._checked(x, y, build=True)
         self._prepare_fit(x, y)
-        y = _target_of_weights(x, y, sample_weight)
+        y = target_of_weights(x, y, sample_weight)
         validation_data = self._checked_validation(
             validation_data, validation_batch_size or batch_size
         )
@@ -361,7 +334,7 @@ class ReconstructionModel(Model):
             ValueError: As for `fit`.
         """
         x = self._checked(for_keras(x, batch_size), y)
-        y = _target_of_weights(x, y, sample_weight)
+        y = target_of_weights(x, y, sample_weight)
         return super().evaluate(
             x, y, batch_size, verbose, sample_weight, steps, callbacks, return_dict, **kwargs
         )
@@ -427,467 +400,10 @@ class ReconstructionModel(Model):
                 )
         return super().predict(x, batch_size, verbose, steps, callbacks)
 
-    def _checked(self, x: Any, y: Any, build: bool = False) -> Any:
-        """Checks the arrays of `fit(x, y)`, or the first batch of a dataset.
-
-        Args:
-            x: Inputs, or a dataset.
-            y: Targets. If it is `None`, the inputs are the targets.
-            build: Boolean. Whether to build the model for these inputs if it is not built. Defaults
-                to `False`.
-
-        Returns:
-            The inputs. A generator is replaced by one that yields the first batch again.
-        """
-        inputs, target = x, y
-        is_batch = is_data_set(x)
-        if is_batch:
-            batch, x = first_batch(x)
-            inputs, target, _ = keras.utils.unpack_x_y_sample_weight(batch)
-        check_not_nested("x", inputs)
-        check_not_nested("y", target)
-        if is_batch:
-            inputs, target = (part if part is None else to_numpy(part) for part in (inputs, target))
-        if not is_array(inputs):
-            return x
-        check_not_empty(inputs, "x")
-        spread = check_images(inputs, self.image_shape, "x", is_batch)
-        if build and not self.built:
-            self.build((None, *inputs.shape[1:]))
-        if target is None:
-            self._check_range("x", inputs, *spread)
-        elif is_array(target):
-            self._check_target(inputs, target)
-        return x
-
-    def _check_target(self, inputs: Any, target: Any) -> None:
-        """Checks the shape, the values and the number of targets that are not the inputs."""
-        made = self.reconstruction_shape
-        check_not_empty(target, "y")
-        if self._has_own_targets():
-            check_not_labels(target, tuple(inputs.shape) if made is None else (None, *made))
-        if self.loss is None:
-            check_image_shape(tuple(target.shape), made, "y", _MADE)
-        self._check_range("y", target, *check_images(target, None, "y"))
-        if len(inputs) != len(target):
-            raise ValueError(
-                "`x` and `y` must have the same number of rows. "
-                f"Received: {len(inputs)} and {len(target)}"
-            )
-
-    def _check_batch(self, x: Any, y: Any) -> None:
-        """Checks one batch of NumPy arrays; skips tensors, to avoid a copy from their device."""
-        check_not_nested("x", x)
-        check_not_nested("y", y)
-        if isinstance(x, np.ndarray) and (y is None or isinstance(y, np.ndarray)):
-            self._checked(x, y)
-
-    def _checked_validation(self, data: Any, batch_size: int | None) -> Any:
-        """Checks `validation_data` of `fit` and returns it in a form that Keras takes."""
-        if not isinstance(data, list | tuple):
-            return data if data is None else self._checked(for_keras(data, batch_size), None)
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        self._checked(x, y)
-        if len(data) < 3:
-            return data
-        return x, _target_of_weights(x, y, sample_weight), sample_weight
-
-    def _check_range(self, name: str, target: Any, least: float, greatest: float) -> None:
-        """Checks that targets lie in the range of the decoder outputs and of a likelihood loss."""
-        is_same_kind = self.reconstruction_shape in (None, tuple(target.shape[1:]))
-        if not self._has_own_targets() or not is_same_kind:
-            return
-        scale = "Divide 8-bit values by 255, or scale" if greatest > 8 else "Scale"
-        wanted = output_range(self.decoder)
-        if self._is_likelihood() and not PROBABILITIES.has(least, greatest):
-            raise ValueError(
-                f"`{name}` must have values in [0, 1]: the loss {self._loss_name()!r} takes them "
-                f"as probabilities. {scale} the data to [0, 1], or compile with a loss of real "
-                f"numbers. Received: values from {least:g} to {greatest:g}"
-            )
-        if not wanted.has(least, greatest):
-            raise ValueError(
-                f"`{name}` must have values in {wanted}, the range of the decoder's outputs. "
-                f"{scale} the data to that range, or build the networks with another "
-                '`output_activation`: "tanh" for [-1, 1], None for any values. '
-                f"Received: values from {least:g} to {greatest:g}"
-            )
-
-    def _has_own_targets(self) -> bool:
-        """Returns whether the loss compares outputs with targets of the same kind.
-
-        A user-defined loss may transform the targets, and a sparse loss takes class indices.
-        """
-        if self.loss is None:
-            return True
-        loss = _as_loss(self.loss)
-        name = getattr(loss, "__name__", type(loss).__name__).lower()
-        return (getattr(loss, "__module__", "") or "").startswith("keras") and "sparse" not in name
-
-    def _is_likelihood(self) -> bool:
-        """Returns whether the loss interprets targets as probabilities."""
-        loss = self._default_loss() if self.loss is None else _as_loss(self.loss)
-        return loss in (
-            keras.losses.binary_crossentropy,
-            keras.losses.binary_focal_crossentropy,
-        ) or (isinstance(loss, _LIKELIHOODS))
-
-    def _loss_name(self) -> str:
-        loss = self._default_loss() if self.loss is None else _as_loss(self.loss)
-        return str(getattr(loss, "name", getattr(loss, "__name__", loss)))
-
-    def _takes_logits(self) -> bool:
-        """Returns whether the loss of `compile` takes outputs as logits."""
-        return bool(getattr(getattr(self, "loss", None), "from_logits", False))
-
-    def _check_likelihood(self) -> None:
-        """Rejects a likelihood loss of outputs that are clipped or that exceed [0, 1]."""
-        if not self._is_likelihood():
-            return
-        if isinstance(last_layer(self.decoder), StraightThroughClip):
-            raise ValueError(
-                f"The loss {self._loss_name()!r} takes outputs as probabilities and has no "
-                "gradient where they are exactly 0 or 1, as clipped ones are. Build the networks "
-                'with `output_activation="sigmoid"`, or compile with another loss. Received: a '
-                "decoder that ends with a StraightThroughClip"
-            )
-        made = output_range(self.decoder)
-        if made not in (PROBABILITIES, Range()) and not self._takes_logits():
-            raise ValueError(
-                f"The loss {self._loss_name()!r} takes outputs as probabilities, in [0, 1]. Build "
-                'the networks with `output_activation="sigmoid"`, or compile with another loss. '
-                f"Received: a decoder with outputs in {made}"
-            )
-
     def _prepare_fit(self, x: Any, y: Any) -> None:
         """Prepares the model for training data, e.g. measures their variance. Called by `fit`."""
 
-    # --- batched inference: NumPy arrays or tensors in, NumPy arrays out
-
-    def encode(self, images: Any, batch_size: int = 128) -> Any:
-        """Encodes images to latents.
-
-        Args:
-            images: Array of shape `(n, height, width, channels)`, or a dataset that yields such
-                batches.
-            batch_size: Integer. Batch size of arrays and of an `ImageDataset`; other datasets
-                define their own. Defaults to 128.
-
-        Returns:
-            Float32 array of shape `(n, ...)`.
-        """
-        return self._in_batches(self._encode_batch, images, batch_size, self.image_shape)
-
-    def decode(self, latents: Any, batch_size: int = 128) -> np.ndarray:
-        """Decodes latents to images.
-
-        Args:
-            latents: Array of shape `(n, ...)`, in the form that `encode` returns.
-            batch_size: Integer. Number of images per batch. Defaults to 128.
-
-        Returns:
-            Float32 array of shape `(n, height, width, channels)`.
-        """
-        return self._in_batches(self._decode_batch, self._checked_latents(latents), batch_size)
-
-    def _checked_latents(self, latents: Any) -> Any:
-        """Returns latents as an array, after a check of their shape."""
-        latents = latents if is_array(latents) else np.asarray(latents)
-        if self.built:
-            expected = self._latents_taken()
-            check_image_shape(tuple(latents.shape), expected, "latents", _TAKES, is_image=False)
-        return latents
-
-    def reconstruct(self, images: Any, batch_size: int = 128) -> np.ndarray:
-        """Reconstructs images: `decode(encode(images))`.
-
-        Args:
-            images: Array of shape `(n, height, width, channels)`, or a dataset that yields such
-                batches.
-            batch_size: Integer. Batch size of arrays and of an `ImageDataset`; other datasets
-                define their own. Defaults to 128.
-
-        Returns:
-            Float32 array of shape `(n, height, width, channels)`.
-        """
-        return self._in_batches(self._reconstruct_batch, images, batch_size, self.image_shape)
-
-    def interpolate(
-        self, start: Any, end: Any, steps: int = 8, batch_size: int = 128
-    ) -> np.ndarray:
-        """Interpolates linearly between the latents of two sets of images, and decodes the results.
-
-        Args:
-            start: Array of shape `(n, height, width, channels)`, with values in [0, 1].
-            end: Array of the same shape.
-            steps: Integer, at least 2. Number of images per interpolation, including both ends.
-                Defaults to 8.
-            batch_size: Integer. Number of images per batch. Defaults to 128.
-
-        Returns:
-            Float32 array of shape `(n, steps, height, width, channels)`.
-
-        Raises:
-            ValueError: If `start` and `end` differ in shape, or `steps` is below 2.
-        """
-        if _validation.check_positive_integer("steps", steps) < 2:
-            raise ValueError(f"`steps` must be at least 2, the two ends. Received: {steps}")
-        start, end = as_array("start", start), as_array("end", end)
-        if tuple(start.shape) != tuple(end.shape):
-            raise ValueError(
-                "`start` and `end` must be arrays of one shape. "
-                f"Received: {tuple(start.shape)} and {tuple(end.shape)}"
-            )
-        first = self._in_batches(self._latents_batch, start, batch_size, self.image_shape)
-        last = self._in_batches(self._latents_batch, end, batch_size, self.image_shape)
-        shares = np.linspace(0.0, 1.0, steps, dtype="float32")
-        shares = shares.reshape((1, steps) + (1,) * (first.ndim - 1))
-        latents = first[:, None] * (1.0 - shares) + last[:, None] * shares
-        latents = latents.reshape((-1, *first.shape[1:]))
-        images = self._in_batches(self._interpolate_batch, latents, batch_size)
-        return images.reshape((len(first), steps, *images.shape[1:]))
-
-    def _latents_batch(self, images: Tensor) -> Tensor:
-        """Encodes a batch of images to latents before quantization, for interpolation."""
-        return self._encode_batch(images)
-
-    def _in_batches(
-        self,
-        method: Callable[[Tensor], Tensor],
-        inputs: Any,
-        batch_size: int,
-        expected: Shape | None = None,
-    ) -> np.ndarray:
-        """Applies a compiled method of the model to an array or a dataset, batch by batch.
-
-        Args:
-            method: Method of this model that takes one batch and changes no state.
-            inputs: Array of shape `(n, ...)`, or a dataset.
-            batch_size: Integer. Batch size of arrays and of an `ImageDataset`.
-            expected: Shape of one image, with `None` for an axis of any size; `None` for latents or
-                codes, whose shape is not checked. Defaults to `None`.
-
-        Returns:
-            NumPy array of the concatenated results.
-
-        Raises:
-            ValueError: If the model is not built, a dataset is empty, or the inputs have another
-                shape or contain NaN or infinity.
-        """
-        if not self.built:
-            raise ValueError(
-                f"{type(self).__name__} has no weights yet: fit it, or call it on a batch. "
-                "Received: an unbuilt model"
-            )
-        name = "latents" if expected is None else "images"
-        if is_data_set(inputs):
-            _validation.check_positive_integer("batch_size", batch_size)
-            parts = [
-                self._apply_to_batch(method, self._checked_inputs(batch, expected, name, True))
-                for batch in inputs_of(inputs, batch_size, name)
-            ]
-            if not parts:
-                raise ValueError(f"`{name}` holds no batches. Received: an empty data set")
-            return np.concatenate(parts)
-        inputs = self._checked_inputs(as_array(name, inputs), expected, name)
-        return self._apply_in_batches(method, inputs, batch_size)
-
-    def _checked_inputs(
-        self, inputs: Any, expected: Shape | None, name: str, is_batch: bool = False
-    ) -> Any:
-        """Checks images or latents, and warns of images far outside the decoder's output range."""
-        if expected is None:
-            check_values(inputs, name)
-            return inputs
-        greatest = max(map(abs, check_images(inputs, expected, name, is_batch)))
-        made = output_range(self.decoder)
-        if greatest > 8 * max(map(abs, made)):
-            warnings.warn(
-                f"`{name}` has values up to {greatest:g}, far outside the decoder's outputs, "
-                f"{made}. Divide 8-bit images by 255.",
-                stacklevel=4,
-            )
-        return inputs
-
-    # --- export
-
-    def export(
-        self,
-        filepath: str | os.PathLike[str],
-        format: str = "tf_saved_model",
-        verbose: bool | None = None,
-        input_signature: Any = None,
-        *,
-        precision: str = "float32",
-        calibration_images: Any = None,
-        overwrite: bool = False,
-    ) -> Path:
-        """Exports the model for inference without Keras.
-
-        In every format the model has the functions `encode` (image to codes, or to latents in
-        models without a codebook), `decode` (codes or latents to image) and `serving_default`
-        (image to reconstruction), for batches of any size. `signatures()` returns the names,
-        dtypes, shapes and ranges of their inputs and outputs.
-
-        - `"tf_saved_model"`: a folder in the layout of TensorFlow Serving, with warm-up requests.
-          Each export adds a version to the folder `filepath`.
-        - `"litert"`: one `.tflite` file of built-in operations.
-        - `"onnx"`: a folder with one file per function.
-        - `"openvino"`: a folder with one `.xml` and one `.bin` file per function.
-
-        TensorFlow writes SavedModel and LiteRT; on another backend this takes place in a separate
-        process and needs a few seconds more. An existing export at `filepath` is replaced only when
-        the new one is complete.
-
-        Args:
-            filepath: String or path. File or folder to write.
-            format: String. One of the four formats. Defaults to `"tf_saved_model"`.
-            verbose: Boolean. Whether to print the path of the export. Defaults to `None`, for
-                `False`.
-            input_signature: `None`: the signatures of the model are fixed.
-            precision: String. `"float32"`; for OpenVINO also `"float16"` (weights only); for LiteRT
-                also `"float16"`, `"int8_weights"`, `"int8_dynamic"`, `"int8_convolutions"` and
-                `"int16_convolutions"` (int8 weights, 8-bit or 16-bit activations, nearest-code
-                search in float32) or `"int8_full"` (search in int8 as well). Defaults to
-                `"float32"`.
-            calibration_images: Training images, of which the first 128 determine the ranges of
-                activations. Required for `"int8_convolutions"`, `"int16_convolutions"` and
-                `"int8_full"`. Defaults to `None`.
-            overwrite: Boolean. Whether to replace an existing export at `filepath`; a SavedModel
-                gets a new version instead. Defaults to `False`.
-
-        Returns:
-            Path of the file, the folder, or the version folder of a SavedModel.
-
-        Raises:
-            ValueError: If the model is not built, or an argument is invalid.
-            ExportError: If the format lacks an operation of the model.
-            ImportError: If a package is missing; the message names the extra that installs it.
-        """
-        if input_signature is not None:
-            raise ValueError(
-                "`input_signature` must be None, because an exported model has the signatures that "
-                f"`signatures()` returns. Received: {input_signature!r}"
-            )
-        written = export_model(
-            self, self.signatures(), filepath, format, precision, calibration_images, overwrite
-        )
-        if verbose:
-            print(f"Exported to {str(written)!r}.")
-        return written
-
-    def signatures(self) -> list[Signature]:
-        """Returns the functions of an exported model, with the specifications of their tensors.
-
-        Raises:
-            ValueError: If the model is not built, or the image size is unknown.
-        """
-        sizes = [size for size in self.image_shape or () if size is not None]
-        if not self.built or len(sizes) != 3:
-            received = f"images of shape {self.image_shape}" if self.built else "an unbuilt model"
-            raise ValueError(
-                "An exported model needs images of one known shape: give the encoder an Input of "
-                f"that shape, and fit the model or call it on a batch. Received: {received}"
-            )
-        image = TensorSpec("image", "float32", tuple(sizes), (0.0, 1.0))
-        encode, decode = self._encode_batch, self._decode_batch
-        latents = self._exported_latents(self._made_of(encode, image))
-        made = TensorSpec("image", "float32", self._made_of(decode, latents), (None, None))
-        return [
-            Signature("encode", encode, image, latents),
-            Signature("decode", decode, latents, made),
-            Signature(
-                "serving_default",
-                self._reconstruct_batch,
-                image,
-                made._replace(name="reconstruction"),
-            ),
-        ]
-
-    def _made_of(self, method: Callable[[Tensor], Tensor], given: TensorSpec) -> tuple[int, ...]:
-        """Returns the output shape of a method for one image, or for the latents of one image."""
-        zeros = ops.zeros((1, *given.shape), given.dtype)
-        return tuple(method(zeros).shape[1:])
-
-    def _exported_latents(self, shape: tuple[int, ...]) -> TensorSpec:
-        return TensorSpec("latents", "float32", shape, (None, None))
-
-    # --- presets
-
-    # Description, figures and versions of the bundled presets of the class, by name.
-    presets = BundledPresets()
-
-    @classmethod
-    def from_preset(cls, preset: str | os.PathLike[str]) -> Self:
-        """Loads a model that is bundled with the package or was saved by `save_to_preset`.
-
-        The preset may have been saved on any backend. `ReconstructionModel.from_preset` loads
-        presets of every class; a subclass loads only instances of itself.
-
-        Args:
-            preset: String or path. A name, `"vae_mnist"`, `"vqvae_cifar10"` or `"vqvae_mnist"`; or
-                a folder (`"./vae_mnist"` if it has the name of a bundled preset). `cls.presets`
-                lists the names.
-
-        Returns:
-            The model, not compiled: call `compile` before further training.
-
-        Raises:
-            ValueError: If the name or folder does not exist, a file is missing or differs from the
-                one that was saved, or the model is of another class.
-
-        Example:
-            >>> import numpy as np, keras_vq
-            >>> model = keras_vq.VQVAE.from_preset("vqvae_mnist")
-            >>> model.encode_to_codes(np.zeros((2, 28, 28, 1), "float32")).shape
-            (2, 7, 7)
-        """
-        return load_preset(cls, preset)
-
-    def save_to_preset(
-        self,
-        folder: str | os.PathLike[str],
-        figures: dict[str, Any] | None = None,
-        description: str | None = None,
-        overwrite: bool = False,
-    ) -> Path:
-        """Saves the model to a folder, from which `from_preset` loads it on any backend.
-
-        The folder contains `model.keras`, without the optimizer, and `preset.json`, with the class,
-        the versions, the hash of the model file and the arguments below. The folder is written
-        atomically.
-
-        Args:
-            folder: String or path. A new or empty folder.
-            figures: Dictionary of measured results, numbers or strings by name. Defaults to `None`.
-            description: String. Description of the model. Defaults to `None`.
-            overwrite: Boolean. Whether to replace an existing preset; other files in the folder are
-                kept. Defaults to `False`.
-
-        Returns:
-            The folder.
-
-        Raises:
-            ValueError: If the model is not built, an argument is invalid, or the folder is in use.
-
-        Example:
-            >>> import tempfile, keras_vq
-            >>> model = keras_vq.Autoencoder(*keras_vq.networks.dense((8, 8, 1), latent_dim=4))
-            >>> with tempfile.TemporaryDirectory() as folder:
-            ...     saved = model.save_to_preset(f"{folder}/mine", figures={"test MSE": 0.05})
-            ...     again = keras_vq.Autoencoder.from_preset(saved)
-            >>> again.image_shape
-            (8, 8, 1)
-        """
-        return save_preset(self, folder, figures, description, overwrite)
-
     # --- structure
-
-    @property
-    def image_shape(self) -> Shape | None:
-        """Input shape of the encoder without the batch axis, or `None` if it is not known yet."""
-        shape = getattr(self.encoder, "input_shape", None) if self.encoder.built else None
-        return tuple(shape[1:]) if isinstance(shape, tuple) else None
 
     def build(self, input_shape: Shape) -> None:
         """Builds the model for batches of images of shape `input_shape`, unless it is built.
@@ -916,30 +432,14 @@ class ReconstructionModel(Model):
         """
         takes = getattr(self.decoder, "input_shape", None) if self.decoder.built else None
         if isinstance(takes, tuple):
-            check_image_shape(latent_shape, takes[1:], "latents", _TAKES)
+            check_image_shape(latent_shape, takes[1:], "latents", TAKES)
         self.reconstruction_shape = build_part(self.decoder, latent_shape)[1:]
         self._latents_built = tuple(latent_shape[1:])
-
-    def _latents_taken(self) -> Shape:
-        """Returns the latent shape of one image, with `None` for axes of any size."""
-        takes = getattr(self.decoder, "input_shape", None)
-        if isinstance(takes, tuple):
-            return tuple(takes[1:])
-        return (None,) * (len(self._latents_built) - 1) + self._latents_built[-1:]
 
     def _build_if_known(self) -> None:
         """Builds the model if the encoder already has an input shape."""
         if self.image_shape is not None and not self.built:
             self.build((None, *self.image_shape))
-
-
-_MADE = "the decoder makes"
-_TAKES = "the decoder takes"
-_LIKELIHOODS = (
-    BernoulliNegativeLogLikelihood,
-    keras.losses.BinaryCrossentropy,
-    keras.losses.BinaryFocalCrossentropy,
-)
 
 
 def check_layer(name: str, part: Any) -> keras.Layer:
@@ -951,23 +451,6 @@ def check_layer(name: str, part: Any) -> keras.Layer:
     if not isinstance(part, keras.Layer):
         raise ValueError(f"`{name}` must be a Keras layer or model. Received: {part!r}")
     return part
-
-
-def _as_loss(loss: Any) -> Any:
-    """Returns a loss of `compile` as a loss object or function; other values are unchanged."""
-    return keras.losses.get(loss) if isinstance(loss, str | dict) or callable(loss) else loss
-
-
-def _target_of_weights(x: Any, y: Any, sample_weight: Any) -> Any:
-    # Keras ignores the sample weights of an array without targets.
-    return x if y is None and sample_weight is not None and is_array(x) else y
-
-
-def last_layer(model: Any) -> Any:
-    """Returns the last layer of a model, descending into nested models."""
-    while getattr(model, "layers", None):
-        model = model.layers[-1]
-    return model
 
 
 def _over_values(

@@ -15,8 +15,9 @@ from keras_vq._types import Shape, Tensor
 from keras_vq.layers.gaussian_sampling import GaussianSampling
 from keras_vq.losses.bernoulli import BernoulliNegativeLogLikelihood
 from keras_vq.models._batches import first_targets
+from keras_vq.models._data_checks import last_layer
 from keras_vq.models._draws import draw_latents
-from keras_vq.models.base import ReconstructionModel, last_layer
+from keras_vq.models.base import ReconstructionModel
 
 # Limit of `beta` without a warning, as a multiple of 1 / (number of values), at which a mean
 # squared error and the KL divergence are balanced as in the ELBO of pixels with variance 1/2.
