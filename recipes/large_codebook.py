@@ -59,7 +59,7 @@ def main() -> None:
         print(json.dumps(measure(arguments.measure, *sizes)))
         return
 
-    from keras_vq.ops import SCORES_PER_BLOCK
+    from keras_vq._search import SCORES_PER_BLOCK
     from recipes.common import Stopwatch, save
 
     stopwatch = Stopwatch()

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from keras import ops
 from sklearn.metrics import pairwise_distances_argmin
 
-from keras_vq import backend
+from keras_vq import _search, backend
 from keras_vq import ops as vq_ops
+from keras_vq._export_mode import export_mode
 from tests.gradients import gradients
 
 
@@ -47,13 +48,13 @@ def test_lowest_index_wins_a_tie():
 
 
 def best_by_columns(scores, group_size):
-    return vq_ops._best_of_columns(ops.convert_to_tensor(scores.T.copy()), group_size)
+    return _search.best_of_columns(ops.convert_to_tensor(scores.T.copy()), group_size)
 
 
 def best_by_rows(scores, group_size):
     groups = scores.reshape(len(scores), -1, group_size)
     first_ones_first = groups.transpose(0, 2, 1).reshape(scores.shape)
-    return vq_ops._best_of_rows(ops.convert_to_tensor(first_ones_first), group_size)
+    return _search.best_of_rows(ops.convert_to_tensor(first_ones_first), group_size)
 
 
 WAYS = pytest.mark.parametrize("way", [best_by_columns, best_by_rows])
@@ -147,7 +148,7 @@ SEARCHES = {
 
 
 def _in_one_block(vectors, codes):
-    with vq_ops.export_mode():
+    with export_mode():
         return vq_ops.nearest_code(vectors, codes)
 
 
@@ -193,11 +194,11 @@ def test_center_of_codes(rng):
     for codebook_size in (2, 7, 1000):
         codes = rng.normal(size=(codebook_size, 300)).astype("float32")
         shifted = codes - np.median(codes, axis=0)
-        assert (numpy(vq_ops.code_center(np.concatenate([codes, -codes]))) == 0).all()
-        center = numpy(vq_ops.code_center(shifted + np.float32(4096)))
+        assert (numpy(_search.code_center(np.concatenate([codes, -codes]))) == 0).all()
+        center = numpy(_search.code_center(shifted + np.float32(4096)))
         assert abs(center - 4096).max() < 8
     assert (
-        numpy(vq_ops.code_center(np.array([[0.1, 1e4]], "float32"))).tolist()
+        numpy(_search.code_center(np.array([[0.1, 1e4]], "float32"))).tolist()
         == [[np.float32(0.1), 1e4]][0]
     )
 

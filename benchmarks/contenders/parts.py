@@ -8,6 +8,7 @@ from keras import ops
 
 import keras_vq
 from benchmarks.contenders import inputs
+from keras_vq import _search
 
 
 def make(
@@ -19,7 +20,7 @@ def make(
     indices = keras_vq.ops.nearest_code(x, table)
     parts: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
         "search": (keras_vq.ops.nearest_code, (x, table)),
-        "blocks": (keras_vq.ops._by_blocks, (x, table)),
+        "blocks": (_search.search_by_blocks, (x, table)),
         "statistics": (
             lambda x, indices: (
                 keras_vq.ops.code_counts(indices, codes),

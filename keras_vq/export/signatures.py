@@ -6,7 +6,7 @@ from typing import NamedTuple
 import keras
 from keras import ops
 
-from keras_vq import ops as vq_ops
+from keras_vq._export_mode import export_mode
 from keras_vq._types import Tensor
 
 
@@ -59,6 +59,6 @@ class SignatureModel(keras.Model):
 
     def call(self, inputs: Tensor) -> Tensor:
         """Calls the method of the signature and casts its output."""
-        with vq_ops.export_mode(by_rank=self.for_int8):
+        with export_mode(by_rank=self.for_int8):
             outputs = self.signature.method(inputs)
         return ops.cast(outputs, self.signature.output.dtype)

@@ -8,7 +8,7 @@ import keras
 from keras import ops
 
 from keras_vq import backend
-from keras_vq import ops as vq_ops
+from keras_vq._export_mode import is_traced_for_export
 from keras_vq._types import Shape, Tensor
 
 # Images per matrix product; few enough to stay in the cache of one CPU core.
@@ -79,7 +79,7 @@ class Conv2DTranspose(keras.layers.Conv2DTranspose):
         used in graphs traced for export.
         """
         return (
-            not vq_ops.is_traced_for_export()
+            not is_traced_for_export()
             and self.padding == "same"
             and self.output_padding is None
             and self.dilation_rate == (1, 1)

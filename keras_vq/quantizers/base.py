@@ -8,8 +8,8 @@ import numpy as np
 from keras import ops
 
 from keras_vq import _validation, backend, estimators
-from keras_vq import ops as vq_ops
 from keras_vq._configurable import ConfigurableLayer
+from keras_vq._export_mode import is_traced_for_export
 from keras_vq._non_finite import WarnsOfNonFinite
 from keras_vq._types import Shape, Tensor
 from keras_vq.codebooks.base import Start
@@ -470,7 +470,7 @@ class Quantizer(WarnsOfNonFinite, ConfigurableLayer):
 
     def _check_channels(self, input_shape: Shape) -> None:
         """Checks the last axis of inputs, which broadcasting or a reshape could let pass."""
-        if vq_ops.is_traced_for_export():
+        if is_traced_for_export():
             return  # PyTorch's tracer makes tensors of the sizes.
         if self.built and tuple(input_shape)[-1:] not in ((self.dim,), (None,)):
             raise ValueError(

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_vq import _validation
+from keras_vq import _search, _validation
 from keras_vq import ops as vq_ops
 from keras_vq._building import build_part
 from keras_vq._hyperparameter import Hyperparameter
@@ -155,4 +155,4 @@ class ImplicitNeuralQuantizer(Quantizer):
             distances = ops.sum(ops.square(vectors - self._codes(*pairs)), axis=-1)
             return ops.cast(ops.top_k(-distances, count)[1], "int32")
 
-        return ops.stop_gradient(vq_ops.map_rows(best, rows, self.size * 2 * self.dim))
+        return ops.stop_gradient(_search.map_rows(best, rows, self.size * 2 * self.dim))

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_vq import _validation
+from keras_vq import _search, _validation
 from keras_vq import ops as vq_ops
 from keras_vq._hyperparameter import Hyperparameter
 from keras_vq._types import Shape, Tensor
@@ -98,7 +98,7 @@ class IndexBackpropagationQuantizer(Quantizer):
         def largest(rows: Tensor) -> Tensor:
             return vq_ops.argmax(ops.matmul(rows, columns))
 
-        return vq_ops.map_rows(largest, ops.stop_gradient(latents), self.size)
+        return _search.map_rows(largest, ops.stop_gradient(latents), self.size)
 
     def _search(self, latents: Tensor, training: bool = False, **context: Any) -> Assignment:
         """Returns the code vectors and their codes.
@@ -153,4 +153,4 @@ class IndexBackpropagationQuantizer(Quantizer):
     def _centered_columns(self) -> Tensor:
         """Returns the code vectors as columns, less a common offset that cancels in the softmax."""
         quantized = ops.convert_to_tensor(self.embeddings)
-        return ops.transpose(quantized - vq_ops.code_center(quantized))
+        return ops.transpose(quantized - _search.code_center(quantized))

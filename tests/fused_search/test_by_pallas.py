@@ -13,7 +13,7 @@ if keras.backend.backend() != "jax":
 import jax
 import jax.numpy as jnp
 
-from keras_vq import backend
+from keras_vq import _search, backend
 from keras_vq import ops as vq_ops
 from keras_vq.backend.fused_search import by_pallas, choice
 
@@ -69,7 +69,7 @@ def test_the_best_is_tried_once_for_a_size_and_taken(sets, monkeypatch, best):
         return best
 
     monkeypatch.setattr(choice, "fastest", fastest)
-    search = by_pallas.or_blocks(vq_ops._by_blocks, fused)
+    search = by_pallas.or_blocks(_search.search_by_blocks, fused)
 
     @jax.jit
     @jax.grad
@@ -87,7 +87,7 @@ def test_the_best_is_tried_once_for_a_size_and_taken(sets, monkeypatch, best):
 def test_few_scores_are_not_worth_a_kernel(sets, monkeypatch):
     vectors, codes = sets
     monkeypatch.setattr(choice, "fastest", None)
-    search = by_pallas.or_blocks(vq_ops._by_blocks, interpreted)
+    search = by_pallas.or_blocks(_search.search_by_blocks, interpreted)
     np.testing.assert_array_equal(
         search(vectors[1:], codes), vq_ops.nearest_code(vectors[1:], codes)
     )
@@ -99,7 +99,7 @@ def test_a_program_for_processors_has_no_kernel_also_beside_a_gpu(sets, monkeypa
     expected = vq_ops.nearest_code(vectors, codes)
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     monkeypatch.setattr(choice, "fastest", lambda *arguments: "fused")
-    search = backend.with_fused_search(lambda *sets: vq_ops._by_blocks(*sets))
+    search = backend.with_fused_search(lambda *sets: _search.search_by_blocks(*sets))
     grid = vectors.reshape(2, -1, 4)
     np.testing.assert_array_equal(search(grid, codes), expected.reshape(2, -1))
     codes = jnp.asarray(codes)

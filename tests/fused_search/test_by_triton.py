@@ -19,7 +19,7 @@ from triton import knobs  # noqa: E402
 from triton.backends.compiler import GPUTarget  # noqa: E402
 
 import keras_vq  # noqa: E402
-from keras_vq import backend  # noqa: E402
+from keras_vq import _search, backend  # noqa: E402
 from keras_vq import ops as vq_ops  # noqa: E402
 from keras_vq.backend.fused_search import by_triton, choice  # noqa: E402
 
@@ -125,10 +125,10 @@ def test_the_best_is_tried_once_for_a_size_and_taken(sets, monkeypatch, best):
 
     def by_blocks(vectors, codes):
         blocks_calls.append(len(vectors))
-        return vq_ops._by_blocks(vectors, codes)
+        return _search.search_by_blocks(vectors, codes)
 
     def fused(vectors, codes, settings):
-        return vq_ops._by_blocks(vectors, codes)
+        return _search.search_by_blocks(vectors, codes)
 
     def fastest(searches, vectors, codes, wait):
         trials.append(len(vectors))
@@ -152,9 +152,11 @@ def test_the_best_is_tried_once_for_a_size_and_taken(sets, monkeypatch, best):
 
 def test_torch_compile_follows_it_in_one_graph(sets, monkeypatch):
     vectors, codes = sets
-    monkeypatch.setattr(by_triton, "by_kernel", lambda x, e, settings: vq_ops._by_blocks(x, e))
+    monkeypatch.setattr(
+        by_triton, "by_kernel", lambda x, e, settings: _search.search_by_blocks(x, e)
+    )
     monkeypatch.setattr(choice, "fastest", lambda *arguments: FUSED)
-    search = by_triton.or_blocks(vq_ops._by_blocks)
+    search = by_triton.or_blocks(_search.search_by_blocks)
 
     @functools.partial(torch.compile, fullgraph=True, backend="aot_eager")
     def step(vectors, codes):
@@ -172,9 +174,9 @@ def test_only_tensors_on_a_gpu_are_searched_by_a_kernel(sets, monkeypatch):
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(choice, "fastest", None)
-    search = backend.with_fused_search(vq_ops._by_blocks)
-    assert search is not vq_ops._by_blocks
-    assert torch.equal(search(*sets), vq_ops._by_blocks(*sets))
+    search = backend.with_fused_search(_search.search_by_blocks)
+    assert search is not _search.search_by_blocks
+    assert torch.equal(search(*sets), _search.search_by_blocks(*sets))
     monkeypatch.delattr(keras_vq.backend.fused_search, "by_triton")
     monkeypatch.setitem(sys.modules, "keras_vq.backend.fused_search.by_triton", None)
-    assert backend.with_fused_search(vq_ops._by_blocks) is vq_ops._by_blocks
+    assert backend.with_fused_search(_search.search_by_blocks) is _search.search_by_blocks

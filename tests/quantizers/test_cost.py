@@ -8,7 +8,7 @@ import pytest
 
 import keras_vq
 from keras_vq import backend
-from keras_vq.ops import SCORES_PER_BLOCK
+from keras_vq._search import SCORES_PER_BLOCK
 from tests.operations import operations_of_training
 
 VECTORS, DIM, CODES = 8192, 4, 2048
