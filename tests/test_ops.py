@@ -295,7 +295,7 @@ def test_masked_mean():
 
 
 def test_nearest_codes_are_those_of_a_sort(rng, monkeypatch):
-    monkeypatch.setattr(vq_ops, "SCORES_PER_BLOCK", 200)  # several blocks, the last one padded
+    monkeypatch.setattr(_search, "SCORES_PER_BLOCK", 200)  # several blocks, the last one padded
     vectors = rng.normal(size=(37, 5)).astype("float32")
     codes = rng.normal(size=(20, 5)).astype("float32")
     distances = ((vectors[:, None].astype("float64") - codes) ** 2).sum(-1)
@@ -305,7 +305,7 @@ def test_nearest_codes_are_those_of_a_sort(rng, monkeypatch):
 
 
 def test_codes_are_drawn_with_the_probabilities_of_their_distances(rng, monkeypatch):
-    monkeypatch.setattr(vq_ops, "SCORES_PER_BLOCK", 5_000)
+    monkeypatch.setattr(_search, "SCORES_PER_BLOCK", 5_000)
     codes = np.array([[0.0], [1.0], [3.0]], "float32")
     vectors = np.full((20_000, 1), 0.4, "float32")
     uniforms = rng.random(20_000).astype("float32")
