@@ -230,10 +230,10 @@ def test_search_holds_a_bounded_block_of_scores(rng, monkeypatch, codes_at_a_tim
         return called
 
     blocks = backend.SearchBlocks(codes_at_a_time, scores=1)
-    for name in ("_best_of_columns", "_best_of_rows"):
-        monkeypatch.setattr(vq_ops, name, spy(getattr(vq_ops, name)))
-    monkeypatch.setattr(vq_ops.backend, "search_blocks", lambda shape: blocks)
-    monkeypatch.setattr(vq_ops, "_LEAST_ROWS_PER_BLOCK", 16)
+    for name in ("best_of_columns", "best_of_rows"):
+        monkeypatch.setattr(_search, name, spy(getattr(_search, name)))
+    monkeypatch.setattr(_search.backend, "search_blocks", lambda shape: blocks)
+    monkeypatch.setattr(_search, "_LEAST_ROWS_PER_BLOCK", 16)
     np.testing.assert_array_equal(numpy(vq_ops.nearest_code(x, e)), expected)
     # 100 codes form groups of three, distributed evenly over blocks.
     assert set(shapes) == {(16, {32: 27, 64: 51, 1000: 102}[codes_at_a_time])}

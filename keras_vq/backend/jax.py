@@ -275,16 +275,17 @@ def search_blocks(shape: Sequence[int | None]) -> SearchBlocks:
 
 
 def with_fused_search(by_blocks: Search) -> Search:
-    """Returns a search that uses a fused Pallas kernel on NVIDIA GPUs if it is faster.
+    """Returns a search that may use a fused Pallas kernel on NVIDIA GPUs.
 
-    The faster search is determined once per size (`fused_search.choice`). A kernel that fails or
-    finds other codes is not used, which is logged by the logger `keras_vq`. The environment
-    variable KERAS_VQ_FUSED_SEARCH=0 disables the kernels.
+    The kernels have not been timed on a GPU yet, so that they are off by default. The environment
+    variable KERAS_VQ_FUSED_SEARCH=1, set before the import, turns them on: the faster search is
+    then determined once per size (`fused_search.choice`), and a kernel that fails or finds other
+    codes is not used, which is logged by the logger `keras_vq`.
 
     Args:
         by_blocks: Callable that maps vectors `(..., dim)` and code vectors to int32 codes `(...)`.
     """
-    if os.environ.get("KERAS_VQ_FUSED_SEARCH") == "0":
+    if os.environ.get("KERAS_VQ_FUSED_SEARCH") != "1":
         return by_blocks
 
     def search(vectors: Tensor, codes: Tensor) -> Tensor:

@@ -99,6 +99,7 @@ def test_a_program_for_processors_has_no_kernel_also_beside_a_gpu(sets, monkeypa
     expected = vq_ops.nearest_code(vectors, codes)
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     monkeypatch.setattr(choice, "fastest", lambda *arguments: "fused")
+    monkeypatch.setenv("KERAS_VQ_FUSED_SEARCH", "1")
     search = backend.with_fused_search(lambda *sets: _search.search_by_blocks(*sets))
     grid = vectors.reshape(2, -1, 4)
     np.testing.assert_array_equal(search(grid, codes), expected.reshape(2, -1))

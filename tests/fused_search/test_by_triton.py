@@ -174,6 +174,7 @@ def test_only_tensors_on_a_gpu_are_searched_by_a_kernel(sets, monkeypatch):
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(choice, "fastest", None)
+    monkeypatch.setenv("KERAS_VQ_FUSED_SEARCH", "1")
     search = backend.with_fused_search(_search.search_by_blocks)
     assert search is not _search.search_by_blocks
     assert torch.equal(search(*sets), _search.search_by_blocks(*sets))

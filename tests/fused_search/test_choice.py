@@ -71,8 +71,11 @@ def test_an_error_of_the_trusted_search_is_raised(sets):
         choice.fastest({"broken": broken, "fast": fast}, *sets, wait=lambda result: None)
 
 
-def test_the_environment_can_leave_all_kernels_out(monkeypatch):
-    monkeypatch.setenv("KERAS_VQ_FUSED_SEARCH", "0")
+@pytest.mark.parametrize("value", [None, "0", ""])
+def test_kernels_are_off_unless_the_environment_turns_them_on(value, monkeypatch):
+    monkeypatch.delenv("KERAS_VQ_FUSED_SEARCH", raising=False)
+    if value is not None:
+        monkeypatch.setenv("KERAS_VQ_FUSED_SEARCH", value)
     assert backend.with_fused_search(fast) is fast
 
 
