@@ -23,6 +23,10 @@ class ModelCase(NamedTuple):
     other_logs: tuple[str, ...]
     # (model, images) -> deterministic logs of `evaluate`, computed in NumPy.
     reference: Callable[[Any, np.ndarray], dict[str, float]]
+    # Whether methods of inference differ from those of the other cases.
+    infers: bool = True
+    # Whether training has state of a kind that the other cases have not.
+    has_own_state: bool = True
 
 
 def _dense(output_activation: str = "clip", latent_dim: int | None = 4) -> Any:
@@ -159,13 +163,16 @@ def _quantized(quantizer: Any, latents: np.ndarray) -> _Quantized:
     )
 
 
-def _vqvae_case(id: str, build: Callable[[], Any], distances_in_loss: float) -> ModelCase:
+def _vqvae_case(
+    id: str, build: Callable[[], Any], distances_in_loss: float, **flags: bool
+) -> ModelCase:
     return ModelCase(
         id,
         build,
         loss_weights={"reconstruction_loss": 1.0, "quantization_loss": 1.0},
         other_logs=("perplexity", "codebook_usage"),
         reference=lambda model, images: _vqvae_logs(model, images, distances_in_loss),
+        **flags,
     )
 
 
@@ -176,6 +183,7 @@ MODEL_CASES = [
         loss_weights={"reconstruction_loss": 1.0},
         other_logs=(),
         reference=_autoencoder_logs,
+        has_own_state=False,
     ),
     ModelCase(
         "vae",
@@ -199,6 +207,8 @@ MODEL_CASES = [
         "vqvae_gradient",
         lambda: _vqvae(keras_vq.VectorQuantizer(codebook=keras_vq.GradientCodebook(16))),
         distances_in_loss=0.25 + 1.0,
+        infers=False,
+        has_own_state=False,
     ),
     _vqvae_case(
         "vqvae_rotation",
@@ -206,6 +216,8 @@ MODEL_CASES = [
             keras_vq.VectorQuantizer(16, commitment_weight=1.0, estimator="rotation_trick")
         ),
         distances_in_loss=1.0,
+        infers=False,
+        has_own_state=False,
     ),
     ModelCase(
         "vqvae2",
@@ -218,6 +230,7 @@ MODEL_CASES = [
             "codebook_usage_bottom",
         ),
         reference=lambda model, images: _vqvae2_logs(model, images, 0.25),
+        has_own_state=False,
     ),
     ModelCase(
         "vqgan",
@@ -232,5 +245,6 @@ MODEL_CASES = [
         },
         other_logs=("perplexity", "codebook_usage", "adaptive_weight"),
         reference=_vqgan_logs,
+        infers=False,
     ),
 ]

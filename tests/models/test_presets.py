@@ -43,6 +43,8 @@ def has_mnist():
 
 
 def test_round_trip(fitted, tmp_path):
+    if not fitted.case.infers and not fitted.case.has_own_state:
+        pytest.skip("is saved as another case")
     folder = fitted.model.save_to_preset(tmp_path / "some" / "preset")
     assert sorted(path.name for path in folder.iterdir()) == ["model.keras", "preset.json"]
     again = type(fitted.model).from_preset(folder)

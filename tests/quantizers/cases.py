@@ -53,6 +53,8 @@ class QuantizerCase(NamedTuple):
     has_loss_of_vectors: bool = True
     # Whether `decode` works before `build`.
     decodes_unbuilt: bool = False
+    # Whether it stands for others of its kind in checks that take seconds to compile.
+    is_typical: bool = False
 
 
 def quantizer(size: int = 16, **options: Any) -> VectorQuantizer:
@@ -74,7 +76,7 @@ QUANTIZER_CASES = [
         with_codebook(lambda: EMACodebook(16, decay=0.9, epsilon=1e-4, bias_correction=True)),
         is_nearest=True,
     ),
-    QuantizerCase("default_with_restart", quantizer, is_nearest=True),
+    QuantizerCase("default_with_restart", quantizer, is_nearest=True, is_typical=True),
     QuantizerCase(
         "ema_online_clustering",
         with_codebook(lambda: EMACodebook(16, restart=OnlineClustering())),
@@ -148,7 +150,11 @@ QUANTIZER_CASES = [
         ),
     ),
     QuantizerCase("one_code", with_codebook(lambda: EMACodebook(1)), is_nearest=True),
-    QuantizerCase("residual", lambda: ResidualQuantizer([quantizer(), quantizer(8), quantizer(4)])),
+    QuantizerCase(
+        "residual",
+        lambda: ResidualQuantizer([quantizer(), quantizer(8), quantizer(4)]),
+        is_typical=True,
+    ),
     QuantizerCase("residual_shared", shared_levels),
     QuantizerCase(
         "residual_dropout",
@@ -173,18 +179,17 @@ QUANTIZER_CASES = [
         lambda: ImplicitNeuralQuantizer(8),
         learns_by_statistics=False,
         learns_by_gradient=True,
+        is_typical=True,
     ),
-    QuantizerCase("product", lambda: ProductQuantizer([quantizer(), quantizer(8)])),
+    QuantizerCase("product", lambda: ProductQuantizer([quantizer(), quantizer(8)]), is_typical=True),
     QuantizerCase("heads", lambda: ProductQuantizer([quantizer()] * 2)),
-    QuantizerCase(
-        "grouped_residual",
-        lambda: ProductQuantizer([ResidualQuantizer([quantizer(), quantizer(4)])] * 2),
-    ),
+    QuantizerCase("grouped_residual", lambda: ProductQuantizer([ResidualQuantizer([quantizer(), quantizer(4)])] * 2)),
     QuantizerCase(
         "projected",
         lambda: ProjectedQuantizer(quantizer(metric="cosine"), 2),
         learns_by_gradient=True,
         is_straight_through=False,
+        is_typical=True,
     ),
     QuantizerCase(
         "residual_projected",
@@ -205,6 +210,7 @@ QUANTIZER_CASES = [
         learns_by_statistics=False,
         is_straight_through=False,
         decodes_unbuilt=True,
+        is_typical=True,
     ),
     QuantizerCase(
         "finite_scalar_symmetric",
@@ -219,8 +225,9 @@ QUANTIZER_CASES = [
         lambda: LatentQuantizer([2, 3, 4, 5]),
         learns_by_statistics=False,
         learns_by_gradient=True,
+        is_typical=True,
     ),
-    QuantizerCase("lookup_free", LookupFreeQuantizer, learns_by_statistics=False),
+    QuantizerCase("lookup_free", LookupFreeQuantizer, learns_by_statistics=False, is_typical=True),
     QuantizerCase(
         "binary_spherical",
         lambda: LookupFreeQuantizer(spherical=True, bits_per_group=3),
@@ -234,6 +241,7 @@ QUANTIZER_CASES = [
         learns_by_gradient=True,
         is_straight_through=False,
         is_deterministic=False,
+        is_typical=True,
     ),
     QuantizerCase(
         "gumbel_softmax_annealed",
@@ -253,6 +261,7 @@ QUANTIZER_CASES = [
         learns_by_statistics=False,
         learns_by_gradient=True,
         is_straight_through=False,
+        is_typical=True,
     ),
     QuantizerCase(
         "random_projection",
@@ -261,6 +270,7 @@ QUANTIZER_CASES = [
         is_straight_through=False,
         passes_gradient=False,
         output_dim=6,
+        is_typical=True,
     ),
     QuantizerCase(
         "residual_finite_scalar",

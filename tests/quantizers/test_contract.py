@@ -15,6 +15,7 @@ from tests.gradients import gradients
 from tests.quantizers.cases import QUANTIZER_CASES
 
 DIM = 4
+BACKEND = keras.backend.backend()
 
 
 @pytest.fixture(params=QUANTIZER_CASES, ids=lambda case: case.id)
@@ -61,16 +62,19 @@ def all_indices(quantizer, vectors):
     return numpy(quantizer.encode(vectors)).reshape(-1, len(quantizer.codebook_sizes))
 
 
-@pytest.mark.parametrize("shape", [(1, DIM), (2, 6, DIM), (2, 2, 2, 2, DIM)])
+@pytest.mark.parametrize("shape", [(3, 5, 5, DIM), (1, DIM), (2, 6, DIM), (2, 2, 2, 2, DIM)])
 def test_shapes_and_dtypes(case, rng, shape):
     quantizer = case.build()
-    if not quantizer._has_codes_per_vector:
+    if len(shape) != 4 and not quantizer._has_codes_per_vector:
         pytest.skip("takes one grid; tested on its own")
+    if len(shape) != 4 and not case.is_typical:
+        pytest.skip("takes any rank as another case")
     inputs = rng.normal(size=shape).astype("float32")
     quantized, indices = quantizer(inputs)
     output_shape = (*shape[:-1], case.output_dim)
     assert tuple(quantized.shape) == output_shape
-    assert tuple(indices.shape) == shape[:-1] + quantizer.code_shape
+    if quantizer._has_codes_per_vector:
+        assert tuple(indices.shape) == shape[:-1] + quantizer.code_shape
     assert keras.backend.standardize_dtype(quantized.dtype) == "float32"
     assert keras.backend.standardize_dtype(indices.dtype) == "int32"
 
@@ -178,9 +182,10 @@ def test_mask_gives_the_loss_of_the_vectors_it_keeps(case, vectors, rng):
     quantizer = built(case)
     if not quantizer._has_codes_per_vector:
         pytest.skip("vectors do not stand alone")
-    mask = rng.random(vectors.shape[:-1]) < 0.6
+    mask = rng.permutation(np.arange(75) < 25).reshape(vectors.shape[:-1])
     masked = numpy(_loss(quantizer, vectors, mask))
-    alone = numpy(_loss(quantizer, vectors[mask], None))
+    # Three times each, because JAX compiles operations for each shape.
+    alone = numpy(_loss(quantizer, np.tile(vectors[mask], (3, 1)).reshape(vectors.shape), None))
     np.testing.assert_allclose(masked, alone, rtol=1e-5, atol=1e-6)
 
 
@@ -212,6 +217,8 @@ def test_a_batch_that_is_not_finite_leaves_the_state(case, vectors, value):
 @pytest.mark.parametrize("shape", [(0, DIM), (0, 5, 5, DIM)])
 def test_empty_batches(case, shape):
     quantizer = case.build()
+    if not case.is_typical and len(shape) == 2:
+        pytest.skip("takes any rank as another case")
     if not quantizer._has_codes_per_vector and len(shape) == 2:
         pytest.skip("takes one grid")
     quantizer.build((None, *shape[1:]))
@@ -292,11 +299,10 @@ def test_decoding_of_arrays_that_hold_no_codes(case, vectors):
 
 
 @pytest.mark.parametrize("value", [0.0, 1e-30, 1e4])
-@pytest.mark.parametrize("training", [False, True])
-def test_vectors_that_are_all_equal(case, value, training):
+def test_vectors_that_are_all_equal(case, value):
     quantizer = built(case)
-    inputs = np.full((2, 5, 5, DIM), value, "float32")
-    for _ in range(3):
+    inputs = np.full((3, 5, 5, DIM), value, "float32")
+    for training in (False, True, True, True):
         quantized, _ = quantizer(inputs, training=training)
         assert np.isfinite(numpy(quantized)).all()
     (gradient,) = gradients(lambda x: ops.sum(quantizer(x)[0]) + _loss(quantizer, x, None), inputs)
@@ -312,8 +318,7 @@ def test_vectors_that_are_all_equal(case, value, training):
 @given(
     hnp.arrays(
         "float32",
-        # Few shapes, because JAX compiles operations for each shape.
-        st.sampled_from([(1, 5, 5, DIM), (2, 5, 5, DIM)]),
+        (3, 5, 5, DIM),  # as in other tests, because JAX compiles operations for each shape
         elements=st.floats(-1e4, 1e4, width=32),
     )
 )
@@ -372,7 +377,9 @@ def test_functional_model_trains_and_comes_back_from_a_file(case, vectors, tmp_p
     vectors_layer = keras.layers.Dense(DIM) if case.passes_gradient else keras.layers.Identity()
     quantized, indices = quantizer(vectors_layer(inputs))
     model = keras.Model(inputs, [keras.layers.Dense(DIM)(quantized), indices])
-    model.compile(keras.optimizers.SGD(0.1), loss=["mse", None])
+    # XLA compiles for seconds on TensorFlow.
+    jit_compile = "auto" if BACKEND != "tensorflow" or case.is_typical else False
+    model.compile(keras.optimizers.SGD(0.1), loss=["mse", None], jit_compile=jit_compile)
     before = weights_of(quantizer)
     logs = model.fit(vectors, vectors, epochs=2, verbose=0).history["loss"]
     assert np.isfinite(logs).all()
