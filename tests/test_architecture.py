@@ -16,15 +16,8 @@ from tests.needed import needed
 PACKAGE = Path(keras_vq.__file__).parent
 
 
-def files(*left_out):
-    return {
-        str(path.relative_to(PACKAGE)): path.read_text()
-        for path in PACKAGE.rglob("*.py")
-        if not {*left_out} & {*path.relative_to(PACKAGE).parts}
-    }
-
-
-def test_only_the_backend_package_asks_which_backend_runs():
+@pytest.mark.backend_free
+def test_only_one_file_asks_which_backend_runs():
     asks = re.compile(
         r"backend\.backend\(|config\.backend|KERAS_BACKEND|backend\.NAME [!=]="
         r"|^\s*(import|from) (tensorflow|jax|torch)\b",
@@ -133,6 +126,7 @@ def test_a_missing_package_of_an_extra_fails_in_ci(monkeypatch, variable):
         needed("numpy", "no_such_package")
 
 
+@pytest.mark.backend_free
 def test_no_other_way_leaves_tests_out_for_a_package():
     """Except for Triton, which is not a dependency."""
     skips = re.compile(r"importorskip\((?!\"triton\")|collect_ignore|find_spec\(.*skip")

@@ -33,6 +33,7 @@ def data_formats(layer):
     return {getattr(part, "data_format", None) for part in layer._flatten_layers()} - {None}
 
 
+@pytest.mark.backend_free
 @pytest.mark.parametrize("name", BUILDERS)
 def test_networks(name, channels_first, rng):
     pair = BUILDERS[name]()
@@ -48,6 +49,7 @@ def test_networks(name, channels_first, rng):
     np.testing.assert_allclose(usual.reconstruct(inputs), made, atol=1e-6)
 
 
+@pytest.mark.backend_free
 def test_two_level_model(channels_first, rng):
     (case,) = (case for case in MODEL_CASES if case.id == "vqvae2")
     model = case.build()

@@ -76,6 +76,7 @@ def check_configuration(thing):
     assert again["config"] == config["config"]
 
 
+@pytest.mark.backend_free
 def test_every_layer_and_quantizer_has_a_row():
     kinds = {type(build()) for build, _ in LAYERS.values()}
     public = [getattr(room, name) for room in (layers, quantizers) for name in room.__all__]
@@ -101,6 +102,7 @@ def test_layer_in_functional_and_hand_written_models(name):
     assert str(tuple(ops.shape(first))) in summary_of(hand_written)
 
 
+@pytest.mark.backend_free
 @pytest.mark.parametrize("name", MODELS)
 def test_model(name):
     model = MODELS[name]()

@@ -98,6 +98,7 @@ def test_random_states_are_part_of_a_checkpoint(tmp_path):
     assert states[0][0][1] > 0
 
 
+@pytest.mark.backend_free
 def test_killed_then_resumed(run, tmp_path):
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     process = start(killed, *TINY_CODES, "--epochs", "10000")
@@ -117,6 +118,7 @@ def test_killed_then_resumed(run, tmp_path):
     assert {path.name for path in killed.iterdir()} == {path.name for path in whole.iterdir()}
 
 
+@pytest.mark.backend_free
 def test_ctrl_c_keeps_what_is_done(environment, tmp_path):
     folder = tmp_path / "a run"
     process = start(folder, *VAE, "--epochs", "10000")
@@ -135,6 +137,7 @@ def test_ctrl_c_keeps_what_is_done(environment, tmp_path):
     assert not list(folder.glob(".*"))
 
 
+@pytest.mark.backend_free
 def test_ctrl_c_before_the_first_epoch(run, tmp_path, monkeypatch):
     def interrupt(*args, **kwargs):
         raise KeyboardInterrupt
@@ -163,6 +166,7 @@ with files.locked(Path(sys.argv[1])):
 """
 
 
+@pytest.mark.backend_free
 @pytest.mark.skipif(sys.platform == "win32", reason="locks of folders")
 def test_a_folder_has_one_run_at_a_time(run, finished_run, tmp_path):
     """Holds for new and resumed runs; the lock of a killed process is released."""
@@ -188,6 +192,7 @@ def test_a_folder_has_one_run_at_a_time(run, finished_run, tmp_path):
     assert (len(terms(new)), len(terms(old))) == (1, 3)
 
 
+@pytest.mark.backend_free
 def test_a_run_that_began_meanwhile_is_not_overwritten(run, tmp_path, monkeypatch):
     load = pipeline.load_images
 
@@ -203,6 +208,7 @@ def test_a_run_that_began_meanwhile_is_not_overwritten(run, tmp_path, monkeypatc
     assert [path.read_text() for path in (tmp_path / "new").iterdir()] == ["of another run"]
 
 
+@pytest.mark.backend_free
 def test_a_finished_run_says_so(run, finished_run):
     before = {path: path.stat().st_mtime_ns for path in finished_run.iterdir()}
     result = run("train", "--resume", "--out", finished_run)
@@ -211,6 +217,7 @@ def test_a_finished_run_says_so(run, finished_run):
     assert {path: path.stat().st_mtime_ns for path in finished_run.iterdir()} == before
 
 
+@pytest.mark.backend_free
 def test_results_that_are_missing_are_made(run, finished_run, tmp_path):
     folder = tmp_path / "copy"
     shutil.copytree(finished_run, folder)
@@ -223,6 +230,7 @@ def test_results_that_are_missing_are_made(run, finished_run, tmp_path):
     assert terms(folder) == terms(finished_run)
 
 
+@pytest.mark.backend_free
 def test_what_can_not_be_resumed(run, finished_run, tmp_path):
     def refused(change, *options):
         folder = tmp_path / change.__name__
@@ -257,6 +265,7 @@ def test_what_can_not_be_resumed(run, finished_run, tmp_path):
     assert "images are not those" in refused(other_images)
 
 
+@pytest.mark.backend_free
 @pytest.mark.parametrize(
     "content",
     [b"[" * 100_000, b"{}", b"null", b'{"history": [1]}', b'{"history": [{"epoch": 1}]}', None],

@@ -81,6 +81,7 @@ def test_a_run_folder(finished_run, cache_folder, monkeypatch):
     assert 1 <= metrics["perplexity"] <= 8
 
 
+@pytest.mark.backend_free
 def test_default_folders_are_numbered_and_results_are_printed(run, tmp_path):
     options = ["--model", "autoencoder", "--network", "dense", *TINY, "--epochs", "1"]
     result = run("train", *options)
@@ -95,6 +96,7 @@ def test_default_folders_are_numbered_and_results_are_printed(run, tmp_path):
     assert metrics["bits_per_image"] is None
 
 
+@pytest.mark.backend_free
 def test_nothing_is_overwritten(run, finished_run):
     before = {path: path.stat().st_mtime_ns for path in finished_run.iterdir()}
     result = run("train", *TINY_CODES, "--out", finished_run)
@@ -103,6 +105,7 @@ def test_nothing_is_overwritten(run, finished_run):
     assert {path: path.stat().st_mtime_ns for path in finished_run.iterdir()} == before
 
 
+@pytest.mark.backend_free
 def test_a_folder_of_images_without_splits_to_spare(run, tmp_path):
     """Color images of odd sizes, only a training split, and a broken file."""
     folder = write_images(tmp_path / "photos" / "train", 40, (7, 9))
@@ -126,6 +129,7 @@ def test_a_folder_of_images_without_splits_to_spare(run, tmp_path):
     assert {path.name for path in (tmp_path / "new").iterdir()} == {*FILES, "samples.png"}
 
 
+@pytest.mark.backend_free
 @pytest.mark.parametrize(
     ("args", "messages"),
     [
@@ -155,6 +159,7 @@ def test_a_run_gone_astray_keeps_no_spoilt_model(run, tmp_path):
         assert all(np.isfinite(weight).all() for weight in weights)
 
 
+@pytest.mark.backend_free
 @pytest.mark.parametrize(
     ("size", "halvings"),
     [
@@ -178,6 +183,7 @@ def test_strided_layers_fit_the_size(size, halvings):
     assert len(completed.filters) == halvings
 
 
+@pytest.mark.backend_free
 @pytest.mark.parametrize("network", ["convolutional", "residual_convolutional", "dense"])
 @pytest.mark.parametrize("kind", ["vqvae", "vae", "autoencoder"])
 def test_every_model_takes_every_network(kind, network):
@@ -212,6 +218,7 @@ def test_settings_reach_the_model():
     assert model.encoder.layers[0].compute_dtype == "bfloat16"
 
 
+@pytest.mark.backend_free
 @pytest.mark.parametrize("change", [{"model": None}, {"nonsense": 1}])
 def test_settings_of_another_version_are_refused(change):
     values = {**Settings().to_json(), **change}

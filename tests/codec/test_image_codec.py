@@ -66,6 +66,7 @@ def test_codes_come_back_in_as_many_bits_as_the_prior_says(prior_class, levels):
     assert _payload_bits(data) == pytest.approx(bits, rel=0.02, abs=64)
 
 
+@pytest.mark.backend_free
 @pytest.mark.parametrize("sizes", [(1, 8), (8, 1), (1,), (1, 1)])
 def test_codebooks_of_one_code_take_no_bits(sizes):
     quantizers = [keras_vq.VectorQuantizer(size) for size in sizes]
@@ -107,6 +108,7 @@ def _payload_bits(data):
     return 8 * len(read_file(data)[1])
 
 
+@pytest.mark.backend_free
 def test_a_file_needs_its_model_and_its_prior(vqvae, images):
     prior = TransformerPrior.for_model(vqvae, hidden_dim=8, num_layers=1, num_heads=2)
     other = TransformerPrior.for_model(vqvae, hidden_dim=8, num_layers=1, num_heads=2)
@@ -137,6 +139,7 @@ def test_other_probabilities_than_in_encoding_are_noticed(vqvae, images, monkeyp
         codec.decompress_codes(data)
 
 
+@pytest.mark.backend_free
 def test_changed_codes_of_a_packed_file_do_not_blame_a_prior(vqvae, images):
     header, payload = container.read_file(ImageCodec(vqvae).compress(images))
     data = container.write_file(header, bytes([payload[0] ^ 1]) + payload[1:])
@@ -145,6 +148,7 @@ def test_changed_codes_of_a_packed_file_do_not_blame_a_prior(vqvae, images):
     assert "prior" not in str(caught.value)
 
 
+@pytest.mark.backend_free
 def test_a_changed_header_is_noticed_where_its_codes_are_decoded(vqvae, images):
     """The outer checksum is valid, as in a deliberately modified file."""
     header, payload = container.read_file(ImageCodec(vqvae).compress(images, ["a", "b", "c"]))
@@ -157,6 +161,7 @@ def test_a_changed_header_is_noticed_where_its_codes_are_decoded(vqvae, images):
             ImageCodec(vqvae).decompress(container.write_file(changed, payload))
 
 
+@pytest.mark.backend_free
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
@@ -174,6 +179,7 @@ def test_a_file_of_another_kind_than_its_model(vqvae, images, field, value, mess
         ImageCodec(vqvae).decompress(data)
 
 
+@pytest.mark.backend_free
 def test_the_limit_of_pixels_holds_for_writing_and_for_reading(vqvae, images):
     # 1 + 6 + 4 tiles of 64 pixels.
     data = ImageCodec(vqvae, max_pixels=704).compress(images)
@@ -184,6 +190,7 @@ def test_the_limit_of_pixels_holds_for_writing_and_for_reading(vqvae, images):
             call()
 
 
+@pytest.mark.backend_free
 def test_fingerprints_are_compared_before_anything_is_decoded(vqvae, monkeypatch):
     """For a file of another model, only the header is read."""
     codec = ImageCodec(vqvae)
@@ -196,6 +203,7 @@ def test_fingerprints_are_compared_before_anything_is_decoded(vqvae, monkeypatch
         codec.decompress(data)
 
 
+@pytest.mark.backend_free
 def test_a_file_names_where_its_model_and_prior_came_from(vqvae, images):
     prior = TransformerPrior.for_model(vqvae, hidden_dim=8, num_layers=1, num_heads=2)
     codec = ImageCodec(vqvae, prior, model_origin="run a\x1b", prior_origin="prior.keras")
@@ -208,6 +216,7 @@ def test_a_file_names_where_its_model_and_prior_came_from(vqvae, images):
         ImageCodec(vqvae, model_origin="é" * 33)
 
 
+@pytest.mark.backend_free
 @pytest.mark.parametrize(("batch_size", "stored"), [(1, 16), (100, 64), (5000, 1024)])
 def test_the_batch_size_of_a_prior_is_a_power_of_two(vqvae, images, batch_size, stored):
     prior = TransformerPrior.for_model(vqvae, hidden_dim=8, num_layers=1, num_heads=2)
@@ -222,6 +231,7 @@ def test_a_spoilt_prior_is_noticed(vqvae, images):
         ImageCodec(vqvae, prior).compress(images)
 
 
+@pytest.mark.backend_free
 @pytest.mark.parametrize(
     ("images", "names", "message"),
     [
@@ -241,6 +251,7 @@ def test_images_that_cannot_be_compressed(vqvae, images, names, message):
         ImageCodec(vqvae).compress(images, names)
 
 
+@pytest.mark.backend_free
 def test_priors_that_do_not_fit(vqvae):
     with pytest.raises(ValueError, match="exact probability"):
         ImageCodec(vqvae, MaskedPrior.for_model(vqvae, hidden_dim=8, num_layers=1, num_heads=2))
@@ -248,6 +259,7 @@ def test_priors_that_do_not_fit(vqvae):
         ImageCodec(vqvae, PixelCNNPrior(16, (3, 3), hidden_dim=8, num_layers=1))
 
 
+@pytest.mark.backend_free
 def test_models_that_are_refused():
     networks = keras_vq.networks.hierarchical((8, 8, 3))
     two_levels = keras_vq.VQVAE2(*networks, *(keras_vq.VectorQuantizer(8) for _ in range(2)))

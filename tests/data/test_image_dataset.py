@@ -5,6 +5,8 @@ import pytest
 
 from keras_vq.data import ImageDataset
 
+pytestmark = pytest.mark.backend_free
+
 
 @pytest.fixture
 def dataset():
