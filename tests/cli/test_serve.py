@@ -117,6 +117,13 @@ def started(folder, log, *options, before="", **popen):
         process.wait()
 
 
+def check_that_a_signal_ends(server, sent, code):
+    server.process.send_signal(sent)
+    assert server.process.wait(30) == code
+    assert server.log.read_text().endswith("Stopped.\n")
+    assert "Traceback" not in server.log.read_text()
+
+
 @pytest.fixture(scope="module")
 def model(digits):
     keras.utils.set_random_seed(0)
@@ -456,6 +463,8 @@ class TestConnections:
                     assert server.ask("/v2/health/ready") == (200, None)
                 server.array(IMAGE)
             assert "Traceback" not in server.log.read_text()
+            clients.close()
+            check_that_a_signal_ends(server, signal.SIGINT, 130)
 
     def test_a_head_that_does_not_end(self, folder, tmp_path):
         log = tmp_path / "log.txt"
@@ -477,22 +486,13 @@ class TestConnections:
             connection.close()
             # A complete head; the body may take longer.
             with socket.create_connection((host, int(port)), timeout=30) as client:
+                # Default name: that of the folder.
                 client.sendall(self.BODY.replace(NAME, "onnx").encode())
                 time.sleep(1)
                 client.sendall(b" " * 899)
                 assert client.recv(12) == b"HTTP/1.1 400"
-
-
-class TestEnd:
-    @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
-    def test_a_signal_ends_it(self, folder, tmp_path, sent, code):
-        with started(folder, tmp_path / "log.txt") as server:
-            status, _ = server.ask("/v2/models/onnx/infer", GOOD)  # default: folder name
-            assert status == 200
-            server.process.send_signal(sent)
-            assert server.process.wait(30) == code
-            assert server.log.read_text().endswith("Stopped.\n")
-            assert "Traceback" not in server.log.read_text()
+            assert server.ask("/v2/models/onnx/infer", GOOD)[0] == 200
+            check_that_a_signal_ends(server, signal.SIGTERM, 0)
 
 
 class TestStart:
