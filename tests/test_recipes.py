@@ -44,8 +44,28 @@ def cache(tmp_path_factory):
 
 
 @pytest.fixture
-def run(tmp_path, cache, monkeypatch):
+def untraced():
+    """Runs TensorFlow's functions eagerly, because tracing takes longer than a few steps."""
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+def small_classifier(monkeypatch, name):
+    """Replaces the settings of a classifier; few features also suffice for few images."""
+    few = dataclasses.replace(_classifier.SETTINGS[name], filters=(4,), features=8, epochs=1)
+    monkeypatch.setitem(_classifier.SETTINGS, name, few)
+    return few
+
+
+@pytest.fixture
+def run(tmp_path, cache, monkeypatch, untraced):
     """Returns a function that runs a recipe in this process, because backends start slowly."""
+
+    for data_set in _classifier.SETTINGS:
+        small_classifier(monkeypatch, data_set)
 
     def run(recipe, *arguments, name=None):
         monkeypatch.setenv("KERAS_VQ_RESULTS", str(tmp_path))
@@ -106,8 +126,7 @@ def test_latent_space_mnist(run, tmp_path):
 @pytest.mark.backend_free
 def test_classifier_is_trained_once(tmp_path, monkeypatch):
     monkeypatch.setattr(_classifier, "cache_folder", lambda: tmp_path)
-    few = dataclasses.replace(_classifier.SETTINGS["mnist"], filters=(4,), features=8, epochs=1)
-    monkeypatch.setitem(_classifier.SETTINGS, "mnist", few)
+    few = small_classifier(monkeypatch, "mnist")
     first = _classifier.classifier("mnist", limit=64)
     images = keras_vq.data.load("mnist", "test").take(64)
     classes = first.model.predict(images.images, verbose=0).argmax(axis=1)
@@ -150,8 +169,8 @@ GENERATIONS = [
 @pytest.mark.backend_free
 @pytest.mark.parametrize(("recipe", "epochs"), GENERATIONS)
 def test_generation(recipe, epochs, run, tmp_path, monkeypatch):
-    monkeypatch.setattr("recipes._generation.NAIVE", 16)
-    figures = run(recipe, "--limit", "130", *epochs, "1")["figures"]
+    monkeypatch.setattr("recipes._generation.NAIVE", 4)
+    figures = run(recipe, "--limit", "40", *epochs, "1")["figures"]
     assert len(figures) == 2
     row = figures["transformer, by label"]
     codes = 49 if recipe == "generate_mnist" else 64
@@ -163,24 +182,24 @@ def test_generation(recipe, epochs, run, tmp_path, monkeypatch):
     assert (tmp_path / f"{recipe}.png").stat().st_size > 10_000
 
 
-ONE_EPOCH = ("--epochs", "1", "--limit", "256")
+ONE_EPOCH = ("--epochs", "1", "--limit", "128")
 # Recipes for two data sets are tested with one of them.
 ON_MNIST, ON_CIFAR10 = ("--datasets", "mnist"), ("--datasets", "cifar10")
 # Recipes with tables: arguments, pictures, rows.
 TABLES = {
     "vqvae_mnist": ((*ONE_EPOCH, "--long-epochs", "1"), ["vqvae_mnist"], 4),
-    "vqvae_cifar10": (("--steps", "3", "--limit", "128"), ["vqvae_cifar10"], 4),
+    "vqvae_cifar10": (("--steps", "2", "--limit", "32"), ["vqvae_cifar10"], 4),
     "denoise": ((*ONE_EPOCH, *ON_MNIST), ["denoise_mnist"], 5),
     "super_resolution": ((*ONE_EPOCH, *ON_CIFAR10), ["super_resolution_cifar10"], 4),
     "inpaint": ((*ONE_EPOCH, *ON_CIFAR10), ["inpaint_cifar10"], 4),
-    "sequences": (("--epochs", "1", "--limit", "64"), ["sequences", "sequences_rates"], 24),
+    "sequences": (("--epochs", "1", "--limit", "16"), ["sequences", "sequences_rates"], 24),
     "compress": (
         ("--limit", "64", "--vqvae-epochs", "1", "--prior-epochs", "1", *ON_MNIST),
         ["compress_mnist"],
         24,
     ),
     "compare_models": (
-        ("--epochs", "1", "--limit", "130", *ON_MNIST),
+        ("--epochs", "1", "--limit", "64", *ON_MNIST),
         ["compare_models_mnist"],
         4,
     ),
@@ -194,9 +213,9 @@ TABLES = {
         ["choose_codebook"],
         5,
     ),
-    "augment": (("--epochs", "1", "--limit", "128"), ["augment"], 4),
+    "augment": (("--epochs", "1", "--limit", "32"), ["augment"], 4),
     "regularized_autoencoders": (ONE_EPOCH, ["regularized_autoencoders"], 4),
-    "optimizers": (("--steps", "3", "--limit", "256"), ["optimizers"], 15),
+    "optimizers": (("--steps", "2", "--limit", "64"), ["optimizers"], 15),
 }
 
 
@@ -223,8 +242,13 @@ def test_table(recipe, run, tmp_path):
 )
 def test_notebook(name, tmp_path, cache, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+    eagerly = "import tensorflow as tf\ntf.config.run_functions_eagerly(True)"
+    monkeypatch.setattr(notebooks, "SMALL", f"{notebooks.SMALL}\n{eagerly}")
     few = ("--only", name, "--out", str(tmp_path), "--small")
-    subprocess.run([sys.executable, "-m", "recipes.notebooks", *few], check=True)
+    monkeypatch.setattr(sys, "argv", ["notebooks", *few])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        notebooks.main()
     notebook = json.loads((tmp_path / f"{name}.ipynb").read_text())
     cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
     outputs = [output for cell in cells for output in cell["outputs"]]
