@@ -109,10 +109,10 @@ def test_beam_search_finds_closer_sums(rng):
     quantizer.adapt(inputs)
     greedy = np.square(inputs - numpy(quantizer(inputs)[0])).sum(-1)
     errors = {1: greedy.mean()}
-    for beam in (2, 4, 16):
+    for beam in (2, 16):
         quantized = numpy(keras_vq.ResidualQuantizer(parts, beam_size=beam)(inputs)[0])
         errors[beam] = np.square(inputs - quantized).sum(-1).mean()
-    assert errors[16] < errors[4] < errors[2] < errors[1]
+    assert errors[16] < errors[2] < errors[1]
 
 
 def test_full_beam_is_exhaustive_search(rng):
