@@ -43,16 +43,6 @@ def cache(tmp_path_factory):
     return tmp_path_factory.mktemp("cache")
 
 
-@pytest.fixture
-def untraced():
-    """Runs TensorFlow's functions eagerly, because tracing takes longer than a few steps."""
-    import tensorflow as tf
-
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
-
-
 def small_classifier(monkeypatch, name):
     """Replaces the settings of a classifier; few features also suffice for few images."""
     few = dataclasses.replace(_classifier.SETTINGS[name], filters=(4,), features=8, epochs=1)
@@ -61,13 +51,16 @@ def small_classifier(monkeypatch, name):
 
 
 @pytest.fixture
-def run(tmp_path, cache, monkeypatch, untraced):
+def run(tmp_path, cache, monkeypatch):
     """Returns a function that runs a recipe in this process, because backends start slowly."""
+    import tensorflow as tf
 
     for data_set in _classifier.SETTINGS:
         small_classifier(monkeypatch, data_set)
 
-    def run(recipe, *arguments, name=None):
+    def run(recipe, *arguments, name=None, traced=False):
+        # Tracing takes longer than a few steps, but not than the loops of generation.
+        tf.config.run_functions_eagerly(not traced)
         monkeypatch.setenv("KERAS_VQ_RESULTS", str(tmp_path))
         monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
         monkeypatch.setattr(sys, "argv", [recipe, *arguments])
@@ -79,7 +72,8 @@ def run(tmp_path, cache, monkeypatch, untraced):
         assert record["command"] == " ".join(["python", "-m", f"recipes.{recipe}", *arguments])
         return record
 
-    return run
+    yield run
+    tf.config.run_functions_eagerly(False)
 
 
 @pytest.mark.backend_free
@@ -170,7 +164,7 @@ GENERATIONS = [
 @pytest.mark.parametrize(("recipe", "epochs"), GENERATIONS)
 def test_generation(recipe, epochs, run, tmp_path, monkeypatch):
     monkeypatch.setattr("recipes._generation.NAIVE", 4)
-    figures = run(recipe, "--limit", "40", *epochs, "1")["figures"]
+    figures = run(recipe, "--limit", "40", *epochs, "1", traced=True)["figures"]
     assert len(figures) == 2
     row = figures["transformer, by label"]
     codes = 49 if recipe == "generate_mnist" else 64
