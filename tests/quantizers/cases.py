@@ -181,9 +181,14 @@ QUANTIZER_CASES = [
         learns_by_gradient=True,
         is_typical=True,
     ),
-    QuantizerCase("product", lambda: ProductQuantizer([quantizer(), quantizer(8)]), is_typical=True),
+    QuantizerCase(
+        "product", lambda: ProductQuantizer([quantizer(), quantizer(8)]), is_typical=True
+    ),
     QuantizerCase("heads", lambda: ProductQuantizer([quantizer()] * 2)),
-    QuantizerCase("grouped_residual", lambda: ProductQuantizer([ResidualQuantizer([quantizer(), quantizer(4)])] * 2)),
+    QuantizerCase(
+        "grouped_residual",
+        lambda: ProductQuantizer([ResidualQuantizer([quantizer(), quantizer(4)])] * 2),
+    ),
     QuantizerCase(
         "projected",
         lambda: ProjectedQuantizer(quantizer(metric="cosine"), 2),
