@@ -165,7 +165,7 @@ def test_noise_in_training(rng, convention):
         ({"levels": [8, 2.0]}, r"Received: \[8, 2.0\]"),
         ({"levels": [True, 4]}, r"Received: \[True, 4\]"),
         ({"levels": [65537]}, r"Received: \[65537\]"),
-        ({"levels": [2] * 31}, r"at most 2,147,483,647.*keras_vq\.Product.*2,147,483,648"),
+        ({"levels": [2] * 31}, r"at most 2,147,483,647.*keras_vq\.ProductQuantizer.*2,147,483,648"),
         ({"levels": [4], "convention": "tanh"}, r"`convention` must be one of.*'tanh'"),
         ({"levels": [4, 2], "convention": "vector_quantize_pytorch"}, r"not defined for 2 levels"),
         ({"levels": [4], "noise": 1.0}, r"`noise` must be a number in \[0, 1\)"),
@@ -178,7 +178,7 @@ def test_bad_arguments(arguments, message):
 
 @pytest.mark.backend_free
 def test_another_dimension():
-    with pytest.raises(ValueError, match=r"levels, 2;.*keras_vq\.Projected.*\(None, 3\)"):
+    with pytest.raises(ValueError, match=r"levels, 2;.*keras_vq\.ProjectedQuantizer.*\(None, 3\)"):
         FiniteScalarQuantizer([4, 4]).build((None, 3))
 
 

@@ -99,7 +99,7 @@ def test_lowest_of_equal_values_wins(quantizer):
     ("arguments", "message"),
     [
         ({"levels": [1]}, r"list of whole numbers from 2"),
-        ({"levels": [10] * 10}, r"at most 2,147,483,647.*keras_vq\.Product"),
+        ({"levels": [10] * 10}, r"at most 2,147,483,647.*keras_vq\.ProductQuantizer"),
         ({"levels": [4], "commitment": -1.0}, r"`commitment` must be.*-1\.0"),
         ({"levels": [4], "quantization": -1.0}, r"`quantization` must be.*-1\.0"),
     ],
@@ -111,7 +111,7 @@ def test_bad_arguments(arguments, message):
 
 @pytest.mark.backend_free
 def test_another_dimension():
-    with pytest.raises(ValueError, match=r"levels, 2;.*keras_vq\.Projected.*\(None, 3\)"):
+    with pytest.raises(ValueError, match=r"levels, 2;.*keras_vq\.ProjectedQuantizer.*\(None, 3\)"):
         LatentQuantizer([4, 4]).build((None, 3))
 
 
