@@ -110,8 +110,8 @@ def check_codes(name: str, codes: Any, sizes: Sequence[int], least: int = 0) -> 
     """
     codes = np.asarray(codes)
     is_whole = codes.dtype.kind in "iu" and codes.size % len(sizes) == 0
-    levels = codes.reshape(-1, len(sizes)) if is_whole else codes
-    if not is_whole or (levels < least).any() or (levels >= np.asarray(sizes)).any():
+    stages = codes.reshape(-1, len(sizes)) if is_whole else codes
+    if not is_whole or (stages < least).any() or (stages >= np.asarray(sizes)).any():
         span = f"{codes.min()} to {codes.max()}" if codes.size else "no values"
         limit = " or ".join(str(size - 1) for size in dict.fromkeys(sizes))
         raise ValueError(

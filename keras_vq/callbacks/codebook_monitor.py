@@ -37,7 +37,7 @@ class CodebookMonitor(keras.callbacks.Callback):
     - `codes_norm_spread`: standard deviation of the norms of code vectors divided by their mean.
 
     For a model with several codebooks, such as the stages of `ResidualQuantizer`, the names have
-    the prefixes `level_0_`, `level_1_` and so on.
+    the prefixes `stage_0_`, `stage_1_` and so on.
 
     By default, usage is the moving average of counts that codebooks keep during training. With
     `images`, usage is counted on the codes of the images. This also works for quantizers without a
@@ -112,9 +112,9 @@ class CodebookMonitor(keras.callbacks.Callback):
             counts = [ops.convert_to_numpy(codebook.recent_counts()) for codebook in codebooks]
         if not counts:
             return
-        for level, own in enumerate(counts):
-            prefix = f"level_{level}_" if len(counts) > 1 else ""
-            codebook = codebooks[level] if len(codebooks) == len(counts) else None
+        for stage, own in enumerate(counts):
+            prefix = f"stage_{stage}_" if len(counts) > 1 else ""
+            codebook = codebooks[stage] if len(codebooks) == len(counts) else None
             figures = _figures(own, codebook)
             if isinstance(logs, dict):
                 logs.update({f"{prefix}codes_{name}": value for name, value in figures.items()})
@@ -130,8 +130,8 @@ class CodebookMonitor(keras.callbacks.Callback):
         counts = []
         for quantizer, codes in zip(self.model._quantizers().values(), grids, strict=True):
             sizes = quantizer.codebook_sizes
-            for level, size in zip(codes.reshape(-1, len(sizes)).T, sizes, strict=True):
-                counts.append(np.bincount(level[level >= 0], minlength=size).astype("float32"))
+            for stage, size in zip(codes.reshape(-1, len(sizes)).T, sizes, strict=True):
+                counts.append(np.bincount(stage[stage >= 0], minlength=size).astype("float32"))
         return counts
 
     def _warn(

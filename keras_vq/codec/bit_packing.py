@@ -33,10 +33,10 @@ def pack_codes(codes: np.ndarray, codebook_sizes: Sequence[int]) -> bytes:
         '6c'
     """
     codes = _validation.check_codes("codes", codes, codebook_sizes)
-    levels = codes.reshape(-1, len(codebook_sizes))
+    stages = codes.reshape(-1, len(codebook_sizes))
     planes = [
-        (levels[:, level, None] >> np.arange(bits)[::-1]) & 1
-        for level, bits in enumerate(bits_of_codes(codebook_sizes))
+        (stages[:, stage, None] >> np.arange(bits)[::-1]) & 1
+        for stage, bits in enumerate(bits_of_codes(codebook_sizes))
     ]
     return np.packbits(np.concatenate(planes, axis=1).astype("uint8").ravel()).tobytes()
 
@@ -65,15 +65,15 @@ def unpack_codes(packed: bytes, count: int, codebook_sizes: Sequence[int]) -> np
     expected = (rows * sum(bits) + 7) // 8
     if left or len(packed) != expected:
         raise ValueError(
-            f"`packed` must be the {expected} bytes of {count} codes of {len(bits)} levels. "
+            f"`packed` must be the {expected} bytes of {count} codes of {len(bits)} stages. "
             f"Received: {len(packed)} bytes"
         )
     binary = np.unpackbits(np.frombuffer(packed, "uint8"))[: rows * sum(bits)]
     binary = binary.reshape(rows, sum(bits))
     planes = np.split(binary, np.cumsum(bits)[:-1], axis=1)
-    levels = [
+    stages = [
         plane @ (1 << np.arange(width, dtype="int64")[::-1])
         for plane, width in zip(planes, bits, strict=True)
     ]
-    codes = np.stack(levels, axis=1)
+    codes = np.stack(stages, axis=1)
     return _validation.check_codes("codes", codes.ravel(), codebook_sizes)

@@ -12,7 +12,7 @@ from keras_vq.priors.autoregressive import AutoregressivePrior
 _BATCHES_WITHOUT_BAR = 4
 
 Take = Callable[[np.ndarray, tuple[slice, int, int]], np.ndarray]
-"""(probabilities `(rows, K)`, (rows, position, level)) -> codes `(rows,)`."""
+"""(probabilities `(rows, K)`, (rows, position, stage)) -> codes `(rows,)`."""
 
 
 class RangeCoder:
@@ -84,15 +84,15 @@ class RangeCoder:
                 told = {"position": np.full(1, position, "int32"), "before": before}
                 step = prior._apply_to_batch(prior._step_batch, {**told, "state": state})
                 state, before = step["state"], np.zeros_like(before)
-                for level, size in enumerate(sizes):
+                for stage, size in enumerate(sizes):
                     # The code of a codebook of size 1 is 0 and takes no bits.
                     if size == 1:
                         continue
-                    told = {"contexts": step["contexts"], "codes_before": before[:, :level]}
-                    logits = prior._apply_to_batch(prior._stage_logits_batch, told, level=level)
+                    told = {"contexts": step["contexts"], "codes_before": before[:, :stage]}
+                    logits = prior._apply_to_batch(prior._stage_logits_batch, told, stage=stage)
                     kept = logits[: rows.stop - rows.start]
-                    taken = take(_probabilities(kept), (rows, position, level))
-                    before[: len(taken), level] = codes[rows, position, level] = taken
+                    taken = take(_probabilities(kept), (rows, position, stage))
+                    before[: len(taken), stage] = codes[rows, position, stage] = taken
             bar.update(rows.stop)
         return codes
 

@@ -52,9 +52,9 @@ class CodeEmbedding(ConfigurableLayer):
     def call(self, codes: Tensor) -> Tensor:
         """Returns the summed embeddings of the codes."""
         codes = ops.convert_to_tensor(codes, dtype="int32")
-        levels = codes.shape[-1]
-        vectors = self.table(ops.add(codes, self.starts[:levels]))
-        return vectors[..., 0, :] if levels == 1 else ops.sum(vectors, axis=-2)
+        stages = codes.shape[-1]
+        vectors = self.table(ops.add(codes, self.starts[:stages]))
+        return vectors[..., 0, :] if stages == 1 else ops.sum(vectors, axis=-2)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """Returns the input shape with the last axis replaced by `dim`."""

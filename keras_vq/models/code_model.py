@@ -81,8 +81,8 @@ class CodeModel(ReconstructionModel):
         """Creates the metrics of codes and the weight that stores the variance of the targets."""
         del input_shape
         self.code_metrics = []
-        self.counted_levels = []
-        for level, (ending, quantizer) in enumerate(self._quantizers().items()):
+        self.counted_scales = []
+        for scale, (ending, quantizer) in enumerate(self._quantizers().items()):
             sizes = list(quantizer.codebook_sizes)
             if max(sizes) <= MOST_CODES_COUNTED:
                 counted = sizes if quantizer.code_shape else sizes[0]
@@ -90,7 +90,7 @@ class CodeModel(ReconstructionModel):
                     Perplexity(counted, name=f"perplexity{ending}"),
                     CodebookUsage(counted, name=f"codebook_usage{ending}"),
                 ]
-                self.counted_levels += [level, level]
+                self.counted_scales += [scale, scale]
         # A weight, so that a loaded model keeps the variance of its training; 0 until measured.
         self.measured_data_variance = self.add_weight(
             name="measured_data_variance",
@@ -116,8 +116,8 @@ class CodeModel(ReconstructionModel):
     ) -> dict[str, Tensor]:
         """Updates the metrics of codes, and those of `compile(metrics=...)`."""
         codes = keras.tree.flatten(y_pred["codes"])
-        for level, metric in zip(self.counted_levels, self.code_metrics, strict=True):
-            metric.update_state(codes[level])
+        for scale, metric in zip(self.counted_scales, self.code_metrics, strict=True):
+            metric.update_state(codes[scale])
         return super().compute_metrics(x, y, y_pred, sample_weight)
 
     def compute_loss(
@@ -316,7 +316,7 @@ class CodeModel(ReconstructionModel):
         return self.decode(prior.generate(n, **options), batch_size)
 
     def _exported_latents(self, shape: tuple[int, ...]) -> TensorSpec:
-        greatest = max(max(level.codebook_sizes) for level in self._quantizers().values()) - 1
+        greatest = max(max(scale.codebook_sizes) for scale in self._quantizers().values()) - 1
         return TensorSpec("codes", "int32", shape, (0, greatest))
 
     def _target_variance(self, x: Any, y: Any) -> float:

@@ -154,8 +154,8 @@ class VQVAE(CodeModel):
         """
         if not getattr(self.decoder, "supports_masking", False):
             return super()._decode_batch(codes)
-        first_level = codes[..., 0] if self.quantizer.code_shape else codes
-        mask = ops.greater_equal(first_level, 0)
+        first_stage = codes[..., 0] if self.quantizer.code_shape else codes
+        mask = ops.greater_equal(first_stage, 0)
         return self.decoder(self._lookup(codes), training=False, mask=mask)
 
     def encode(self, images: Any, batch_size: int = 128) -> np.ndarray:

@@ -157,7 +157,7 @@ class VQVAE2(CodeModel):
         x_hat = self.decoder(self._joined(top.quantized, bottom.quantized), training=training)
         return {"reconstruction": x_hat, "codes": HierarchicalCodes(top.codes, bottom.codes)}
 
-    def _quantized(self, images: Tensor, training: bool | None) -> tuple["_Level", "_Level"]:
+    def _quantized(self, images: Tensor, training: bool | None) -> tuple["_Scale", "_Scale"]:
         h_bottom = self.bottom_encoder(images, training=training)
         z_top = self.top_encoder(h_bottom, training=training)
         e_top, top = self.top_quantizer(z_top, training=training, return_codes=True)
@@ -165,7 +165,7 @@ class VQVAE2(CodeModel):
         h_top = self.top_decoder(e_top, training=training)
         z_bottom = self.bottom_head(ops.concatenate([h_bottom, h_top], axis=-1), training=training)
         e_bottom, bottom = self.bottom_quantizer(z_bottom, training=training, return_codes=True)
-        return _Level(z_top, e_top, top), _Level(z_bottom, e_bottom, bottom)
+        return _Scale(z_top, e_top, top), _Scale(z_bottom, e_bottom, bottom)
 
     def _joined(self, top: Tensor, bottom: Tensor) -> Tensor:
         """Concatenates top vectors, upsampled to the bottom's size, and bottom vectors."""
@@ -208,7 +208,7 @@ class VQVAE2(CodeModel):
         """
         if is_read_once(images):
             raise ValueError(
-                "`images` are read twice, for each level once, and a generator can be read only "
+                "`images` are read twice, for each scale once, and a generator can be read only "
                 f"once: pass {SOURCES}. Received: {type(images).__name__}"
             )
         for method, quantizer in (
@@ -251,7 +251,7 @@ class VQVAE2(CodeModel):
 
         The top codes come first, then the bottom codes, both in row-major order.
         """
-        pair = (level.codes for level in self._quantized(images, training=False))
+        pair = (scale.codes for scale in self._quantized(images, training=False))
         return ops.concatenate(
             [
                 ops.reshape(codes, (-1, _size(shape)))
@@ -325,7 +325,7 @@ class VQVAE2(CodeModel):
         return self._in_batches(self._decode_batch, np.concatenate(vectors, axis=1), batch_size)
 
 
-class _Level(NamedTuple):
+class _Scale(NamedTuple):
     """Latents, quantized latents and codes of a batch at one scale."""
 
     latents: Tensor

@@ -113,10 +113,10 @@ def plot_codebook_usage(
     """
     from matplotlib.ticker import MaxNLocator
 
-    levels = _as_counts(counts)
-    figure = new_figure(6.4, 1.0 + 1.7 * len(levels), layout="constrained")
-    for level, (axes, own) in enumerate(
-        zip(np.atleast_1d(figure.subplots(len(levels))), levels, strict=True)
+    stages = _as_counts(counts)
+    figure = new_figure(6.4, 1.0 + 1.7 * len(stages), layout="constrained")
+    for stage, (axes, own) in enumerate(
+        zip(np.atleast_1d(figure.subplots(len(stages))), stages, strict=True)
     ):
         share = 100 * np.sort(own)[::-1] / max(own.sum(), 1)
         places = np.arange(1, len(own) + 1)
@@ -126,12 +126,12 @@ def plot_codebook_usage(
         )
         used, perplexity = int((own > 0).sum()), float(vq_ops.perplexity(own))
         heading = f"{used} of {len(own)} codes used, perplexity {perplexity:.1f}"
-        axes.set_title(heading if len(levels) == 1 else f"level {level}: {heading}", fontsize=9)
+        axes.set_title(heading if len(stages) == 1 else f"stage {stage}: {heading}", fontsize=9)
         axes.set_ylabel("% of vectors")
         axes.set_xlim(0.5, len(own) + 0.5)
         axes.set_ylim(bottom=0)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        if level == 0:
+        if stage == 0:
             axes.legend(loc="upper right", fontsize=8)
     axes.set_xlabel("codes, the most used first")
     if title:
@@ -141,13 +141,13 @@ def plot_codebook_usage(
 
 def _as_counts(counts: Any) -> list[np.ndarray]:
     is_one = np.ndim(counts[0]) == 0 if len(counts) else True
-    levels = [np.asarray(own, "float32") for own in ([counts] if is_one else counts)]
-    if not all(own.ndim == 1 and own.size and (own >= 0).all() for own in levels):
+    stages = [np.asarray(own, "float32") for own in ([counts] if is_one else counts)]
+    if not all(own.ndim == 1 and own.size and (own >= 0).all() for own in stages):
         raise ValueError(
             "`counts` must be an array of shape (codebook_size,) of numbers of at least 0, or a "
-            f"list of such arrays. Received: shapes {[own.shape for own in levels]}"
+            f"list of such arrays. Received: shapes {[own.shape for own in stages]}"
         )
-    return levels
+    return stages
 
 
 def plot_latent_space(

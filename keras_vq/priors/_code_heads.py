@@ -44,21 +44,21 @@ class CodeHeads(ConfigurableLayer):
             self.before = CodeEmbedding(self.codebook_sizes[:-1], self.hidden_dim, dtype=policy)
             self.before.build((None, len(self.codebook_sizes) - 1))
 
-    def level(self, context: Tensor, codes_before: Tensor | None, level: int) -> Tensor:
+    def stage(self, context: Tensor, codes_before: Tensor | None, stage: int) -> Tensor:
         """Computes the logits of one codebook.
 
         Args:
             context: Float tensor of shape `(..., dim)`. Hidden states.
-            codes_before: Int32 tensor of shape `(..., level)`. Codes of the previous codebooks;
-                ignored if `level` is 0.
-            level: Integer. Index of the codebook.
+            codes_before: Int32 tensor of shape `(..., stage)`. Codes of the previous codebooks;
+                ignored if `stage` is 0.
+            stage: Integer. Index of the codebook.
 
         Returns:
-            Float32 tensor of shape `(..., codebook_sizes[level])`.
+            Float32 tensor of shape `(..., codebook_sizes[stage])`.
         """
-        if level > 0:
+        if stage > 0:
             context = context + self.before(codes_before)
-        return self.logits[level](self.hidden[level](context))
+        return self.logits[stage](self.hidden[stage](context))
 
     def call(self, contexts: Tensor, codes: Tensor) -> tuple[Tensor, ...]:
         """Computes the logits of all codebooks with teacher forcing.
@@ -70,5 +70,5 @@ class CodeHeads(ConfigurableLayer):
         Returns:
             Tuple with one float32 tensor of shape `(..., size)` per codebook.
         """
-        levels = range(len(self.codebook_sizes))
-        return tuple(self.level(contexts, codes[..., :level], level) for level in levels)
+        stages = range(len(self.codebook_sizes))
+        return tuple(self.stage(contexts, codes[..., :stage], stage) for stage in stages)

@@ -122,18 +122,18 @@ class AutoregressivePrior(CodePrior):
         contexts, state = self._step(inputs["position"][0], inputs["before"], inputs["state"])
         return {"contexts": contexts, "state": state}
 
-    def _stage_logits_batch(self, inputs: dict[str, Tensor], level: int) -> Tensor:
+    def _stage_logits_batch(self, inputs: dict[str, Tensor], stage: int) -> Tensor:
         """Computes the logits of one codebook at one position.
 
         Args:
             inputs: Dictionary with `_contexts`, the hidden states from `_step_batch`, and
-                `codes_before`, an int32 tensor of shape `(batch, level)`.
-            level: Integer. Index of the codebook.
+                `codes_before`, an int32 tensor of shape `(batch, stage)`.
+            stage: Integer. Index of the codebook.
 
         Returns:
             Float32 tensor of shape `(batch, size)`.
         """
-        return self.code_heads.level(inputs["contexts"], inputs["codes_before"], level)
+        return self.code_heads.stage(inputs["contexts"], inputs["codes_before"], stage)
 
     def _choose(
         self,
@@ -159,12 +159,12 @@ class AutoregressivePrior(CodePrior):
             Int32 tensor of shape `(rows, L)`, with as many rows as `_contexts`.
         """
         chosen: list[Tensor] = []
-        for level in range(len(self.codebook_sizes)):
+        for stage in range(len(self.codebook_sizes)):
             before = ops.stack(chosen, axis=-1) if chosen else None
-            logits = self.code_heads.level(contexts, before, level)
+            logits = self.code_heads.stage(contexts, before, stage)
             if is_guided:
                 logits = guided(logits, inputs["guidance"])
             top_p = inputs["top_p"] if nucleus else None
-            code = sample_codes(logits, draws[:, level], inputs["temperature"], top_k, top_p)
+            code = sample_codes(logits, draws[:, stage], inputs["temperature"], top_k, top_p)
             chosen.append(ops.concatenate([code, code], axis=0) if is_guided else code)
         return ops.stack(chosen, axis=-1)

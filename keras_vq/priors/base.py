@@ -180,7 +180,7 @@ class CodePrior(Model):
     @property
     def code_shape(self) -> tuple[int, ...]:
         """Shape of the codes of one image: `grid_shape`, or `(*grid_shape, L)` for L codebooks."""
-        return _with_levels(self.grid_shape, self.codebook_size)
+        return _with_stages(self.grid_shape, self.codebook_size)
 
     def fit_codes(
         self,
@@ -380,7 +380,7 @@ class CodePrior(Model):
             )
         if self.condition_shape is not None:
             assert self.condition_size is not None
-            shape = _with_levels(self.condition_shape, self.condition_size)
+            shape = _with_stages(self.condition_shape, self.condition_size)
             given["condition"] = _checked_codes(
                 "condition", condition, shape, self.condition_sizes, n
             )
@@ -609,11 +609,11 @@ def nats_of(logits: Sequence[Tensor], codes: Tensor) -> Tensor:
     Returns:
         Float32 tensor of shape `(..., L)`.
     """
-    levels = [
-        ops.sparse_categorical_crossentropy(codes[..., level], of_level, from_logits=True)
-        for level, of_level in enumerate(logits)
+    stages = [
+        ops.sparse_categorical_crossentropy(codes[..., stage], of_stage, from_logits=True)
+        for stage, of_stage in enumerate(logits)
     ]
-    return ops.stack(levels, axis=-1)
+    return ops.stack(stages, axis=-1)
 
 
 def as_plane(shape: tuple[int, ...]) -> tuple[int, int]:
@@ -673,7 +673,7 @@ def _sizes(name: str, value: Any) -> tuple[int | tuple[int, ...], tuple[int, ...
     return sizes, sizes
 
 
-def _with_levels(grid: tuple[int, ...], size: int | tuple[int, ...]) -> tuple[int, ...]:
+def _with_stages(grid: tuple[int, ...], size: int | tuple[int, ...]) -> tuple[int, ...]:
     """Returns the code shape: the grid, with an axis for several codebooks if `size` is a tuple."""
     return grid if isinstance(size, int) else (*grid, len(size))
 

@@ -117,8 +117,8 @@ class MaskedPrior(CodePrior):
             seed=self.seed,
             dtype=policy,
         )
-        self.heads_of_levels = [layers.Dense(size, dtype="float32") for size in self.codebook_sizes]
-        for part in (self.transformer, *self.heads_of_levels):
+        self.heads_of_stages = [layers.Dense(size, dtype="float32") for size in self.codebook_sizes]
+        for part in (self.transformer, *self.heads_of_stages):
             part.build(tokens)
 
     def _code_logits(self, codes: Tensor, given: Tensor | None, training: bool) -> dict[str, Any]:
@@ -152,7 +152,7 @@ class MaskedPrior(CodePrior):
             Tuple with one float32 tensor of shape `(batch, N, size)` per codebook.
         """
         x = self.transformer(self.embedding(codes), given, training=training)
-        return tuple(head(x) for head in self.heads_of_levels)
+        return tuple(head(x) for head in self.heads_of_stages)
 
     @property
     def _code_count(self) -> int:
@@ -228,10 +228,10 @@ class MaskedPrior(CodePrior):
             draws = ops.take(uniforms, step, axis=1)
             seen = ops.concatenate([codes, codes], axis=0) if guided else codes
             drawn, sureness = [], []
-            for level, logits in enumerate(self._logits_of(seen, given)):
+            for stage, logits in enumerate(self._logits_of(seen, given)):
                 if guided:
                     logits = guided_logits(logits, inputs["guidance"])
-                drawn.append(sample_codes(logits, draws[:, 0, :, level], temperature, top_k, top_p))
+                drawn.append(sample_codes(logits, draws[:, 0, :, stage], temperature, top_k, top_p))
                 # Confidence before temperature, top-k and top-p, as in the paper.
                 sureness.append(-nats_of([logits], drawn[-1][..., None])[..., 0])
             is_missing = ops.equal(codes, masks)

@@ -26,9 +26,9 @@ def beam_search(quantizers: Sequence[Any], vectors: Tensor, beam: int) -> Tensor
     flat = ops.reshape(vectors, (-1, 1, dim))
     residuals = flat
     paths: Tensor | None = None
-    for level, quantizer in enumerate(quantizers):
+    for stage, quantizer in enumerate(quantizers):
         count = min(beam, quantizer.codebook_size)
-        extra = {"context": flat - residuals} if quantizer._takes_context and level else {}
+        extra = {"context": flat - residuals} if quantizer._takes_context and stage else {}
         quantized, codes = quantizer.nearest_codes(residuals, count, **extra)
         candidates = residuals.shape[1] * count
         left = ops.reshape(residuals[:, :, None, :] - quantized, (-1, candidates, dim))

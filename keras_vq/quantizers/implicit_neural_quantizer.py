@@ -43,9 +43,9 @@ class ImplicitNeuralQuantizer(Quantizer):
 
     Example:
         >>> import numpy as np, keras_vq
-        >>> levels = [keras_vq.VectorQuantizer(codebook=keras_vq.GradientCodebook(16))]
-        >>> levels += [keras_vq.ImplicitNeuralQuantizer(16) for _ in range(3)]
-        >>> quantizer = keras_vq.ResidualQuantizer(levels)
+        >>> stages = [keras_vq.VectorQuantizer(codebook=keras_vq.GradientCodebook(16))]
+        >>> stages += [keras_vq.ImplicitNeuralQuantizer(16) for _ in range(3)]
+        >>> quantizer = keras_vq.ResidualQuantizer(stages)
         >>> quantized, codes = quantizer(np.zeros((10, 8), "float32"))
         >>> tuple(codes.shape)
         (10, 4)

@@ -167,7 +167,7 @@ class MultiScaleQuantizer(Quantizer):
         updates = updates if self.trainable else None
         weights = None if mask is None else ops.cast(mask, "float32")[..., None]
         residual, total = vectors, ops.zeros_like(vectors)
-        levels, totals, all_codes = [], [], []
+        scales, totals, all_codes = [], [], []
         for scale, grid in enumerate(self.grids):
             cells, cell_mask = _averaged(residual, weights, grid)
             found = self.quantizer._assign(cells, cell_mask, training, updates)
@@ -177,22 +177,22 @@ class MultiScaleQuantizer(Quantizer):
             mixed = self._mixed(self.quantizer.decode(chosen), scale)
             total = total + mixed
             residual = residual - ops.stop_gradient(mixed)
-            levels.append(found)
+            scales.append(found)
             totals.append(total)
             all_codes.append(ops.reshape(chosen, (-1, math.prod(grid))))
-        return Assignment(vectors, (levels, totals), ops.concatenate(all_codes, axis=1), mask)
+        return Assignment(vectors, (scales, totals), ops.concatenate(all_codes, axis=1), mask)
 
     def _loss(self, found: Assignment) -> Tensor | float:
         """Computes the mean of the losses of all scales."""
-        vectors, (levels, totals), _, mask, _ = found
+        vectors, (scales, totals), _, mask, _ = found
         total_loss: Any = 0.0
-        for level, total in zip(levels, totals, strict=True):
+        for scale, total in zip(scales, totals, strict=True):
             commitment_weight = self.commitment_weight * vq_ops.stop_gradient_mse(
                 vectors, total, mask
             )
             loss = commitment_weight + vq_ops.stop_gradient_mse(total, vectors, mask)
-            total_loss = total_loss + loss + self.quantizer._auxiliary_loss(level)
-        return total_loss / len(levels)
+            total_loss = total_loss + loss + self.quantizer._auxiliary_loss(scale)
+        return total_loss / len(scales)
 
     def _estimate(self, latents: Tensor, quantized: Any, training: bool = False) -> Tensor:
         """Returns the sum of all scales, with a gradient to the inputs."""

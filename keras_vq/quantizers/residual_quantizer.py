@@ -63,8 +63,8 @@ class ResidualQuantizer(Quantizer):
 
     Example:
         >>> import numpy as np, keras_vq
-        >>> levels = [keras_vq.VectorQuantizer(256) for _ in range(4)]
-        >>> quantizer = keras_vq.ResidualQuantizer(levels)
+        >>> stages = [keras_vq.VectorQuantizer(256) for _ in range(4)]
+        >>> quantizer = keras_vq.ResidualQuantizer(stages)
         >>> quantized, codes = quantizer(np.zeros((2, 10, 16), "float32"))
         >>> tuple(codes.shape), quantizer.bits_per_vector
         ((2, 10, 4), 32.0)
@@ -85,24 +85,24 @@ class ResidualQuantizer(Quantizer):
         self.has_own_estimator = estimator is not None
         self.quantizers = checked_parts(quantizers)
         self.dropout = dropout
-        self.drops_levels = dropout > 0
+        self.drops_stages = dropout > 0
         self.beam_size = _validation.check_positive_integer("beam_size", beam_size)
         if self.beam_size > 1 and not all(
             hasattr(part, "nearest_codes") for part in self.quantizers
         ):
             raise ValueError(
-                "`beam_size` above 1 needs levels that can name their nearest codes, as "
+                "`beam_size` above 1 needs stages that can name their nearest codes, as "
                 f"VectorQuantizer does. Received: {[type(q).__name__ for q in self.quantizers]}"
             )
         if self.beam_size > 1 and any(
             getattr(part, "temperature", 0.0) for part in self.quantizers
         ):
             raise ValueError(
-                "`beam_size` above 1 looks for the closest sum, so no level may draw its codes. "
-                "Received: levels with a temperature above 0"
+                "`beam_size` above 1 looks for the closest sum, so no stage may draw its codes. "
+                "Received: stages with a temperature above 0"
             )
         self.seed = seed
-        if self.drops_levels:
+        if self.drops_stages:
             self.seed_generator = keras.random.SeedGenerator(seed)
 
     def build(self, input_shape: Shape) -> None:
@@ -139,16 +139,16 @@ class ResidualQuantizer(Quantizer):
         given: list[Tensor | None] = [None] * len(self.quantizers)
         if codes is not None:
             given = ops.unstack(codes, axis=axis)
-        kept = self._levels_kept(vectors, mask) if training and self.drops_levels else None
+        kept = self._stages_kept(vectors, mask) if training and self.drops_stages else None
 
         has_context = any(part._takes_context for part in self.quantizers)
         residual, total = vectors, None
-        levels: list[Assignment] = []
-        for level, part in enumerate(self.quantizers):
-            level_mask = mask if kept is None else kept[level]
-            found = part._assign(residual, level_mask, training, updates, given[level], total)
-            levels.append(found)
-            if len(levels) == len(self.quantizers):
+        stages: list[Assignment] = []
+        for stage, part in enumerate(self.quantizers):
+            stage_mask = mask if kept is None else kept[stage]
+            found = part._assign(residual, stage_mask, training, updates, given[stage], total)
+            stages.append(found)
+            if len(stages) == len(self.quantizers):
                 break  # The last residual is unused; skipping it saves time in eager mode.
             quantized = ops.stop_gradient(part._reconstruct(found.quantized))
             residual = residual - quantized
@@ -156,18 +156,18 @@ class ResidualQuantizer(Quantizer):
                 # Same order of additions as in `decode`, so that both compute the same context.
                 total = quantized if total is None else total + quantized
 
-        all_codes = [found.codes for found in levels]
+        all_codes = [found.codes for found in stages]
         if kept is not None:
             all_codes = [
-                part._mask_codes(chosen, kept[level])
-                for level, (part, chosen) in enumerate(zip(self.quantizers, all_codes, strict=True))
+                part._mask_codes(chosen, kept[stage])
+                for stage, (part, chosen) in enumerate(zip(self.quantizers, all_codes, strict=True))
             ]
-        return Assignment(vectors, levels, ops.stack(all_codes, axis=axis), mask)
+        return Assignment(vectors, stages, ops.stack(all_codes, axis=axis), mask)
 
     def _loss(self, found: Assignment) -> Tensor | float:
         """Computes the sum of the losses of the stages."""
         pairs = zip(self.quantizers, found.quantized, strict=True)
-        return sum((part._loss(level) for part, level in pairs), start=0.0)
+        return sum((part._loss(stage) for part, stage in pairs), start=0.0)
 
     def _estimate(self, latents: Tensor, quantized: Any, training: bool = False) -> Tensor:
         """Returns the sum of the quantized vectors of all stages, with a gradient to the inputs."""
@@ -175,12 +175,12 @@ class ResidualQuantizer(Quantizer):
             return self.estimator(latents, self._reconstruct(quantized), training=training)
         total = None
         residual = latents
-        for level, (part, found) in enumerate(zip(self.quantizers, quantized, strict=True)):
+        for stage, (part, found) in enumerate(zip(self.quantizers, quantized, strict=True)):
             # After the first stage `found.latents` lack the gradient of the previous stages.
-            own = found.latents if level == 0 else part._project_in(residual, training=training)
+            own = found.latents if stage == 0 else part._project_in(residual, training=training)
             quantized = _masked(part._estimate(own, found.quantized, training=training), found.mask)
             total = quantized if total is None else total + quantized
-            if level + 1 < len(quantized):
+            if stage + 1 < len(quantized):
                 residual = residual - quantized
         return total
 
@@ -231,18 +231,18 @@ class ResidualQuantizer(Quantizer):
         """True if `decode` of every part has all that it needs."""
         return all(part._has_codes for part in self.quantizers)
 
-    def _levels_kept(self, vectors: Tensor, mask: Tensor | None) -> list[Tensor]:
+    def _stages_kept(self, vectors: Tensor, mask: Tensor | None) -> list[Tensor]:
         """Draws quantizer dropout and returns the mask of kept positions of each stage."""
-        levels = len(self.quantizers)
+        stages = len(self.quantizers)
         uniforms = keras.random.uniform((2, ops.shape(vectors)[0]), seed=self.seed_generator)
         first, second = uniforms[0], uniforms[1]
-        some = ops.cast(ops.floor(first * levels), "int32") + 1
-        count = ops.where(second < self.dropout, some, levels)
+        some = ops.cast(ops.floor(first * stages), "int32") + 1
+        count = ops.where(second < self.dropout, some, stages)
         shape = (-1,) + (1,) * (len(vectors.shape) - 2)
         everywhere = ops.ones_like(vectors[..., 0], dtype="bool") if mask is None else mask
         return [
-            ops.logical_and(everywhere, ops.reshape(count > level, shape))
-            for level in range(levels)
+            ops.logical_and(everywhere, ops.reshape(count > stage, shape))
+            for stage in range(stages)
         ]
 
 

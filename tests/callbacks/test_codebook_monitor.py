@@ -58,13 +58,13 @@ def test_keras_writes_them_to_a_csv_file(digits, tmp_path):
     assert "reconstruction_loss" in header
 
 
-def test_levels_have_figures_of_their_own(digits):
-    levels = [keras_vq.VectorQuantizer(size) for size in (16, 8)]
-    model = vqvae(keras_vq.ResidualQuantizer(levels))
+def test_stages_have_figures_of_their_own(digits):
+    stages = [keras_vq.VectorQuantizer(size) for size in (16, 8)]
+    model = vqvae(keras_vq.ResidualQuantizer(stages))
     history, _ = fit(model, digits[:128], CodebookMonitor())
-    for level in (0, 1):
-        assert len(history[f"level_{level}_codes_perplexity"]) == 2
-    assert max(history["level_1_codes_perplexity"]) <= 8
+    for stage in (0, 1):
+        assert len(history[f"stage_{stage}_codes_perplexity"]) == 2
+    assert max(history["stage_1_codes_perplexity"]) <= 8
 
 
 def test_figures_of_images_are_counts_of_their_codes(digits):
@@ -115,14 +115,14 @@ def test_bad_arguments(options, message):
         CodebookMonitor(**options)
 
 
-def test_two_levels_of_codes(digits):
+def test_two_stages_of_codes(digits):
     networks = keras_vq.networks.hierarchical((8, 8, 1), (4,), 2, 1, 2)
     quantizers = [keras_vq.VectorQuantizer(size) for size in (16, 8)]
     model = keras_vq.VQVAE2(*networks, *quantizers)
     model.compile("adam")
     history, _ = fit(model, digits[:64], CodebookMonitor(images=digits[:32]), epochs=1)
-    for level, codes in enumerate(model.encode(digits[:32])):
+    for stage, codes in enumerate(model.encode(digits[:32])):
         shares = np.unique(codes, return_counts=True)[1] / codes.size
         expected = np.exp(-(shares * np.log(shares)).sum())
-        assert history[f"level_{level}_codes_perplexity"] == [pytest.approx(expected, rel=1e-5)]
-        assert f"level_{level}_codes_norm_spread" in history
+        assert history[f"stage_{stage}_codes_perplexity"] == [pytest.approx(expected, rel=1e-5)]
+        assert f"stage_{stage}_codes_norm_spread" in history

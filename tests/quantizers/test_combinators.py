@@ -19,7 +19,7 @@ def vectors(rng):
     return rng.normal(size=(6, 9, 4)).astype("float32")
 
 
-def levels(*sizes, **options):
+def stages(*sizes, **options):
     return [keras_vq.VectorQuantizer(size, **options) for size in sizes]
 
 
@@ -31,13 +31,13 @@ def loss_of(quantizer, inputs, mask=None):
 # --- Residual
 
 
-def test_residual_is_its_levels_one_after_the_other(vectors):
-    quantizer = keras_vq.ResidualQuantizer(levels(16, 8, 4))
+def test_residual_is_its_stages_one_after_the_other(vectors):
+    quantizer = keras_vq.ResidualQuantizer(stages(16, 8, 4))
     quantized, indices = quantizer(vectors)
     left, total, loss = vectors, 0, 0
-    for level, part in enumerate(quantizer.quantizers):
+    for stage, part in enumerate(quantizer.quantizers):
         codes, chosen = part(left)
-        np.testing.assert_array_equal(numpy(indices)[..., level], numpy(chosen))
+        np.testing.assert_array_equal(numpy(indices)[..., stage], numpy(chosen))
         loss += float(numpy(sum(part.losses, start=0.0)))
         left, total = left - numpy(codes), total + numpy(codes)
     np.testing.assert_allclose(numpy(quantized), total, rtol=1e-6, atol=1e-6)
@@ -51,9 +51,9 @@ def _first(indices, count):
     return np.where(np.arange(indices.shape[-1]) < count, indices, -1).astype("int32")
 
 
-def test_commitment_of_every_level_reaches_the_input(vectors):
+def test_commitment_of_every_stage_reaches_the_input(vectors):
     """The input gradient is the sum of the commitment gradients of all stages."""
-    quantizer = keras_vq.ResidualQuantizer(levels(16, 8, commitment_weight=1.0))
+    quantizer = keras_vq.ResidualQuantizer(stages(16, 8, commitment_weight=1.0))
     quantizer.build(vectors.shape)
 
     def loss(x):
@@ -69,8 +69,8 @@ def test_commitment_of_every_level_reaches_the_input(vectors):
     np.testing.assert_allclose(gradient, expected, rtol=1e-4, atol=1e-7)
 
 
-def test_dropout_leaves_first_levels_of_some_examples(rng):
-    quantizer = keras_vq.ResidualQuantizer(levels(8, 8, 8), dropout=0.5, seed=0)
+def test_dropout_leaves_first_stages_of_some_examples(rng):
+    quantizer = keras_vq.ResidualQuantizer(stages(8, 8, 8), dropout=0.5, seed=0)
     inputs = rng.normal(size=(600, 2, 4)).astype("float32")
     quantized, indices = quantizer(inputs, training=True)
     kept = (numpy(indices) >= 0).sum(-1)
@@ -83,7 +83,7 @@ def test_dropout_leaves_first_levels_of_some_examples(rng):
     assert np.isfinite(numpy(quantized)).all()
 
 
-def test_a_shared_codebook_learns_once_from_all_levels(vectors):
+def test_a_shared_codebook_learns_once_from_all_stages(vectors):
     codebook = keras_vq.EMACodebook(8, decay=0.9)
     shared = keras_vq.VectorQuantizer(codebook=codebook)
     quantizer = keras_vq.ResidualQuantizer([shared] * 3)
@@ -91,8 +91,8 @@ def test_a_shared_codebook_learns_once_from_all_levels(vectors):
     counts, sums = np.ones(8), numpy(codebook.code_vectors()).copy()
     left, batch_counts, batch_sums = vectors.reshape(-1, 4), np.zeros(8), np.zeros((8, 4))
     codes = numpy(codebook.code_vectors()).copy()
-    for level in range(3):
-        chosen = numpy(quantizer.encode(vectors))[..., level].ravel()
+    for stage in range(3):
+        chosen = numpy(quantizer.encode(vectors))[..., stage].ravel()
         batch_counts += np.bincount(chosen, minlength=8)
         np.add.at(batch_sums, chosen, left)
         left = left - codes[chosen]
@@ -104,7 +104,7 @@ def test_a_shared_codebook_learns_once_from_all_levels(vectors):
 
 def test_beam_search_finds_closer_sums(rng):
     inputs = rng.normal(size=(400, 4)).astype("float32")
-    parts = levels(16, 16, 16)
+    parts = stages(16, 16, 16)
     quantizer = keras_vq.ResidualQuantizer(parts)
     quantizer.adapt(inputs)
     greedy = np.square(inputs - numpy(quantizer(inputs)[0])).sum(-1)
@@ -117,7 +117,7 @@ def test_beam_search_finds_closer_sums(rng):
 
 def test_full_beam_is_exhaustive_search(rng):
     inputs = rng.normal(size=(50, 2)).astype("float32")
-    quantizer = keras_vq.ResidualQuantizer(levels(4, 4), beam_size=16)
+    quantizer = keras_vq.ResidualQuantizer(stages(4, 4), beam_size=16)
     quantized, _ = quantizer(inputs)
     every = np.stack(np.meshgrid(np.arange(4), np.arange(4)), axis=-1).reshape(-1, 2)
     sums = numpy(quantizer.decode(every.astype("int32")))
@@ -126,9 +126,9 @@ def test_full_beam_is_exhaustive_search(rng):
     np.testing.assert_allclose(np.square(inputs - numpy(quantized)).sum(-1), best, rtol=1e-4)
 
 
-def test_adapt_places_level_after_level(rng):
+def test_adapt_places_stage_after_stage(rng):
     inputs = rng.normal(size=(500, 4)).astype("float32")
-    quantizer = keras_vq.ResidualQuantizer(levels(16, 16))
+    quantizer = keras_vq.ResidualQuantizer(stages(16, 16))
     quantizer.adapt(inputs)
     left = inputs - numpy(quantizer.quantizers[0](inputs)[0])
     error = np.square(inputs - numpy(quantizer(inputs)[0])).mean()
@@ -148,7 +148,7 @@ def test_adapt_places_level_after_level(rng):
             "requires stages with a method `nearest_codes`",
         ),
         (
-            {"quantizers": levels(4, temperature=1.0), "beam": 2},
+            {"quantizers": stages(4, temperature=1.0), "beam": 2},
             "requires stages that do not draw random codes",
         ),
         (
@@ -156,18 +156,18 @@ def test_adapt_places_level_after_level(rng):
             "SGDCodebook can't stand in",
         ),
         (
-            {"quantizers": [*levels(4), keras_vq.ResidualQuantizer(levels(4, 4))]},
+            {"quantizers": [*stages(4), keras_vq.ResidualQuantizer(stages(4, 4))]},
             "must have the same `code_shape`",
         ),
         (
-            {"quantizers": [keras_vq.MultiScaleQuantizer(levels(4)[0], [1, 2])]},
+            {"quantizers": [keras_vq.MultiScaleQuantizer(stages(4)[0], [1, 2])]},
             "must have codes for each vector",
         ),
     ],
 )
 def test_bad_residual_arguments(options, message):
     with pytest.raises(ValueError, match=message):
-        keras_vq.ResidualQuantizer(**{"quantizers": levels(4), **options})
+        keras_vq.ResidualQuantizer(**{"quantizers": stages(4), **options})
 
 
 def test_one_estimator_for_the_sum_has_its_own_gradients(vectors):
@@ -180,8 +180,8 @@ def test_one_estimator_for_the_sum_has_its_own_gradients(vectors):
     )
     np.testing.assert_array_equal(by_input, np.ones_like(vectors))
     indices = numpy(quantizer.encode(vectors)).reshape(-1, 2)
-    for level, found in enumerate(by_codes):
-        counts = np.bincount(indices[:, level], minlength=8)
+    for stage, found in enumerate(by_codes):
+        counts = np.bincount(indices[:, stage], minlength=8)
         np.testing.assert_allclose(found, 0.5 * np.repeat(counts[:, None], 4, axis=1), rtol=1e-5)
 
 
@@ -189,7 +189,7 @@ def test_one_estimator_for_the_sum_has_its_own_gradients(vectors):
 
 
 def test_product_is_its_parts_side_by_side(vectors):
-    quantizer = keras_vq.ProductQuantizer(levels(16, 8))
+    quantizer = keras_vq.ProductQuantizer(stages(16, 8))
     quantized, indices = quantizer(vectors)
     losses = []
     for place, part in enumerate(quantizer.quantizers):
@@ -203,14 +203,14 @@ def test_product_is_its_parts_side_by_side(vectors):
 
 def test_product_of_vectors_that_cannot_be_split(vectors):
     with pytest.raises(ValueError, match="must be a multiple of 3"):
-        keras_vq.ProductQuantizer(levels(4, 4, 4))(vectors)
+        keras_vq.ProductQuantizer(stages(4, 4, 4))(vectors)
 
 
 # --- Projected
 
 
 def test_projections_learn_from_both_sides(vectors):
-    quantizer = keras_vq.ProjectedQuantizer(levels(16)[0], 2)
+    quantizer = keras_vq.ProjectedQuantizer(stages(16)[0], 2)
     quantizer.build(vectors.shape)
     found = gradients(
         lambda x: ops.sum(ops.square(quantizer(x)[0])), vectors, quantizer.trainable_weights
@@ -220,7 +220,7 @@ def test_projections_learn_from_both_sides(vectors):
 
 
 def test_projection_back_of_the_wrong_size(vectors):
-    quantizer = keras_vq.ProjectedQuantizer(levels(16)[0], 2, project_out=keras.layers.Dense(3))
+    quantizer = keras_vq.ProjectedQuantizer(stages(16)[0], 2, project_out=keras.layers.Dense(3))
     with pytest.raises(ValueError, match="`_project_out` must give the inputs' shape"):
         quantizer(vectors)
 
@@ -253,7 +253,7 @@ def test_multi_scale_is_its_scales_one_after_the_other(rng):
 def test_multi_scale_takes_grids_of_one_to_three_axes(grid, rng):
     inputs = rng.normal(size=(2, *grid, 3)).astype("float32")
     scales = [tuple(max(1, size // 2) for size in grid), grid]
-    quantizer = keras_vq.MultiScaleQuantizer(levels(16)[0], scales=scales, num_phi=1)
+    quantizer = keras_vq.MultiScaleQuantizer(stages(16)[0], scales=scales, num_phi=1)
     quantized, indices = quantizer(inputs)
     assert tuple(quantized.shape) == inputs.shape
     tokens = sum(int(np.prod(scale)) for scale in scales)
@@ -263,7 +263,7 @@ def test_multi_scale_takes_grids_of_one_to_three_axes(grid, rng):
 
 def test_multi_scale_is_placed_by_the_cells_of_all_scales(rng):
     inputs = rng.normal(size=(60, 4, 4, 3)).astype("float32") + 5
-    quantizer = keras_vq.MultiScaleQuantizer(levels(32)[0], scales=[1, 2, 4], num_phi=0)
+    quantizer = keras_vq.MultiScaleQuantizer(stages(32)[0], scales=[1, 2, 4], num_phi=0)
     before = np.square(inputs - numpy(quantizer(inputs)[0])).mean()
     quantizer.adapt(inputs)
     after = np.square(inputs - numpy(quantizer(inputs)[0])).mean()
@@ -273,7 +273,7 @@ def test_multi_scale_is_placed_by_the_cells_of_all_scales(rng):
 def test_a_cell_averages_what_the_mask_keeps(rng):
     inputs = rng.normal(size=(1, 4, 3)).astype("float32")
     mask = np.array([[True, False, True, True]])
-    quantizer = keras_vq.MultiScaleQuantizer(levels(16)[0], scales=[2, 4], num_phi=0)
+    quantizer = keras_vq.MultiScaleQuantizer(stages(16)[0], scales=[2, 4], num_phi=0)
     quantizer.build(inputs.shape)
     _, indices = quantizer(inputs, mask=mask)
     means = np.stack([inputs[0, 0], inputs[0, 2:].mean(0)])
@@ -295,4 +295,4 @@ def test_a_cell_averages_what_the_mask_keeps(rng):
 )
 def test_bad_scales(scales, shape, message):
     with pytest.raises(ValueError, match=message):
-        keras_vq.MultiScaleQuantizer(levels(4)[0], scales=scales).build(shape)
+        keras_vq.MultiScaleQuantizer(stages(4)[0], scales=scales).build(shape)
