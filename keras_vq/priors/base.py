@@ -10,9 +10,21 @@ from keras import ops
 
 from keras_vq import _validation, backend
 from keras_vq._hyperparameter import Hyperparameter
-from keras_vq._inputs import is_data_set, with_labels
 from keras_vq._model import Model
 from keras_vq._types import Tensor
+from keras_vq.priors._codes import (
+    as_plane,
+    check_divides,
+    check_rows,
+    checked_codes,
+    checked_grid,
+    checked_sizes,
+    codes_of,
+    encoded,
+    filled_up,
+    nats_of,
+    with_stages,
+)
 from keras_vq.priors._conditioning import Conditioning
 from keras_vq.priors.sampling import checked_options, uniform_numbers
 
@@ -79,8 +91,8 @@ class CodePrior(Model):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.codebook_size, self.codebook_sizes = _sizes("codebook_size", codebook_size)
-        self.grid_shape = _grid("grid_shape", grid_shape)
+        self.codebook_size, self.codebook_sizes = checked_sizes("codebook_size", codebook_size)
+        self.grid_shape = checked_grid("grid_shape", grid_shape)
         if num_classes is not None:
             num_classes = _validation.check_positive_integer("num_classes", num_classes)
         self.num_classes = num_classes
@@ -93,9 +105,9 @@ class CodePrior(Model):
         sizes: tuple[int, ...] = ()
         grid: tuple[int, ...] | None = None
         if condition_size is not None and condition_shape is not None:
-            size, sizes = _sizes("condition_size", condition_size)
-            grid = _grid("condition_shape", condition_shape)
-            _check_divides(grid, self.grid_shape)
+            size, sizes = checked_sizes("condition_size", condition_size)
+            grid = checked_grid("condition_shape", condition_shape)
+            check_divides(grid, self.grid_shape)
         self.condition_size: int | tuple[int, ...] | None = size
         self.condition_sizes = sizes
         self.condition_shape = grid
@@ -180,7 +192,7 @@ class CodePrior(Model):
     @property
     def code_shape(self) -> tuple[int, ...]:
         """Shape of the codes of one image: `grid_shape`, or `(*grid_shape, L)` for L codebooks."""
-        return _with_stages(self.grid_shape, self.codebook_size)
+        return with_stages(self.grid_shape, self.codebook_size)
 
     def fit_codes(
         self,
@@ -347,7 +359,7 @@ class CodePrior(Model):
         """Checks the codes of arrays; batches of a data set are not checked."""
         codes = x.get("codes") if isinstance(x, dict) else x
         if isinstance(codes, np.ndarray) or ops.is_tensor(codes):
-            _check_rows(_checked_codes("codes", codes, self.code_shape, self.codebook_sizes))
+            check_rows(checked_codes("codes", codes, self.code_shape, self.codebook_sizes))
 
     def as_inputs(self, codes: Any, labels: Any = None, condition: Any = None) -> Any:
         """Returns the inputs of `fit` and `evaluate`: codes, labels and coarser codes.
@@ -364,7 +376,7 @@ class CodePrior(Model):
         Raises:
             ValueError: If an argument is missing, or has a wrong shape or range.
         """
-        codes = _checked_codes("codes", codes, self.code_shape, self.codebook_sizes)
+        codes = checked_codes("codes", codes, self.code_shape, self.codebook_sizes)
         given = self._given(len(codes), labels, condition)
         return {"codes": codes, **given} if given else codes
 
@@ -380,8 +392,8 @@ class CodePrior(Model):
             )
         if self.condition_shape is not None:
             assert self.condition_size is not None
-            shape = _with_stages(self.condition_shape, self.condition_size)
-            given["condition"] = _checked_codes(
+            shape = with_stages(self.condition_shape, self.condition_size)
+            given["condition"] = checked_codes(
                 "condition", condition, shape, self.condition_sizes, n
             )
         elif condition is not None:
@@ -490,7 +502,7 @@ class CodePrior(Model):
             ValueError: If there are no codes.
         """
         nats = -self.log_likelihood(codes, labels, condition).astype("float64")
-        _check_rows(nats)
+        check_rows(nats)
         return float(nats.mean() / math.log(2))
 
     def bits_per_dimension(
@@ -571,7 +583,7 @@ class CodePrior(Model):
             batch_size = min(_LARGEST_BATCH, max(1, _BYTES_OF_A_BATCH // bytes_of_a_sample))
         codes = self._apply_in_batches(
             self._sample_batch,
-            _filled_up(inputs, n, batch_size),
+            filled_up(inputs, n, batch_size),
             min(n, batch_size),
             batches_without_bar=4,
             top_k=top_k,
@@ -597,133 +609,3 @@ class CodePrior(Model):
             self.conditioning.build((None,))
             self._build_network()
             self.built = True
-
-
-def nats_of(logits: Sequence[Tensor], codes: Tensor) -> Tensor:
-    """Computes the cross-entropy of each code, in nats.
-
-    Args:
-        logits: Sequence with one float tensor of shape `(..., size)` per codebook.
-        codes: Int32 tensor of shape `(..., L)` for L codebooks.
-
-    Returns:
-        Float32 tensor of shape `(..., L)`.
-    """
-    stages = [
-        ops.sparse_categorical_crossentropy(codes[..., stage], of_stage, from_logits=True)
-        for stage, of_stage in enumerate(logits)
-    ]
-    return ops.stack(stages, axis=-1)
-
-
-def as_plane(shape: tuple[int, ...]) -> tuple[int, int]:
-    """Returns (height, width) of a grid with all but its last axis merged."""
-    return math.prod(shape[:-1]), shape[-1]
-
-
-def encoded(vqvae: Any, images: Any, labels: Any = None, *, takes_labels: bool) -> tuple[Any, Any]:
-    """Encodes images to codes, and returns the codes and labels.
-
-    Args:
-        vqvae: A model with a method `encode`.
-        images: Array, or data set.
-        labels: Integer array of shape `(n,)`, or None. Defaults to None.
-        takes_labels: Boolean. Whether to take the labels of a data set if `labels` is None.
-
-    Returns:
-        Tuple of the codes and the labels; the labels may be None.
-    """
-    if labels is not None or not takes_labels or not is_data_set(images):
-        return vqvae.encode(images), labels
-    found: list[np.ndarray] = []
-    codes = vqvae.encode(with_labels(images, found))
-    return codes, np.concatenate(found) if found else None
-
-
-def codes_of(quantizer: Any, code_shape: Any) -> tuple[int | tuple[int, ...], tuple[int, ...]]:
-    """Returns the codebook size or sizes of a quantizer, and the shape of its code grid.
-
-    Args:
-        quantizer: A `Quantizer`.
-        code_shape: Tuple of integers. Shape of the codes of one image. Unknown if it is None or
-            contains None.
-
-    Raises:
-        ValueError: If the shape is unknown.
-    """
-    if code_shape is None or None in tuple(code_shape):
-        raise ValueError(
-            "The shape of the model's codes is not known: give its encoder an Input of the images' "
-            f"shape, and fit it or call it on a batch. Received: code_shape={code_shape}"
-        )
-    shape, sizes = tuple(code_shape), tuple(quantizer.codebook_sizes)
-    if quantizer.code_shape:
-        return sizes, shape[: -len(quantizer.code_shape)]
-    return sizes[0], shape
-
-
-def _sizes(name: str, value: Any) -> tuple[int | tuple[int, ...], tuple[int, ...]]:
-    """Validates codebook sizes, and returns them as an integer or a tuple, and as a tuple."""
-    if not hasattr(value, "__iter__"):
-        size = _validation.check_positive_integer(name, value)
-        return size, (size,)
-    sizes = tuple(_validation.check_positive_integer(f"{name}[...]", size) for size in value)
-    if not sizes:
-        raise ValueError(f"`{name}` must hold at least one number. Received: {value!r}")
-    return sizes, sizes
-
-
-def _with_stages(grid: tuple[int, ...], size: int | tuple[int, ...]) -> tuple[int, ...]:
-    """Returns the code shape: the grid, with an axis for several codebooks if `size` is a tuple."""
-    return grid if isinstance(size, int) else (*grid, len(size))
-
-
-def _grid(name: str, value: Any) -> tuple[int, ...]:
-    if not hasattr(value, "__iter__") or not list(value):
-        raise ValueError(f"`{name}` must be a shape such as (7, 7). Received: {value!r}")
-    return tuple(_validation.check_positive_integer(f"{name}[...]", size) for size in value)
-
-
-def _check_divides(coarse: tuple[int, ...], fine: tuple[int, ...]) -> None:
-    pairs = zip(coarse, fine, strict=False)
-    if len(coarse) != len(fine) or any(size % part for part, size in pairs):
-        raise ValueError(
-            "`condition_shape` must have as many axes as `grid_shape`, and divide it. "
-            f"Received: {coarse} and {fine}"
-        )
-    if any(part != size for part, size in zip(coarse[:-2], fine[:-2], strict=True)):
-        raise ValueError(
-            "`condition_shape` may be coarser than `grid_shape` in the last two axes only. "
-            f"Received: {coarse} and {fine}"
-        )
-
-
-def _checked_codes(
-    name: str, codes: Any, shape: tuple[int, ...], sizes: tuple[int, ...], n: int | None = None
-) -> np.ndarray:
-    """Returns codes as an int32 array after checking their shape and range."""
-    codes = np.asarray(None if codes is None else ops.convert_to_numpy(codes))
-    is_right = codes.dtype.kind in "iu" and codes.shape[1:] == shape and codes.ndim > 0
-    if not is_right or (n is not None and len(codes) != n):
-        raise ValueError(
-            f"`{name}` must be whole numbers of shape ({'n' if n is None else n}, "
-            f"{', '.join(map(str, shape))}). "
-            f"Received: {codes.dtype} values of shape {codes.shape}"
-        )
-    return _validation.check_codes(name, codes, sizes)
-
-
-def _check_rows(rows: np.ndarray) -> None:
-    """Checks that there is at least one row."""
-    if len(rows) == 0:
-        raise ValueError(
-            "`codes` must be those of at least one image. Received: no rows. Check that the array "
-            "or data set of images is not empty"
-        )
-
-
-def _filled_up(inputs: dict[str, np.ndarray], n: int, batch_size: int) -> dict[str, np.ndarray]:
-    """Repeats rows to fill the last batch, so that all batches share one compiled function."""
-    missing = -n % min(n, batch_size)
-    rows = np.concatenate([np.arange(n), np.arange(missing)])
-    return {name: values[rows] for name, values in inputs.items()} if missing else inputs

@@ -7,7 +7,8 @@ import keras
 import numpy as np
 
 from keras_vq._model import Model
-from keras_vq.priors.base import CodePrior, codes_of, encoded
+from keras_vq.priors._codes import codes_of, encoded
+from keras_vq.priors.base import CodePrior
 
 
 @keras.saving.register_keras_serializable("keras_vq")

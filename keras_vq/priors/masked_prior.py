@@ -11,8 +11,9 @@ from keras_vq import _validation
 from keras_vq._hyperparameter import Hyperparameter
 from keras_vq._types import Tensor
 from keras_vq.layers.code_embedding import CodeEmbedding
+from keras_vq.priors._codes import nats_of
 from keras_vq.priors._transformer import Transformer
-from keras_vq.priors.base import CodePrior, nats_of
+from keras_vq.priors.base import CodePrior
 from keras_vq.priors.sampling import guided as guided_logits
 from keras_vq.priors.sampling import sample_codes
 

@@ -8,8 +8,8 @@ from keras import layers, ops
 from keras_vq import _validation
 from keras_vq._types import Tensor
 from keras_vq.layers.gated_masked_convolution import GatedMaskedConvolution, with_zeros
+from keras_vq.priors._codes import as_plane
 from keras_vq.priors.autoregressive import AutoregressivePrior, State
-from keras_vq.priors.base import as_plane
 
 
 @keras.saving.register_keras_serializable("keras_vq")
