@@ -24,6 +24,7 @@ def lint(session: nox.Session) -> None:
     session.install(*REQUIREMENTS)
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
+    session.run("codespell")
     session.run("mypy")
     session.run("lint-imports")
 

@@ -68,11 +68,11 @@ def bits_per_image(model: keras.Model, image: np.ndarray) -> float | None:
 
 def parameters(model: keras.Model) -> int:
     """Counts trainable weights and, if it is not trained by gradient, the codebook."""
-    learnt = sum(math.prod(weight.shape) for weight in model.trainable_weights)
+    learned = sum(math.prod(weight.shape) for weight in model.trainable_weights)
     codebook = getattr(getattr(model, "quantizer", None), "codebook", None)
     if codebook is not None and not codebook.trainable_weights:
-        learnt += codebook.codebook_size * codebook.dim
-    return learnt
+        learned += codebook.codebook_size * codebook.dim
+    return learned
 
 
 def _blocks(images: ImageDataset) -> Any:

@@ -153,7 +153,7 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--start",
         choices=("kmeans", "random"),
-        help="where the codes start: on the centres of a k-means of latents, or at "
+        help="where the codes start: on the centers of a k-means of latents, or at "
         f"random (default: {codes['start']})",
     )
     group = parser.add_argument_group("vae only")
@@ -586,7 +586,7 @@ _MEANINGS = {
     "mse": "mean squared error of pixels in [0, 1]",
     "psnr": "peak signal-to-noise ratio, dB",
     "bits_per_image": "bits that the codes of an image take",
-    "parameters": "numbers that the model has learnt",
+    "parameters": "numbers that the model has learned",
     "epochs": "passes through the training images",
     "train_seconds": "time of training, s",
 }

@@ -68,7 +68,7 @@ def cell(row: str, column: str) -> Callable[[Figures], float]:
 
 def over_the_best_classical(dataset: str) -> Callable[[Figures], float]:
     """Returns the PSNR gain of the VQ-VAE over the best classical method, in dB."""
-    learnt = ("autoencoder", "VQ-VAE")
+    learned = ("autoencoder", "VQ-VAE")
 
     def lead(figures: Figures) -> float:
         ratios = {
@@ -76,7 +76,7 @@ def over_the_best_classical(dataset: str) -> Callable[[Figures], float]:
             for row in figures
             if row.startswith(dataset)
         }
-        return ratios["VQ-VAE"] - max(ratios[name] for name in ratios if name not in learnt)
+        return ratios["VQ-VAE"] - max(ratios[name] for name in ratios if name not in learned)
 
     return lead
 

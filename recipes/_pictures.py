@@ -17,13 +17,13 @@ def draw_comparison(table: Mapping[str, Mapping[str, float]], path: Path, title:
     figure = Figure(figsize=(10, 1.6 + 0.34 * len(names)), dpi=150, layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
     height = 0.8 / len(budgets)
-    colours = ("tab:blue", "tab:orange", "tab:green")
-    for place, (budget, colour) in enumerate(zip(budgets, colours, strict=False)):
+    colors = ("tab:blue", "tab:orange", "tab:green")
+    for place, (budget, color) in enumerate(zip(budgets, colors, strict=False)):
         rows = [table.get(f"{name}, {budget}") for name in names]
         places = [n + (place - (len(budgets) - 1) / 2) * height for n in range(len(names))]
         for axes, key in zip(panels, ("test MSE", "usage, %"), strict=True):
             values = [row[key] if row else 0.0 for row in rows]
-            bars = axes.barh(places, values, height, color=colour, label=budget)
+            bars = axes.barh(places, values, height, color=color, label=budget)
             form = "{:.4f}" if key == "test MSE" else "{:.0f}"
             axes.bar_label(bars, [form.format(value) for value in values], fontsize=6, padding=2)
     panels[0].set_yticks(range(len(names)), names, fontsize=8)

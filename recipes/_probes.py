@@ -6,7 +6,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import normalized_mutual_info_score
 from sklearn.neighbors import NearestNeighbors
 
-NEIGHBOURS = 10
+NEIGHBORS = 10
 # Inverse regularization strengths (C in scikit-learn).
 STRENGTHS = (0.01, 0.1, 1.0)
 TUNED_ON = 20_000
@@ -44,7 +44,7 @@ def retrieval(
     train: np.ndarray, train_labels: np.ndarray, test: np.ndarray, test_labels: np.ndarray
 ) -> float:
     """Computes the percentage of the ten nearest training images that share the test label."""
-    index = NearestNeighbors(n_neighbors=NEIGHBOURS).fit(train)
+    index = NearestNeighbors(n_neighbors=NEIGHBORS).fit(train)
     nearest = index.kneighbors(test, return_distance=False)
     return 100 * float(np.mean(train_labels[nearest] == test_labels[:, None]))
 

@@ -145,7 +145,7 @@ def draw(table: dict[str, dict[str, object]], path: object) -> None:
     """Plots error against bits; markers show the code dimension, colors the grid size."""
     figure = Figure(figsize=(7, 4.6), dpi=150, layout="constrained")
     axes = figure.subplots()
-    for grid, colour in zip(GRIDS, ("tab:blue", "tab:orange"), strict=True):
+    for grid, color in zip(GRIDS, ("tab:blue", "tab:orange"), strict=True):
         for dimension, marker in zip(DIMENSIONS, "os", strict=True):
             rows = [
                 (figures["bits per image"], figures["test MSE"])
@@ -153,7 +153,7 @@ def draw(table: dict[str, dict[str, object]], path: object) -> None:
                 if name.startswith(f"{grid} x") and name.endswith(f" of {dimension}")
             ]
             label = f"{grid} x {grid} codes of {dimension} numbers"
-            style = {"color": colour, "marker": marker, "label": label, "alpha": 0.8}
+            style = {"color": color, "marker": marker, "label": label, "alpha": 0.8}
             axes.plot(*zip(*rows, strict=True), **style)
     (found,) = [figures for name, figures in table.items() if name.startswith("KerasTuner")]
     axes.plot(

@@ -125,8 +125,8 @@ def others(pixels: np.ndarray) -> dict[str, dict[str, object]]:
 def encoded(pixels: np.ndarray, **options: object) -> bytes:
     """Encodes a picture."""
     file = io.BytesIO()
-    grey = pixels.shape[-1] == 1
-    picture = Image.fromarray(pixels[..., 0] if grey else pixels)
+    gray = pixels.shape[-1] == 1
+    picture = Image.fromarray(pixels[..., 0] if gray else pixels)
     # WebP supports RGB only.
     picture = picture.convert("RGB") if options["format"] == "WebP" else picture
     picture.save(file, **options)

@@ -93,11 +93,11 @@ def draw_code_maps(vqvae: keras_vq.VQVAE, test: ImageDataset, path: object) -> N
     order = np.argsort(np.argsort(PCA(1).fit_transform(np.asarray(table))[:, 0]))
     figure = Figure(figsize=(1.3 * MAPPED, 4.4), dpi=150, layout="constrained")
     panels = figure.subplots(3, MAPPED)
-    grey = images.shape[-1] == 1
+    gray = images.shape[-1] == 1
     for column in range(MAPPED):
         for row, picture in ((0, images[column]), (2, made[column])):
             panels[row, column].imshow(
-                picture.squeeze().clip(0, 1), cmap="gray" if grey else None, vmin=0, vmax=1
+                picture.squeeze().clip(0, 1), cmap="gray" if gray else None, vmin=0, vmax=1
             )
         panels[1, column].imshow(order[codes[column]], cmap="turbo", vmin=0, vmax=len(order) - 1)
         panels[0, column].set_title(test.class_names[test.labels[column]], fontsize=9)
@@ -106,7 +106,7 @@ def draw_code_maps(vqvae: keras_vq.VQVAE, test: ImageDataset, path: object) -> N
     for axes in panels.ravel():
         axes.set(xticks=[], yticks=[])
     shape = " x ".join(map(str, codes.shape[1:]))
-    figure.suptitle(f"{test.name}: {shape} codes of {len(order)}, like codes in like colours")
+    figure.suptitle(f"{test.name}: {shape} codes of {len(order)}, like codes in like colors")
     figure.savefig(path, facecolor="white")
 
 

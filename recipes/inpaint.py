@@ -17,7 +17,7 @@ from recipes import _restoration
 from recipes._restoration import Damaged, Images, Task
 
 SIDE = 10
-GREY = 0.5
+GRAY = 0.5
 
 
 def with_hole(images: Images, rng: np.random.Generator) -> Damaged:
@@ -29,7 +29,7 @@ def with_hole(images: Images, rng: np.random.Generator) -> Damaged:
     is_row = (rows >= top) & (rows < top + SIDE)
     is_column = (columns >= left) & (columns < left + SIDE)
     holes = (is_row & is_column)[..., None]
-    return Damaged(np.where(holes, np.float32(GREY), images), holes)
+    return Damaged(np.where(holes, np.float32(GRAY), images), holes)
 
 
 def biharmonic(damaged: Damaged) -> Images:

@@ -50,7 +50,7 @@ def sonnet() -> Quantizer:
     return VectorQuantizer(codebook=EMACodebook(CODES, decay=0.99, bias_correction=True))
 
 
-def centred_networks(residual_filters: int) -> keras_vq.networks.EncoderDecoder:
+def centered_networks(residual_filters: int) -> keras_vq.networks.EncoderDecoder:
     """Builds the networks of the notebook, with pixels in [-0.5, 0.5]."""
     encoder, decoder = keras_vq.networks.residual_convolutional(
         (32, 32, 3), residual_filters=residual_filters, output_activation=None
@@ -101,7 +101,7 @@ def main() -> None:
     for place, (name, (build, filters, falls)) in enumerate(SETTINGS.items()):
 
         def new_model(build: Any = build, filters: int = filters) -> keras_vq.VQVAE:
-            encoder, decoder = centred_networks(filters)
+            encoder, decoder = centered_networks(filters)
             variance = float(train.var(dtype="float64"))
             return keras_vq.VQVAE(encoder, build(), decoder, data_variance=variance)
 

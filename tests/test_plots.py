@@ -17,8 +17,8 @@ from keras_vq.plots import (
 
 pytestmark = pytest.mark.backend_free
 
-COLOUR = (6, 4, 3)
-GREY = (8, 8, 1)
+COLOR = (6, 4, 3)
+GRAY = (8, 8, 1)
 
 
 def tiles(figure, shape):
@@ -47,7 +47,7 @@ def labels(ticks):
     return [tick.get_text() for tick in ticks]
 
 
-@pytest.mark.parametrize("image_shape", [COLOUR, GREY])
+@pytest.mark.parametrize("image_shape", [COLOR, GRAY])
 def test_reconstructions_lie_below_their_originals(rng, image_shape):
     images = rng.random((5, *image_shape), "float32")
     figure = plot_reconstructions(images, images / 2, columns=3, title="a title")
@@ -66,10 +66,10 @@ def test_reconstructions_lie_below_their_originals(rng, image_shape):
 
 
 def test_everything_lies_within_the_figure(rng):
-    figure = plot_reconstructions(*rng.random((2, 3, *COLOUR)), title="a rather long title" * 3)
+    figure = plot_reconstructions(*rng.random((2, 3, *COLOR)), title="a rather long title" * 3)
     check_all_is_within(figure)
-    check_all_is_within(plot_rows({"a rather long label of a row": rng.random((2, *COLOUR))}))
-    check_all_is_within(plot_traversal(rng.random((2, 3, *COLOUR)), title="a title"))
+    check_all_is_within(plot_rows({"a rather long label of a row": rng.random((2, *COLOR))}))
+    check_all_is_within(plot_traversal(rng.random((2, 3, *COLOR)), title="a title"))
 
 
 def check_all_is_within(figure):
@@ -80,7 +80,7 @@ def check_all_is_within(figure):
 
 
 def test_a_pixel_of_the_mosaic_is_a_pixel_of_the_file(tmp_path, rng):
-    figure = plot_samples(rng.random((3, *COLOUR)), tmp_path / "a.png", title="a title")
+    figure = plot_samples(rng.random((3, *COLOR)), tmp_path / "a.png", title="a title")
     mosaic = figure.axes[0].images[0].get_array()
     with Image.open(tmp_path / "a.png") as image:
         written = np.asarray(image.convert("RGB"))
@@ -103,7 +103,7 @@ def test_values_outside_0_to_1_are_clipped_and_gray_keeps_its_scale():
 
 
 def test_files_are_whole_and_alone(tmp_path, rng):
-    images = rng.random((3, *GREY))
+    images = rng.random((3, *GRAY))
     plot_reconstructions(images, images, tmp_path / "a.png")
     plot_samples(images, str(tmp_path / "b.png"))
     plot_history({"loss": [1.0, 0.5]}, tmp_path / "c.png")
@@ -122,7 +122,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, rng, monkeypatch):
 
     monkeypatch.setattr("matplotlib.figure.Figure.savefig", fail)
     with pytest.raises(OSError, match="disk full"):
-        plot_samples(rng.random((3, *GREY)), path)
+        plot_samples(rng.random((3, *GRAY)), path)
     assert [found.read_text() for found in tmp_path.iterdir()] == ["old"]
 
 
@@ -130,7 +130,7 @@ def test_no_state_of_matplotlib_changes(rng):
     import matplotlib.pyplot as plt
 
     before = dict(matplotlib.rcParams)
-    plot_samples(rng.random((2, *GREY)))
+    plot_samples(rng.random((2, *GRAY)))
     plot_history({"loss": [1.0]})
     assert plt.get_fignums() == []
     assert dict(matplotlib.rcParams) == before
@@ -186,9 +186,9 @@ def test_history_of_fit_is_taken_as_it_is():
 
 
 def test_traversal_has_a_row_for_each_latent_under_its_values(rng):
-    images = rng.random((2, 3, *COLOUR))
+    images = rng.random((2, 3, *COLOR))
     figure = plot_traversal(images, dimensions=[7, 4], values=[-2, 0.25, 2], title="a title")
-    np.testing.assert_allclose(tiles(figure, COLOUR), images, atol=1 / 255)
+    np.testing.assert_allclose(tiles(figure, COLOR), images, atol=1 / 255)
     (axes,) = figure.axes
     assert labels(axes.get_yticklabels()) == ["latent 7", "latent 4"]
     assert labels(axes.get_xticklabels()) == ["-2", "0.25", "2"]
@@ -211,7 +211,7 @@ def test_what_is_no_image_is_refused(images, message):
 
 
 def test_other_mistakes_are_refused(tmp_path):
-    images = np.zeros((2, *GREY))
+    images = np.zeros((2, *GRAY))
     with pytest.raises(ValueError, match="one shape"):
         plot_reconstructions(images, images[:1])
     with pytest.raises(ValueError, match="columns"):
@@ -266,7 +266,7 @@ def test_labels_without_a_name():
 
 
 def test_a_notebook_shows_figures_as_png(rng):
-    assert plot_samples(rng.random((1, *GREY)))._repr_png_().startswith(b"\x89PNG")
+    assert plot_samples(rng.random((1, *GRAY)))._repr_png_().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize("labels", [[0], [0.0, 1.0, 2.0]])

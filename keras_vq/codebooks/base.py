@@ -297,13 +297,13 @@ class Codebook(WarnsOfNonFinite, ConfigurableLayer):
         if start == "first":
             embeddings = vectors[: self.codebook_size]
         else:
-            embeddings = kmeans_centres(vectors, self.codebook_size, self.seed)
+            embeddings = kmeans_centers(vectors, self.codebook_size, self.seed)
         # PyTorch processes may have received different vectors.
         embeddings = backend.broadcast_first_replica(ops.convert_to_tensor(embeddings))
         self._place_embeddings(embeddings)
 
 
-def kmeans_centres(
+def kmeans_centers(
     vectors: np.ndarray, clusters: int, seed: int | None = None, iterations: int = 10
 ) -> np.ndarray:
     """Computes cluster centers with scikit-learn (k-means++ initialization, Lloyd's algorithm).

@@ -22,7 +22,7 @@ class RangeCoder:
     encoding to the last bit, so both compute one position at a time, with the same compiled step
     and batch size. Uses the range coder of the package constriction.
 
-    Source: Martin, "Range encoding: an algorithm for removing redundancy from a digitised message",
+    Source: Martin, "Range encoding: an algorithm for removing redundancy from a digitized message",
     1979.
 
     Args:

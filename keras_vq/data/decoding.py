@@ -53,7 +53,7 @@ class Header(NamedTuple):
 
     height: int
     width: int
-    is_grey: bool
+    is_gray: bool
     problem: str | None = None
 
 
@@ -110,7 +110,7 @@ def read_header(path: Path, max_pixels: int | None = MAX_PIXELS) -> Header:
             height, width = image.height, image.width
             if image.getexif().get(_ORIENTATION, 1) in _LYING:
                 height, width = width, height
-            return Header(height, width, _is_grey(image))
+            return Header(height, width, _is_gray(image))
     except ImportError:
         raise
     except Exception as error:  # Pillow's plugins raise errors of many types
@@ -303,7 +303,7 @@ def _chunk_length(
     return min(CHUNK, max(1, CHUNK_PIXELS // (image_size[0] * image_size[1])))
 
 
-def _is_grey(image: Image) -> bool:
+def _is_gray(image: Image) -> bool:
     if image.mode != "P":
         return image.mode in GREY_MODES
     # The palette may contain unused colors, so check the pixels.
@@ -316,8 +316,8 @@ def _to_mode(image: Image, mode: str) -> Image:
     if image.mode == mode and "transparency" not in image.info:
         return image
     if image.mode in DEEP_GREY_MODES:
-        grey = np.asarray(image).astype(np.float64).clip(0, 65535)
-        image = import_pillow().fromarray(np.round(grey / 257).astype(np.uint8))
+        gray = np.asarray(image).astype(np.float64).clip(0, 65535)
+        image = import_pillow().fromarray(np.round(gray / 257).astype(np.uint8))
     elif image.mode == "F":
         raise ValueError("images of real numbers have no known range; store 8 or 16 bits")
     if "transparency" in image.info or image.mode in ("LA", "La", "PA", "RGBA", "RGBa"):

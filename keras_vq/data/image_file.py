@@ -62,7 +62,7 @@ def read_image(
     header = read_header(path, max_pixels)
     problem = header.problem
     if problem is None:
-        channels = channels or (1 if header.is_grey else 3)
+        channels = channels or (1 if header.is_gray else 3)
         size = None if height is None or width is None else (height, width)
         try:
             return np.divide(decode(path, channels, size, max_pixels), 255, dtype="float32")

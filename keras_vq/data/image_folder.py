@@ -244,7 +244,7 @@ def _decode(
             pictures,
             len(chosen),
             writer,
-            channels=1 if all(header.is_grey for _, header in sized) else 3,
+            channels=1 if all(header.is_gray for _, header in sized) else 3,
             image_size=image_size,
             skip_broken=skip_broken,
             max_pixels=max_pixels,

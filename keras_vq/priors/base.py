@@ -408,7 +408,7 @@ class CodePrior(Model):
         if labels is None:
             if self.label_dropout == 0:
                 raise ValueError(
-                    "`labels` are needed: with `label_dropout=0` the prior has not learnt to do "
+                    "`labels` are needed: with `label_dropout=0` the prior has not learned to do "
                     "without. Received: labels=None"
                 )
             return np.full(n, self.num_classes, "int32")

@@ -138,9 +138,9 @@ class FiniteScalarQuantizer(LevelQuantizer):
         if self.convention == "symmetric":
             half = (levels - 1.0) / 2.0
             offset, shift, amplitude = 0.0 * half, 0.0 * half, half
-            centre = half
+            center = half
         else:
-            centre = half = levels // 2
+            center = half = levels // 2
             offset = np.where(levels % 2 == 0, 0.5, 0.0)
             is_official = self.convention == "mentzer"
             amplitude = (levels - 1.0) * (1.0 - 1e-3 if is_official else 1.0 + 1e-3) / 2.0
@@ -148,7 +148,7 @@ class FiniteScalarQuantizer(LevelQuantizer):
             shift = np.tan(ratio) if is_official else np.arctanh(ratio)
         values = [
             (np.arange(count) - middle) / scale
-            for count, middle, scale in zip(self.levels, centre, half, strict=True)
+            for count, middle, scale in zip(self.levels, center, half, strict=True)
         ]
         self._lowest = np.array([row[0] for row in values], "float32")
         self._highest = np.array([row[-1] for row in values], "float32")

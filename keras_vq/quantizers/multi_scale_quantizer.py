@@ -287,11 +287,11 @@ def bicubic_matrix(cells: int, size: int, sharpness: float = -0.75) -> np.ndarra
     """
     matrix = np.zeros((size, cells))
     for place in range(size):
-        centre = (place + 0.5) * cells / size - 0.5
+        center = (place + 0.5) * cells / size - 0.5
         for offset in range(-1, 3):
-            neighbour = math.floor(centre) + offset
-            weight = _cubic(abs(centre - neighbour), sharpness)
-            matrix[place, min(max(neighbour, 0), cells - 1)] += weight
+            neighbor = math.floor(center) + offset
+            weight = _cubic(abs(center - neighbor), sharpness)
+            matrix[place, min(max(neighbor, 0), cells - 1)] += weight
     return matrix.astype("float32")
 
 

@@ -104,9 +104,9 @@ class RandomProjectionQuantizer(Quantizer):
     def _project_in(self, vectors: Tensor, training: bool = False) -> Tensor:
         """Projects normalized vectors to unit norm; concatenates the results of all codebooks."""
         del training
-        centred = vectors - ops.mean(vectors, axis=-1, keepdims=True)
-        variances = ops.mean(ops.square(centred), axis=-1, keepdims=True)
-        normal = centred * ops.rsqrt(variances + _EPSILON)
+        centered = vectors - ops.mean(vectors, axis=-1, keepdims=True)
+        variances = ops.mean(ops.square(centered), axis=-1, keepdims=True)
+        normal = centered * ops.rsqrt(variances + _EPSILON)
         projected = [
             vq_ops.unit_vectors(ops.matmul(normal, matrix))
             for matrix in ops.unstack(ops.convert_to_tensor(self.projection), axis=0)

@@ -63,7 +63,7 @@ def test_with_a_prior(run, finished_run, images, tmp_path):
     assert not (tmp_path / "other").exists()
 
 
-def test_colour_by_the_preset_that_comes_with_the_package(run, images, tmp_path):
+def test_color_by_the_preset_that_comes_with_the_package(run, images, tmp_path):
     assert run("compress", "mine/inner/a.jpg", "-o", "a.kvq").code == 0
     # Not in a folder named like the file, which may contain the originals.
     assert run("decompress", "a.kvq").code == 0

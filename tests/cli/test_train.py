@@ -74,8 +74,8 @@ def test_a_run_folder(finished_run, cache_folder, monkeypatch):
     )
     assert metrics["test_images"] == 360
     assert metrics["epochs"] == 2
-    learnt = model.encoder.count_params() + model.decoder.count_params() + 8 * 4
-    assert metrics["parameters"] == learnt
+    learned = model.encoder.count_params() + model.decoder.count_params() + 8 * 4
+    assert metrics["parameters"] == learned
     assert metrics["train_seconds"] > 0
     assert 0 < metrics["codebook_usage"] <= 1
     assert 1 <= metrics["perplexity"] <= 8

@@ -7,7 +7,7 @@ import pytest
 from keras import ops
 
 import keras_vq
-from keras_vq.codebooks.base import kmeans_centres
+from keras_vq.codebooks.base import kmeans_centers
 
 CODEBOOKS = [keras_vq.GradientCodebook, keras_vq.EMACodebook]
 
@@ -41,21 +41,21 @@ def test_adapt_to_the_first_vectors(kind, restart, vectors):
 def test_kmeans_of_three_heaps_finds_their_means(rng):
     means = np.array([[0, 0], [10, 0], [0, 10]], "float32")
     heaps = [mean + rng.normal(size=(100, 2)).astype("float32") * 0.1 for mean in means]
-    centres = kmeans_centres(np.concatenate(heaps), 3, seed=0)
+    centers = kmeans_centers(np.concatenate(heaps), 3, seed=0)
     expected = np.array([heap.mean(axis=0) for heap in heaps])
-    order = np.lexsort(centres.T.round())
-    np.testing.assert_allclose(centres[order], expected[np.lexsort(expected.T.round())], atol=1e-4)
+    order = np.lexsort(centers.T.round())
+    np.testing.assert_allclose(centers[order], expected[np.lexsort(expected.T.round())], atol=1e-4)
 
 
 def test_lloyd_iterations_are_those_of_scikit_learn():
     from sklearn.cluster import KMeans
 
     with np.load(Path(__file__).parents[1] / "parity/goldens/kmeans.npz") as file:
-        data, centres, inertia = file["data"], file["centers"], float(file["inertia"])
+        data, centers, inertia = file["data"], file["centers"], float(file["inertia"])
         initial = file["initial_centers"]
     again = KMeans(8, init=initial, n_init=1, max_iter=10, tol=0, algorithm="lloyd").fit(data)
-    np.testing.assert_allclose(again.cluster_centers_, centres, rtol=1e-5)
-    ours = kmeans_centres(data, 8, seed=0)
+    np.testing.assert_allclose(again.cluster_centers_, centers, rtol=1e-5)
+    ours = kmeans_centers(data, 8, seed=0)
     distances = ((data[:, None] - ours) ** 2).sum(-1).min(1)
     # The initial centers differ, so the local optimum does, but the inertia is similar.
     assert distances.sum() < 1.3 * inertia

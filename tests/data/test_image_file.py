@@ -10,33 +10,33 @@ pytestmark = pytest.mark.backend_free
 
 
 @pytest.fixture
-def colour(tmp_path):
+def color(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (4, 6, 3), dtype="uint8")
-    Image.fromarray(pixels).save(tmp_path / "colour.png")
-    return tmp_path / "colour.png", pixels
+    Image.fromarray(pixels).save(tmp_path / "color.png")
+    return tmp_path / "color.png", pixels
 
 
-def test_as_it_is(colour):
-    path, pixels = colour
+def test_as_it_is(color):
+    path, pixels = color
     image = read_image(path)
     assert image.dtype == np.float32
     np.testing.assert_array_equal(image, (pixels / 255).astype("float32"))
 
 
-def test_grey_stays_grey(tmp_path):
-    Image.fromarray(np.full((2, 3), 51, "uint8")).save(tmp_path / "grey.png")
-    image = read_image(str(tmp_path / "grey.png"))
+def test_grey_stays_gray(tmp_path):
+    Image.fromarray(np.full((2, 3), 51, "uint8")).save(tmp_path / "gray.png")
+    image = read_image(str(tmp_path / "gray.png"))
     assert image.shape == (2, 3, 1)
     np.testing.assert_allclose(image, 0.2)
 
 
-def test_in_the_shape_of_a_model(colour):
-    path, pixels = colour
+def test_in_the_shape_of_a_model(color):
+    path, pixels = color
     image = read_image(path, (2, 2, 1))
     assert image.shape == (2, 2, 1)
     # Luma of ITU-R BT.601, as documented for mode L of Pillow.
-    grey = pixels @ np.array([0.299, 0.587, 0.114]) / 255
-    assert abs(image.mean() - grey.mean()) < 0.1
+    gray = pixels @ np.array([0.299, 0.587, 0.114]) / 255
+    assert abs(image.mean() - gray.mean()) < 0.1
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -57,14 +57,14 @@ def test_broken_file(tmp_path):
         read_image(path)
 
 
-def test_in_its_own_size_with_the_channels_of_a_model(colour):
-    path, pixels = colour
+def test_in_its_own_size_with_the_channels_of_a_model(color):
+    path, pixels = color
     assert read_image(path, (None, None, 1)).shape == (*pixels.shape[:2], 1)
     with pytest.raises(ValueError, match="both height and width"):
         read_image(path, (None, 8, 3))
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (8, 8, 2)])
-def test_shapes_no_image_has(colour, shape):
+def test_shapes_no_image_has(color, shape):
     with pytest.raises(ValueError, match="with 1 or 3 channels"):
-        read_image(colour[0], shape)
+        read_image(color[0], shape)

@@ -28,11 +28,11 @@ def save(path, pixels, **options):
     return path
 
 
-def grey(value, height=4, width=6):
+def gray(value, height=4, width=6):
     return np.full((height, width), value, "uint8")
 
 
-def colour(value, height=4, width=6):
+def color(value, height=4, width=6):
     return np.tile(np.array([value, 0, 255], "uint8"), (height, width, 1))
 
 
@@ -45,7 +45,7 @@ def train(tmp_path):
 @pytest.mark.parametrize("ending", ["png", "jpg", "jpeg", "bmp", "gif", "webp", "tif", "PNG"])
 def test_kinds_of_files(train, ending):
     options = {"lossless": True} if ending == "webp" else {}
-    save(train / f"a.{ending}", colour(200), **options)
+    save(train / f"a.{ending}", color(200), **options)
     pixels = load(train.parent).pixels
     assert pixels.shape == (1, 4, 6, 3)
     np.testing.assert_allclose(pixels[0, 0, 0], [200, 0, 255], atol=3)
@@ -53,58 +53,58 @@ def test_kinds_of_files(train, ending):
 
 def test_recursive_and_sorted_without_hidden_files_and_others(train):
     for value, name in enumerate(["a/c.png", "a/d/b.png", "b.png", "c.png"]):
-        save(train / name, grey(value))
-    save(train / ".hidden.png", grey(9))
-    save(train / ".hidden" / "a.png", grey(9))
+        save(train / name, gray(value))
+    save(train / ".hidden.png", gray(9))
+    save(train / ".hidden" / "a.png", gray(9))
     (train / "notes.txt").write_text("not an image")
     assert load(train.parent).pixels[:, 0, 0, 0].tolist() == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize("kind", [str, Path])
 def test_name_may_be_a_string_or_a_path(train, kind):
-    save(train / "a.png", grey(1))
+    save(train / "a.png", gray(1))
     dataset = load(kind(train.parent))
     assert (dataset.name, dataset.split, dataset.labels) == ("set", "train", None)
 
 
 def test_home_folder_is_expanded(train, monkeypatch):
-    save(train / "a.png", grey(1))
+    save(train / "a.png", gray(1))
     monkeypatch.setenv("HOME", str(train.parent.parent))
     assert len(load("~/set")) == 1
 
 
 def test_a_folder_with_the_name_of_a_set_is_reached_by_a_dot(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    save(tmp_path / "digits" / "train" / "a.png", grey(1))
+    save(tmp_path / "digits" / "train" / "a.png", gray(1))
     assert len(load("./digits")) == 1
     assert len(load("digits")) == 1437
-    save(tmp_path / "photos" / "train" / "a.png", grey(1))
+    save(tmp_path / "photos" / "train" / "a.png", gray(1))
     assert len(load("photos")) == 1
 
 
 # ---- colors
 
 
-def test_all_grey_has_one_channel(train):
-    save(train / "a.png", grey(7))
+def test_all_gray_has_one_channel(train):
+    save(train / "a.png", gray(7))
     save(train / "b.png", PIL.Image.new("1", (6, 4), 1))
     assert load(train.parent).pixels[:, 0, 0].tolist() == [[7], [255]]
 
 
-def test_one_colour_image_makes_three_channels(train):
-    save(train / "a.png", grey(7))
-    save(train / "b.png", colour(200))
+def test_one_color_image_makes_three_channels(train):
+    save(train / "a.png", gray(7))
+    save(train / "b.png", color(200))
     assert load(train.parent).pixels[:, 0, 0].tolist() == [[7, 7, 7], [200, 0, 255]]
 
 
-def test_a_colour_image_in_another_split_counts(train):
-    save(train / "a.png", grey(7))
-    save(train.parent / "test" / "a.png", colour(7))
+def test_a_color_image_in_another_split_counts(train):
+    save(train / "a.png", gray(7))
+    save(train.parent / "test" / "a.png", color(7))
     assert load(train.parent).image_shape == load(train.parent, "test").image_shape == (4, 6, 3)
 
 
 @pytest.mark.parametrize(("palette", "channels"), [([9, 9, 9], 1), ([9, 0, 9], 3)])
-def test_palette_images_are_grey_if_the_colours_in_use_are(train, palette, channels):
+def test_palette_images_are_gray_if_the_colors_in_use_are(train, palette, channels):
     image = PIL.Image.new("P", (6, 4), 0)
     image.putpalette([*palette, 1, 2, 3])
     save(train / "a.png", image)
@@ -120,7 +120,7 @@ def test_transparency_becomes_white(train):
     np.testing.assert_allclose(second, 255 + (np.array([100, 0, 0]) - 255) * 128 / 255, atol=1)
 
 
-def test_transparent_grey_stays_grey(train):
+def test_transparent_grey_stays_gray(train):
     save(train / "a.png", PIL.Image.new("LA", (6, 4), (10, 0)))
     save(train / "b.png", PIL.Image.new("LA", (6, 4), (10, 255)))
     save(train / "c.png", PIL.Image.new("L", (6, 4), 10), transparency=10)
@@ -128,7 +128,7 @@ def test_transparent_grey_stays_grey(train):
 
 
 @pytest.mark.parametrize("ending", ["png", "tif"])
-def test_16_bit_grey_is_scaled_to_8_bits(train, ending):
+def test_16_bit_gray_is_scaled_to_8_bits(train, ending):
     for name, value in zip("abcd", (0, 257 * 100, 257 * 100 + 129, 65535), strict=True):
         save(train / f"{name}.{ending}", np.full((4, 6), value, "uint16"))
     assert load(train.parent).pixels[:, 0, 0, 0].tolist() == [0, 100, 101, 255]
@@ -145,26 +145,26 @@ def test_first_frame_of_an_animation(train):
 
 def test_sub_folders_are_splits(train):
     for number, split in enumerate(["train", "test", "validation"]):
-        save(train.parent / split / "a.png", grey(number))
+        save(train.parent / split / "a.png", gray(number))
     for number, split in enumerate(["train", "test", "validation", "val"]):
         assert load(train.parent, split).pixels[0, 0, 0, 0] == min(number, 2)
 
 
 def test_val_is_found_as_validation_too(train):
-    save(train / "a.png", grey(0))
-    save(train.parent / "val" / "a.png", grey(1))
+    save(train / "a.png", gray(0))
+    save(train.parent / "val" / "a.png", gray(1))
     assert load(train.parent, "validation[:1]").pixels[0, 0, 0, 0] == 1
 
 
 def test_missing_split_names_those_there(train):
-    save(train / "a.png", grey(0))
+    save(train / "a.png", gray(0))
     with pytest.raises(ValueError, match=r"has the splits 'train'. Received: split='test'"):
         load(train.parent, "test")
 
 
 def test_images_outside_the_splits_are_mentioned(train):
-    save(train / "a.png", grey(0))
-    save(train.parent / "others" / "b.png", grey(0))
+    save(train / "a.png", gray(0))
+    save(train.parent / "others" / "b.png", gray(0))
     with pytest.warns(UserWarning, match="1 images .* not read, such as 'others/b.png'"):
         assert len(load(train.parent)) == 1
 
@@ -190,7 +190,7 @@ PINNED = ["1.png", "129.png", "149.png", "163.png"]
 
 def test_hashed_splits_hold_all_images(tmp_path):
     for number in range(40):
-        save(tmp_path / f"{number}.png", grey(number))
+        save(tmp_path / f"{number}.png", gray(number))
     found = [load(tmp_path, split).pixels[:, 0, 0, 0].tolist() for split in ("train", "test")]
     assert sorted(found[0] + found[1]) == list(range(40))
 
@@ -205,7 +205,7 @@ def test_hashed_splits_hold_all_images(tmp_path):
 )
 def test_no_hashed_split_of_several_images_is_empty(tmp_path, names, train, test):
     for name in names:
-        save(tmp_path / name, grey(0))
+        save(tmp_path / name, gray(0))
     files = list_images(tmp_path)[0]
     assert [file.name for file in files if file.split == "test"] == test
     assert len(load(tmp_path)) == train
@@ -213,7 +213,7 @@ def test_no_hashed_split_of_several_images_is_empty(tmp_path, names, train, test
 
 
 def test_hashed_split_without_an_image(tmp_path):
-    save(tmp_path / "a.png", grey(0))
+    save(tmp_path / "a.png", gray(0))
     split = {"train": "test", "test": "train"}[list_images(tmp_path)[0][0].split]
     with pytest.raises(ValueError, match=f"falls into the split '{split}'.* Received: split="):
         load(tmp_path, split)
@@ -221,9 +221,9 @@ def test_hashed_split_without_an_image(tmp_path):
 
 def test_class_folders_give_labels(train):
     for name in ["dog/1.png", "cat/1.png", "cat/young/2.png"]:
-        save(train / name, grey(0))
-    save(train.parent / "test" / "bird" / "1.png", grey(0))
-    save(train.parent / "test" / "dog" / "1.png", grey(0))
+        save(train / name, gray(0))
+    save(train.parent / "test" / "bird" / "1.png", gray(0))
+    save(train.parent / "test" / "dog" / "1.png", gray(0))
     train_set, test_set = load(train.parent), load(train.parent, "test")
     assert train_set.class_names == test_set.class_names == ("bird", "cat", "dog")
     assert train_set.labels.tolist() == [1, 1, 2]
@@ -231,8 +231,8 @@ def test_class_folders_give_labels(train):
 
 
 def test_no_labels_if_an_image_lies_in_no_class_folder(train):
-    save(train / "dog" / "1.png", grey(0))
-    save(train / "2.png", grey(0))
+    save(train / "dog" / "1.png", gray(0))
+    save(train / "2.png", gray(0))
     dataset = load(train.parent)
     assert dataset.labels is None
     assert dataset.class_names is None
@@ -242,16 +242,16 @@ def test_no_labels_if_an_image_lies_in_no_class_folder(train):
 
 
 def test_different_sizes_name_two_files(train):
-    save(train / "a.png", grey(0, 4, 6))
-    save(train / "b.png", grey(0, 4, 6))
-    save(train / "c.png", grey(0, 5, 6))
+    save(train / "a.png", gray(0, 4, 6))
+    save(train / "b.png", gray(0, 4, 6))
+    save(train / "c.png", gray(0, 5, 6))
     with pytest.raises(ValueError, match=r"pass image_size=\(h, w\).*a.png' of 4x6.*c.png' of 5x6"):
         load(train.parent)
 
 
 def test_image_size_resizes(train):
-    save(train / "a.png", grey(10, 4, 6))
-    save(train / "b.png", colour(200, 5, 6))
+    save(train / "a.png", gray(10, 4, 6))
+    save(train / "b.png", color(200, 5, 6))
     dataset = load(train.parent, image_size=(8, 3))
     assert dataset.image_shape == (8, 3, 3)
     assert dataset.pixels[:, 0, 0].tolist() == [[10, 10, 10], [200, 0, 255]]
@@ -279,7 +279,7 @@ def not_an_image(path):
 
 
 def wrong_checksum(path):
-    content = save(path, grey(0)).read_bytes()
+    content = save(path, gray(0)).read_bytes()
     data = b"IDAT" + zlib.compress(b"short")
     chunk = struct.pack(">I", len(data) - 4) + data + b"1234"
     path.write_bytes(content[: content.index(b"IDAT") - 4] + chunk)
@@ -288,7 +288,7 @@ def wrong_checksum(path):
 @pytest.mark.parametrize("spoil", [truncated, not_an_image, wrong_checksum])
 def test_a_broken_file_is_named_or_skipped(train, spoil):
     for name in "acd":
-        save(train / f"{name}.png", grey(ord(name)))
+        save(train / f"{name}.png", gray(ord(name)))
     spoil(train / "b.png")
     with pytest.raises(ValueError, match=r"skip_broken=True.* Received: '.*b\.png'"):
         load(train.parent)
@@ -298,7 +298,7 @@ def test_a_broken_file_is_named_or_skipped(train, spoil):
 
 
 def test_cached_set_without_its_broken_file_is_no_answer_when_none_may_be_skipped(train):
-    save(train / "x" / "a.png", grey(1))
+    save(train / "x" / "a.png", gray(1))
     not_an_image(train / "y" / "b.png")
     with pytest.warns(UserWarning, match="1 of 2 images"):
         dataset = load(train.parent, skip_broken=True)
@@ -315,7 +315,7 @@ def test_only_broken_files(train):
 
 
 def test_broken_file_of_another_split_does_not_matter(train):
-    save(train / "a.png", grey(1))
+    save(train / "a.png", gray(1))
     not_an_image(train.parent / "test" / "a.png")
     assert len(load(train.parent)) == 1
 
@@ -347,22 +347,22 @@ def test_folder_errors(tmp_path):
 
 def test_the_cache_notices_changed_files_names_and_times(train, cache_dir):
     time = 10**18
-    path = save(train / "a.bmp", grey(1))
+    path = save(train / "a.bmp", gray(1))
     os.utime(path, ns=(time, time))
     load(train.parent)
     load(train.parent)
     assert len(list(cache_dir.iterdir())) == 1
 
     size = path.stat().st_size
-    save(path, grey(2))
+    save(path, gray(2))
     os.utime(path, ns=(time, time + 1000))
     assert path.stat().st_size == size
     assert load(train.parent).pixels[0, 0, 0, 0] == 2
-    save(path, colour(3))
+    save(path, color(3))
     os.utime(path, ns=(time, time + 1000))
     assert path.stat().st_size != size
     assert load(train.parent).pixels[0, 0, 0, 0] == 3
-    save(train / "b.bmp", colour(4))
+    save(train / "b.bmp", color(4))
     assert len(load(train.parent)) == 2
     os.rename(train / "b.bmp", train / "0.bmp")
     assert load(train.parent).pixels[0, 0, 0, 0] == 4
@@ -371,14 +371,14 @@ def test_the_cache_notices_changed_files_names_and_times(train, cache_dir):
 
 
 def test_a_renamed_class_is_a_changed_set(train):
-    save(train / "cat" / "a.png", grey(1))
+    save(train / "cat" / "a.png", gray(1))
     assert load(train.parent).class_names == ("cat",)
     os.rename(train / "cat", train / "dog")
     assert load(train.parent).class_names == ("dog",)
 
 
 def test_a_cached_folder_is_not_decoded(train, monkeypatch):
-    save(train / "a.png", grey(1))
+    save(train / "a.png", gray(1))
     load(train.parent)
     monkeypatch.setattr(PIL.Image, "open", None)
     assert load(train.parent).pixels[0, 0, 0, 0] == 1
@@ -442,7 +442,7 @@ STRANGE = {
 def test_files_that_are_no_images_are_named_or_left_out(train, kind, monkeypatch):
     # Pillow calls this function to start Ghostscript.
     monkeypatch.setattr(PIL.EpsImagePlugin, "Ghostscript", lambda *_, **__: pytest.fail("started"))
-    save(train / "a.png", grey(1))
+    save(train / "a.png", gray(1))
     make, problem = STRANGE[kind]
     path = train / "b.png"
     make(path)
@@ -455,7 +455,7 @@ def test_files_that_are_no_images_are_named_or_left_out(train, kind, monkeypatch
 
 
 def test_limit_on_pixels(train):
-    save(train / "a.png", grey(1, 4, 6))
+    save(train / "a.png", gray(1, 4, 6))
     assert load(train.parent, max_pixels=24).image_shape == (4, 6, 1)
     with pytest.raises(ValueError, match="4x6 are more than 23 pixels"):
         load(train.parent, max_pixels=23)
@@ -503,8 +503,8 @@ def test_packed_chunks_are_not_unpacked_without_limit(train, kind):
 
 @pytest.mark.skipif(not hasattr(os, "geteuid"), reason="POSIX permissions")
 def test_a_folder_that_can_not_be_listed(train, monkeypatch):
-    save(train / "a.png", grey(1))
-    save(train / "shut" / "b.png", grey(2))
+    save(train / "a.png", gray(1))
+    save(train / "shut" / "b.png", gray(2))
     walk = os.walk
 
     def refused(folder, onerror):

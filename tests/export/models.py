@@ -24,8 +24,8 @@ def images(count: int = 40) -> np.ndarray:
     """Returns images of smooth blobs with different codes, shape `(count, 12, 12, 1)`."""
     rng = np.random.default_rng(0)
     y, x = np.mgrid[0:12, 0:12]
-    centres, widths = rng.uniform(2, 10, (count, 2)), rng.uniform(2, 12, count)
-    squares = (y - centres[:, :1, None]) ** 2 + (x - centres[:, 1:, None]) ** 2
+    centers, widths = rng.uniform(2, 10, (count, 2)), rng.uniform(2, 12, count)
+    squares = (y - centers[:, :1, None]) ** 2 + (x - centers[:, 1:, None]) ** 2
     return np.exp(-squares / widths[:, None, None])[..., None].astype("float32")
 
 

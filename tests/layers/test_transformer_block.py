@@ -21,10 +21,10 @@ def built(inputs, rng, **options):
     return block
 
 
-def normalised(x, norm):
+def normalized(x, norm):
     gamma, beta = (ops.convert_to_numpy(weight).astype("float64") for weight in norm.weights)
-    centred = x - x.mean(axis=-1, keepdims=True)
-    return gamma * centred / np.sqrt((centred**2).mean(axis=-1, keepdims=True) + 1e-6) + beta
+    centered = x - x.mean(axis=-1, keepdims=True)
+    return gamma * centered / np.sqrt((centered**2).mean(axis=-1, keepdims=True) + 1e-6) + beta
 
 
 def dense(x, layer):
@@ -39,7 +39,7 @@ def gelu(x):
 def expected(block, inputs, causal):
     """Computes the formulas of the papers in float64, one head at a time."""
     x = inputs.astype("float64")
-    query, key, value = np.split(dense(normalised(x, block.attention_norm), block.to_heads), 3, -1)
+    query, key, value = np.split(dense(normalized(x, block.attention_norm), block.to_heads), 3, -1)
     attended = np.zeros_like(x)
     for head in (slice(0, 4), slice(4, 8)):
         scores = query[..., head] @ key[..., head].transpose(0, 2, 1) / np.sqrt(4)
@@ -48,7 +48,7 @@ def expected(block, inputs, causal):
         shares = np.exp(scores - scores.max(axis=-1, keepdims=True))
         attended[..., head] = shares / shares.sum(axis=-1, keepdims=True) @ value[..., head]
     x = x + dense(attended, block.from_heads)
-    return x + dense(gelu(dense(normalised(x, block.perceptron_norm), block.widen)), block.narrow)
+    return x + dense(gelu(dense(normalized(x, block.perceptron_norm), block.widen)), block.narrow)
 
 
 @pytest.mark.parametrize("causal", [True, False])

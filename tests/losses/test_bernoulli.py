@@ -30,7 +30,7 @@ def test_sums_over_pixels():
         assert value == pytest.approx(pixels * np.log(2), rel=1e-5)
 
 
-def test_grey_is_best_met_by_its_own_level():
+def test_gray_is_best_met_by_its_own_level():
     x = np.full((1, 1), 0.3)
     levels = np.linspace(0.05, 0.95, 19)
     loss = BernoulliNegativeLogLikelihood()

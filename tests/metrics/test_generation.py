@@ -176,7 +176,7 @@ def test_precision_and_recall_are_the_definition(rng, k, monkeypatch):
 
 
 @backend_free
-def test_copies_are_no_neighbours_at_a_distance(rng):
+def test_copies_are_no_neighbors_at_a_distance(rng):
     # A single repeated image must be within its own radius despite rounding.
     x = rng.normal(size=(20, 64)) + 1e3
     same = np.repeat(x[:1], 20, axis=0)
@@ -184,7 +184,7 @@ def test_copies_are_no_neighbours_at_a_distance(rng):
     precision, recall = precision_recall(x, same)
     assert precision == 1.0
     assert recall == pytest.approx(1 / 20)
-    with pytest.raises(ValueError, match=r"at least 4 images.*3 neighbours.*Received: 3 real"):
+    with pytest.raises(ValueError, match=r"at least 4 images.*3 neighbors.*Received: 3 real"):
         precision_recall(x[:3], x)
     with pytest.raises(ValueError, match="`k` must be a whole number"):
         precision_recall(x, x, k=0)

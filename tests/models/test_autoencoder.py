@@ -85,8 +85,8 @@ def test_dropout_is_of_training_only(images):
 def test_learns_what_principal_components_know(images):
     # The minimum error of a linear autoencoder is that of PCA.
     flat = images.reshape(256, 64).astype("float64")
-    centred = flat - flat.mean(axis=0)
-    variances = np.linalg.svd(centred, compute_uv=False) ** 2 / flat.size
+    centered = flat - flat.mean(axis=0)
+    variances = np.linalg.svd(centered, compute_uv=False) ** 2 / flat.size
     least = variances[4:].sum()
     assert least * 1.15 < variances[3:].sum()
     encoder = keras.Sequential([keras.Input((8, 8, 1)), layers.Flatten(), layers.Dense(4)])

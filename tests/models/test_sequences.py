@@ -109,7 +109,7 @@ def test_codes_say_all_that_the_decoder_needs(name, sequences):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_neighbours_in_the_batch_change_nothing(name, sequences):
+def test_neighbors_in_the_batch_change_nothing(name, sequences):
     model = vqvae(NETWORKS[name]())
     alone = model.reconstruct(sequences[:1])
     np.testing.assert_allclose(model.reconstruct(sequences)[:1], alone, atol=1e-5)

@@ -202,9 +202,9 @@ def test_adapt_puts_all_codes_to_use(images):
     assert len(np.unique(codes)) == 16
     assert ((latents - model.encode_quantized(images)) ** 2).mean() < 0.2 * distance
     # After ten iterations, k-means centers are close to the means of their vectors.
-    centres = np.stack([latents[codes == code].mean(axis=0) for code in range(16)])
+    centers = np.stack([latents[codes == code].mean(axis=0) for code in range(16)])
     codebook = ops.convert_to_numpy(model.quantizer.codebook.code_vectors())
-    assert np.abs(centres - codebook).max() < 0.1 * latents.std()
+    assert np.abs(centers - codebook).max() < 0.1 * latents.std()
 
     model.adapt(images, start="first")
     np.testing.assert_allclose(

@@ -380,7 +380,7 @@ def test_bad_input():
         with pytest.raises(ValueError, match=rf"{message}.*Received"):
             cnn(**arguments, **{} if "kernel_size" in arguments else small)
     plain = cnn(4, (2, 2), **small)
-    labelled = cnn(4, (2, 2), num_classes=3, label_dropout=0.0, **small)
+    labeled = cnn(4, (2, 2), num_classes=3, label_dropout=0.0, **small)
     codes = np.zeros((5, 2, 2), int)
     for call, message in [
         (lambda: plain.as_inputs(codes + 4), "from 0 to 3"),
@@ -394,12 +394,12 @@ def test_bad_input():
         (lambda: plain.log_likelihood(codes[:0, :1]), r"shape \(n, 2, 2\)"),
         (lambda: plain.as_inputs(codes, labels=[1] * 5), "takes no labels"),
         (lambda: plain.as_inputs(codes, condition=codes), "takes no condition"),
-        (lambda: labelled.as_inputs(codes, [3] * 5), "from 0 to 2"),
-        (lambda: labelled.as_inputs(codes, [0] * 4), "5 whole numbers"),
-        (lambda: labelled.as_inputs(codes), "label_dropout=0"),
+        (lambda: labeled.as_inputs(codes, [3] * 5), "from 0 to 2"),
+        (lambda: labeled.as_inputs(codes, [0] * 4), "5 whole numbers"),
+        (lambda: labeled.as_inputs(codes), "label_dropout=0"),
         (lambda: plain.fit(codes + 4), "from 0 to 3"),
         (lambda: plain.evaluate(codes - 1), "from 0 to 3"),
-        (lambda: labelled.fit({"codes": codes[:, 1:], "labels": codes[:, 0, 0]}), "shape"),
+        (lambda: labeled.fit({"codes": codes[:, 1:], "labels": codes[:, 0, 0]}), "shape"),
         (lambda: plain.generate(0), "`n`"),
         (lambda: plain.generate(1, temperature=0), "temperature"),
         (lambda: plain.generate(1, top_k=0), "top_k"),

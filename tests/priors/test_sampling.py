@@ -17,7 +17,7 @@ def shares(**options):
     return np.bincount(codes, minlength=5) / 1000
 
 
-def normalised(weights):
+def normalized(weights):
     return weights / np.sum(weights)
 
 
@@ -25,14 +25,14 @@ def normalised(weights):
     ("options", "expected"),
     [
         ({}, PROBABILITIES),
-        ({"temperature": 0.5}, normalised(PROBABILITIES**2)),
-        ({"temperature": 2.0}, normalised(PROBABILITIES**0.5)),
-        ({"top_k": 2}, normalised([0, 0.4, 0, 0.3, 0])),
+        ({"temperature": 0.5}, normalized(PROBABILITIES**2)),
+        ({"temperature": 2.0}, normalized(PROBABILITIES**0.5)),
+        ({"top_k": 2}, normalized([0, 0.4, 0, 0.3, 0])),
         ({"top_k": 9}, PROBABILITIES),
-        ({"top_p": 0.5}, normalised([0, 0.4, 0, 0.3, 0])),
-        ({"top_p": 0.75}, normalised([0, 0.4, 0, 0.3, 0.15])),
+        ({"top_p": 0.5}, normalized([0, 0.4, 0, 0.3, 0])),
+        ({"top_p": 0.75}, normalized([0, 0.4, 0, 0.3, 0.15])),
         ({"top_p": 1.0}, PROBABILITIES),
-        ({"top_k": 3, "top_p": 0.5}, normalised([0, 0.4, 0, 0.3, 0])),
+        ({"top_k": 3, "top_p": 0.5}, normalized([0, 0.4, 0, 0.3, 0])),
         ({"temperature": 0.5, "top_p": 0.5}, [0, 1, 0, 0, 0]),
     ],
 )

@@ -48,7 +48,7 @@ def built(case):
     return quantizer
 
 
-def learnt(layer):
+def learned(layer):
     """Returns whether any weights differ in a pair of lists (before, after)."""
     return any((old != new).any() for old, new in zip(*layer, strict=True))
 
@@ -125,7 +125,7 @@ def test_training_changes_what_learns_by_statistics(case, vectors):
     quantizer = built(case)
     before = weights_of(quantizer)
     quantizer(vectors, training=True)
-    assert learnt((before, weights_of(quantizer))) == case.learns_by_statistics
+    assert learned((before, weights_of(quantizer))) == case.learns_by_statistics
     assert bool(quantizer.trainable_weights) == case.learns_by_gradient
 
 
@@ -210,7 +210,7 @@ def test_a_batch_that_is_not_finite_leaves_the_state(case, vectors, value):
     quantizer(spoiled, training=True)
     assert_same_weights(before, weights_of(quantizer))
     quantizer(vectors[::-1], training=True)
-    assert learnt((before, weights_of(quantizer))) == case.learns_by_statistics
+    assert learned((before, weights_of(quantizer))) == case.learns_by_statistics
     assert all(np.isfinite(weight).all() for weight in weights_of(quantizer))
 
 
@@ -384,7 +384,7 @@ def test_functional_model_trains_and_comes_back_from_a_file(case, vectors, tmp_p
     logs = model.fit(vectors, vectors, epochs=2, verbose=0).history["loss"]
     assert np.isfinite(logs).all()
     learns = case.learns_by_statistics or case.learns_by_gradient
-    assert learnt((before, weights_of(quantizer))) == learns
+    assert learned((before, weights_of(quantizer))) == learns
 
     model.save(tmp_path / "model.keras")
     copy = keras.saving.load_model(tmp_path / "model.keras")

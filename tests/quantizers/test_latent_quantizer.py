@@ -48,7 +48,7 @@ def test_codes_and_indices(quantizer, inputs, values):
     np.testing.assert_array_equal(numpy(quantizer.decode(indices)), numpy(quantized))
 
 
-def test_every_code_follows_the_learnt_values(quantizer, values):
+def test_every_code_follows_the_learned_values(quantizer, values):
     every = np.arange(30, dtype="int32")
     levels = every[:, None] // np.array([1, 2, 10]) % LEVELS
     codes = numpy(quantizer.decode(every))
