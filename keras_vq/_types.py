@@ -10,4 +10,4 @@ Shape = tuple[int | None, ...]
 """A static shape; None marks a dimension known only at run time."""
 
 Search = Callable[[Tensor, Tensor], Tensor]
-"""Finds for vectors `(..., dim)` and codes `(codebook_size, dim)` an int32 index of each vector."""
+"""Maps vectors `(..., dim)` and code vectors `(codebook_size, dim)` to int32 codes `(...)`."""

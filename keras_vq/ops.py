@@ -48,7 +48,7 @@ def squared_distances(vectors: Tensor, embeddings: Tensor) -> Tensor:
 
 
 def nearest_code(vectors: Tensor, embeddings: Tensor) -> Tensor:
-    """Finds the nearest code of each vector; the lowest index wins a tie.
+    """Finds the nearest code of each vector; the lowest code wins a tie.
 
     The nearest code vector e of a vector x is the argmax of the scores x·e - |e|²/2. The bias
     -|e|²/2 is one more column of the matrix product, so that no pass over the scores adds norms.
@@ -66,8 +66,8 @@ def nearest_code(vectors: Tensor, embeddings: Tensor) -> Tensor:
         >>> import numpy as np
         >>> from keras_vq.ops import nearest_code
         >>> vectors = np.array([[0.1, 0.0], [0.8, 0.9]], "float32")
-        >>> codes = np.array([[0.0, 0.0], [1.0, 1.0]], "float32")
-        >>> np.array(nearest_code(vectors, codes))
+        >>> embeddings = np.array([[0.0, 0.0], [1.0, 1.0]], "float32")
+        >>> np.array(nearest_code(vectors, embeddings))
         array([0, 1], dtype=int32)
     """
     vectors, embeddings = map(ops.stop_gradient, centered(vectors, embeddings))
@@ -90,8 +90,8 @@ def nearest_codes(vectors: Tensor, embeddings: Tensor, count: int) -> Tensor:
     Example:
         >>> import numpy as np
         >>> from keras_vq.ops import nearest_codes
-        >>> codes = np.array([[0.0], [1.0], [2.0]], "float32")
-        >>> np.array(nearest_codes(np.array([[1.2]], "float32"), codes, 2))
+        >>> embeddings = np.array([[0.0], [1.0], [2.0]], "float32")
+        >>> np.array(nearest_codes(np.array([[1.2]], "float32"), embeddings, 2))
         array([[1, 2]], dtype=int32)
     """
     vectors, embeddings = centered(vectors, embeddings)

@@ -176,11 +176,11 @@ def _advice(codebook: Codebook | None) -> list[str]:
     if codebook is not None and codebook.restart is None:
         advice.append("restart dead codes (codebook argument restart=DeadCodeRestart())")
     if codebook is not None and codebook.trainable_weights:
-        advice.append("learn codes by moving averages (EMACodebook)")
+        advice.append("update code vectors by moving averages (EMACodebook)")
     if codebook is not None:
-        advice.append("start from data (call `adapt` before `fit`)")
+        advice.append("initialize the code vectors from data (call `adapt` before `fit`)")
     return [
         *advice,
         "a lower learning rate",
-        "fewer codes, or codes of fewer dimensions (Projected)",
+        "fewer codes, or code vectors of fewer dimensions (ProjectedQuantizer)",
     ]

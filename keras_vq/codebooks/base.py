@@ -40,8 +40,8 @@ class Codebook(WarnsOfNonFinite, ConfigurableLayer):
     Args:
         codebook_size: Integer. Number of code vectors, K.
         decay: Float in [0, 1). Decay of the moving averages. Defaults to 0.99.
-        restart: `RestartRule` such as `DeadCodeRestart`, or `None` to disable restarts.
-            Defaults to `None`.
+        restart: `RestartRule` such as `DeadCodeRestart`, its snake_case name, or `None` to disable
+            restarts. Defaults to `None`.
         initializer: Keras initializer of the code vectors, of shape `(K, dim)`. `None` samples from
             a uniform distribution with variance 1 / dim. With a restart rule, code vectors from an
             explicit initializer count as used. Defaults to `None`.

@@ -36,7 +36,8 @@ class EMACodebook(Codebook):
             far above `epsilon`. `True` initializes them with zero and divides by 1 - decayᵗ at step
             t, as Sonnet does: initial code vectors have no weight, and the code vector of a code
             unused in the first step becomes zero. Defaults to `False`.
-        restart: `RestartRule`, or `None` to disable restarts. Defaults to `None`.
+        restart: `RestartRule`, its snake_case name, or `None` to disable restarts. Defaults to
+            `None`.
         initializer: Keras initializer of the code vectors, of shape `(K, dim)`; see `Codebook`.
             Defaults to `None`.
         seed: Integer or `None`. Seed of k-means initialization and of `restart`. Defaults to

@@ -28,7 +28,8 @@ class GradientCodebook(Codebook):
         codebook_size: Integer. Number of code vectors, K.
         decay: Float in [0, 1). Decay of the EMA of usage, which identifies dead codes. Defaults to
             0.99.
-        restart: `RestartRule`, or `None` to disable restarts. Defaults to `None`.
+        restart: `RestartRule`, its snake_case name, or `None` to disable restarts. Defaults to
+            `None`.
         initializer: Keras initializer of the code vectors, of shape `(K, dim)`; see `Codebook`.
             Defaults to `None`.
         regularizer: Keras regularizer of the code vectors, such as `regularizers.Orthogonality`.

@@ -62,8 +62,8 @@ class ProjectedCodebook(Codebook):
         refused = sorted({"restart", "seed"} & set(kwargs))
         if refused:
             raise TypeError(
-                f"ProjectedCodebook has no argument `{refused[0]}`: its layer moves all codes, so "
-                f"none is restarted. Remove it. Received: {kwargs[refused[0]]!r}"
+                f"ProjectedCodebook has no argument `{refused[0]}`: its layer moves all code "
+                f"vectors. Received: {kwargs[refused[0]]!r}. Remove it."
             )
         super().__init__(codebook_size, decay, initializer=initializer, **kwargs)
         self.projection = projection
@@ -82,8 +82,8 @@ class ProjectedCodebook(Codebook):
         output_shape = build_part(self.layer, shape)
         if output_shape != shape:
             raise ValueError(
-                f"`projection` must keep the shape of the codes, {shape}. Received: a layer that "
-                f"returns shape {output_shape}"
+                f"`projection` must keep the shape of the code vectors, {shape}. Received: a layer "
+                f"that returns shape {output_shape}"
             )
 
     def _default_initializer(self) -> keras.initializers.Initializer:
@@ -109,10 +109,10 @@ class ProjectedCodebook(Codebook):
         """
         if self.projection is not None:
             raise ValueError(
-                "The codes of a ProjectedCodebook with a `projection` of its own cannot be set, "
-                "because they are what that layer makes of its embeddings. Assign to `embeddings` "
-                "and to the layer's weights instead, or leave `projection` out. "
-                f"Received: projection={self.projection!r}"
+                "The code vectors of a ProjectedCodebook with a `projection` of its own cannot be "
+                "set, because they are outputs of that layer. Received: "
+                f"projection={self.projection!r}. Assign to `embeddings` and to the weights of the "
+                "layer instead, or remove `projection`."
             )
         self.ema_counts.assign(OF_MEAN_COUNT * ops.ones((self.codebook_size,)))
         self.embeddings.assign(embeddings)

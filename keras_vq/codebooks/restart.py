@@ -27,7 +27,7 @@ class CodebookUpdate(NamedTuple):
 class RestartRule(Configurable):
     """Base class of restart rules, which update rarely used code vectors after a training batch.
 
-    A subclass implements `_propose`, and `get_config` if it has arguments.
+    A subclass implements `_propose`. Its constructor arguments are recorded for `get_config`.
     """
 
     # Whether average counts are initialized to 0, so that codes count as unused before their first
@@ -49,7 +49,7 @@ class RestartRule(Configurable):
             recent_counts: Float32 tensor of shape `(codebook_size,)`. EMA of the number of vectors
                 assigned to each code per batch.
             mean_count: Scalar. Number of vectors of the global batch divided by codebook_size.
-            batches: List of `Batch`. Vectors of this replica.
+            batches: List of `AssignedVectors`. Vectors of this replica.
             seed: `keras.random.SeedGenerator`.
         """
         raise NotImplementedError

@@ -32,7 +32,8 @@ class SGDCodebook(Codebook):
             the mean of its n assigned vectors in one step; with uniform usage that is K D / 2.
         decay: Float in [0, 1). Decay of the EMA of usage, which identifies dead codes. Defaults to
             0.99.
-        restart: `RestartRule`, or `None` to disable restarts. Defaults to `None`.
+        restart: `RestartRule`, its snake_case name, or `None` to disable restarts. Defaults to
+            `None`.
         initializer: Keras initializer of the code vectors, of shape `(K, dim)`; see `Codebook`.
             Defaults to `None`.
         seed: Integer or `None`. Seed of k-means initialization and of `restart`. Defaults to

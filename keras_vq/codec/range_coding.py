@@ -100,7 +100,7 @@ class RangeCoder:
 def _probabilities(logits: np.ndarray) -> np.ndarray:
     if not np.isfinite(logits).all():
         raise ValueError(
-            "The prior gives probabilities that are no numbers: its weights are spoilt. "
+            "The prior returns logits that are NaN or infinite. "
             f"Received: logits from {logits.min()} to {logits.max()}"
         )
     logits = logits.astype("float64")

@@ -1,4 +1,4 @@
-"""Gradient estimators of quantizers: callables `(inputs, codes, training) -> outputs`.
+"""Gradient estimators of quantizers: callables `(inputs, quantized, training) -> outputs`.
 
 The outputs equal the code vectors bit for bit, except in `Directional`, which adds noise in
 training. Estimators differ in the gradient to the inputs, and some have one to the code vectors.

@@ -8,7 +8,7 @@ from keras_vq._types import Tensor
 
 
 class Estimator(Protocol):
-    """Protocol of gradient estimators: callables `(inputs, codes, training) -> outputs`."""
+    """Protocol of gradient estimators: callables `(inputs, quantized, training) -> outputs`."""
 
     def __call__(self, inputs: Tensor, quantized: Tensor, training: bool = False) -> Tensor:
         """Returns the code vectors, with the gradient of the estimator.

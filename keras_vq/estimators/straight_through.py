@@ -23,8 +23,9 @@ def straight_through(inputs: Tensor, quantized: Tensor, training: bool = False) 
 
     Example:
         >>> import numpy as np, keras_vq
-        >>> inputs, codes = np.array([[0.9, 0.2]], "float32"), np.array([[1.0, 0.0]], "float32")
-        >>> outputs = keras_vq.estimators.straight_through(inputs, codes)
+        >>> inputs = np.array([[0.9, 0.2]], "float32")
+        >>> quantized = np.array([[1.0, 0.0]], "float32")
+        >>> outputs = keras_vq.estimators.straight_through(inputs, quantized)
         >>> [float(value) for value in outputs[0]]
         [1.0, 0.0]
     """

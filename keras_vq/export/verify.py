@@ -104,11 +104,11 @@ def verify(model: keras.Model, path: str | os.PathLike[str], images: Any) -> Rep
         "decode": wanted["encode"].astype(signatures["decode"].input.dtype),
         "serving_default": images,
     }
-    got = _answers_of_artifact(format, path, requests)
+    got = _answers_of_export(format, path, requests)
     for name, answer in wanted.items():
         if got[name].shape != answer.shape:
             raise ValueError(
-                f"The artifact is of another model: its `{name}` gives shape {got[name].shape}, "
+                f"The export is of another model: its `{name}` gives shape {got[name].shape}, "
                 f"that of the model {answer.shape}. Received: {str(path)!r}"
             )
     differences = {name: got[name] - answer for name, answer in wanted.items()}
@@ -154,7 +154,7 @@ def _answers_of_model(model: keras.Model, images: np.ndarray) -> dict[str, np.nd
     }
 
 
-def _answers_of_artifact(
+def _answers_of_export(
     format: str, path: Path, requests: dict[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
     with tempfile.TemporaryDirectory() as temporary:

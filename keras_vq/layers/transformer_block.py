@@ -18,11 +18,10 @@ Cache = tuple[Tensor, Tensor]
 class TransformerBlock(ConfigurableLayer):
     """Pre-norm transformer block (self-attention and MLP) with a KV cache.
 
-    `call` processes all positions at once. `_step` processes the next position with a KV cache of
-    earlier ones, and returns the output of `call` with `causal=True` at that position; the
-    attention layer of Keras has no such cache. Sources: Vaswani et al., "Attention Is All You
-    Need", 2017; Xiong et al., "On Layer Normalization in the Transformer Architecture", 2020
-    (pre-norm).
+    Priors compute one position at a time with a KV cache of earlier ones, with the output of `call`
+    with `causal=True` at that position; the attention layer of Keras has no such cache. Sources:
+    Vaswani et al., "Attention Is All You Need", 2017; Xiong et al., "On Layer Normalization in the
+    Transformer Architecture", 2020 (pre-norm).
 
     Args:
         num_heads: Integer. Number of attention heads. Must divide the input dimension. Defaults to

@@ -52,7 +52,7 @@ class CrossEntropyCommitmentLoss(Configurable):
     """Cross-entropy commitment loss: mean of -log softmax(-|x - e|² / T) at the assigned code.
 
     The squared commitment loss pulls a vector x to its code vector; this loss also pushes it away
-    from the other code vectors e. It holds a score for each pair of vector and code. The weight is
+    from the other code vectors e. It stores a score for each pair of vector and code. The weight is
     the argument `commitment_weight` of the quantizer.
 
     Args:

@@ -17,8 +17,8 @@ class EntropyLoss(Configurable):
     """Entropy loss for confident code assignments and uniform codebook usage.
 
     The loss is a · mean of H(p) - b · H(mean of p), where p is the softmax of -|x - e|² / T over
-    the code vectors e for each vector x, and H is the entropy in nats. The first term
-    makes each assignment confident; the second, which is subtracted, makes codebook usage uniform.
+    the code vectors e for each vector x, and H is the entropy in nats. The first term makes each
+    assignment confident; the second, which is subtracted, makes codebook usage uniform.
 
     Sources: Yu et al., "Language Model Beats Diffusion: Tokenizer is Key to Visual Generation"
     (MAGVIT-v2), 2023, equation 7; the second term alone is the diversity loss of wav2vec 2.0
@@ -34,7 +34,7 @@ class EntropyLoss(Configurable):
 
     Example:
         >>> import keras_vq
-        >>> loss = keras_vq.losses.EntropyLoss(0.0, batch_weight=0.1, temperature=1.0)
+        >>> loss = keras_vq.losses.EntropyLoss(per_sample_weight=0.0, temperature=1.0)
         >>> quantizer = keras_vq.VectorQuantizer(512, entropy_loss=loss)
     """
 

@@ -32,7 +32,7 @@ class _CodeHistogram(keras.metrics.Metric):
         self.counts = self.add_variable((sum(self.sizes),), "zeros", name="counts")
 
     def update_state(
-        self, indices: Tensor, y_pred: Tensor | None = None, sample_weight: Tensor | None = None
+        self, codes: Tensor, y_pred: Tensor | None = None, sample_weight: Tensor | None = None
     ) -> None:
         """Accumulates usage counts of codes.
 
@@ -40,27 +40,27 @@ class _CodeHistogram(keras.metrics.Metric):
         passes targets and outputs.
 
         Args:
-            indices: Integer tensor of codes, of any shape for one stage or `(..., stages)`. Values
+            codes: Integer tensor of codes, of any shape for one stage or `(..., stages)`. Values
                 of -1 (masked positions) are not counted. Ignored if `y_pred` is given.
-            y_pred: Integer tensor of codes from a model. Defaults to None, which counts `indices`.
+            y_pred: Integer tensor of codes from a model. Defaults to None, which counts `codes`.
             sample_weight: Ignored.
 
         Raises:
             ValueError: If the codes are not integers.
         """
         del sample_weight
-        indices = ops.convert_to_tensor(indices if y_pred is None else y_pred)
-        dtype = keras.backend.standardize_dtype(indices.dtype)
+        codes = ops.convert_to_tensor(codes if y_pred is None else y_pred)
+        dtype = keras.backend.standardize_dtype(codes.dtype)
         if "int" not in dtype:
             raise ValueError(
                 f"{type(self).__name__} counts codes, which must be integers. Attach it to the "
                 "output of a model that is the codes; a VQVAE logs `perplexity` and "
                 f"`codebook_usage` without it. Received: a tensor of dtype {dtype}"
             )
-        indices = ops.cast(indices, "int32")
-        indices = ops.reshape(indices, (-1, len(self.sizes)))
-        weights = ops.reshape(ops.cast(indices >= 0, "float32"), (-1,))
-        places = ops.reshape(ops.add(ops.maximum(indices, 0), self.starts), (-1,))
+        codes = ops.cast(codes, "int32")
+        codes = ops.reshape(codes, (-1, len(self.sizes)))
+        weights = ops.reshape(ops.cast(codes >= 0, "float32"), (-1,))
+        places = ops.reshape(ops.add(ops.maximum(codes, 0), self.starts), (-1,))
         self.counts.assign(self.counts + vq_ops.code_counts(places, sum(self.sizes), weights))
 
     def _stage_counts(self) -> list[Tensor]:

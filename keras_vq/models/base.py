@@ -31,7 +31,7 @@ class ReconstructionModel(DataChecks, Exportable, HasPresets):
 
     `fit(x)` trains the model to reconstruct `x`; `fit(x, y)` trains it to predict `y` from `x`,
     e.g. for denoising or super-resolution. `compile(loss=...)` sets the reconstruction term to any
-    Keras loss; without it, the model uses `_default_loss`. Logs, history and `evaluate` report
+    Keras loss; without it, the model uses its default loss. Logs, history and `evaluate` report
     every term of the loss.
 
     A subclass implements `_build_parts`, `call` (reconstructs a batch) and `_encode_batch`. It may

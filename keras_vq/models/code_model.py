@@ -337,7 +337,7 @@ class CodeModel(ReconstructionModel):
             check_values(target, "x" if y is None else "y")
         if measured == 0:
             raise ValueError(
-                "The target images are all one color, so that their variance, by which the "
+                "The target images are all of one color, so that their variance, by which the "
                 "default loss divides, is 0: check the data, or give `data_variance`. "
                 f"Received: variance {measured}"
             )

@@ -30,9 +30,9 @@ class VQVAE2(CodeModel):
     The loss is that of `VQVAE`, with the losses of both quantizers. Logs report `perplexity_top`,
     `codebook_usage_top`, `perplexity_bottom` and `codebook_usage_bottom`.
 
-    The latents of `encode`, `decode` and `interpolate` are those that the decoder receives: one
-    array of the bottom's size, with the channels of the top first. Exported models represent the
-    codes of an image as one vector: the top codes in row-major order, then the bottom codes.
+    The latents of `encode_latents`, `encode_quantized` and `decode_quantized` are one array of the
+    size of the bottom scale, with the channels of the top scale first. Exported models represent
+    the codes of an image as one vector: the top codes in row-major order, then the bottom codes.
 
     Args:
         bottom_encoder: Layer or model that maps images to features of shape

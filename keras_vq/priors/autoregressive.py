@@ -117,7 +117,7 @@ class AutoregressivePrior(CodePrior):
                 `state`, the arguments of `_step`.
 
         Returns:
-            Dictionary with `_contexts`, the hidden states, and `state`, the state of the next step.
+            Dictionary with `contexts`, the hidden states, and `state`, the state of the next step.
         """
         contexts, state = self._step(inputs["position"][0], inputs["before"], inputs["state"])
         return {"contexts": contexts, "state": state}
@@ -126,7 +126,7 @@ class AutoregressivePrior(CodePrior):
         """Computes the logits of one codebook at one position.
 
         Args:
-            inputs: Dictionary with `_contexts`, the hidden states from `_step_batch`, and
+            inputs: Dictionary with `contexts`, the hidden states from `_step_batch`, and
                 `codes_before`, an int32 tensor of shape `(batch, stage)`.
             stage: Integer. Index of the codebook.
 
@@ -156,7 +156,7 @@ class AutoregressivePrior(CodePrior):
             is_guided: See `CodePrior._sample_batch`.
 
         Returns:
-            Int32 tensor of shape `(rows, L)`, with as many rows as `_contexts`.
+            Int32 tensor of shape `(rows, L)`, with as many rows as `contexts`.
         """
         chosen: list[Tensor] = []
         for stage in range(len(self.codebook_sizes)):

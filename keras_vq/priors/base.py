@@ -70,7 +70,7 @@ class CodePrior(Model):
 
     Returns:
         Dictionary with `logits`, a tuple with one float32 tensor of shape `(batch, N, size)` per
-        codebook, for the N positions in row-major order. `_code_logits` lists further entries.
+        codebook, for the N positions in row-major order. Subclasses may add entries.
 
     Raises:
         ValueError: If an argument is out of range.

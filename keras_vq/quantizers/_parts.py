@@ -17,8 +17,8 @@ def checked_parts(quantizers: Any) -> list[Quantizer]:
     is_list = isinstance(quantizers, Sequence) and len(quantizers) > 0
     if not is_list or not all(isinstance(part, Quantizer) for part in quantizers):
         raise ValueError(
-            "`quantizers` must be a list of at least one Quantizer; the same one may stand in it "
-            f"several times. Received: {quantizers!r}"
+            "`quantizers` must be a list of at least one Quantizer, which may be repeated. "
+            f"Received: {quantizers!r}"
         )
     if not all(part._has_codes_per_vector for part in quantizers):
         raise ValueError(
@@ -28,9 +28,9 @@ def checked_parts(quantizers: Any) -> list[Quantizer]:
     repeated = len(distinct(quantizers)) < len(quantizers)
     if repeated and any(part._updates_before_lookup for part in quantizers):
         raise ValueError(
-            "A quantizer with a SGDCodebook can't stand in `quantizers` several times: it would "
-            "change from one use to the next. Give each place its own, or share another codebook. "
-            f"Received: {quantizers!r}"
+            "`quantizers` must not repeat a quantizer with an SGDCodebook, which would change "
+            f"between its uses. Received: {quantizers!r}. Use one quantizer for each place, or "
+            "share another codebook."
         )
     shapes = [part.code_shape for part in quantizers]
     if len(set(shapes)) > 1:

@@ -81,7 +81,7 @@ class Quantizer(WarnsOfNonFinite, ConfigurableLayer):
 
     Args:
         estimator: String or callable. Gradient estimator: `"straight_through"`,
-            `"rotation_trick"` or a callable `(inputs, codes, training) -> outputs`; see
+            `"rotation_trick"` or a callable `(inputs, quantized, training) -> outputs`; see
             `keras_vq.estimators`. Defaults to `"straight_through"`. A quantizer with a gradient
             of its own raises a `TypeError`.
         return_codes: Boolean. Whether a call returns the tuple below or only the quantized
@@ -138,12 +138,12 @@ class Quantizer(WarnsOfNonFinite, ConfigurableLayer):
 
     @property
     def codebook_sizes(self) -> tuple[int, ...]:
-        """Codebook sizes, as a tuple with one entry per index of a vector."""
+        """Codebook sizes, as a tuple with one entry per code of a vector."""
         raise NotImplementedError
 
     @property
     def code_shape(self) -> tuple[int, ...]:
-        """Shape of the codes of one vector: `()` for one index, `(L,)` for L codes."""
+        """Shape of the codes of one vector: `()` for one code, `(L,)` for L codes."""
         return ()
 
     def _project_in(self, vectors: Tensor, training: bool = False) -> Tensor:
@@ -358,8 +358,8 @@ class Quantizer(WarnsOfNonFinite, ConfigurableLayer):
         """
         del vectors, start
         raise ValueError(
-            f"{type(self).__name__} has no codes that could be placed by data: train it as it is. "
-            "Received: a call of `adapt`"
+            f"{type(self).__name__} has no code vectors to initialize from data. "
+            "Received: a call of `adapt`. Remove it."
         )
 
     def set_embeddings(self, embeddings: Any) -> None:
@@ -375,8 +375,8 @@ class Quantizer(WarnsOfNonFinite, ConfigurableLayer):
         """
         del embeddings
         raise ValueError(
-            f"{type(self).__name__} has no code vectors that could be set: load its weights "
-            "instead. Received: a call of `set_embeddings`"
+            f"{type(self).__name__} has no code vectors that could be set. "
+            "Received: a call of `set_embeddings`. Load its weights instead."
         )
 
     def _set_own_embeddings(self, embeddings: Any) -> None:

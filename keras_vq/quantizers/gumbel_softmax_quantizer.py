@@ -46,7 +46,7 @@ class GumbelSoftmaxQuantizer(Quantizer):
     temperature follows a schedule.
 
     Args:
-        codebook_size: Integer. Number of codes, K.
+        codebook_size: Integer. Number of code vectors, K.
         temperature: Float, above 0, or a `keras.optimizers.schedules.LearningRateSchedule` of the
             training step. Temperature τ of the Gumbel-softmax. Defaults to 1.0.
         kl_weight: Float, at least 0. Weight w of the KL divergence. Defaults to 5e-4.
@@ -136,7 +136,7 @@ class GumbelSoftmaxQuantizer(Quantizer):
         return self.logits(vectors)
 
     def _search_codes(self, latents: Tensor, training: bool = False) -> Tensor:
-        """Returns the argmax of the logits. Ties go to the lowest index."""
+        """Returns the argmax of the logits. Ties go to the lowest code."""
         del training
         return vq_ops.argmax(latents)
 
@@ -200,18 +200,18 @@ class _Step:
         return self
 
 
-def code_with_gradient_of_shares(codes: Tensor, shares: Tensor, quantized: Any) -> Tensor:
+def code_with_gradient_of_shares(codes: Tensor, shares: Tensor, embeddings: Any) -> Tensor:
     """Returns code vectors with the gradient of (onehot + p - sg(p)) E for probabilities p.
 
     Args:
         codes: Int32 tensor of codes of shape `(...)`.
         shares: Float32 tensor of probabilities p of shape `(..., codebook_size)`.
-        quantized: Float32 tensor of code vectors E of shape `(codebook_size, dim)`.
+        embeddings: Float32 tensor of code vectors E of shape `(codebook_size, dim)`.
 
     Returns:
         Float32 tensor of shape `(..., dim)`, equal to rows of E bit for bit.
     """
-    quantized = ops.convert_to_tensor(quantized)
+    embeddings = ops.convert_to_tensor(embeddings)
     # (p - sg(p)) is 0, so E gets no gradient from this product, except through p.
-    mixture = ops.matmul(shares, ops.stop_gradient(quantized))
-    return ops.take(quantized, codes, axis=0) + (mixture - ops.stop_gradient(mixture))
+    mixture = ops.matmul(shares, ops.stop_gradient(embeddings))
+    return ops.take(embeddings, codes, axis=0) + (mixture - ops.stop_gradient(mixture))

@@ -1,4 +1,4 @@
-"""Vector quantizer with a codebook that depends on context: one stage of QINCo."""
+"""Implicit neural quantizer: vector quantization with one stage of QINCo."""
 
 from typing import Any
 
@@ -30,7 +30,7 @@ class ImplicitNeuralQuantizer(Quantizer):
     Source: Huijben et al., "Residual Quantization with Implicit Neural Codebooks" (QINCo), 2024.
 
     Args:
-        codebook_size: Integer. Number of codes, K.
+        codebook_size: Integer. Number of code vectors, K.
         network: Layer that maps the concatenation of context and base code vector, of shape
             `(..., 2 * dim)`, to a code vector, of shape `(..., dim)`. Defaults to `None`, for a
             `layers.ImplicitNeuralCodebook`.
@@ -84,7 +84,7 @@ class ImplicitNeuralQuantizer(Quantizer):
         shape = build_part(self.code_network, (None, 2 * self.dim))
         if shape != (None, self.dim):
             raise ValueError(
-                f"`network` must turn (..., {2 * self.dim}) into codes (..., {self.dim}). "
+                f"`network` must map (..., {2 * self.dim}) to code vectors (..., {self.dim}). "
                 f"Received: a layer that returns shape {shape}"
             )
 
@@ -104,7 +104,7 @@ class ImplicitNeuralQuantizer(Quantizer):
         """Computes the code vectors of codes, given their contexts."""
         base = ops.take(ops.convert_to_tensor(self.embeddings), codes, axis=0)
         context = ops.zeros_like(base) if context is None else context
-        return self._codes(context, base)
+        return self._code_vectors(context, base)
 
     def nearest_codes(
         self, inputs: Tensor, count: int, context: Tensor | None = None
@@ -131,10 +131,10 @@ class ImplicitNeuralQuantizer(Quantizer):
         )
 
     def set_embeddings(self, embeddings: Any) -> None:
-        """Sets the base code vectors, which the network takes; see `Quantizer.set_embeddings`."""
+        """Sets the base code vectors, the input of the network; see `Quantizer.set_embeddings`."""
         self._set_own_embeddings(embeddings)
 
-    def _codes(self, context: Tensor, base: Tensor) -> Tensor:
+    def _code_vectors(self, context: Tensor, base: Tensor) -> Tensor:
         pairs = ops.concatenate([context, base], axis=-1)
         if not isinstance(self.code_network, keras.Model):
             return ops.cast(self.code_network(pairs), "float32")
@@ -152,7 +152,7 @@ class ImplicitNeuralQuantizer(Quantizer):
             vectors, contexts = ops.split(rows[..., None, :], 2, axis=-1)
             shape = (*ops.shape(rows)[:-1], self.size, self.dim)
             pairs = ops.broadcast_to(contexts, shape), ops.broadcast_to(base, shape)
-            distances = ops.sum(ops.square(vectors - self._codes(*pairs)), axis=-1)
+            distances = ops.sum(ops.square(vectors - self._code_vectors(*pairs)), axis=-1)
             return ops.cast(ops.top_k(-distances, count)[1], "int32")
 
         return ops.stop_gradient(_search.map_rows(best, rows, self.size * 2 * self.dim))

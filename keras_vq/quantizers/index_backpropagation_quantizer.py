@@ -37,7 +37,7 @@ class IndexBackpropagationQuantizer(Quantizer):
     Training updates `embeddings` (by the optimizer).
 
     Args:
-        codebook_size: Integer. Number of codes, K.
+        codebook_size: Integer. Number of code vectors, K.
         codebook_loss_weight: Float, at least 0. Weight β of the codebook loss, the last term.
             Defaults to 0.25.
         entropy_loss: A `losses.EntropyLoss` of the distribution softmax(l / T), a float or `None`.
@@ -91,7 +91,7 @@ class IndexBackpropagationQuantizer(Quantizer):
         return (self.size,)
 
     def _search_codes(self, latents: Tensor, training: bool = False) -> Tensor:
-        """Returns the argmax of the inner products. Ties go to the lowest index."""
+        """Returns the argmax of the inner products. Ties go to the lowest code."""
         del training
         columns = ops.stop_gradient(self._centered_columns())
 
@@ -152,5 +152,5 @@ class IndexBackpropagationQuantizer(Quantizer):
 
     def _centered_columns(self) -> Tensor:
         """Returns the code vectors as columns, less a common offset that cancels in the softmax."""
-        quantized = ops.convert_to_tensor(self.embeddings)
-        return ops.transpose(quantized - _search.code_center(quantized))
+        embeddings = ops.convert_to_tensor(self.embeddings)
+        return ops.transpose(embeddings - _search.code_center(embeddings))

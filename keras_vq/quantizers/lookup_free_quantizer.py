@@ -15,7 +15,7 @@ from keras_vq.estimators import Estimator
 from keras_vq.losses.entropy import EntropyLoss, as_entropy
 from keras_vq.quantizers.base import Assignment, Quantizer
 
-# Maximum number of bits per int32 index.
+# Maximum number of bits per int32 code.
 _BITS_PER_WORD = 30
 
 # Limit of `bits_per_group`: 65,536 scores per vector and group.
@@ -93,8 +93,8 @@ class LookupFreeQuantizer(Quantizer):
         self.bits_per_group = _validation.check_positive_integer("bits_per_group", bits_per_group)
         if self.bits_per_group > _MOST_BITS_PER_GROUP:
             raise ValueError(
-                f"`bits_per_group` must be at most {_MOST_BITS_PER_GROUP}: there are 2 to its "
-                f"power scores for every vector. Received: {bits_per_group!r}"
+                f"`bits_per_group` must be at most {_MOST_BITS_PER_GROUP}: 2**bits_per_group "
+                f"scores are stored per vector and group. Received: {bits_per_group!r}"
             )
         self.scale = _validation.check_positive("scale", scale)
 
@@ -106,7 +106,7 @@ class LookupFreeQuantizer(Quantizer):
 
     @property
     def codebook_sizes(self) -> tuple[int, ...]:
-        """Codebook size of each index: 2 to the power of its number of bits."""
+        """Codebook size of each code: 2 to the power of its number of bits."""
         if not self.built:
             raise ValueError(
                 "The codebook sizes of a LookupFreeQuantizer depend on the dimension of its "

@@ -35,7 +35,7 @@ class MultiScaleQuantizer(Quantizer):
     Source: Tian et al., "Visual Autoregressive Modeling" (VAR), 2024, section 3.2.
 
     Args:
-        quantizer: Quantizer with one index per vector, shared by all scales. It is updated once
+        quantizer: Quantizer with one code per vector, shared by all scales. It is updated once
             per batch.
         scales: List of grid sizes, coarsest first. An entry is an integer, for all axes, or a
             tuple with one integer per axis. The last entry is the grid size of the inputs.
@@ -82,13 +82,13 @@ class MultiScaleQuantizer(Quantizer):
         super().__init__(**kwargs)
         if not isinstance(quantizer, Quantizer) or quantizer.code_shape:
             raise ValueError(
-                f"`quantizer` must be a Quantizer with one index a vector. Received: {quantizer!r}"
+                f"`quantizer` must be a Quantizer with one code per vector. Received: {quantizer!r}"
             )
         if getattr(quantizer, "estimator", straight_through) is not straight_through:
             raise ValueError(
-                "`quantizer` must have the default estimator, because MultiScale estimates the "
-                "gradient of the sum of all scales. Give `estimator` to MultiScale. "
-                f"Received: a quantizer with estimator {quantizer.estimator!r}"
+                "`quantizer` must have the default estimator, because the gradient is estimated "
+                "for the sum of all scales. Received: a quantizer with estimator "
+                f"{quantizer.estimator!r}. Give `estimator` to MultiScaleQuantizer."
             )
         self.quantizer = quantizer
         self.scales = _checked_scales(scales)
@@ -106,8 +106,8 @@ class MultiScaleQuantizer(Quantizer):
         axes = len(grid)
         if not 1 <= axes <= 3:
             raise ValueError(
-                "MultiScale needs inputs of shape (batch, ..., dim) with one to three grid axes. "
-                f"Received: shape {tuple(input_shape)}"
+                "MultiScaleQuantizer needs inputs of shape (batch, ..., dim) with one to three "
+                f"grid axes. Received: shape {tuple(input_shape)}"
             )
         self.grids = [
             scale * axes if len(scale) == 1 else scale for scale in map(tuple, self.scales)
@@ -187,10 +187,8 @@ class MultiScaleQuantizer(Quantizer):
         vectors, (scales, totals), _, mask, _ = found
         total_loss: Any = 0.0
         for scale, total in zip(scales, totals, strict=True):
-            commitment_weight = self.commitment_weight * vq_ops.stop_gradient_mse(
-                vectors, total, mask
-            )
-            loss = commitment_weight + vq_ops.stop_gradient_mse(total, vectors, mask)
+            commitment = self.commitment_weight * vq_ops.stop_gradient_mse(vectors, total, mask)
+            loss = commitment + vq_ops.stop_gradient_mse(total, vectors, mask)
             total_loss = total_loss + loss + self.quantizer._auxiliary_loss(scale)
         return total_loss / len(scales)
 
@@ -263,10 +261,10 @@ class MultiScaleQuantizer(Quantizer):
         cells = _grown(cells, self.grids[-1])
         if not self.num_phi:
             return cells
-        # Assigns the mixers evenly to the scales, the last mixer to the last scale.
+        # Assigns the convolutions evenly to the scales, the last one to the last scale.
         share = scale / max(1, len(self.grids) - 1)
-        mixer = min(int(share * self.num_phi), self.num_phi - 1)
-        return 0.5 * cells + 0.5 * self.convolutions[mixer](cells)
+        place = min(int(share * self.num_phi), self.num_phi - 1)
+        return 0.5 * cells + 0.5 * self.convolutions[place](cells)
 
 
 def area_matrix(size: int, cells: int) -> np.ndarray:

@@ -61,8 +61,8 @@ class ProductQuantizer(Quantizer):
         parts = len(self.quantizers)
         if self.dim % parts:
             raise ValueError(
-                f"Product splits vectors into {parts} equal parts, so their dimension must be a "
-                f"multiple of {parts}. Received: inputs of shape {tuple(input_shape)}"
+                f"The dimension of the inputs must be a multiple of {parts}, the number of "
+                f"`quantizers`. Received: inputs of shape {tuple(input_shape)}"
             )
         for part in distinct(self.quantizers):
             part._build_for((*input_shape[:-1], self.dim // parts))
@@ -74,7 +74,7 @@ class ProductQuantizer(Quantizer):
 
     @property
     def code_shape(self) -> tuple[int, ...]:
-        """Number of parts, followed by the index shape of one part."""
+        """Number of parts, followed by the code shape of one part."""
         return (len(self.quantizers), *self.quantizers[0].code_shape)
 
     def _project_in(self, vectors: Tensor, training: bool = False) -> Any:
@@ -128,7 +128,7 @@ class ProductQuantizer(Quantizer):
         return ops.concatenate([part._reconstruct(own.quantized) for part, own in pairs], axis=-1)
 
     def decode(self, codes: Tensor, context: Tensor | None = None) -> Tensor:
-        """Decodes codes to vectors; a part with index -1 is zero."""
+        """Decodes codes to vectors; a part with code -1 is zero."""
         del context
         codes = self._checked_codes(codes)
         axis = len(codes.shape) - len(self.code_shape)

@@ -69,7 +69,7 @@ class ProjectedQuantizer(Quantizer):
         output_shape = build_part(out, self.quantizer._compute_quantized_shape(lower_shape))
         if output_shape != tuple(input_shape):
             raise ValueError(
-                f"`_project_out` must give the inputs' shape, {tuple(input_shape)}. "
+                f"`project_out` must return the shape of the inputs, {tuple(input_shape)}. "
                 f"Received: a layer that returns shape {output_shape}"
             )
         self.into, self.out = into, out
@@ -82,7 +82,7 @@ class ProjectedQuantizer(Quantizer):
 
     @property
     def code_shape(self) -> tuple[int, ...]:
-        """Index shape of the inner quantizer."""
+        """Code shape of the inner quantizer."""
         return self.quantizer.code_shape
 
     def _project_in(self, vectors: Tensor, training: bool = False) -> Any:

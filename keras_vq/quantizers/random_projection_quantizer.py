@@ -20,8 +20,8 @@ class RandomProjectionQuantizer(Quantizer):
 
         k = argmin_k ‖ e_k - n(A z) ‖,   z = (x - mean x) / √(var x + 1e-5)
 
-    where n scales to unit norm. A is drawn from N(0, 2 / (dim + code_dim)) (Xavier). The code
-    vectors e are drawn from N(0, 1) and scaled to unit norm. The codes are labels that a model
+    where n scales to unit norm. A is drawn from N(0, 2 / (dim + embedding_dim)) (Xavier). The
+    code vectors e are drawn from N(0, 1) and scaled to unit norm. The codes are labels that a model
     learns to predict from masked inputs. The quantized vectors are the code vectors, whose
     dimension differs from that of the inputs, and have no gradient. There is no loss.
 
@@ -30,7 +30,7 @@ class RandomProjectionQuantizer(Quantizer):
     normalizes each vector over its dimensions.
 
     Args:
-        codebook_size: Integer. Number of codes, K.
+        codebook_size: Integer. Number of code vectors of each codebook, K.
         embedding_dim: Integer. Dimension of the code vectors. Defaults to 16.
         num_codebooks: Integer. Number of codebooks, each with its own projection: the number of
             labels per vector. Defaults to 1.
@@ -39,8 +39,9 @@ class RandomProjectionQuantizer(Quantizer):
 
     Returns:
         A tuple `(quantized, codes)`. `quantized` has shape
-        `inputs.shape[:-1] + (code_dim * codebooks,)`. `codes` is an int32 tensor of codes of
-        shape `inputs.shape[:-1]`, or `inputs.shape[:-1] + (codebooks,)` for several codebooks.
+        `inputs.shape[:-1] + (num_codebooks * embedding_dim,)`. `codes` is an int32 tensor of codes
+        of shape `inputs.shape[:-1]`, or `inputs.shape[:-1] + (num_codebooks,)` for several
+        codebooks.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -49,7 +50,7 @@ class RandomProjectionQuantizer(Quantizer):
         >>> import numpy as np, keras_vq
         >>> quantizer = keras_vq.RandomProjectionQuantizer(8192, seed=0)
         >>> quantized, codes = quantizer(np.zeros((2, 100, 80), "float32"))
-        >>> tuple(codes.shape), tuple(codes.shape)
+        >>> tuple(quantized.shape), tuple(codes.shape)
         ((2, 100, 16), (2, 100))
     """
 
@@ -94,7 +95,7 @@ class RandomProjectionQuantizer(Quantizer):
 
     @property
     def code_shape(self) -> tuple[int, ...]:
-        """Shape `()` for one codebook, `(codebooks,)` for several."""
+        """Shape `()` for one codebook, `(num_codebooks,)` for several."""
         return (self.num_codebooks,) if self.num_codebooks > 1 else ()
 
     def _compute_quantized_shape(self, input_shape: Shape) -> Shape:

@@ -91,14 +91,14 @@ class ResidualQuantizer(Quantizer):
             hasattr(part, "nearest_codes") for part in self.quantizers
         ):
             raise ValueError(
-                "`beam_size` above 1 needs stages that can name their nearest codes, as "
-                f"VectorQuantizer does. Received: {[type(q).__name__ for q in self.quantizers]}"
+                "`beam_size` above 1 requires stages with a method `nearest_codes`, such as "
+                f"VectorQuantizer. Received: {[type(q).__name__ for q in self.quantizers]}"
             )
         if self.beam_size > 1 and any(
             getattr(part, "temperature", 0.0) for part in self.quantizers
         ):
             raise ValueError(
-                "`beam_size` above 1 looks for the closest sum, so no stage may draw its codes. "
+                "`beam_size` above 1 requires stages that do not draw random codes. "
                 "Received: stages with a temperature above 0"
             )
         self.seed = seed
@@ -118,7 +118,7 @@ class ResidualQuantizer(Quantizer):
 
     @property
     def code_shape(self) -> tuple[int, ...]:
-        """Number of stages, followed by the index shape of one stage."""
+        """Number of stages, followed by the code shape of one stage."""
         return (len(self.quantizers), *self.quantizers[0].code_shape)
 
     def _assign(
@@ -228,7 +228,7 @@ class ResidualQuantizer(Quantizer):
 
     @property
     def _has_codes(self) -> bool:
-        """True if `decode` of every part has all that it needs."""
+        """True if `decode` of every stage has all that it needs."""
         return all(part._has_codes for part in self.quantizers)
 
     def _stages_kept(self, vectors: Tensor, mask: Tensor | None) -> list[Tensor]:

@@ -31,15 +31,16 @@ class VectorQuantizer(Quantizer):
 
     k = argmin_k |x - e_k|², q = e_k. The added loss is β · mean |x - sg(q)|², plus the codebook
     loss if the codebook is trained by gradient. Both use the code vectors from before the update,
-    or from after it with a `SGDCodebook`.
+    or from after it with an `SGDCodebook`.
 
     Source: van den Oord et al., "Neural Discrete Representation Learning", 2017.
 
     Training updates the codebook.
 
     Args:
-        codebook_size: Integer. Number of code vectors K. Not given together with a codebook object.
-        codebook: Codebook of `keras_vq.codebooks`, or the name of its class, e.g.
+        codebook_size: Integer. Number of code vectors, K. Required unless `codebook` is an object,
+            which has its own size.
+        codebook: Codebook of `keras_vq.codebooks`, or its snake_case name, such as
             `"gradient_codebook"`. Defaults to `None`, for an `EMACodebook` with dead-code restart.
         commitment_weight: Float, at least 0. Weight β of the commitment loss. Defaults to 0.25.
         commitment_loss: Commitment loss of `keras_vq.losses`, or its name. Defaults to
@@ -106,9 +107,8 @@ class VectorQuantizer(Quantizer):
             self.codebook.build(input_shape)
         if self.codebook.dim != self.dim:
             raise ValueError(
-                f"The codebook holds codes of dimension {self.codebook.dim}, and a vector is "
-                f"quantized to one of its own dimension. Received: inputs of shape "
-                f"{tuple(input_shape)}"
+                f"The inputs must have dimension {self.codebook.dim}, that of the code vectors. "
+                f"Received: inputs of shape {tuple(input_shape)}"
             )
         if self.metric == "cosine":
             self.codebook._scale_to_unit_norm()
@@ -120,7 +120,7 @@ class VectorQuantizer(Quantizer):
 
     @property
     def _updates_before_lookup(self) -> bool:
-        """True if the codebook is updated before the lookup, as in a `SGDCodebook`."""
+        """True if the codebook is updated before the lookup, as in an `SGDCodebook`."""
         return self.codebook._updates_before_lookup
 
     def _project_in(self, vectors: Tensor, training: bool = False) -> Tensor:
@@ -130,8 +130,8 @@ class VectorQuantizer(Quantizer):
 
     def code_vectors(self) -> Tensor:
         """Returns the code vectors, unit vectors for the cosine metric, float32 `(K, dim)`."""
-        quantized = self.codebook.code_vectors()
-        return vq_ops.unit_vectors(quantized) if self.metric == "cosine" else quantized
+        embeddings = self.codebook.code_vectors()
+        return vq_ops.unit_vectors(embeddings) if self.metric == "cosine" else embeddings
 
     def _search(self, latents: Tensor, training: bool = False, **context: Any) -> Assignment:
         """Finds the nearest code of each vector.
@@ -163,10 +163,10 @@ class VectorQuantizer(Quantizer):
             `(..., count)`.
         """
         latents = self._project_in(ops.cast(inputs, "float32"))
-        quantized = self.code_vectors()
-        vectors, searched = self._searched(latents, quantized)
+        embeddings = self.code_vectors()
+        vectors, searched = self._searched(latents, embeddings)
         codes = vq_ops.nearest_codes(vectors, searched, count)
-        return ops.take(quantized, codes, axis=0), codes
+        return ops.take(embeddings, codes, axis=0), codes
 
     def cross_entropy(
         self, inputs: Tensor, codes: Tensor, mask: Tensor | None = None, temperature: float = 1.0
@@ -256,24 +256,25 @@ class VectorQuantizer(Quantizer):
         searched = assignment.embeddings
         return self.code_vectors() if searched is None else searched
 
-    def _searched(self, latents: Tensor, quantized: Tensor) -> tuple[Tensor, Tensor]:
+    def _searched(self, latents: Tensor, embeddings: Tensor) -> tuple[Tensor, Tensor]:
         """Returns vectors and code vectors as the search compares them, without gradient."""
-        vectors, quantized = ops.stop_gradient(latents), ops.stop_gradient(quantized)
+        vectors, embeddings = ops.stop_gradient(latents), ops.stop_gradient(embeddings)
         if self.metric == "angle":
-            return vq_ops.unit_vectors(vectors), vq_ops.unit_vectors(quantized)
-        return vectors, quantized
+            return vq_ops.unit_vectors(vectors), vq_ops.unit_vectors(embeddings)
+        return vectors, embeddings
 
 
 def _codebook(codebook_size: int | None, codebook: str | Codebook | None) -> Codebook:
     """Returns the codebook that the arguments of a `VectorQuantizer` describe.
 
     Raises:
-        ValueError: If a codebook is given with its size, neither is given, or one is invalid.
+        ValueError: If a codebook object and a size are given, if neither is given, or if one of
+            them is invalid.
     """
     if isinstance(codebook_size, Codebook):
         raise ValueError(
-            "`codebook_size` must be an integer. Received: a codebook. Pass it as an argument with "
-            f"a name: VectorQuantizer(codebook={type(codebook_size).__name__}(...))."
+            "`codebook_size` must be an integer. Received: a codebook. Pass it as a keyword "
+            f"argument: VectorQuantizer(codebook={type(codebook_size).__name__}(...))."
         )
     if isinstance(codebook, int):
         raise ValueError(

@@ -153,7 +153,7 @@ def test_adapt_places_stage_after_stage(rng):
         ),
         (
             {"quantizers": [keras_vq.VectorQuantizer(codebook=keras_vq.SGDCodebook(4, 1.0))] * 2},
-            "SGDCodebook can't stand in",
+            "must not repeat a quantizer with an SGDCodebook",
         ),
         (
             {"quantizers": [*stages(4), keras_vq.ResidualQuantizer(stages(4, 4))]},
@@ -221,7 +221,7 @@ def test_projections_learn_from_both_sides(vectors):
 
 def test_projection_back_of_the_wrong_size(vectors):
     quantizer = keras_vq.ProjectedQuantizer(stages(16)[0], 2, project_out=keras.layers.Dense(3))
-    with pytest.raises(ValueError, match="`_project_out` must give the inputs' shape"):
+    with pytest.raises(ValueError, match="`project_out` must return the shape of the inputs"):
         quantizer(vectors)
 
 
