@@ -21,7 +21,7 @@ benchmarks:
   sizes       the same for growing numbers of vectors, dimensions and codes
   memory      by how much memory rises in a step: 16,384 codes, and 262,144 codes
   search      the search for nearest codes beside PyTorch's cdist and argmin, to 262,144 codes
-  kinds       FSQ, LFQ and eight residual levels beside one search
+  kinds       FSQ, LFQ and eight residual stages beside one search
   step        a whole training step of a VQ-VAE on each backend, and by hand in PyTorch
   fit         what `fit` costs beside a loop written by hand
   precision   a training step in mixed precision, and how many codes it changes

@@ -64,7 +64,7 @@ def of_memory() -> Iterator[Goal]:
 def of_kinds() -> Iterator[Goal]:
     """Yields the goal that eight residual stages cost little more than eight searches."""
     for name in ("TensorFlow, XLA", "JAX", "PyTorch"):
-        text = f"eight residual levels on {name}: times one search"
+        text = f"eight residual stages on {name}: times one search"
         yield at_most("kinds", text, f"residual on {name}", "times one search", 8.5)
 
 

@@ -32,7 +32,7 @@ def draw_comparison(table: Mapping[str, Mapping[str, float]], path: Path, title:
     panels[1].set_xlabel("codes used by the test images, %")
     for axes in panels:
         axes.margins(x=0.12)
-    panels[0].legend(title="a position", fontsize=8, title_fontsize=8, loc="lower right")
+    panels[0].legend(title="per position", fontsize=8, title_fontsize=8, loc="lower right")
     figure.suptitle(title)
     figure.savefig(path, facecolor="white")
 

@@ -37,7 +37,7 @@ BATCH_SIZE = 64
 LEARNING_RATE = 1e-3
 LATENT_DIM = 32
 CODES = 512
-LEVELS = 2
+STAGES = 2
 # The classical methods process one image at a time.
 TESTS = 2000
 SHOWN = 10
@@ -167,11 +167,11 @@ def autoencoder(given: tuple[int, ...], made: tuple[int, ...]) -> keras_vq.Autoe
 
 def vqvae(given: tuple[int, ...], made: tuple[int, ...]) -> keras_vq.VQVAE:
     encoder, decoder = networks(given, made)
-    levels = [
+    stages = [
         VectorQuantizer(codebook=EMACodebook(CODES, decay=0.95, restart=DeadCodeRestart()))
-        for _ in range(LEVELS)
+        for _ in range(STAGES)
     ]
-    return keras_vq.VQVAE(encoder, ResidualQuantizer(levels), decoder)
+    return keras_vq.VQVAE(encoder, ResidualQuantizer(stages), decoder)
 
 
 def networks(given: tuple[int, ...], made: tuple[int, ...]) -> tuple[keras.Model, keras.Model]:

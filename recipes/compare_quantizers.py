@@ -101,8 +101,8 @@ QUANTIZERS: dict[str, Callable[[int], Quantizer]] = {
     "latent": lambda bits: ProjectedQuantizer(LatentQuantizer([8] * (bits // 3)), bits // 3),
     "Gumbel-softmax": gumbel,
     "IBQ": lambda bits: IndexBackpropagationQuantizer(2**bits),
-    "residual, 3 levels": lambda bits: ResidualQuantizer(parts(bits, 3)),
-    "QINCo, 3 levels": lambda bits: ResidualQuantizer(
+    "residual, 3 stages": lambda bits: ResidualQuantizer(parts(bits, 3)),
+    "QINCo, 3 stages": lambda bits: ResidualQuantizer(
         [
             VectorQuantizer(codebook=ema(2 ** (bits // 3))),
             *(ImplicitNeuralQuantizer(2 ** (bits // 3)) for _ in range(2)),

@@ -44,7 +44,7 @@ BATCH_SIZE = 64
 LEARNING_RATE = 2e-3
 TESTS = 1000
 # Residual stages, and the numbers of stages to decode.
-LEVELS = {"text": 4, "audio": 8, "series": 4}
+STAGES = {"text": 4, "audio": 8, "series": 4}
 DECODED = (1, 2, 4, 8)
 
 
@@ -53,11 +53,11 @@ def tests_beside(limit: int) -> int:
     return min(TESTS, limit)
 
 
-def residual(levels: int) -> keras_vq.Quantizer:
+def residual(stages: int) -> keras_vq.Quantizer:
     """Builds a residual quantizer with quantizer dropout, so that any number of stages decodes."""
     quantizers = [
         VectorQuantizer(codebook=EMACodebook(256, decay=0.95, restart=DeadCodeRestart()))
-        for _ in range(levels)
+        for _ in range(stages)
     ]
     return ResidualQuantizer(quantizers, dropout=1.0, seed=SEED)
 
@@ -86,13 +86,13 @@ def main() -> None:
             model, seconds = kind.vqvae(name, networks)
             codes = model.encode(kind.test)
             bits = kind.bits(codes, model)
-            levels = LEVELS[kind.kind]
-            for decoded in (count for count in DECODED if count <= levels):
+            stages = STAGES[kind.kind]
+            for decoded in (count for count in DECODED if count <= stages):
                 # A code of -1 marks a stage that is left out.
-                some = np.where(np.arange(levels) < decoded, codes, -1)
+                some = np.where(np.arange(stages) < decoded, codes, -1)
                 made = model.decode(some)
-                table[f"{kind.kind}: {name}, {decoded} of {levels} levels"] = {
-                    "bits per step": bits * decoded / levels,
+                table[f"{kind.kind}: {name}, {decoded} of {stages} stages"] = {
+                    "bits per step": bits * decoded / stages,
                     **kind.quality(made),
                     "training, s": seconds,
                 }
@@ -157,7 +157,7 @@ class Sequences:
 
         def build() -> keras_vq.VQVAE:
             encoder, decoder = networks()
-            return keras_vq.VQVAE(encoder, residual(LEVELS[self.kind]), decoder)
+            return keras_vq.VQVAE(encoder, residual(STAGES[self.kind]), decoder)
 
         is_text = self.kind == "text"
         loss = keras.losses.CategoricalCrossentropy(from_logits=True) if is_text else None
@@ -258,7 +258,7 @@ def draw_rates(table: dict[str, dict[str, object]], path: object) -> None:
     """Plots quality against bits, one panel per data set and one line per model."""
     figure = Figure(figsize=(11, 4.2), dpi=120, layout="constrained")
     panels = figure.subplots(1, 2)
-    names = list(dict.fromkeys(row.rsplit(", ", 1)[0] for row in table if "levels" in row))
+    names = list(dict.fromkeys(row.rsplit(", ", 1)[0] for row in table if "stages" in row))
     panel_of = {"character accuracy, %": panels[0], "SNR, dB": panels[1]}
     for quality, axes in panel_of.items():
         for name in names:

@@ -9,12 +9,12 @@ import numpy as np
 import keras_vq
 from benchmarks.contenders import inputs
 
-LEVELS = 8
+STAGES = 8
 # Quantizers without a codebook, with about as many codes as a codebook.
 KINDS: dict[str, Callable[[int], Any]] = {
     "vector": lambda codes: keras_vq.VectorQuantizer(codebook=keras_vq.EMACodebook(codes)),
     "residual": lambda codes: keras_vq.ResidualQuantizer(
-        [keras_vq.VectorQuantizer(codebook=keras_vq.EMACodebook(codes)) for _ in range(LEVELS)]
+        [keras_vq.VectorQuantizer(codebook=keras_vq.EMACodebook(codes)) for _ in range(STAGES)]
     ),
     "fsq": lambda codes: keras_vq.ProjectedQuantizer(
         keras_vq.FiniteScalarQuantizer([4] * _bits(codes, 2)), _bits(codes, 2)

@@ -59,7 +59,7 @@ BAD_FITS = {
         lambda x: (x, np.repeat(x, 3, axis=-1)),
         r"`y` must have the shape \(n, 8, 8, 1\) that the decoder makes.*3 channels",
     ),
-    "one color": (lambda x: (np.zeros_like(x), None), "all one color.*give `data_variance`"),
+    "one colour": (lambda x: (np.zeros_like(x), None), "all of one color.*give `data_variance`"),
 }
 
 
