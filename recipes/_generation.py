@@ -162,8 +162,8 @@ def speed(prior: Any, n: int, seed: int) -> dict[str, object]:
 def naive_codes(prior: Any, n: int, seed: int, positions: int | None = None) -> np.ndarray:
     """Samples the same codes with a full forward pass for every position."""
     draws = uniform_numbers(seed, (n, *prior._uniforms_shape()))
-    codes = np.zeros((n, prior.positions), "int32")
-    for position in range(positions or prior.positions):
+    codes = np.zeros((n, prior._positions), "int32")
+    for position in range(positions or prior._positions):
         inputs = prior.as_inputs(codes.reshape(n, *prior.code_shape))
         (logits,) = prior.predict(inputs, batch_size=n, verbose=0)["logits"]
         codes[:, position] = keras.ops.convert_to_numpy(

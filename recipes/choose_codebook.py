@@ -1,8 +1,8 @@
-"""Choosing codebook size, code dimension and grid size: quality against bit rate on MNIST.
+"""Choosing codebook size, embedding dimension and grid size: quality against bit rate on MNIST.
 
-A grid search trains every combination of codebook size, code dimension and latent resolution (set
-by the number of strided convolutions) for a few hundred steps. KerasTuner then searches for the
-lowest error on held-out training images under 400 bits per image, with half as many trials:
+A grid search trains every combination of codebook size, embedding dimension and latent resolution
+(set by the number of strided convolutions) for a few hundred steps. KerasTuner then searches for
+the lowest error on held-out training images under 400 bits per image, with half as many trials:
 `VQVAE` is a Keras model, so any tuner accepts it.
 
 The picture shows error against bits per image; good choices are on the lower left edge.
@@ -121,7 +121,7 @@ def tuned(
     held_out: np.ndarray,
     trials: int,
 ) -> tuple[int, int, int]:
-    """Returns the codebook size, code dimension and grid size that KerasTuner finds."""
+    """Returns the codebook size, embedding dimension and grid size that KerasTuner finds."""
     # A single choice among the allowed combinations, so that no trial exceeds the bit budget.
     names = [f"{size} {dimension} {grid}" for grid, size, dimension in allowed]
 
@@ -142,7 +142,7 @@ def tuned(
 
 
 def draw(table: dict[str, dict[str, object]], path: object) -> None:
-    """Plots error against bits; markers show the code dimension, colors the grid size."""
+    """Plots error against bits; markers show the embedding dimension, colors the grid size."""
     figure = Figure(figsize=(7, 4.6), dpi=150, layout="constrained")
     axes = figure.subplots()
     for grid, color in zip(GRIDS, ("tab:blue", "tab:orange"), strict=True):

@@ -108,7 +108,7 @@ def new_images(
     if isinstance(model, keras_vq.VQVAE):
         epochs = arguments.epochs or PLANS[dataset].epochs
         # Half the default width, for a quarter of the cost.
-        small = functools.partial(PixelCNNPrior.for_model, dim=48)
+        small = functools.partial(PixelCNNPrior.for_model, hidden_dim=48)
         path = kept_models(f"compare_models_{dataset}", arguments.limit) / f"prior_{epochs}.keras"
         prior, seconds = fitted_prior(path, small, model, train, test, False, epochs, SEED)
         return model.generate(n, prior, seed=SEED), seconds

@@ -1,7 +1,7 @@
 """Image generation on MNIST: PixelCNN, Transformer and MaskGIT priors over VQ-VAE codes.
 
-The VQ-VAE is that of the keras.io example (128 codes of 16 dimensions on a 7 x 7 grid, trained by
-gradient). The training images are encoded once. PixelCNN, Transformer and MaskGIT are trained on
+The VQ-VAE is that of the keras.io example (128 code vectors of 16 dimensions, a 7 x 7 grid, trained
+by gradient). The training images are encoded once. PixelCNN, Transformer and MaskGIT are trained on
 the codes, and a class-conditional Transformer on codes and labels. Samples are evaluated against
 the test images on features of a small MNIST classifier (`recipes/_classifier.py`). This is not FID,
 which uses Inception features. The table lists for each prior the likelihood of test codes, sample

@@ -106,7 +106,7 @@ def draw_code_maps(vqvae: keras_vq.VQVAE, test: ImageDataset, path: object) -> N
     for axes in panels.ravel():
         axes.set(xticks=[], yticks=[])
     shape = " x ".join(map(str, codes.shape[1:]))
-    figure.suptitle(f"{test.name}: {shape} codes of {len(order)}, like codes in like colors")
+    figure.suptitle(f"{test.name}: {shape} codes of {len(order)}, similar codes in similar colors")
     figure.savefig(path, facecolor="white")
 
 

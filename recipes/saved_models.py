@@ -152,7 +152,7 @@ def make(name: str, out: Path, limit: int) -> None:
             "data": f"trained on {len(train):,} images of {plan.dataset}, measured on "
             f"{len(test):,} test images",
             "notes": notes_on(plan.dataset, train),
-            "training": f"{plan.epochs} epochs and 1 behind the rounded encoder, "
+            "training": f"{plan.epochs} epochs and 1 with the rounded encoder, "
             f"{(plan.epochs + 1) * steps:,} steps of {plan.batch_size} images",
             "seconds": stopwatch.seconds(),
             "backend": keras.backend.backend(),
@@ -220,7 +220,7 @@ def draw(
 HEAD = """\
 # Saved models
 
-Small trained models that come with the package, also in a wheel. Any backend loads them:
+Small trained models that are bundled with the package, also in its wheel. Every backend loads them:
 
 ```python
 import keras_vq
@@ -228,12 +228,12 @@ import keras_vq
 model = keras_vq.{cls}.from_preset("{name}")
 ```
 
-`model.save_to_preset("my/folder")` writes a folder of the same kind, and `from_preset("my/folder")`
-loads it. `preset.json` says how a model was made: seed, command, versions, figures, and the hash
-of its `model.keras`, which `from_preset` checks.
+`model.save_to_preset("my/folder")` writes such a folder, and `from_preset("my/folder")` loads it.
+`preset.json` records the seed, command, versions and figures of a model, and the hash of its
+`model.keras`, which `from_preset` checks.
 
-This page and all beside it are written by `python -m recipes.saved_models`; `--only NAME` makes
-one model.
+`python -m recipes.saved_models` trains the models and writes this folder; `--only NAME` trains one
+model.
 """
 
 
@@ -259,7 +259,7 @@ def readme(out: Path) -> str:
         "training": [record["training"] for record in presets.values()],
         **{key: [r["figures"].get(key, "") for r in presets.values()] for key in figures},
         "`model.keras`, kB": [(out / n / "model.keras").stat().st_size // 1000 for n in presets],
-        "seconds to make": [record["seconds"] for record in presets.values()],
+        "duration, s": [record["seconds"] for record in presets.values()],
         "backend": [record["backend"] for record in presets.values()],
     }
     lines += [f"| {key} | " + " | ".join(map(shown, row)) + " |" for key, row in rows.items()]

@@ -26,7 +26,7 @@ KINDS: dict[str, Callable[[int], Any]] = {
 
 
 def _bits(codes: int, each: int) -> int:
-    """Returns the number of indices of `each` bits that `codes` codes need."""
+    """Returns the number of dimensions of `each` bits that give `codes` codes."""
     return -(-(codes - 1).bit_length() // each)
 
 

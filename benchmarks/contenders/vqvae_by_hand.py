@@ -53,7 +53,7 @@ class Vqvae(nn.Module):
         return self.decoder(quantized), loss
 
 
-class ResidualQuantizer(nn.Module):
+class ResidualBlocks(nn.Module):
     """Two residual blocks x + conv1x1(relu(conv3x3(relu(x)))) and a final ReLU."""
 
     def __init__(self, channels: int, hidden: int = 32) -> None:
@@ -110,14 +110,14 @@ def cifar10() -> Vqvae:
             nn.Conv2d(64, 128, **strided),
             nn.ReLU(),
             nn.Conv2d(128, 128, 3, padding=1),
-            ResidualQuantizer(128),
+            ResidualBlocks(128),
             nn.Conv2d(128, 64, 1),
         ),
         64,
         512,
         nn.Sequential(
             nn.Conv2d(64, 128, 3, padding=1),
-            ResidualQuantizer(128),
+            ResidualBlocks(128),
             nn.ConvTranspose2d(128, 64, **strided),
             nn.ReLU(),
             nn.ConvTranspose2d(64, 3, **strided),
