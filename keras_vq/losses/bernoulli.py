@@ -32,7 +32,7 @@ class BernoulliNegativeLogLikelihood(keras.losses.Loss):
     Example:
         >>> import numpy as np, keras_vq
         >>> loss = keras_vq.losses.BernoulliNegativeLogLikelihood()
-        >>> float(loss(np.ones((2, 4)), np.full((2, 4), 0.5))) / 4  # log 2 a pixel
+        >>> float(loss(np.ones((2, 4)), np.full((2, 4), 0.5))) / 4  # log 2 per pixel
         0.69314...
     """
 
