@@ -40,9 +40,7 @@ def add_command(commands: Any, name: str, run: Run, **texts: str) -> argparse.Ar
 
 def add_backend(group: Any, default: str) -> None:
     """Adds the option --backend; `default` describes the default in the help."""
-    group.add_argument(
-        "--backend", choices=BACKENDS, help=f"what Keras runs on (default: {default})"
-    )
+    group.add_argument("--backend", choices=BACKENDS, help=f"Keras backend (default: {default})")
 
 
 def add_image_options(group: Any) -> None:
@@ -50,13 +48,13 @@ def add_image_options(group: Any) -> None:
     group.add_argument(
         "--skip-broken",
         action="store_true",
-        help="leave out files that can't be read instead of stopping (default: stop)",
+        help="skip unreadable files with a warning (default: stop with an error)",
     )
     group.add_argument(
         "--max-pixels",
         type=positive_integer,
         metavar="N",
-        help="refuse images of more pixels, before they are decoded (default: 33554432)",
+        help="maximum number of pixels per image, checked before decoding (default: 33554432)",
     )
 
 
@@ -67,7 +65,7 @@ def image_options(given: dict[str, Any]) -> dict[str, Any]:
 
 def add_debug(group: Any) -> None:
     """Adds the option --debug."""
-    group.add_argument("--debug", action="store_true", help="show the stack trace of an error")
+    group.add_argument("--debug", action="store_true", help="show the stack trace of errors")
 
 
 def positive_integer(text: str) -> int:
@@ -84,7 +82,7 @@ def positive_number(text: str) -> float:
     """Parses a finite number above 0."""
     number = _number(text)
     if not (math.isfinite(number) and number > 0):
-        raise argparse.ArgumentTypeError(f"expected a number above 0, received {text!r}")
+        raise argparse.ArgumentTypeError(f"expected a positive number, received {text!r}")
     return number
 
 
@@ -92,7 +90,7 @@ def not_negative_number(text: str) -> float:
     """Parses a finite number of at least 0."""
     number = _number(text)
     if not (math.isfinite(number) and number >= 0):
-        raise argparse.ArgumentTypeError(f"expected a number of at least 0, received {text!r}")
+        raise argparse.ArgumentTypeError(f"expected a non-negative number, received {text!r}")
     return number
 
 
@@ -112,7 +110,7 @@ def _integer(text: str, least: int) -> int:
         number = least - 1
     if number < least:
         raise argparse.ArgumentTypeError(
-            f"expected a whole number of at least {least}, received {text!r}"
+            f"expected an integer of at least {least}, received {text!r}"
         )
     return number
 

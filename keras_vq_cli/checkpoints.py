@@ -88,7 +88,7 @@ class SaveEpochs(keras.callbacks.Callback):
         # The model checks the training loss only; NaN weights of the last step show in val_loss.
         spoilt = {name: value for name, value in terms.items() if not math.isfinite(value)}
         if spoilt:
-            raise NonFiniteLossError(f"The loss is no longer finite. Received: {spoilt}")
+            raise NonFiniteLossError(f"The loss is NaN or infinite. Received: {spoilt}")
         seconds = time.monotonic() - self._started
         self.history.append({"epoch": epoch + 1, **terms, "seconds": seconds})
         save(self.model, self.history, self.folder / "model.keras")
@@ -126,6 +126,6 @@ def _read_history(path: Path) -> History:
         zipfile.BadZipFile,
     ) as error:
         raise ValueError(
-            f"{path} was not written by keras-vq train: it holds no {_MEMBER}, which says how "
-            "far training has come"
+            f"{path} must be a checkpoint of keras-vq train. Received: a file without a valid "
+            f"{_MEMBER}, the training history"
         ) from error

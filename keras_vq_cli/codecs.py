@@ -25,16 +25,18 @@ def add_options(parser: argparse.ArgumentParser, default: str | None = None) -> 
     parser.add_argument(
         "--model",
         metavar="RUN",
-        help=f"{trained.MODEL_HELP} (default: {default or f'the preset {PRESET}, for color'})",
+        help=f"{trained.MODEL_HELP} (default: {default or f'{PRESET}, for color images'})",
     )
     parser.add_argument(
         "--prior",
         metavar="FILE",
-        help=".keras file of a PixelCNNPrior or TransformerPrior of the model's codes: smaller "
-        "files, read on this kind of machine alone "
-        f"(default: {default or 'none, codes are packed'})",
+        help=".keras file of a PixelCNNPrior or TransformerPrior of the model, for arithmetic "
+        "coding; files with a prior are smaller, but can be decoded only on the same backend and "
+        f"type of machine (default: {default or 'none, fixed-length codes'})",
     )
-    arguments.add_backend(parser, "as Keras is configured; the choice matters with a prior")
+    arguments.add_backend(
+        parser, "the configured backend of Keras; with a prior, use one backend for both commands"
+    )
     arguments.add_debug(parser)
 
 
@@ -114,7 +116,7 @@ def _prior_file(given: dict[str, Any]) -> Path | None:
         return None
     path = Path(given["prior"])
     if not (path.suffix == ".keras" and path.is_file()):
-        raise ValueError(f"--prior must be the .keras file of a prior. Received: {shown(path)}")
+        raise ValueError(f"--prior must be a .keras file of a prior. Received: {shown(path)}")
     return path
 
 
@@ -125,8 +127,8 @@ def _origin(name: str) -> str:
 
 def _not_found(what: str, wanted: bytes, origin: str) -> str:
     places = "in the presets, in ./runs and" if what == "model" else "in the model's folder and"
-    said = f" The file says that it came from {shown(origin)!r}." if origin else ""
+    said = f" The recorded name is {shown(origin)!r}." if origin else ""
     return (
-        f"The {what} that the file was made with is not {places} beside the file: name it by "
-        f"--{what}.{said} Received: a file of a {what} of weights {wanted.hex()}"
+        f"The {what} of the file was not found {places} beside the file. Select it with "
+        f"--{what}.{said} Received: a file of a {what} with fingerprint {wanted.hex()}"
     )

@@ -70,9 +70,9 @@ def _parser() -> argparse.ArgumentParser:
 
     parser = Parser(
         prog="keras-vq",
-        description="Trains autoencoders, VAEs and VQ-VAEs on images, shows what they make, "
-        "compresses images with them, and exports them for other programs.",
-        epilog="Example: keras-vq train (a VQ-VAE on small digits, in under a minute)",
+        description="Trains autoencoders, VAEs and VQ-VAEs on images, reconstructs and compresses "
+        "images with them, and exports them for inference without Keras.",
+        epilog="Example: keras-vq train (trains a VQ-VAE on 8 x 8 digits in under a minute)",
     )
     parser.add_argument(
         "--version",
@@ -80,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
         nargs=0,
         dest=argparse.SUPPRESS,
         default=argparse.SUPPRESS,
-        help="print the version and leave",
+        help="print the version and exit",
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=Parser)
     for command in (train, reconstruct, compress, decompress, export, verify, serve):
@@ -95,7 +95,8 @@ class Parser(argparse.ArgumentParser):
         """Parses arguments; reports unknown ones as an error of the subcommand."""
         parsed, unknown = super().parse_known_args(args, namespace)
         if unknown:
-            known = [name for name in self._option_string_actions if name.startswith("--")]
+            options = self._option_string_actions
+            known = [name for name in options if name.startswith("--") and name != "--help"]
             hint = arguments.did_you_mean(unknown[0].partition("=")[0], known)
             self.error(f"unrecognized arguments: {' '.join(unknown)}.{hint}")
         return parsed, unknown

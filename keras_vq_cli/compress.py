@@ -17,7 +17,7 @@ examples:
   keras-vq compress holiday/ -o holiday.kvq
   keras-vq compress digits/*.png -o digits.kvq --model vqvae_mnist
   keras-vq compress photo.jpg -o photo.kvq --model runs/vqvae-photos --prior prior.keras
-  keras-vq decompress holiday.kvq -o seen
+  keras-vq decompress holiday.kvq -o decoded
 """
 
 _LONGEST_NAME = 1023  # in UTF-8 bytes, limited by the .kvq format
@@ -29,9 +29,9 @@ def add_parser(commands: Any) -> None:
         commands,
         "compress",
         run,
-        help="write images as one small file of a VQ-VAE's codes",
-        description="Cuts images into tiles of the size that a trained VQ-VAE takes, writes the\n"
-        "codes of the tiles to one file, and prints what the images lose and take.",
+        help="compress images to one file of VQ-VAE codes",
+        description="Splits images into tiles of the input size of a trained VQ-VAE, writes the\n"
+        "codes of the tiles to one file, and prints the PSNR of each image and the file size.",
         epilog=_EPILOG,
     )
     parser.add_argument(
@@ -40,7 +40,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "-o", "--out", metavar="FILE", required=True, help="file to write, ending in .kvq"
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace the file if it is there")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing file")
     arguments.add_image_options(parser)
     codecs.add_options(parser)
 
@@ -74,8 +74,8 @@ def run(given: dict[str, Any], args: list[str]) -> None:
     console.result(_table(paths, images, made))
     pixels = sum(image.shape[0] * image.shape[1] for image in images)
     console.result(
-        f"Written: {shown(out)}, {len(data):,} bytes, {8 * len(data) / pixels:.3f} bits a pixel "
-        f"(the {len(paths)} files: {sum(path.stat().st_size for path in paths):,} bytes)"
+        f"Written: {shown(out)}, {len(data):,} bytes, {8 * len(data) / pixels:.3f} bits per pixel "
+        f"(input files: {sum(path.stat().st_size for path in paths):,} bytes)"
     )
 
 
@@ -89,9 +89,9 @@ def _output_file(out: Path, overwrite: bool) -> Path:
     if out.suffix != ".kvq":
         raise ValueError(f"--out must end in .kvq. Received: {shown(out)}")
     if not out.parent.is_dir():
-        raise ValueError(f"There is no folder {shown(out.parent)} to write --out to")
+        raise ValueError(f"The folder of --out must exist. Received: {shown(out)}")
     if out.exists() and not overwrite:
-        raise ValueError(f"{shown(out)} is there already: --overwrite replaces it")
+        raise ValueError(f"{shown(out)} already exists. Pass --overwrite to replace it.")
     return out
 
 

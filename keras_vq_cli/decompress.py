@@ -12,12 +12,12 @@ from keras_vq_cli.files import shown, whole_file
 
 _EPILOG = """\
 examples:
-  keras-vq decompress holiday.kvq -o seen
+  keras-vq decompress holiday.kvq -o decoded
   keras-vq decompress photo.kvq --model runs/vqvae-photos --prior prior.keras
 
-Without --model and --prior they are looked for by the fingerprint of their weights: among the
-presets, the runs in ./runs and beside FILE, and the .keras files beside FILE; a prior also in the
-current folder and in the folder of the model.
+By default, the model and the prior are found by the fingerprint of their weights. The model is
+searched among the presets, in ./runs and beside FILE; the prior beside FILE, in the current folder
+and in the folder of the model.
 """
 
 _MAGIC = b"KVQ"  # equal to that of keras_vq.codec, whose import takes seconds
@@ -33,26 +33,27 @@ def add_parser(commands: Any) -> None:
         commands,
         "decompress",
         run,
-        help="write the images of a file that compress wrote",
-        description="Decodes the images of a .kvq file with the model, and the prior, that it\n"
-        "was made with, and writes them as PNG files.",
+        help="decode the images of a .kvq file",
+        description="Decodes the images of a .kvq file and writes them as PNG files. Requires the\n"
+        "model, and the prior if any, with which the file was compressed.",
         epilog=_EPILOG,
     )
-    parser.add_argument("file", metavar="FILE", help="file that keras-vq compress wrote")
+    parser.add_argument("file", metavar="FILE", help=".kvq file written by keras-vq compress")
     parser.add_argument(
         "-o",
         "--out",
         metavar="FOLDER",
-        help="folder to write to, made if there is none (default: NAME-decompressed beside FILE)",
+        help="output folder, created if missing (default: NAME-decompressed beside FILE)",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace images that are there")
+    parser.add_argument("--overwrite", action="store_true", help="replace existing images")
     parser.add_argument(
         "--max-pixels",
         type=arguments.positive_integer,
         metavar="N",
-        help="refuse files of more pixels, filled up to whole tiles (default: 268435456)",
+        help="maximum number of pixels per file, with images padded to whole tiles (default: "
+        "268435456)",
     )
-    codecs.add_options(parser, default="looked for")
+    codecs.add_options(parser, default="found by its fingerprint")
 
 
 def run(given: dict[str, Any], args: list[str]) -> None:
@@ -68,12 +69,12 @@ def run(given: dict[str, Any], args: list[str]) -> None:
     del args
     file = Path(given["file"])
     if not file.is_file():
-        raise ValueError(f"There is no such file. Received: {shown(file)}")
+        raise ValueError(f"FILE must be an existing file. Received: {shown(file)}")
     data = file.read_bytes()
     if not data.startswith(_MAGIC):
         raise ValueError(
-            f'This is no .kvq file, which begins with "KVQ". Received: {shown(file)}, which begins '
-            f"with {data[: len(_MAGIC)]!r}"
+            f'FILE must be a .kvq file, which begins with "KVQ". Received: {shown(file)}, which '
+            f"begins with {data[: len(_MAGIC)]!r}"
         )
     header, codec = codecs.of_file(data, file, given)
     stem = _cut(file.stem, "-decompressed")
@@ -81,13 +82,13 @@ def run(given: dict[str, Any], args: list[str]) -> None:
     paths = [out / name for name in file_names(header.names, len(header.image_shapes))]
     there = [path for path in paths if path.exists()]
     if there and not given.get("overwrite", False):
-        raise ValueError(f"{shown(there[0])} is there already: --overwrite replaces it")
+        raise ValueError(f"{shown(there[0])} already exists. Pass --overwrite to replace it.")
     images = codec.decompress(data)
     out.mkdir(parents=True, exist_ok=True)
     for path, image in zip(paths, images, strict=True):
         with whole_file(path) as beside:
             _write_png(image, beside)
-    console.result(f"Written: {len(images)} images in {shown(out)}")
+    console.result(f"Written: {len(images)} image{'s' if len(images) != 1 else ''} in {shown(out)}")
 
 
 def file_names(names: tuple[str, ...], count: int) -> list[str]:

@@ -27,10 +27,10 @@ _BY_ACTIVATIONS = ("int8_convolutions", "int16_convolutions", "int8_full")
 _CALIBRATION_IMAGES = 128
 _EPILOG = """\
 formats:
-  tf_saved_model  a folder in the layout of TensorFlow Serving; each export adds a version
-  litert          one .tflite file of built-in operations, for phones and boards
-  onnx            a folder with encode.onnx, decode.onnx and serving_default.onnx
-  openvino        the same three as .xml and .bin
+  tf_saved_model  folder in the layout of TensorFlow Serving; each export adds a version
+  litert          one .tflite file of built-in operations, for mobile and embedded devices
+  onnx            folder with encode.onnx, decode.onnx and serving_default.onnx
+  openvino        folder with the same three functions as .xml and .bin files
 
 examples:
   keras-vq export runs/vqvae-digits
@@ -48,41 +48,45 @@ def add_parser(commands: Any) -> None:
         commands,
         "export",
         run,
-        help="write a trained model as SavedModel, LiteRT, ONNX or OpenVINO",
-        description="Writes encode, decode and serving_default (image -> reconstruction) of a\n"
-        "trained model, for batches of any size, in a format that other programs run.",
+        help="export a trained model to SavedModel, LiteRT, ONNX or OpenVINO",
+        description="Exports the functions encode, decode and serving_default (image ->\n"
+        "reconstruction) of a trained model, for any batch size and for inference without Keras.",
         epilog=_EPILOG,
     )
     parser.add_argument("model", metavar="MODEL", help=trained.MODEL_HELP)
-    parser.add_argument("--format", choices=FORMATS, help=f"what to write (default: {FORMATS[0]})")
+    parser.add_argument("--format", choices=FORMATS, help=f"export format (default: {FORMATS[0]})")
     parser.add_argument(
         "--precision",
         choices=PRECISIONS,
-        help="of weights, and with the last three of activations too, weights in int8; all seven "
-        "for litert, the first two for openvino (default: float32)",
+        help="numeric precision (default: float32). float32, float16: precision of the weights. "
+        "int8_weights: int8 weights. int8_dynamic: also int8 activations, scaled at run time. "
+        "int8_convolutions, int16_convolutions, int8_full: int8 weights and integer activations, "
+        "calibrated on images. litert supports all, openvino float32 and float16, other formats "
+        "float32",
     )
     parser.add_argument(
         "--out",
         metavar="PATH",
-        help="file or folder to write (default: exports/FORMAT in the run folder, beside the file, "
-        "or in a new folder of the preset's name; a .tflite file is named by its precision)",
+        help="file or folder to write (default: exports/FORMAT, or exports/NAME-PRECISION.tflite "
+        "for litert, in the run folder, beside the .keras file, or in a folder named after the "
+        "preset)",
     )
     parser.add_argument(
         "--images",
         metavar="IMG",
         nargs="+",
-        help="image files or folders by which int8 activations are scaled (default: the first "
-        f"{_CALIBRATION_IMAGES} images that the run trained on)",
+        help="image files or folders for the calibration of quantized activations (default: the "
+        f"first {_CALIBRATION_IMAGES} training images of the run)",
     )
     arguments.add_image_options(parser)
     parser.add_argument(
         "--overwrite",
         action="store_true",
-        help="replace an earlier export (a SavedModel gets another version instead)",
+        help="replace an existing export (a SavedModel gets a new version instead)",
     )
     arguments.add_backend(
         parser,
-        "tensorflow for the formats that it writes, where it is installed; else that of the run",
+        "tensorflow for tf_saved_model and litert if it is installed, else the backend of the run",
     )
     arguments.add_debug(parser)
 
@@ -140,7 +144,7 @@ def _default_path(model: trained.Trained, format: str, precision: str) -> Path:
 def _table(model: Any) -> Any:
     from rich.table import Table
 
-    table = Table("function", "takes", "gives")
+    table = Table("function", "input", "output")
     for signature in model.signatures():
         table.add_row(
             signature.name, *(_words(spec) for spec in (signature.input, signature.output))

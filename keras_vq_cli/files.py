@@ -60,8 +60,8 @@ def locked(folder: Path) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ValueError(
-                f"Another keras-vq train is writing to {folder}: wait for its end, or give another "
-                "--out"
+                f"Another keras-vq train process is writing to {folder}. Wait until it ends, or "
+                "choose another --out."
             ) from None
         except OSError:  # a file system without locks
             pass
@@ -103,11 +103,11 @@ def read_json(path: Path) -> Any:
     size = path.stat().st_size
     if size > _MOST_BYTES_OF_JSON:
         raise ValueError(
-            f"{path} is longer than any that keras-vq writes. Received: {size:,} bytes"
+            f"{path} must have at most {_MOST_BYTES_OF_JSON:,} bytes. Received: {size:,} bytes"
         )
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except RecursionError:
-        raise ValueError(f"{path} is nested too deep") from None
+        raise ValueError(f"{path} is nested too deeply") from None
     except ValueError as error:
-        raise ValueError(f"{shown(path)} is not whole JSON ({error})") from error
+        raise ValueError(f"{shown(path)} is not valid JSON ({error})") from error

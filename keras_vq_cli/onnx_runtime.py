@@ -91,7 +91,7 @@ class Signature:
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         if len(inputs) != 1 or len(outputs) != 1:
             raise ValueError(
-                "An exported signature has one input and one output. Received: "
+                "An exported signature must have one input and one output. Received: "
                 f"{len(inputs)} and {len(outputs)} in {path}"
             )
         self.input = _tensor(inputs[0], path)
@@ -130,11 +130,12 @@ class Signature:
             (output,) = self._session.run(None, {self.input.name: block})
         except Exception as error:  # the exception classes of onnxruntime are private
             raise InferenceError(
-                f"onnxruntime can't compute {self.name!r} of these values: {_first_line(error)}"
+                f"onnxruntime failed to run {self.name!r} on these values: {_first_line(error)}"
             ) from error
         if not np.isfinite(output).all():
             raise InferenceError(
-                f"{self.name!r} of these values is not finite: the model was trained on others"
+                f"The output of {self.name!r} for these values is not finite. Send values in the "
+                "range of the training data."
             )
         return output
 
@@ -156,7 +157,7 @@ class Signature:
     def _check_type(self, given: RequestInput) -> None:
         if given.name != self.input.name:
             raise InferenceError(
-                f"The input of {self.name!r} is called {self.input.name!r}. "
+                f"The input name of {self.name!r} must be {self.input.name!r}. "
                 f"Received: {_shown(given.name)}"
             )
         expected = (
@@ -172,7 +173,7 @@ class Signature:
         if tuple(shape[1:]) != self.input.shape or not shape or shape[0] < 0:
             raise InferenceError(
                 f"The shape of {self.input.name!r} must be {_in_words(self.input.shape)}, where n "
-                f"is how many there are. Received: {_shown(shape)}"
+                f"is the batch size. Received: {_shown(shape)}"
             )
 
     def _flat(self, data: Any, shape: list[int]) -> list[Any]:
@@ -194,7 +195,7 @@ class Signature:
         others = set(map(type, values)) - ({int} if is_whole else {int, float})
         if others:
             raise InferenceError(
-                f"The data of {self.input.name!r} must be {'whole ' if is_whole else ''}numbers. "
+                f"The data of {self.input.name!r} must be {'integers' if is_whole else 'numbers'}. "
                 f"Received: {_type_in_words(min(others, key=str))}"
             )
         return values
@@ -208,8 +209,8 @@ class Signature:
             else:
                 return values
         raise InferenceError(
-            f"The data of {self.input.name!r} must be a flat list, or lists nested as its shape "
-            f"{_shown(shape)} says. Received: lists that are nested otherwise"
+            f"The data of {self.input.name!r} must be a flat list, or nested lists of its shape "
+            f"{_shown(shape)}. Received: nested lists of another shape"
         )
 
     def _as_array(self, values: list[Any]) -> np.ndarray:
@@ -299,8 +300,8 @@ class OnnxRuntime(MLModel):
                 return found
         example = json.dumps({"parameters": {"signature": next(iter(self.signatures))}})
         raise InferenceError(
-            f"The signature must be one of {', '.join(self.signatures)}, chosen by the request's "
-            f"parameters, such as {example}. Received: {_shown(name)}"
+            f"The signature must be one of {', '.join(self.signatures)}. Select it in the request "
+            f"parameters, for example {example}. Received: {_shown(name)}"
         )
 
     def _check(self, payload: InferenceRequest, signature: Signature) -> None:
@@ -311,13 +312,13 @@ class OnnxRuntime(MLModel):
             )
         if len(payload.inputs) != 1:
             raise InferenceError(
-                f"A request for {signature.name!r} has one input, {signature.input.name!r}. "
+                f"A request for {signature.name!r} must have one input, {signature.input.name!r}. "
                 f"Received: {len(payload.inputs)} inputs"
             )
         asked = [output.name for output in payload.outputs or []]
         if set(asked) - {signature.output.name}:
             raise InferenceError(
-                f"The output of {signature.name!r} is called {signature.output.name!r}. "
+                f"The output name of {signature.name!r} must be {signature.output.name!r}. "
                 f"Received: {_shown(asked)}"
             )
         self._check_length(payload.inputs[0].shape, signature)
@@ -327,8 +328,8 @@ class OnnxRuntime(MLModel):
         if count > 1 and signature.bytes_of_answer(count) > self._most_bytes:
             most = max(1, self._most_bytes // signature.bytes_of_answer(1))
             raise MLServerError(
-                f"The answer of {signature.name!r} would be longer than "
-                f"{self._most_bytes // MEGABYTE} megabytes: send at most {most:,} in a request. "
+                f"The response of {signature.name!r} must have at most "
+                f"{self._most_bytes // MEGABYTE} megabytes. Send a batch size of at most {most:,}. "
                 f"Received: {_shown(count)}",
                 413,
             )
@@ -351,7 +352,7 @@ def _session(path: Path) -> Any:
     try:
         return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # the exception classes of onnxruntime are private
-        raise ValueError(f"onnxruntime can't open {path}: {_first_line(error)}") from error
+        raise ValueError(f"onnxruntime failed to load {path}: {_first_line(error)}") from error
 
 
 def _tensor(found: Any, path: Path) -> Tensor:
@@ -359,8 +360,9 @@ def _tensor(found: Any, path: Path) -> Tensor:
     is_free = not isinstance(batch, int)
     if found.type not in _TYPES or not is_free or not all(isinstance(s, int) for s in sizes):
         raise ValueError(
-            f"An exported tensor is of {', '.join(_TYPES)}, with a batch of any size and then "
-            f"fixed sizes. Received: {found.name!r} of {found.type} {found.shape} in {path}"
+            f"An exported tensor must have one of the types {', '.join(_TYPES)}, a batch axis of "
+            "any size and other axes of fixed sizes. "
+            f"Received: {found.name!r} of {found.type} {found.shape} in {path}"
         )
     return Tensor(found.name, *_TYPES[found.type], tuple(sizes))
 
@@ -378,8 +380,8 @@ def _bounds(session: Any, tensor: Tensor, path: Path) -> tuple[float, float]:
             raise ValueError
     except (ValueError, TypeError):
         raise ValueError(
-            f"{_BOUNDS} of an exported file is a JSON list of the least and greatest value of its "
-            f"input, null for none. Received: {text!r} in {path}"
+            f"{_BOUNDS} of an exported file must be a JSON list of the minimum and maximum value "
+            f"of its input, or null. Received: {text!r} in {path}"
         ) from None
     return least, greatest
 

@@ -17,7 +17,7 @@ _PICTURED = 50
 _EPILOG = """\
 examples:
   keras-vq reconstruct runs/vqvae-digits seven.png
-  keras-vq reconstruct runs/vqvae-photos holiday/ portrait.jpg --out seen.png
+  keras-vq reconstruct runs/vqvae-photos holiday/ portrait.jpg --out reconstructions.png
   keras-vq reconstruct vqvae_mnist seven.png
 """
 
@@ -36,9 +36,9 @@ def add_parser(commands: Any) -> None:
         commands,
         "reconstruct",
         run,
-        help="show what a trained model makes of your images",
-        description="Loads images, lets the model of a run reconstruct them, writes a picture\n"
-        "with the originals above the reconstructions and prints the error of each.",
+        help="reconstruct images with a trained model",
+        description="Reconstructs images with a trained model, plots the originals above the\n"
+        "reconstructions, and prints the error of each image.",
         epilog=_EPILOG,
     )
     parser.add_argument("model", metavar="MODEL", help=trained.MODEL_HELP)
@@ -48,11 +48,11 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--out",
         metavar="FILE",
-        help="picture to write: png, pdf or svg (default: reconstructions-of-IMG.png in the "
-        "current folder, numbered if there is one)",
+        help="plot to write: .png, .pdf or .svg (default: reconstructions-of-IMG.png in the "
+        "current folder, with a number appended if it exists)",
     )
     arguments.add_image_options(parser)
-    arguments.add_backend(parser, "that on which the run was trained; else as Keras is configured")
+    arguments.add_backend(parser, "the backend of the run, else the configured backend of Keras")
     arguments.add_debug(parser)
 
 
@@ -91,14 +91,14 @@ def run(given: dict[str, Any], args: list[str]) -> None:
     for count, how in ((resized, f"resized to {height} x {width}"), (grayed, "converted to gray")):
         if count:
             console.message(
-                f"{count} of {len(images)} images {how}, which the model takes; errors are those "
-                f"of the {how.split()[0]} images."
+                f"{count} of {len(images)} images {how} for the model. Errors are computed on "
+                f"the {how.split()[0]} images."
             )
     if len(images) > _PICTURED:
-        console.message(f"The picture shows the first {_PICTURED} of {len(images)} images.")
+        console.message(f"The plot shows the first {_PICTURED} of {len(images)} images.")
     title = f"{of.name}: mean PSNR {ratios.mean():.1f} dB"
     plots.plot_reconstructions(originals[:_PICTURED], made[:_PICTURED], out, title=title)
-    console.result(f"Look at: {out}")
+    console.result(f"Plot: {out}")
 
 
 def _output_file(asked: str | None, named: Sequence[str]) -> Path:
@@ -107,7 +107,7 @@ def _output_file(asked: str | None, named: Sequence[str]) -> Path:
         if out.suffix.lower() not in (".png", ".pdf", ".svg"):
             raise ValueError(f"--out must end in .png, .pdf or .svg. Received: {asked}")
         if not out.parent.is_dir():
-            raise ValueError(f"There is no folder {out.parent} to write --out to")
+            raise ValueError(f"The folder of --out must exist. Received: {asked}")
         return out
     others = f"-and-{len(named) - 1}-more" if len(named) > 1 else ""
     stem = f"reconstructions-of-{Path(named[0]).resolve().stem}{others}"
@@ -147,8 +147,8 @@ def _table(
     table.add_column("MSE", justify="right")
     table.add_column("PSNR, dB", justify="right")
     if bits is not None:
-        table.add_column("codes, bits", justify="right")
-        table.add_column("file, bytes", justify="right")
+        table.add_column("size of codes, bits", justify="right")
+        table.add_column("size of file, bytes", justify="right")
     for image, error, ratio in zip(images, errors, ratios, strict=True):
         size = f"{image.shape[0]} x {image.shape[1]}"
         row = [shown(image.path), size, f"{error:.5f}", f"{ratio:.2f}"]

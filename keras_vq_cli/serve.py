@@ -54,11 +54,12 @@ _MOST_CONNECTIONS = 1000
 _OWN_DESCRIPTORS = 48
 
 _EPILOG = """\
-A request is POST /v2/models/NAME/infer with one input tensor as JSON; it names encode, decode or
-reconstruct (also called serving_default, and meant by a request that names none):
+A request is POST /v2/models/NAME/infer with one input tensor as JSON. The parameter "signature"
+selects encode, decode or reconstruct (the default, also called serving_default):
   {"parameters": {"signature": "decode"},
    "inputs": [{"name": "codes", "datatype": "INT32", "shape": [1, 7, 7], "data": [3, 90, ...]}]}
-GET /v2/models/NAME says what tensors there are, GET /v2/health/ready whether the server is ready.
+GET /v2/models/NAME returns the names, types and shapes of all tensors, GET /v2/health/ready the
+status of the server.
 
 examples:
   keras-vq serve runs/vqvae-mnist/exports/onnx
@@ -82,38 +83,38 @@ def add_parser(commands: Any) -> None:
         commands,
         "serve",
         run,
-        help="answer requests for an ONNX export over HTTP",
-        description="Serves the signatures of an ONNX export by the Open Inference Protocol (V2),\n"
-        'with MLServer and onnxruntime: pip install "keras-vq[serve]".',
+        help="serve an ONNX export over HTTP",
+        description="Serves an ONNX export over HTTP with the Open Inference Protocol (V2),\n"
+        'MLServer and onnxruntime. Requires: pip install "keras-vq[serve]".',
         epilog=_EPILOG,
     )
     parser.add_argument(
         "folder",
         metavar="PATH",
-        help="folder of .onnx files that keras-vq export --format onnx wrote",
+        help="folder written by keras-vq export --format onnx",
     )
     parser.add_argument(
         "--port",
         type=_port,
         metavar="N",
-        help=f"port to listen on, 0 for any that is free (default: {_DEFAULT_PORT})",
+        help=f"port to listen on, 0 for any free port (default: {_DEFAULT_PORT})",
     )
     parser.add_argument(
         "--host",
         metavar="ADDRESS",
-        help="address to listen on; 0.0.0.0 for all of this machine's, where whoever reaches the "
-        f"port may ask (default: {_DEFAULT_HOST}, this machine only)",
+        help="address to listen on; 0.0.0.0 for all interfaces, which accepts requests from the "
+        f"network without authentication (default: {_DEFAULT_HOST}, local requests only)",
     )
     parser.add_argument(
-        "--name", metavar="NAME", help="name of the model in requests (default: the folder's)"
+        "--name", metavar="NAME", help="name of the model in requests (default: the folder name)"
     )
     parser.add_argument(
         "--max-megabytes",
         dest="megabytes",
         type=arguments.positive_integer,
         metavar="N",
-        help="refuse requests, and answers, that are longer; reading one takes up to some twenty "
-        f"times as much memory (default: {_DEFAULT_MEGABYTES})",
+        help="maximum size of a request and of a response in megabytes; parsing a request takes "
+        f"up to about 20 times as much memory (default: {_DEFAULT_MEGABYTES})",
     )
     arguments.add_debug(parser)
 
@@ -153,14 +154,14 @@ def _port(text: str) -> int:
 
 def _export_folder(path: Path) -> Path:
     if not path.is_dir():
-        received = f"the file {path}" if path.exists() else f"{path}, which is not there"
+        received = f"the file {path}" if path.exists() else f"{path}, which does not exist"
         raise ValueError(
-            "PATH must be the folder that an ONNX export wrote (keras-vq export --format onnx, or "
+            "PATH must be the folder of an ONNX export (keras-vq export --format onnx, or "
             f'model.export(PATH, format="onnx")). Received: {received}'
         )
     if not list(path.glob("*.onnx")):
         raise ValueError(
-            f"There is no .onnx file in the folder: keras-vq export --format onnx writes them. "
+            "PATH must contain .onnx files. Write them with keras-vq export --format onnx. "
             f"Received: {path}"
         )
     return path
@@ -172,7 +173,7 @@ def _model_name(asked: str | None, folder: Path) -> str:
     # The name is part of URLs and of a response header.
     if not re.fullmatch(r"[A-Za-z0-9._-]*[A-Za-z0-9_-][A-Za-z0-9._-]*", asked):
         raise ValueError(
-            "--name must be of the letters a to z and A to Z, digits, '.', '_' and '-'. "
+            "--name must consist of the letters a to z and A to Z, digits, '.', '_' and '-'. "
             f"Received: {asked!r}"
         )
     return asked
@@ -182,8 +183,7 @@ def _check_packages() -> None:
     missing = [package for package in ("mlserver", "onnxruntime") if find_spec(package) is None]
     if missing:
         raise ImportError(
-            f"Serving needs {' and '.join(missing)}, which is not installed: "
-            'pip install "keras-vq[serve]"'
+            f'Serving requires {" and ".join(missing)}. Install with: pip install "keras-vq[serve]"'
         )
 
 
@@ -195,10 +195,10 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
         listener = socket.create_server((host, port), family=family)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            reason = "another program listens there; choose another by --port, or 0 for any"
+            reason = "the port is in use. Choose another --port, or 0 for any free port"
         else:
             reason = error.strerror or str(error)
-        raise ValueError(f"Can't listen on port {port} of {host}: {reason}") from error
+        raise ValueError(f"Cannot listen on port {port} of {host}: {reason}") from error
     with listener:
         yield listener
 
@@ -360,9 +360,9 @@ def _what_is_served(options: Options, model: Any) -> str:
     address = f"http://{f'[{host}]' if ':' in host else host}:{options.port}"
     signatures = list(model.signatures.values())
     tried = model.signatures.get("encode", signatures[0])  # its response is the shortest
-    lines = [f"Serving {options.folder} as {options.name} at {address} until Ctrl-C:"]
+    lines = [f"Serving {options.folder} as {options.name} at {address} (press Ctrl-C to stop):"]
     lines += [f"  {signature}" for signature in signatures]
-    return "\n".join([*lines, "Try it:", f"  {_example(address, options.name, tried)}"])
+    return "\n".join([*lines, "Example request:", f"  {_example(address, options.name, tried)}"])
 
 
 def _example(address: str, name: str, signature: Any) -> str:
@@ -419,7 +419,7 @@ class Inference:
             await self._answer(scope, receive, answer)
         except asyncio.CancelledError:  # uvicorn is shutting down
             if not is_answered:
-                await _send(answer, RefusalError(503, "The server is being stopped"))
+                await _send(answer, RefusalError(503, "The server is shutting down"))
 
     async def _answer(self, scope: Any, receive: Any, send: Any) -> None:
         from mlserver.errors import MLServerError
@@ -445,7 +445,7 @@ class Inference:
     def _check_head(self, model: str, headers: dict[bytes, bytes]) -> None:
         # MLServer keeps a counter per model name, also for unknown names.
         if model != self._model:
-            raise RefusalError(404, f"The model of this server is {self._model}. Received: {model}")
+            raise RefusalError(404, f"The model must be {self._model}. Received: {model}")
         kind = headers.get(b"content-type", b"none").decode("latin-1").partition(";")[0].strip()
         if kind.lower() != "application/json":
             raise RefusalError(
@@ -464,9 +464,9 @@ class Inference:
             try:
                 message = await asyncio.wait_for(receive(), _SILENT_SECONDS)
             except TimeoutError:
-                raise RefusalError(408, "The request did not go on for too long") from None
+                raise RefusalError(408, "The request body timed out") from None
             if message["type"] == "http.disconnect":
-                raise RefusalError(400, "The request ended before its body did")
+                raise RefusalError(400, "The connection was closed during the request body")
             parts.append(message.get("body", b""))
             length += len(parts[-1])
             if length > self._most_bytes:
@@ -477,7 +477,7 @@ class Inference:
     def _too_long(self, length: str) -> RefusalError:
         return RefusalError(
             413,
-            f"A request must have at most {self._most_bytes:,} bytes: send fewer images, or start "
+            f"A request must have at most {self._most_bytes:,} bytes. Send fewer images, or start "
             f"the server with a larger --max-megabytes. Received: {length}",
         )
 
@@ -491,7 +491,7 @@ class Inference:
         if values > most:
             raise RefusalError(
                 413,
-                f"A request must have at most {most:,} values: send fewer images, or start the "
+                f"A request must have at most {most:,} values. Send fewer images, or start the "
                 f"server with a larger --max-megabytes. Received: {values:,}",
             )
         try:
@@ -506,7 +506,8 @@ class Inference:
             field = ".".join(map(str, first["loc"]))
             raise RefusalError(
                 400,
-                f'The request is not one of the Open Inference Protocol: "{field}": {first["msg"]}',
+                "The request does not conform to the Open Inference Protocol: "
+                f'"{field}": {first["msg"]}',
             ) from None
 
     async def _drained(self, receive: Any) -> None:

@@ -70,8 +70,7 @@ class Settings:
             foreign = [name for name in options if name in given and kind != model]
             if foreign:
                 raise ValueError(
-                    f"{option(foreign[0])} is an option of --model {kind} and has no meaning for "
-                    f"a model of another kind. Received: --model {model}"
+                    f"{option(foreign[0])} requires --model {kind}. Received: --model {model}"
                 )
         return cls(**_with_tuples({**ONLY_FOR.get(model, {}), **given}))
 
@@ -85,7 +84,7 @@ class Settings:
         names = {field.name for field in dataclasses.fields(cls)}
         if not isinstance(values, dict) or set(values) != names:
             raise ValueError(
-                "The settings in config.json are not those of this version of keras-vq: start a "
+                "The settings in config.json do not match this version of keras-vq. Start a "
                 f"new run. Received: {values!r}"
             )
         return cls(**_with_tuples(values))

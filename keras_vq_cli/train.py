@@ -42,14 +42,14 @@ examples:
   keras-vq train
       a VQ-VAE on 8 x 8 digits, without a network connection, in under a minute
   keras-vq train --model vae --dataset mnist --epochs 20 --beta 1 --out runs/vae
-      a VAE on MNIST, which is downloaded if it is not there yet
+      a VAE on MNIST, which is downloaded on first use
   keras-vq train --dataset photos/ --image-size 64 64 --network residual_convolutional
       a VQ-VAE on your own images
   keras-vq train --resume --out runs/vae --epochs 40
-      goes on from the last finished epoch, up to 40 in all
+      resumes after the last completed epoch and trains up to epoch 40
 
-The run folder: model.keras (load it by keras_vq.load_model), config.json, metrics.json,
-history.csv, history.png, reconstructions.png, and samples.png of a VAE.
+Files in the run folder: model.keras (load it with keras_vq.load_model), config.json,
+metrics.json, history.csv, history.png, reconstructions.png, and samples.png for a VAE.
 """
 
 
@@ -60,8 +60,8 @@ def add_parser(commands: Any) -> None:
         "train",
         run,
         help="train a model on images",
-        description="Trains a model and writes a folder with the model, figures and pictures.\n"
-        "Without options: a VQ-VAE on the 8 x 8 digits that come with scikit-learn.",
+        description="Trains a model and writes a folder with the model, its metrics and plots.\n"
+        "Without options: a VQ-VAE on the 8 x 8 digits of scikit-learn.",
         epilog=_EPILOG,
     )
     _add_data_options(parser)
@@ -75,13 +75,13 @@ def _add_data_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--dataset",
         metavar="NAME|FOLDER",
-        help="digits, mnist, fashion_mnist, cifar10, another image set of TensorFlow Datasets, or "
-        "a folder of image files (default: digits)",
+        help="digits, mnist, fashion_mnist, cifar10, another image data set of TensorFlow "
+        "Datasets, or a folder of image files (default: digits)",
     )
     group.add_argument(
         "--data-dir",
         metavar="DIR",
-        help="where TensorFlow Datasets keeps its sets (default: $TFDS_DATA_DIR, else "
+        help="folder of prepared TensorFlow Datasets (default: $TFDS_DATA_DIR, else "
         "~/tensorflow_datasets)",
     )
     group.add_argument(
@@ -89,41 +89,41 @@ def _add_data_options(parser: argparse.ArgumentParser) -> None:
         nargs=2,
         type=arguments.positive_integer,
         metavar=("H", "W"),
-        help="resize all images to this height and width, in pixels (default: as they are)",
+        help="height and width in pixels to which all images are resized (default: no resizing)",
     )
     arguments.add_image_options(group)
     group.add_argument(
         "--limit",
         type=arguments.positive_integer,
         metavar="N",
-        help="train on the first N images only (default: all)",
+        help="number of training images; the first N are used (default: all)",
     )
 
 
 def _add_model_options(parser: argparse.ArgumentParser) -> None:
     codes, latents = ONLY_FOR["vqvae"], ONLY_FOR["vae"]
     group = parser.add_argument_group("model")
-    group.add_argument("--model", choices=MODELS, help="kind of model (default: vqvae)")
+    group.add_argument("--model", choices=MODELS, help="model type (default: vqvae)")
     group.add_argument(
         "--network",
         choices=NETWORKS,
-        help="encoder and decoder (default: convolutional); images of any size: the convolutional "
-        "ones pad them inside where halving leaves a rest",
+        help="architecture of the encoder and decoder (default: convolutional); the convolutional "
+        "architectures pad images whose height or width is not divisible by the total stride",
     )
     group.add_argument(
         "--filters",
         nargs="+",
         type=arguments.positive_integer,
         metavar="N",
-        help="filters of each strided layer of the encoder, each of which halves the image, or "
-        "units of the hidden layers of the dense network (default: by the image size, such as "
-        "32 64 for 28 x 28)",
+        help="number of filters of each stride-2 convolution of the encoder, or number of units of "
+        "each hidden layer with --network dense (default: depends on the image size, for example "
+        "32 64 for 28 x 28 pixels; 512 256 for dense)",
     )
     group.add_argument(
         "--latent-dim",
         type=arguments.positive_integer,
         metavar="N",
-        help="numbers in the latent vector; of a vqvae, in each code "
+        help="dimension of the latent vector; for a vqvae, dimension of each code vector "
         f"(default: {Settings.latent_dim})",
     )
     group = parser.add_argument_group("vqvae only")
@@ -131,12 +131,12 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
         "--codebook-size",
         type=arguments.positive_integer,
         metavar="N",
-        help=f"number of codes (default: {codes['codebook_size']})",
+        help=f"number of code vectors (default: {codes['codebook_size']})",
     )
     group.add_argument(
         "--codebook",
         choices=("ema", "gradient"),
-        help=f"how the codes learn: by moving averages or by gradient "
+        help="update rule of the codebook: exponential moving averages (ema) or gradient descent "
         f"(default: {codes['codebook']})",
     )
     group.add_argument(
@@ -148,13 +148,13 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--estimator",
         choices=("straight_through", "rotation_trick"),
-        help=f"how gradients pass the codes (default: {codes['estimator']})",
+        help=f"gradient estimator of the quantizer (default: {codes['estimator']})",
     )
     group.add_argument(
         "--start",
         choices=("kmeans", "random"),
-        help="where the codes start: on the centers of a k-means of latents, or at "
-        f"random (default: {codes['start']})",
+        help="initialization of the codebook: k-means on encoder outputs, or random "
+        f"(default: {codes['start']})",
     )
     group = parser.add_argument_group("vae only")
     group.add_argument(
@@ -167,7 +167,8 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
         "--kl-warmup-steps",
         type=arguments.not_negative_integer,
         metavar="N",
-        help=f"batches over which that weight rises from 0 (default: {latents['kl_warmup_steps']})",
+        help="number of training steps over which the KL weight increases from 0 to --beta "
+        f"(default: {latents['kl_warmup_steps']})",
     )
 
 
@@ -177,34 +178,34 @@ def _add_training_options(parser: argparse.ArgumentParser) -> None:
         "--epochs",
         type=arguments.positive_integer,
         metavar="N",
-        help="passes through the images, those before a --resume counted (default: "
+        help="total number of epochs, including those before --resume (default: "
         f"{EPOCHS_OF_SMALL_SET} for fewer than {SMALL_SET:,} images, else {EPOCHS})",
     )
     group.add_argument(
         "--batch-size",
         type=arguments.positive_integer,
         metavar="N",
-        help=f"images of a training step (default: {Settings.batch_size})",
+        help=f"number of images per training step (default: {Settings.batch_size})",
     )
     group.add_argument(
         "--learning-rate",
         type=arguments.positive_number,
         metavar="X",
-        help=f"step size of the optimizer, Adam (default: {Settings.learning_rate:g})",
+        help=f"learning rate of the Adam optimizer (default: {Settings.learning_rate:g})",
     )
     group.add_argument(
         "--mixed-precision",
         choices=("float16", "bfloat16"),
-        help="compute in 16 bits, for accelerators that are fast at it (default: 32 bits)",
+        help="data type of computations; weights stay in float32 (default: float32)",
     )
     arguments.add_backend(
-        group, "$KERAS_BACKEND, else that of ~/.keras/keras.json, else the first installed"
+        group, "$KERAS_BACKEND, else the one in ~/.keras/keras.json, else the first installed"
     )
     group.add_argument(
         "--seed",
         type=arguments.not_negative_integer,
         metavar="N",
-        help="seed of weights, order of images and samples (default: 0)",
+        help="random seed of the weights, the order of images and the samples (default: 0)",
     )
 
 
@@ -213,15 +214,15 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--out",
         metavar="DIR",
-        help="run folder to write, new or empty (default: runs/MODEL-DATASET, numbered if there "
-        "is one)",
+        help="run folder to write, new or empty (default: runs/MODEL-DATASET, with a number "
+        "appended if it exists)",
     )
     group.add_argument(
         "--resume",
         action="store_true",
-        help="go on with the run in --out, with its settings; a larger --epochs extends it",
+        help="resume the run in --out with its settings; a larger --epochs extends it",
     )
-    group.add_argument("--quiet", action="store_true", help="print nothing but warnings and errors")
+    group.add_argument("--quiet", action="store_true", help="print only warnings and errors")
     arguments.add_debug(group)
 
 
@@ -266,7 +267,7 @@ def run(given: dict[str, Any], args: list[str]) -> None:
             _train(run, import_keras(asked, given.get("debug", False)))
     except KeyboardInterrupt:
         if run.folder is None or not (run.folder / "config.json").exists():
-            raise KeyboardInterrupt("Stopped before training began; nothing is written.") from None
+            raise KeyboardInterrupt("Stopped before training. No files were written.") from None
         raise KeyboardInterrupt(_what_is_kept(run.folder)) from None
 
 
@@ -274,14 +275,14 @@ def _check_folder(dataset: str) -> None:
     """Raises ValueError for a path without a folder, before the slow import of Keras."""
     is_path = dataset.startswith((".", "/", "~", "\\")) or dataset.endswith(("/", "\\"))
     if is_path and not os.path.exists(os.path.expanduser(dataset)):
-        raise ValueError(f"There is no such folder. Received: {dataset}")
+        raise ValueError(f"--dataset must be an existing folder. Received: {dataset}")
 
 
 def _new_run(given: dict[str, Any], command: str) -> Run:
     folder = Path(given["out"]) if "out" in given else None
     if folder is not None and folder.exists():
         if not folder.is_dir():
-            raise ValueError(f"--out must be a folder; this is a file. Received: {folder}")
+            raise ValueError(f"--out must be a folder. Received: the file {folder}")
         _check_is_free(folder)
     names = {field.name for field in dataclasses.fields(Settings)}
     settings = Settings.from_options({k: v for k, v in given.items() if k in names})
@@ -291,25 +292,25 @@ def _new_run(given: dict[str, Any], command: str) -> Run:
 def _check_is_free(folder: Path) -> None:
     if not all(files.is_left_over(path) for path in folder.iterdir()):
         raise ValueError(
-            f"The folder {folder} is not empty, and nothing in it is overwritten. Go on with "
-            f"the run in it: keras-vq train --resume --out {shlex.quote(str(folder))}, or give "
-            "another --out"
+            f"--out must be a new or empty folder. Received: {folder}, which is not empty. Resume "
+            f"its run with: keras-vq train --resume --out {shlex.quote(str(folder))}, or choose "
+            "another --out."
         )
 
 
 def _resumed_run(given: dict[str, Any], command: str) -> Run:
     if "out" not in given:
-        raise ValueError("--resume needs the run folder: keras-vq train --resume --out DIR")
+        raise ValueError("--resume requires a run folder: keras-vq train --resume --out DIR")
     foreign = sorted(set(given) - _WITH_RESUME)
     if foreign:
         raise ValueError(
-            f"A resumed run has the settings of its config.json: leave out {option(foreign[0])}, "
-            "or start a new run"
+            f"A resumed run uses the settings in its config.json. Remove {option(foreign[0])}, "
+            "or start a new run."
         )
     folder = Path(given["out"])
     if not (folder / "config.json").is_file():
         raise ValueError(
-            f"There is no run to resume: no config.json in the folder. Received: {folder}"
+            f"--out must be a folder with the config.json of a run to resume. Received: {folder}"
         )
     config = read_config(folder)
     settings = settings_of(config)
@@ -337,8 +338,8 @@ def read_config(folder: Path) -> dict[str, Any]:
         or not isinstance(config.get("resumed_by"), list)
     ):
         raise ValueError(
-            f"{path} is not the configuration of a run that keras-vq train wrote: take it from a "
-            "copy of the run, or start a new run"
+            f"{path} must be a run configuration written by keras-vq train. Restore it from a "
+            "backup, or start a new run."
         )
     return config
 
@@ -364,14 +365,14 @@ def settings_of(config: dict[str, Any]) -> Settings:
     try:
         checked = Settings.from_options(vars(parser.parse_args(typed)))
     except ValueError as error:
-        raise ValueError(f"The settings in config.json are no settings of a run: {error}") from None
+        raise ValueError(f"config.json contains invalid settings: {error}") from None
     if checked != settings:
         wrong = {
             name: value
             for name, value in settings.to_json().items()
             if value != getattr(checked, name)
         }
-        raise ValueError(f"The settings in config.json are no settings of a run. Received: {wrong}")
+        raise ValueError(f"config.json contains invalid settings. Received: {wrong}")
     return settings
 
 
@@ -401,15 +402,15 @@ def _train(run: Run, backend: str) -> None:
     interrupts.check()
     folder = _write_config(run, backend, train, test)
     if history:
-        run.say(f"Going on after epoch {len(history)}.")
+        run.say(f"Resuming after epoch {len(history)}.")
         checkpoints.write_history(history, folder / "history.csv")
     elif run.settings.start is not None:
         pipeline.start_codes(model, run.settings, train)
     interrupts.check()
-    run.say(f"Training a {run.settings.model} on {len(train):,} images of {train.name} in {folder}")
+    run.say(f"Training {run.settings.model} on {len(train):,} images of {train.name} in {folder}")
     _fit(run, folder, model, history, train, test)
 
-    run.say(f"Measuring on {len(test):,} test images ...")
+    run.say(f"Evaluating on {len(test):,} test images ...")
     metrics = _write_results(run.settings, folder, model, history, test)
     if not run.quiet:
         console.result(_table(run.settings, metrics))
@@ -421,8 +422,8 @@ def _check_same_images(run: Run, train: ImageDataset) -> None:
     before = {name: run.config.get(name) for name in now}
     if run.config and now != before:
         raise ValueError(
-            "The images are not those that the run began with, so that it can't go on: start a "
-            f"new run. Received: {now}, before: {before}"
+            "The training images have changed since the start of the run. Start a new run. "
+            f"Received: {now}. Before: {before}"
         )
 
 
@@ -432,7 +433,7 @@ def _is_finished(run: Run, done: int) -> bool:
         return False
     if run.settings.epochs < done:
         raise ValueError(
-            f"The run already has {done} epochs: give a larger --epochs to go on. "
+            f"--epochs must be at least {done}, the number of completed epochs. "
             f"Received: --epochs {run.settings.epochs}"
         )
     assert run.folder is not None
@@ -442,8 +443,8 @@ def _is_finished(run: Run, done: int) -> bool:
     if files.read_json(metrics).get("epochs") != done:
         return False
     run.say(
-        f"Nothing left to do: {run.folder} has all of its {done} epochs. Give a larger --epochs "
-        "to go on."
+        f"The run in {run.folder} is complete after {done} epochs. Set a larger --epochs to "
+        "extend it."
     )
     return True
 
@@ -527,9 +528,9 @@ def _fit(
         with TrainingProgress(settings.epochs, done, len(batches)) as progress:
             model.fit(batches, callbacks=[*callbacks, progress], **options)
     except NonFiniteLossError as error:
-        kept = f"epoch {len(history)} is kept in {folder}" if history else "no epoch is kept"
+        kept = f"epoch {len(history)} is saved in {folder}" if history else "no epoch was saved"
         raise ValueError(
-            f"Training has gone astray in epoch {len(history) + 1}: the loss is no longer finite "
+            f"Training diverged in epoch {len(history) + 1}: the loss is NaN or infinite "
             f"({kept}). Start a new run with a lower --learning-rate. "
             f"Received: --learning-rate {settings.learning_rate:g}"
         ) from error
@@ -554,7 +555,7 @@ def _write_results(
     )
     if settings.model == "vae":
         samples = model.generate(_SAMPLES, seed=settings.seed)
-        plots.plot_samples(samples, folder / "samples.png", title=f"{of}: new images")
+        plots.plot_samples(samples, folder / "samples.png", title=f"{of}: generated images")
     curves = {name: [row[name] for row in history] for name in history[0]}
     plots.plot_history(curves, folder / "history.png")
     # Written last, because this file marks a run as finished.
@@ -566,9 +567,9 @@ def _table(settings: Settings, metrics: dict[str, Any]) -> Any:
     from rich.table import Table
 
     table = Table(title=f"{settings.model} on {metrics['test_images']:,} test images")
-    table.add_column("figure")
+    table.add_column("metric")
     table.add_column("value", justify="right")
-    table.add_column("meaning", style="dim")
+    table.add_column("description", style="dim")
     for name, value in metrics.items():
         if value is not None and name != "test_images":
             text = f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
@@ -577,27 +578,27 @@ def _table(settings: Settings, metrics: dict[str, Any]) -> Any:
 
 
 _MEANINGS = {
-    "loss": "what training makes small",
-    "reconstruction_loss": "the part of the images",
-    "quantization_loss": "the part of the codes",
-    "kl_loss": "KL divergence, nats an image",
-    "perplexity": "codes that equal use would take",
-    "codebook_usage": "share of the codes in use",
+    "loss": "total training loss",
+    "reconstruction_loss": "reconstruction term of the loss",
+    "quantization_loss": "commitment and codebook terms of the loss",
+    "kl_loss": "KL divergence, nats per image",
+    "perplexity": "perplexity of the codes",
+    "codebook_usage": "fraction of codes in use",
     "mse": "mean squared error of pixels in [0, 1]",
     "psnr": "peak signal-to-noise ratio, dB",
-    "bits_per_image": "bits that the codes of an image take",
-    "parameters": "numbers that the model has learned",
-    "epochs": "passes through the training images",
-    "train_seconds": "time of training, s",
+    "bits_per_image": "size of the codes, bits per image",
+    "parameters": "number of trained parameters",
+    "epochs": "number of training epochs",
+    "train_seconds": "training time, seconds",
 }
 
 
 def _where_to_look(folder: Path, settings: Settings) -> str:
-    samples = f"\n  {folder / 'samples.png'}  new images" if settings.model == "vae" else ""
+    samples = f"\n  {folder / 'samples.png'}  generated images" if settings.model == "vae" else ""
     return (
-        f"Look at:\n  {folder / 'reconstructions.png'}  originals above reconstructions{samples}"
-        f"\n  {folder / 'history.png'}  the loss by epoch"
-        f"\nYour own images: keras-vq reconstruct {shlex.quote(str(folder))} IMAGE ..."
+        f"Plots:\n  {folder / 'reconstructions.png'}  originals above reconstructions{samples}"
+        f"\n  {folder / 'history.png'}  loss per epoch"
+        f"\nReconstruct your own images: keras-vq reconstruct {shlex.quote(str(folder))} IMAGE ..."
     )
 
 
@@ -605,8 +606,8 @@ def _what_is_kept(folder: Path) -> str:
     from keras_vq_cli.checkpoints import finished_epochs
 
     done = finished_epochs(folder / "model.keras")
-    kept = f"{done} finished epoch{'s' if done > 1 else ''} kept" if done else "No epoch finished"
+    kept = f"Saved {done} epoch{'s' if done > 1 else ''}" if done else "No epoch was completed"
     return (
-        f"Stopped. {kept} in {folder}. Go on with: keras-vq train --resume --out "
+        f"Stopped. {kept} in {folder}. Resume with: keras-vq train --resume --out "
         f"{shlex.quote(str(folder))}"
     )

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import keras
     import numpy as np
 
-MODEL_HELP = "run folder that keras-vq train wrote, .keras file, or name or folder of a preset"
+MODEL_HELP = "run folder of keras-vq train, .keras file, or name or folder of a preset"
 
 # Equal to those of keras_vq.data, which can't be imported before the backend is selected.
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
@@ -66,8 +66,8 @@ class Trained(NamedTuple):
         interrupts.check()
         if not isinstance(model, kind) or model.image_shape is None:
             raise ValueError(
-                f"{self.model_file} must hold a model of keras_vq that takes images, such as a "
-                f"VQVAE. Received: {type(model).__name__}"
+                f"{self.model_file} must contain a keras_vq model of images, such as a VQVAE. "
+                f"Received: {type(model).__name__}"
             )
         return model
 
@@ -103,11 +103,11 @@ def named(name: str) -> Trained:
     if name in known:
         return Trained(name, known[name] / "model.keras", {})
     hint = did_you_mean(name, known) or near_path(path, _may_be_a_model)
-    reason = "there is no config.json in the folder" if path.is_dir() else "there is no such thing"
+    reason = "a folder without config.json" if path.is_dir() else "no such file or folder"
     if path.is_file():
-        reason = "this is another file"
+        reason = "not a .keras file"
     raise ValueError(
-        "The model must be a run folder that keras-vq train wrote, a .keras file, or a preset "
+        "The model must be a run folder of keras-vq train, a .keras file, or a preset "
         f"({', '.join(known) or 'none is installed'}).{hint} Received: {name} ({reason})"
     )
 
@@ -121,7 +121,7 @@ def of_run(folder: Path) -> Trained:
     config = read_config(folder)
     if not (folder / "model.keras").is_file():
         raise ValueError(
-            "The run has no model yet: its first epoch is not finished. Go on with it: "
+            "The run has no model because its first epoch is not complete. Resume it with: "
             f"keras-vq train --resume --out {shlex.quote(str(folder))}"
         )
     return Trained(folder.resolve().name, folder / "model.keras", config)
@@ -156,7 +156,7 @@ def image_files(named: Sequence[str]) -> list[Path]:
     missing = [name for name in named if not os.path.exists(name)]
     if missing:
         hint = near_path(Path(missing[0]))
-        raise ValueError(f"There is no such file or folder.{hint} Received: {missing[0]}")
+        raise ValueError(f"IMG must be an existing file or folder.{hint} Received: {missing[0]}")
     paths: list[Path] = []
     for name in named:
         path = Path(name)
@@ -164,7 +164,7 @@ def image_files(named: Sequence[str]) -> list[Path]:
             found = _images_below(path)
             if not found:
                 raise ValueError(
-                    f"There is no image ({', '.join(IMAGE_SUFFIXES)}) in the folder. "
+                    f"The folder must contain images ({', '.join(IMAGE_SUFFIXES)}). "
                     f"Received: {path}"
                 )
             paths += found
@@ -214,12 +214,13 @@ def read_images(
             images.append(read_image(path, image_shape, **limit))
         except ValueError as error:
             if not skip_broken:
-                raise ValueError(f"{error}. With --skip-broken such files are left out") from error
-            console.warning(f"Left out: {error}")
+                raise ValueError(f"{error}. Pass --skip-broken to skip such files.") from error
+            console.warning(f"Skipped: {error}")
         else:
             read.append(path)
     if not read:
-        raise ValueError(f"None of the {len(paths)} images can be read")
+        plural = "s" if len(paths) != 1 else ""
+        raise ValueError(f"No image could be read. Received: {len(paths)} unreadable file{plural}")
     return read, images
 
 
@@ -255,8 +256,8 @@ def images_for(
         return np.stack(read_images(image_files(named)[:count], image_shape, **options)[1])
     if "settings" not in trained.config:
         raise ValueError(
-            "Only a run says what images it was trained on: name some by --images IMG.... "
-            f"Received: {trained.model_file}"
+            "Without a run folder, the data set of the model is unknown. Pass images with "
+            f"--images IMG.... Received: {trained.model_file}"
         )
     sets = load_images(settings_of(trained.config), progress=True)
     return sets[1 if test else 0].take(count).images

@@ -14,11 +14,12 @@ FAILED = 1
 # A larger error indicates a wrong export rather than limited precision.
 _MAX_RELATIVE_ERROR = 0.1
 _EPILOG = """\
-A float32 export must give all codes, and pixels within 1e-5. For others say what is enough:
+By default, all codes must be equal and pixels may differ by 1e-5, as expected from float32
+exports. Lower the requirement for quantized exports:
   keras-vq verify runs/vqvae/exports/vqvae-int8_weights.tflite --least-agreement 97.5
 
-The exit code is 0 if it is enough, 1 if not, 2 if it could not be tried. The figures are also
-written into the folder of the export as verify.json, or beside a .tflite file.
+Exit codes: 0 if the export passes, 1 if it fails, 2 if the check could not run. The results are
+also written to verify.json in the export folder, or beside a .tflite file.
 """
 
 
@@ -29,21 +30,21 @@ def add_parser(commands: Any) -> None:
         "verify",
         run,
         help="check an export in a process without Keras",
-        description="Lets a fresh process, in which Keras can't be imported, run an export on\n"
-        "images, and compares its codes and pixels with those of the trained model.",
+        description="Runs an export on images in a new process without Keras, and compares its\n"
+        "codes and pixels with those of the trained model.",
         epilog=_EPILOG,
     )
     parser.add_argument(
         "path",
         metavar="PATH",
-        help="what keras-vq export wrote: a .tflite file or a folder (of a SavedModel the newest "
-        "version, or the folder of one)",
+        help="export to check: a .tflite file or a folder (for a SavedModel, the folder of one "
+        "version, or of all versions to check the newest)",
     )
     parser.add_argument(
         "--model",
         metavar="RUN",
-        help=f"the trained model: {trained.MODEL_HELP} (default: the run in which PATH lies, or "
-        "the preset or run that PATH was exported from)",
+        help=f"trained model: {trained.MODEL_HELP} (default: the run that contains PATH, else the "
+        "preset or run from which PATH was exported)",
     )
     parser.add_argument(
         "--images",
@@ -56,20 +57,20 @@ def add_parser(commands: Any) -> None:
         "--count",
         type=arguments.positive_integer,
         metavar="N",
-        help="at most so many images (default: 512)",
+        help="maximum number of images (default: 512)",
     )
     parser.add_argument(
         "--least-agreement",
         type=_percentage,
         metavar="PERCENT",
-        help="codes that must agree (default: 100)",
+        help="minimum percentage of equal codes (default: 100)",
     )
     parser.add_argument(
         "--tolerance",
         type=arguments.not_negative_number,
         metavar="X",
-        help="greatest difference of a pixel decoded from the same codes or latents (default: "
-        "1e-5; 1 with --least-agreement)",
+        help="maximum absolute difference of latents, and of pixels decoded from the same codes or "
+        "latents (default: 1e-5; 1 with --least-agreement)",
     )
     arguments.add_backend(parser, "the backend of the run")
     arguments.add_debug(parser)
@@ -104,21 +105,23 @@ def run(given: dict[str, Any], args: list[str]) -> int:
         count=given.get("count", 512),
         **arguments.image_options(given),
     )
-    console.message(f"Running {shown(path)} on {len(images)} images ...")
+    console.message(
+        f"Running {shown(path)} on {len(images)} image{'s' if len(images) != 1 else ''} ..."
+    )
     report = export.verify(loaded, path, images)
     written = export.write_report(report, path)
     console.result(_table(report))
     faults = _faults(report, given)
     for fault in faults:
         console.error(fault)
-    console.result(f"Figures: {shown(written)}")
+    console.result(f"Results: {shown(written)}")
     return FAILED if faults else 0
 
 
 def _percentage(text: str) -> float:
     number = arguments.not_negative_number(text)
     if number > 100:
-        raise argparse.ArgumentTypeError(f"expected a percentage up to 100, received {text!r}")
+        raise argparse.ArgumentTypeError(f"expected a percentage from 0 to 100, received {text!r}")
     return number
 
 
@@ -126,7 +129,7 @@ def _newest_version(path: Path) -> Path:
     """Returns the newest version in a folder of SavedModel versions; other paths unchanged."""
     if not path.exists():
         hint = trained.near_path(path)
-        raise ValueError(f"There is no such file or folder.{hint} Received: {path}")
+        raise ValueError(f"PATH must be an existing file or folder.{hint} Received: {path}")
     versions = [p for p in path.iterdir() if p.name.isdigit()] if path.is_dir() else []
     return max(versions, key=lambda version: int(version.name)) if versions else path
 
@@ -143,7 +146,8 @@ def _model(named: str | None, path: Path) -> trained.Trained:
         return found
     origin = f" It was exported from {shown(name)!r}, which was not found." if name else ""
     raise ValueError(
-        f"Say by --model RUN which model this was exported from.{origin} Received: {shown(path)}"
+        f"The model of the export was not found.{origin} Select it with --model RUN. "
+        f"Received: {shown(path)}"
     )
 
 
@@ -152,12 +156,12 @@ def _faults(report: Any, given: dict[str, Any]) -> list[str]:
     least = given.get("least_agreement", 100.0)
     if report.codes_agree is not None and 100 * report.codes_agree < least:
         faults.append(
-            f"{100 * report.codes_agree:.3f} % of the codes agree, expected at least {least:g} %"
+            f"{100 * report.codes_agree:.3f} % of codes are equal, expected at least {least:g} %"
         )
     if "tolerance" not in given and not report.relative_pixel_error <= _MAX_RELATIVE_ERROR:
         faults.append(
             "Pixels decoded from the same codes or latents differ by "
-            f"{100 * report.relative_pixel_error:.0f} % of the largest value (root mean square), "
+            f"{100 * report.relative_pixel_error:.0f} % of the largest value (RMS error), "
             f"expected at most {100 * _MAX_RELATIVE_ERROR:g} %"
         )
     tolerance = given.get("tolerance", 1.0 if "least_agreement" in given else 1e-5)
@@ -178,17 +182,17 @@ def _table(report: Any) -> Any:
     for name, text in (
         ("format", report.format),
         ("images", str(report.images)),
-        ("codes that agree", _percent(report.codes_agree)),
-        ("images all of whose codes agree", _percent(report.images_agree)),
-        ("rise of the distortion", _percent(report.distortion_rise)),
-        ("largest difference of a latent", _number(report.largest_latent_difference)),
-        ("largest difference of a decoded pixel", _number(report.largest_pixel_difference)),
+        ("equal codes", _percent(report.codes_agree)),
+        ("images with all codes equal", _percent(report.images_agree)),
+        ("increase of the quantization error", _percent(report.distortion_rise)),
+        ("maximum latent difference", _number(report.largest_latent_difference)),
+        ("maximum decoded pixel difference", _number(report.largest_pixel_difference)),
         (
-            "of a pixel of a reconstruction from equal codes",
+            "maximum pixel difference of reconstructions with equal codes",
             _number(report.largest_reconstruction_difference),
         ),
-        ("MSE of reconstructions", _number(report.mean_squared_error)),
-        ("MSE of the model's", _number(report.mean_squared_error_of_model)),
+        ("reconstruction MSE of the export", _number(report.mean_squared_error)),
+        ("reconstruction MSE of the model", _number(report.mean_squared_error_of_model)),
         ("size, kB", f"{report.size_bytes / 1000:.1f}"),
         *(
             (f"encode {count} image{'s' if count != '1' else ''}, ms", f"{milliseconds:.2f}")

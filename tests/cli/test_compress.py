@@ -38,7 +38,7 @@ def test_images_come_back_as_the_model_makes_them(run, finished_run, images, tmp
     assert result.code == 0, result.err
     size = (tmp_path / "mine.kvq").stat().st_size
     # Images of 8 x 8 and 20 x 30 pixels.
-    assert f"{size:,} bytes, {8 * size / 664:.3f} bits a pixel" in result.out
+    assert f"{size:,} bytes, {8 * size / 664:.3f} bits per pixel" in result.out
     result = run("decompress", "mine.kvq", "-o", "seen", "--model", finished_run)
     assert result.out == "Written: 2 images in seen\n"
     assert png(tmp_path / "seen" / "a-2.png").shape == (20, 30)
@@ -59,7 +59,7 @@ def test_with_a_prior(run, finished_run, images, tmp_path):
     (tmp_path / "prior.keras").unlink()
     result = run("decompress", "mine.kvq", "-o", "other", "--model", finished_run)
     assert result.code == 2
-    assert "name it by --prior" in result.err
+    assert "Select it with --prior" in result.err
     assert not (tmp_path / "other").exists()
 
 
@@ -228,8 +228,8 @@ def test_the_run_that_made_a_file_is_found(run, finished_run, images, tmp_path):
     assert run("compress", "mine", "-o", "far/a.kvq", "--model", finished_run).code == 0
     result = run("decompress", "far/a.kvq", "-o", "seen")
     assert result.code == 2
-    assert "name it by --model" in result.err
-    assert "came from 'finished'" in result.err
+    assert "Select it with --model" in result.err
+    assert "recorded name is 'finished'" in result.err
     shutil.copytree(finished_run, tmp_path / "runs" / "other-name")
     result = run("decompress", "far/a.kvq", "-o", "seen")
     assert result.code == 0, result.err
@@ -256,7 +256,7 @@ def test_the_prior_that_coded_a_file_is_found(run, finished_run, images, tmp_pat
     (tmp_path / "two.keras").unlink()
     result = run("decompress", "a.kvq", "-o", "other", *options)
     assert result.code == 2
-    assert "name it by --prior" in result.err
+    assert "Select it with --prior" in result.err
     assert "'two.keras'" in result.err
 
 
@@ -298,12 +298,12 @@ def test_what_is_no_fingerprint(tmp_path):
     ("arguments", "message"),
     [
         (("compress", "mine", "-o", "mine.zip"), "must end in .kvq"),
-        (("compress", "mine", "-o", "no/mine.kvq"), "no folder no"),
-        (("compress", "none.png", "-o", "mine.kvq"), "no such file"),
+        (("compress", "mine", "-o", "no/mine.kvq"), "folder of --out must exist"),
+        (("compress", "none.png", "-o", "mine.kvq"), "must be an existing file"),
         (("compress", "mine", "-o", "mine.kvq", "--model", "none"), "vqvae_cifar10"),
         (("compress", "mine", "-o", "mine.kvq", "--prior", "none"), ".keras file of a prior"),
-        (("decompress", "none.kvq"), "no such file"),
-        (("decompress", "mine/a.png"), "no .kvq file"),
+        (("decompress", "none.kvq"), "must be an existing file"),
+        (("decompress", "mine/a.png"), "must be a .kvq file"),
     ],
 )
 def test_mistakes(run, images, tmp_path, arguments, message):

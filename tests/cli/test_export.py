@@ -52,7 +52,7 @@ def test_export_and_verify_of_a_run(run, copied_run, tmp_path):
     assert result.code == 0, result.err
     assert "Model: first" in result.err
     (tmp_path / "moved" / "model.json").write_text("[]")
-    assert "Say by --model" in run("verify", "moved").err
+    assert "Select it with --model" in run("verify", "moved").err
 
     result = run("export", copied_run, "--format", "onnx")
     assert result.code == 2
@@ -77,19 +77,19 @@ def test_a_keras_file_has_no_images_of_its_own(run, copied_run, tmp_path):
     assert run("export", model, "--format", "litert", "--out", out).code == 0
     result = run("verify", out)
     assert result.code == 2
-    assert "Say by --model RUN which model" in result.err
+    assert "Select it with --model RUN" in result.err
     result = run("verify", out, "--model", model)
     assert result.code == 2
-    assert "name some by --images IMG" in result.err
+    assert "Pass images with --images IMG" in result.err
     assert run("verify", out, "--model", copied_run).code == 0
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["export", "nowhere"], "must be a run folder that keras-vq train wrote, a .keras file"),
-        (["verify", "nowhere"], "There is no such file or folder. Received: nowhere"),
-        (["verify", ".", "--least-agreement", "101"], "expected a percentage up to 100"),
+        (["export", "nowhere"], "must be a run folder of keras-vq train, a .keras file"),
+        (["verify", "nowhere"], "must be an existing file or folder. Received: nowhere"),
+        (["verify", ".", "--least-agreement", "101"], "expected a percentage from 0 to 100"),
         (["export", ".", "--format", "h5"], "invalid choice: 'h5'"),
     ],
 )

@@ -43,22 +43,22 @@ def test_help_names_every_option_with_its_default(run):
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["train", "--epochs", "0"], "whole number of at least 1, received '0'"),
+        (["train", "--epochs", "0"], "expected an integer of at least 1, received '0'"),
         (["train", "--epochs", "ten"], "received 'ten'"),
-        (["train", "--learning-rate", "nan"], "number above 0, received 'nan'"),
-        (["train", "--learning-rate", "-1"], "above 0"),
-        (["train", "--beta", "inf", "--model", "vae"], "at least 0"),
+        (["train", "--learning-rate", "nan"], "expected a positive number, received 'nan'"),
+        (["train", "--learning-rate", "-1"], "positive number"),
+        (["train", "--beta", "inf", "--model", "vae"], "non-negative number"),
         (["train", "--seed", "-1"], "at least 0"),
         (["train", "--model", "gan"], "invalid choice"),
         (["train", "--nonsense"], "unrecognized arguments: --nonsense"),
-        (["train", "--beta", "2"], "--beta is an option of --model vae"),
+        (["train", "--beta", "2"], "--beta requires --model vae"),
         (["train", "--model", "vae", "--codebook-size", "8"], "--model vqvae"),
-        (["train", "--dataset", "./nowhere"], "There is no such folder. Received: ./nowhere"),
-        (["train", "--dataset", "mine-missing/"], "There is no such folder"),
-        (["train", "--dataset", "~nobody-of-this-name"], "There is no such folder"),
-        (["train", "--resume"], "--resume needs the run folder"),
-        (["train", "--resume", "--out", "nowhere"], "no config.json"),
-        (["train", "--resume", "--out", "nowhere", "--seed", "3"], "leave out --seed"),
+        (["train", "--dataset", "./nowhere"], "must be an existing folder. Received: ./nowhere"),
+        (["train", "--dataset", "mine-missing/"], "must be an existing folder"),
+        (["train", "--dataset", "~nobody-of-this-name"], "must be an existing folder"),
+        (["train", "--resume"], "--resume requires a run folder"),
+        (["train", "--resume", "--out", "nowhere"], "a folder with the config.json"),
+        (["train", "--resume", "--out", "nowhere", "--seed", "3"], "Remove --seed"),
         (["reconstruct", "nowhere", "a.png"], "must be a run folder"),
         (["nonsense"], "invalid choice"),
         (["trian"], "Did you mean 'train'?\nAll options: keras-vq --help"),
@@ -83,7 +83,7 @@ def test_decompress_refuses_another_file_before_keras_starts(run, tmp_path, monk
     monkeypatch.setattr(codecs, "import_keras", None)
     result = run("decompress", "photo.png")
     assert result.code == 2
-    assert "no .kvq file" in result.err
+    assert "must be a .kvq file" in result.err
     assert "photo.png, which begins with b'\\x89PN'" in result.err
 
 
@@ -114,7 +114,7 @@ def test_a_mistake_in_a_process_of_its_own(environment, tmp_path):
 
 
 def test_debug_shows_where_an_error_comes_from(run):
-    with pytest.raises(ValueError, match="--beta is an option"):
+    with pytest.raises(ValueError, match="--beta requires --model vae"):
         run("train", "--beta", "2", "--debug")
 
 

@@ -38,7 +38,7 @@ def test_files_and_folders(run, finished_run, images, tmp_path):
     assert "1 of 3 images resized to 8 x 8" in result.err
     assert "1 of 3 images converted to gray" in result.err
     picture = tmp_path / "reconstructions-of-mine-and-1-more.png"
-    assert result.out.endswith(f"Look at: {picture.name}\n")
+    assert result.out.endswith(f"Plot: {picture.name}\n")
     assert picture.exists()
 
     # The printed errors equal those of the model.
@@ -72,11 +72,11 @@ def test_a_broken_image_is_named(run, finished_run, images):
     assert "--skip-broken" in result.err
     result = run("reconstruct", finished_run, images, "--skip-broken")
     assert result.code == 0
-    assert "Left out: This image can't be read" in result.err
+    assert "Skipped: This image can't be read" in result.err
     assert "broken.png" in result.err
     result = run("reconstruct", finished_run, images / "broken.png", "--skip-broken")
     assert result.code == 2
-    assert "None of the 1 images" in result.err
+    assert "Received: 1 unreadable file" in result.err
 
 
 def test_files_that_are_no_images(run, finished_run, images):
@@ -100,12 +100,14 @@ def test_mistakes(run, finished_run, images, tmp_path):
         return result.err
 
     (tmp_path / "empty").mkdir()
-    assert "no such file" in refused(finished_run, "nowhere.png")
-    assert "no image" in refused(finished_run, "empty")
+    assert "must be an existing file" in refused(finished_run, "nowhere.png")
+    assert "must contain images" in refused(finished_run, "empty")
     assert "--out must end in" in refused(finished_run, "mine", "--out", "picture")
-    assert "no folder" in refused(finished_run, "mine", "--out", "nowhere/picture.png")
-    assert "no config.json" in refused("empty", "mine")
+    assert "folder of --out must exist" in refused(
+        finished_run, "mine", "--out", "nowhere/picture.png"
+    )
+    assert "without config.json" in refused("empty", "mine")
     copy = tmp_path / "copy"
     shutil.copytree(finished_run, copy)
     (copy / "model.keras").unlink()
-    assert "no model yet" in refused(copy, "mine")
+    assert "has no model" in refused(copy, "mine")

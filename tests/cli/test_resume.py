@@ -72,7 +72,7 @@ def test_resumed_equals_uninterrupted(run, tmp_path):
     assert run("train", *VAE, "--epochs", 2, "--out", parts).code == 0
     result = run("train", "--resume", "--epochs", 4, "--out", parts)
     assert result.code == 0
-    assert "Going on after epoch 2." in result.err
+    assert "Resuming after epoch 2." in result.err
     assert_same_run(parts, whole)
     config = json.loads((parts / "config.json").read_text())
     assert config["settings"]["epochs"] == 4
@@ -132,7 +132,7 @@ def test_ctrl_c_keeps_what_is_done(environment, tmp_path):
     assert "Traceback" not in err
     done = checkpoints.finished_epochs(folder / "model.keras")
     epochs = "epochs" if done > 1 else "epoch"
-    assert f"Stopped. {done} finished {epochs} kept in {folder}" in err
+    assert f"Stopped. Saved {done} {epochs} in {folder}" in err
     assert f"keras-vq train --resume --out '{folder}'" in err
     assert not list(folder.glob(".*"))
 
@@ -146,12 +146,12 @@ def test_ctrl_c_before_the_first_epoch(run, tmp_path, monkeypatch):
         patched.setattr("keras_vq.data.load", interrupt)
         result = run("train", *TINY_CODES, "--out", "new")
     assert result.code == 130
-    assert "nothing is written" in result.err
+    assert "No files were written" in result.err
     with monkeypatch.context() as patched:
         patched.setattr("keras_vq_cli.pipeline.start_codes", interrupt)
         result = run("train", *TINY_CODES, "--epochs", 1, "--out", "new")
     assert result.code == 130
-    assert "No epoch finished" in result.err
+    assert "No epoch was completed" in result.err
     assert run("train", "--resume", "--out", "new", "--quiet").code == 0
     assert len(terms(tmp_path / "new")) == 1
 
@@ -183,8 +183,8 @@ def test_a_folder_has_one_run_at_a_time(run, finished_run, tmp_path):
             result = run(*command)
             assert result.code == 2
             assert result.err == (
-                f"Error: Another keras-vq train is writing to {folder}: wait for its end, or give "
-                "another --out\n"
+                f"Error: Another keras-vq train process is writing to {folder}. Wait until it "
+                "ends, or choose another --out.\n"
             )
             assert sorted(folder.iterdir()) == before
             process.kill()
@@ -213,7 +213,7 @@ def test_a_finished_run_says_so(run, finished_run):
     before = {path: path.stat().st_mtime_ns for path in finished_run.iterdir()}
     result = run("train", "--resume", "--out", finished_run)
     assert result.code == 0
-    assert "Nothing left to do" in result.err
+    assert "is complete after 2 epochs" in result.err
     assert {path: path.stat().st_mtime_ns for path in finished_run.iterdir()} == before
 
 
@@ -258,11 +258,13 @@ def test_what_can_not_be_resumed(run, finished_run, tmp_path):
         config["train_images"] = 95
         (folder / "config.json").write_text(json.dumps(config))
 
-    assert "already has 2 epochs" in refused(fewer_epochs, "--epochs", 1)
+    assert "must be at least 2, the number of completed epochs" in refused(
+        fewer_epochs, "--epochs", 1
+    )
     assert "not a whole" in refused(damaged_model)
-    assert "not whole JSON" in refused(damaged_config)
-    assert "not written by keras-vq train" in refused(foreign_model)
-    assert "images are not those" in refused(other_images)
+    assert "not valid JSON" in refused(damaged_config)
+    assert "must be a checkpoint of keras-vq train" in refused(foreign_model)
+    assert "training images have changed" in refused(other_images)
 
 
 @pytest.mark.backend_free
@@ -276,5 +278,5 @@ def test_histories_of_strangers(tmp_path, content):
     if content is not None:
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr("training.json", content)
-    with pytest.raises(ValueError, match=r"holds no training\.json"):
+    with pytest.raises(ValueError, match=r"without a valid training\.json"):
         checkpoints.finished_epochs(path)

@@ -104,7 +104,7 @@ def started(folder, log, *options, before="", **popen):
         )
     try:
         deadline = time.monotonic() + 120
-        while "Try it" not in log.read_text():
+        while "Example request" not in log.read_text():
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < deadline, log.read_text()
             time.sleep(0.05)
@@ -281,8 +281,11 @@ BAD = {
     "less data": (image(data=[0.0] * 63), "Received: 63"),
     "no data": (image(data=[]), "Received: 0"),
     "data for no images": (image(shape=[0, 8, 8, 1]), "0 values"),
-    "data nested otherwise": (image(data=IMAGE.reshape(1, 64).tolist()), "nested otherwise"),
-    "ragged data": (image(data=[[[[0.0]] * 8] * 7 + [[[0.0]]]]), "nested otherwise"),
+    "data nested otherwise": (
+        image(data=IMAGE.reshape(1, 64).tolist()),
+        "nested lists of another shape",
+    ),
+    "ragged data": (image(data=[[[[0.0]] * 8] * 7 + [[[0.0]]]]), "nested lists of another shape"),
     "data that is no list": (image(data={"a": 1}), "an object"),
     "data null": (image(data=None), "null"),
     "pixels of text": (image(data=["0.5"] * 64), "a string"),
@@ -300,18 +303,18 @@ BAD = {
     "wrong datatype": (image(datatype="UINT8"), "must be FP32. Received: 'UINT8'"),
     "datatype of more bits": (image(datatype="FP64"), "must be FP32"),
     "unknown datatype": (image(datatype="float32"), '"inputs.0.datatype"'),
-    "wrong name": (image(name="pixels"), "called 'image'. Received: 'pixels'"),
-    "long name": (image(name="x" * 100_000), "called 'image'"),
-    "output of another name": ({**GOOD, "outputs": [{"name": "image"}]}, "called 'codes'"),
+    "wrong name": (image(name="pixels"), "must be 'image'. Received: 'pixels'"),
+    "long name": (image(name="x" * 100_000), "must be 'image'"),
+    "output of another name": ({**GOOD, "outputs": [{"name": "image"}]}, "must be 'codes'"),
     "code too large": (codes_of(16), "from 0 to 15. Received: 16"),
     "code below 0": (codes_of(-1), "Received: -1"),
     "code of 64 bits": (codes_of(2**32, datatype="INT64"), "Received: 4294967296"),
     "code of 64 bits without a sign": (codes_of(2**64 - 1), "Received: 18446744073709551615"),
-    "code of 40 digits": (codes_of(10**40), "whole numbers"),
-    "code with a fraction": (codes_of(1.5), "whole numbers"),
+    "code of 40 digits": (codes_of(10**40), "must be integers"),
+    "code with a fraction": (codes_of(1.5), "must be integers"),
     "code true": (codes_of(True), "true or false"),
     "codes as FP32": (codes_of(1, datatype="FP32"), "must be INT32 or INT64"),
-    "image for decode": (request_of(IMAGE, "decode"), "called 'codes'"),
+    "image for decode": (request_of(IMAGE, "decode"), "must be 'codes'"),
     "unknown signature": (request_of(IMAGE, "embed"), "one of serving_default, decode, encode"),
     "signature of another type": (request_of(IMAGE, ["encode"]), "Received: ['encode']"),
     "no inputs": ({"inputs": []}, "Received: 0 inputs"),
@@ -334,7 +337,7 @@ BAD = {
     "nested deep": (b"[" * 100_000, "must be JSON"),
     "nested within the limit": (
         image(data=json.loads("[" * 900 + "]" * 900)),
-        "nested otherwise",
+        "nested lists of another shape",
     ),
 }
 
@@ -354,7 +357,7 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("path", "status", "text"),
         [
-            ("/v2/models/other/infer", 404, "The model of this server is tiny"),
+            ("/v2/models/other/infer", 404, "The model must be tiny"),
             (f"/v2/models/{NAME}/versions/1/infer", 404, "Not Found"),
             (f"/v2/models/{NAME}/infer_stream", 404, "Not Found"),
             (f"/v2/repository/models/{NAME}/unload", 404, "Not Found"),
@@ -404,7 +407,7 @@ class TestRefusals:
     def test_a_client_that_sends_it_all_first_reads_the_refusal(self, server, megabytes):
         status, answer = server.infer(b" " * int(megabytes * 1e6))
         assert status == 413
-        assert "send fewer images" in answer["error"]
+        assert "Send fewer images" in answer["error"]
 
     def test_a_long_body_of_unknown_length(self, server):
         connection = server.connection()
@@ -418,7 +421,7 @@ class TestRefusals:
     def test_a_long_answer_is_refused_before_it_is_made(self, server):
         status, answer = server.infer(request_of(np.zeros((700, 4, 4), "int32"), "decode"))
         assert status == 413
-        assert "send at most 651" in answer["error"]
+        assert "batch size of at most 651" in answer["error"]
         server.array(np.zeros((651, 4, 4), "int32"), "decode")
 
     def test_a_client_that_gives_up(self, server):
@@ -508,17 +511,17 @@ class TestStart:
     @pytest.mark.parametrize(
         ("args", "message"),
         [
-            (["nowhere"], "Received: nowhere, which is not there"),
-            (["empty"], "no .onnx file in the folder"),
+            (["nowhere"], "Received: nowhere, which does not exist"),
+            (["empty"], "must contain .onnx files"),
             (["file.onnx"], "Received: the file file.onnx"),
-            (["codec", "--name", "a/b"], "--name must be"),
-            (["codec", "--name", ""], "--name must be"),
+            (["codec", "--name", "a/b"], "--name must consist"),
+            (["codec", "--name", ""], "--name must consist"),
             (["codec", "--port", "70000"], "from 0 to 65535, received '70000'"),
             (["codec", "--port", "http"], "received 'http'"),
             (["codec", "--max-megabytes", "0"], "at least 1, received '0'"),
             (
                 ["codec", "--host", "nowhere.invalid"],
-                "Can't listen on port 8080 of nowhere.invalid",
+                "Cannot listen on port 8080 of nowhere.invalid",
             ),
             ([], "PATH"),
         ],
@@ -537,15 +540,14 @@ class TestStart:
             port = other.getsockname()[1]
             result = run("serve", folder, "--port", port)
         assert result.code == 2
-        assert f"port {port} of 127.0.0.1: another program listens there" in result.err
+        assert f"port {port} of 127.0.0.1: the port is in use" in result.err
 
     def test_missing_packages(self, run, folder, monkeypatch):
         monkeypatch.setattr(serve, "find_spec", lambda name: None)
         result = run("serve", folder)
         assert result.code == 2
-        assert (
-            'mlserver and onnxruntime, which is not installed: pip install "keras-vq[serve]"'
-            in (result.err)
+        assert 'mlserver and onnxruntime. Install with: pip install "keras-vq[serve]"' in (
+            result.err
         )
 
     @pytest.mark.parametrize("kind", ["broken", "bounds"])
@@ -565,7 +567,10 @@ class TestStart:
             check=False,
         )
         assert done.returncode == 2
-        message = {"broken": "onnxruntime can't open", "bounds": "keras_vq.bounds of an exported"}
+        message = {
+            "broken": "onnxruntime failed to load",
+            "bounds": "keras_vq.bounds of an exported",
+        }
         assert f"Error: {message[kind]}" in done.stderr
         assert "Traceback" not in done.stderr
 
@@ -606,4 +611,4 @@ class TestInference:
         async def receive():
             raise asyncio.CancelledError
 
-        assert self.answers(receive) == (503, "The server is being stopped")
+        assert self.answers(receive) == (503, "The server is shutting down")

@@ -134,7 +134,7 @@ def test_a_folder_of_images_without_splits_to_spare(run, tmp_path):
     ("args", "messages"),
     [
         (["--dataset", "mnits", "--data-dir", "."], ["Did you mean 'mnist'", "Received: 'mnits'"]),
-        (["--dataset", "./nowhere"], ["There is no such folder"]),
+        (["--dataset", "./nowhere"], ["must be an existing folder"]),
         (["--dataset", "sizes"], ["--image-size H W", "8x8", "9x9"]),
         (["--limit", "10", "--codebook-size", "500"], ["--codebook-size", "500 vectors"]),
     ],
@@ -224,5 +224,5 @@ def test_settings_of_another_version_are_refused(change):
     values = {**Settings().to_json(), **change}
     if None in change.values():
         del values["model"]
-    with pytest.raises(ValueError, match="not those of this version"):
+    with pytest.raises(ValueError, match="do not match this version"):
         Settings.from_json(values)

@@ -84,7 +84,7 @@ def test_a_wrong_name_gets_a_suggestion_in_every_command(run, tmp_path, command,
 
 def test_a_model_of_another_kind_is_refused(finished_run, tmp_path):
     keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]).save(tmp_path / "m.keras")
-    with pytest.raises(ValueError, match=r"model of keras_vq.*Received: Sequential"):
+    with pytest.raises(ValueError, match=r"keras_vq model of images.*Received: Sequential"):
         trained.named(str(tmp_path / "m.keras")).load()
 
 
@@ -168,5 +168,5 @@ def test_crafted_settings_are_refused(finished_run, change):
     config = read_config(finished_run)
     assert settings_of(config).to_json() == settings_of(json.loads(json.dumps(config))).to_json()
     config["settings"] = {**config["settings"], **change}
-    with pytest.raises(ValueError, match=r"settings in config\.json"):
+    with pytest.raises(ValueError, match=r"config\.json (contains invalid|do not match)"):
         settings_of(config)

@@ -243,8 +243,8 @@ def test_a_file_that_is_far_from_its_model(tmp_path, monkeypatch):
     from keras_vq_cli.verify import _faults
 
     assert _faults(report, {"least_agreement": 50.0}) == [
-        "Pixels decoded from the same codes or latents differ by 100 % of the largest value (root "
-        "mean square), expected at most 10 %"
+        "Pixels decoded from the same codes or latents differ by 100 % of the largest value (RMS "
+        "error), expected at most 10 %"
     ]
     assert _faults(report, {"least_agreement": 50.0, "tolerance": 1.0}) == []
 
