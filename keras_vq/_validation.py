@@ -25,7 +25,7 @@ def check_positive_integer(name: str, value: Any) -> int:
         ValueError: If the value is not an integer of at least 1.
     """
     if isinstance(value, bool) or not hasattr(value, "__index__") or value < 1:
-        raise ValueError(f"`{name}` must be a whole number of at least 1. Received: {value!r}")
+        raise ValueError(f"`{name}` must be a positive integer. Received: {value!r}")
     return int(value)
 
 
@@ -36,7 +36,7 @@ def check_not_negative(name: str, value: Any) -> float:
         ValueError: If the value is not a finite number of at least 0.
     """
     if not _is_number(value) or not math.isfinite(value) or value < 0:
-        raise ValueError(f"`{name}` must be a finite number of at least 0. Received: {value!r}")
+        raise ValueError(f"`{name}` must be a finite non-negative number. Received: {value!r}")
     return float(value)
 
 
@@ -47,7 +47,7 @@ def check_positive(name: str, value: Any) -> float:
         ValueError: If the value is not a finite number above 0.
     """
     if not _is_number(value) or not math.isfinite(value) or value <= 0:
-        raise ValueError(f"`{name}` must be a finite number above 0. Received: {value!r}")
+        raise ValueError(f"`{name}` must be a finite positive number. Received: {value!r}")
     return float(value)
 
 
@@ -80,7 +80,7 @@ def check_count(name: str, value: Any) -> int:
         ValueError: If the value is not an integer of at least 0.
     """
     if isinstance(value, bool) or not hasattr(value, "__index__") or value < 0:
-        raise ValueError(f"`{name}` must be a whole number of at least 0. Received: {value!r}")
+        raise ValueError(f"`{name}` must be a non-negative integer. Received: {value!r}")
     return int(value)
 
 
@@ -140,7 +140,7 @@ def check_embeddings(
     if not fits or dim not in (None, embeddings.shape[1]) or not np.isfinite(embeddings).all():
         raise ValueError(
             f"`{name}` must be a finite array of shape ({codebook_size}, "
-            f"{'dim' if dim is None else dim}), one row for each code. "
+            f"{'dim' if dim is None else dim}), one row per code vector. "
             f"Received: shape {embeddings.shape}, all finite: "
             f"{bool(np.isfinite(embeddings).all())}"
         )

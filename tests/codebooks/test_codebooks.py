@@ -111,9 +111,9 @@ def test_kmeans_start_accepts_repeated_vectors():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"codebook_size": 0}, "`codebook_size` must be a whole number of at least 1"),
-        ({"codebook_size": 2.5}, "`codebook_size` must be a whole number"),
-        ({"codebook_size": True}, "`codebook_size` must be a whole number"),
+        ({"codebook_size": 0}, "`codebook_size` must be a positive integer"),
+        ({"codebook_size": 2.5}, "`codebook_size` must be a positive integer"),
+        ({"codebook_size": True}, "`codebook_size` must be a positive integer"),
         ({"decay": 1.0}, r"`decay` must be a number in \[0, 1\)"),
         ({"decay": -0.1}, r"`decay` must be a number in \[0, 1\)"),
         ({"restart": 0.1}, "`restart` must be a RestartRule, such as"),
@@ -125,13 +125,13 @@ def test_bad_codebook_arguments(kind, options, message):
 
 
 def test_bad_epsilon():
-    with pytest.raises(ValueError, match="`epsilon` must be a finite number above 0"):
+    with pytest.raises(ValueError, match="`epsilon` must be a finite positive number"):
         keras_vq.EMACodebook(8, epsilon=0)
 
 
 @pytest.mark.parametrize("commitment", [-0.1, float("nan"), "much"])
 def test_bad_commitment(commitment):
-    with pytest.raises(ValueError, match="`commitment` must be a finite number of at least 0"):
+    with pytest.raises(ValueError, match="`commitment` must be a finite non-negative number"):
         keras_vq.VectorQuantizer(8, commitment_weight=commitment)
 
 

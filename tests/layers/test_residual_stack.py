@@ -67,5 +67,5 @@ def test_half_precision():
 
 @pytest.mark.parametrize("arguments", [{"blocks": 0}, {"filters": 0}, {"filters": 1.5}])
 def test_bad_arguments(arguments):
-    with pytest.raises(ValueError, match=r"must be a whole number of at least 1. Received"):
+    with pytest.raises(ValueError, match=r"must be a positive integer. Received"):
         ResidualStack(**arguments)

@@ -58,5 +58,5 @@ def test_config(kind, name):
     again = kind.from_config(metric.get_config())
     assert again.get_config() == metric.get_config()
     assert (again.codebook_size, again.name) == (7, "other")
-    with pytest.raises(ValueError, match="`codebook_size` must be a whole number of at least 1"):
+    with pytest.raises(ValueError, match="`codebook_size` must be a positive integer"):
         kind(0)

@@ -51,5 +51,5 @@ def test_config():
     assert again.get_config() == metric.get_config()
     assert (again.max_value, again.name) == (255.0, "decibels")
     for bad in (0.0, -1.0, float("inf")):
-        with pytest.raises(ValueError, match="`max_value` must be a finite number above 0"):
+        with pytest.raises(ValueError, match="`max_value` must be a finite positive number"):
             PSNR(max_value=bad)

@@ -114,7 +114,7 @@ def test_decoding_of_another_shape(unspoilt):
 
 @pytest.mark.parametrize("method", ["encode_quantized", "reconstruct", "encode"])
 def test_methods_given_no_batch(method, unspoilt, images):
-    with pytest.raises(ValueError, match="`batch_size` must be a whole number of at least 1"):
+    with pytest.raises(ValueError, match="`batch_size` must be a positive integer"):
         getattr(unspoilt, method)(images, batch_size=0)
 
 

@@ -288,11 +288,11 @@ def test_traversal_moves_one_latent_at_a_time(images):
 
 def test_bad_arguments():
     for arguments, text in [
-        ({"latent_dim": 0}, "`latent_dim` must be a whole number of at least 1. Received: 0"),
-        ({"latent_dim": 2.5}, "`latent_dim` must be a whole number"),
-        ({"beta": -1.0}, "`beta` must be a finite number of at least 0. Received: -1.0"),
+        ({"latent_dim": 0}, "`latent_dim` must be a positive integer. Received: 0"),
+        ({"latent_dim": 2.5}, "`latent_dim` must be a positive integer"),
+        ({"beta": -1.0}, "`beta` must be a finite non-negative number. Received: -1.0"),
         ({"beta": float("nan")}, "`beta` must be a finite number"),
-        ({"free_bits": -0.1}, "`free_bits` must be a finite number of at least 0"),
+        ({"free_bits": -0.1}, "`free_bits` must be a finite non-negative number"),
         ({"kl_warmup_steps": -1}, "`kl_warmup_steps` must be"),
         ({"kl_warmup_steps": 2.5}, "`kl_warmup_steps` must be"),
     ]:
@@ -306,7 +306,7 @@ def test_generate_of_an_unbuilt_model():
     model = keras_vq.VAE(encoder, decoder, latent_dim=2)
     with pytest.raises(ValueError, match="fit the model, or call it on a batch"):
         model.generate(3)
-    with pytest.raises(ValueError, match="`n` must be a whole number of at least 1"):
+    with pytest.raises(ValueError, match="`n` must be a positive integer"):
         build().generate(0)
 
 

@@ -253,7 +253,7 @@ def test_bad_arguments():
     for build_bad, text in [
         (
             lambda: keras_vq.VectorQuantizer(0),
-            "`codebook_size` must be a whole number of at least 1",
+            "`codebook_size` must be a positive integer",
         ),
         (
             lambda: keras_vq.VectorQuantizer(8, commitment_loss=-1),
@@ -267,8 +267,8 @@ def test_bad_arguments():
             lambda: build(quantizer=built_for(8)),
             r"`inputs` must have 8 channels.*Received: shape \(None, 4, 4, 4\)",
         ),
-        (lambda: build(data_variance=0.0), "`data_variance` must be a finite number above 0"),
-        (lambda: build(data_variance=-1.0), "`data_variance` must be a finite number above 0"),
+        (lambda: build(data_variance=0.0), "`data_variance` must be a finite positive number"),
+        (lambda: build(data_variance=-1.0), "`data_variance` must be a finite positive number"),
     ]:
         with pytest.raises(ValueError, match=text):
             build_bad()

@@ -163,7 +163,7 @@ def test_generate_of_one_level():
     images = model.generate(3, prior, labels=[1, 2, 3], seed=4, top_k=5)
     assert prior.asked == {"labels": [1, 2, 3], "seed": 4, "top_k": 5}
     np.testing.assert_array_equal(images, model.decode(prior.generate(3, seed=4)))
-    with pytest.raises(ValueError, match="`n` must be a whole number of at least 1"):
+    with pytest.raises(ValueError, match="`n` must be a positive integer"):
         model.generate(0, prior)
 
 

@@ -193,14 +193,14 @@ def test_bad_arguments(build):
         ),
         ({"image_shape": (8, 8, 0)}, "all at least 1"),
         ({"image_shape": None}, r"\(height, width, channels\).*Received: None"),
-        ({"latent_dim": 0}, "`latent_dim` must be a whole number of at least 1. Received: 0"),
+        ({"latent_dim": 0}, "`latent_dim` must be a positive integer. Received: 0"),
         ({widths: ()}, f"`{widths}` must be a sequence of whole numbers"),
         ({widths: 32}, f"`{widths}` must be a sequence of whole numbers.*Received: 32"),
-        ({widths: (32, -1)}, "must be a whole number of at least 1. Received: -1"),
+        ({widths: (32, -1)}, "must be a positive integer. Received: -1"),
     ]:
         with pytest.raises(ValueError, match=text):
             build(**{"image_shape": (8, 8, 1), **arguments})
-    with pytest.raises(ValueError, match="`latent_dim` must be a whole number"):
+    with pytest.raises(ValueError, match="`latent_dim` must be a positive integer"):
         networks.flat_latent(networks.convolutional((8, 8, 1)), latent_dim=0)
 
 
@@ -256,7 +256,7 @@ def test_parameters_of_two_level():
 def test_bad_arguments_of_two_level():
     with pytest.raises(networks.IndivisibleSizeError, match=r"divisible by 8.*32 x 24"):
         networks.hierarchical((28, 20, 1))
-    with pytest.raises(ValueError, match="`latent_dim` must be a whole number"):
+    with pytest.raises(ValueError, match="`latent_dim` must be a positive integer"):
         networks.hierarchical((32, 32, 3), latent_dim=0)
 
 

@@ -140,7 +140,7 @@ def test_arrays_of_no_mixture(changed, message):
 @backend_free
 def test_bad_arguments(latents, tmp_path):
     for components in (0, 2.5, True):
-        with pytest.raises(ValueError, match="`n_components` must be a whole number of at least 1"):
+        with pytest.raises(ValueError, match="`n_components` must be a positive integer"):
             GaussianMixturePrior(components)
     prior = GaussianMixturePrior(4)
     for call in (lambda: prior.generate(3), lambda: prior.save(tmp_path / "a.keras")):
@@ -156,9 +156,9 @@ def test_bad_arguments(latents, tmp_path):
     ]:
         with pytest.raises(ValueError, match=text):
             prior.fit(given)
-    with pytest.raises(ValueError, match="`n` must be a whole number"):
+    with pytest.raises(ValueError, match="`n` must be a positive integer"):
         exact().generate(0)
-    with pytest.raises(ValueError, match="`temperature` must be a finite number of at least 0"):
+    with pytest.raises(ValueError, match="`temperature` must be a finite non-negative number"):
         exact().generate(3, temperature=-1.0)
 
 
@@ -231,7 +231,7 @@ def test_priors_that_do_not_fit(vae, autoencoder):
             model.generate(5, GaussianMixturePrior())
         with pytest.raises(ValueError, match="`prior` must have a method `generate"):
             model.generate(5, "normal")
-        with pytest.raises(ValueError, match="`n` must be a whole number"):
+        with pytest.raises(ValueError, match="`n` must be a positive integer"):
             model.generate(0, exact())
         with pytest.raises(ValueError, match="`temperature` must be a finite number"):
             model.generate(5, exact(), temperature=float("nan"))

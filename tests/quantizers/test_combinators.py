@@ -142,7 +142,7 @@ def test_adapt_places_stage_after_stage(rng):
         ({"quantizers": []}, "`quantizers` must be a list of at least one"),
         ({"quantizers": [keras.layers.Dense(2)]}, "`quantizers` must be a list"),
         ({"dropout": 1.5}, r"`dropout` must be a number in \[0, 1\]"),
-        ({"beam": 0}, "`beam_size` must be a whole number"),
+        ({"beam": 0}, "`beam_size` must be a positive integer"),
         (
             {"quantizers": [keras_vq.FiniteScalarQuantizer([4, 4])], "beam": 2},
             "requires stages with a method `nearest_codes`",
@@ -290,7 +290,7 @@ def test_a_cell_averages_what_the_mask_keeps(rng):
         (4, (1, 4, 4, 2), "`scales` must be a list"),
         ([1, 2], (1, 4, 4, 2), "last of `scales` must be the grid"),
         ([1, 4], (5, 2), "one to three grid axes"),
-        ([0, 4], (1, 4, 4, 2), "`scales` must be a whole number"),
+        ([0, 4], (1, 4, 4, 2), "`scales` must be a positive integer"),
     ],
 )
 def test_bad_scales(scales, shape, message):

@@ -183,7 +183,7 @@ def test_entropy_by_its_weight():
         ({"entropy": -1.0}, r"`entropy` must be.*-1\.0"),
         ({"bits_per_group": 0}, r"`bits_per_group` must be.*Received: 0"),
         ({"bits_per_group": 17}, r"`bits_per_group` must be at most 16.*Received: 17"),
-        ({"scale": 0.0}, r"`scale` must be a finite number above 0.*Received: 0\.0"),
+        ({"scale": 0.0}, r"`scale` must be a finite positive number.*Received: 0\.0"),
     ],
 )
 def test_bad_arguments(arguments, message):
