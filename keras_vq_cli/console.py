@@ -15,13 +15,14 @@ _WIDEST = 10_000  # in columns, of a table
 
 # Errors of keras_vq name Python arguments; these are the options to show instead.
 _OPTION_OF_ARGUMENT = {
-    "image_size=(h, w)": "--image-size H W",
-    "skip_broken=True": "--skip-broken",
-    "raise max_pixels": "raise --max-pixels",
-    "Pass cache_dir= or set": "Set",
-    "pass overwrite=True to replace it": "--overwrite replaces it",
-    "pass that folder as data_dir= or": "pass that folder by --data-dir or",
-    "`adapt` needs": "The k-means start of the codes (see --start, --codebook-size) needs",
+    "`image_size`": "--image-size H W",
+    "`skip_broken=True`": "--skip-broken",
+    "`max_pixels`": "--max-pixels",
+    "Pass `cache_dir` or set": "Set",
+    "`overwrite=True`": "--overwrite",
+    "pass the folder as `data_dir` or": "pass the folder with --data-dir or",
+    "`name`": "--dataset",
+    "`adapt` requires": "The k-means initialization (see --start, --codebook-size) requires",
 }
 
 

@@ -163,8 +163,8 @@ def fetch(
             entry = _read(final)
     if entry is None:
         raise ValueError(
-            "The decoded images were written but can't be read back; check the disk, or pass "
-            f"another cache_dir. Received: {str(final)!r}"
+            "The decoded images were written to the cache but cannot be read. Check the disk, or "
+            f"pass another `cache_dir`. Received: {str(final)!r}"
         )
     return entry
 
@@ -175,9 +175,9 @@ def _build(final: Path, key: dict[str, Any], build: Callable[[EntryWriter], None
         beside.mkdir(parents=True)
     except OSError as error:
         raise ValueError(
-            "Decoded images are kept in a cache folder, which can't be written to "
-            f"({error.strerror or error}). Pass cache_dir= or set KERAS_VQ_CACHE to a folder "
-            f"that can. Received: {str(final.parent)!r}"
+            "The cache folder of decoded images must be writable "
+            f"({error.strerror or error}). Pass `cache_dir` or set KERAS_VQ_CACHE to another "
+            f"folder. Received: {str(final.parent)!r}"
         ) from error
     _remove_abandoned(final.parent)
     writer = EntryWriter(beside)

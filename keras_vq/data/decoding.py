@@ -66,7 +66,9 @@ def import_pillow() -> Any:
     try:
         from PIL import Image
     except ImportError as error:
-        raise ImportError("Decoding images needs pillow: pip install pillow") from error
+        raise ImportError(
+            "Decoding images requires Pillow. Install with: pip install pillow"
+        ) from error
     return Image
 
 
@@ -93,12 +95,12 @@ def open_image(source: Path | bytes, max_pixels: int | None = MAX_PIXELS) -> Ima
         # Pillow itself refuses images of more than 179 million pixels.
         if max_pixels is None or max_pixels > pillow.MAX_IMAGE_PIXELS:
             raise
-        raise ValueError(f"more than {max_pixels:,} pixels; raise max_pixels to read it") from error
+        raise ValueError(f"more than {max_pixels:,} pixels; increase `max_pixels`") from error
     if max_pixels is not None and image.width * image.height > max_pixels:
         image.close()
         raise ValueError(
-            f"{image.height}x{image.width} are more than {max_pixels:,} pixels; raise max_pixels "
-            "to read it"
+            f"{image.height}x{image.width} is more than {max_pixels:,} pixels; increase "
+            "`max_pixels`"
         )
     return image
 
@@ -228,11 +230,12 @@ def write_decoded(
         bar.advance(len(decoded))
     if first is None:
         raise ValueError(
-            f"None of the {total:,} images can be read. Received: {'; '.join(writer.skipped[:3])}"
+            f"No image could be read ({total:,} in total). "
+            f"Received: {'; '.join(writer.skipped[:3])}"
         )
     if writer.skipped:
         warnings.warn(
-            f"{len(writer.skipped)} of {total:,} images can't be read and are left out: "
+            f"Skipped {len(writer.skipped)} of {total:,} images that could not be read: "
             f"{'; '.join(writer.skipped)}",
             stacklevel=2,
         )
@@ -263,8 +266,8 @@ def note_broken(name: str, problem: str, skipped: list[str], skip_broken: bool) 
     """
     if not skip_broken:
         raise ValueError(
-            f"This image can't be read ({problem}). Repair or remove it, or pass "
-            f"skip_broken=True to leave out such files. Received: {name!r}"
+            f"The image could not be read ({problem}). Repair or remove it, or pass "
+            f"`skip_broken=True` to skip such files. Received: {name!r}"
         )
     # `repr` escapes control characters.
     skipped.append(f"{repr(name)[1:-1]} ({problem})")
@@ -276,7 +279,7 @@ def different_sizes(
     """Returns the error for images of different heights or widths."""
     sizes = [f"{shape[0]}x{shape[1]}" for shape in (first_shape, other_shape)]
     return ValueError(
-        "All images must have the same height and width; pass image_size=(h, w) to resize them. "
+        "All images must have the same height and width. Pass `image_size` to resize them. "
         f"Received: {first!r} of {sizes[0]} and {other!r} of {sizes[1]}"
     )
 
@@ -319,7 +322,9 @@ def _to_mode(image: Image, mode: str) -> Image:
         gray = np.asarray(image).astype(np.float64).clip(0, 65535)
         image = import_pillow().fromarray(np.round(gray / 257).astype(np.uint8))
     elif image.mode == "F":
-        raise ValueError("images of real numbers have no known range; store 8 or 16 bits")
+        raise ValueError(
+            "floating-point pixels have an unknown value range; use 8 or 16 bits per channel"
+        )
     if "transparency" in image.info or image.mode in ("LA", "La", "PA", "RGBA", "RGBa"):
         image = image.convert("RGBA")
         white = import_pillow().new("RGBA", image.size, "white")
@@ -336,6 +341,6 @@ def reason(error: Exception) -> str:
         return error.strerror
     with contextlib.suppress(IndexError):
         if type(error).__name__ == "UnidentifiedImageError":
-            return "not an image, or of an unknown kind"
+            return "not an image, or an unsupported format"
         return str(error).splitlines()[0]
     return type(error).__name__

@@ -28,8 +28,7 @@ def read_digits(split: str) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
         from sklearn.datasets import load_digits
     except ImportError as error:
         raise ImportError(
-            'load("digits") reads the digits that come with scikit-learn. '
-            "Install it: pip install scikit-learn"
+            'load("digits") requires scikit-learn. Install with: pip install scikit-learn'
         ) from error
     digits = load_digits()
     part = slice(TRAIN_LENGTH) if split == "train" else slice(TRAIN_LENGTH, None)

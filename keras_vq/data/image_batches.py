@@ -70,9 +70,8 @@ class ImageBatches(keras.utils.PyDataset):
         ):
             whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
             if not whole or value < least:
-                raise ValueError(
-                    f"{argument} must be a whole number of at least {least}. Received: {value!r}"
-                )
+                kind = "positive" if least else "non-negative"
+                raise ValueError(f"`{argument}` must be a {kind} integer. Received: {value!r}")
         self._pixels = pixels
         self._labels = labels
         self._batch_size = int(batch_size)
@@ -117,7 +116,7 @@ class ImageBatches(keras.utils.PyDataset):
             IndexError: If there is no such batch.
         """
         if not 0 <= index < len(self):
-            raise IndexError(f"There are {len(self)} batches. Received: index {index}")
+            raise IndexError(f"The batch index must be less than {len(self)}. Received: {index}")
         with self._lock:
             if self._positions is not None:
                 index = self._positions.setdefault(index, len(self._positions))

@@ -54,14 +54,14 @@ class ImageDataset:
         if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.ndim != 4:
             shape, dtype = getattr(pixels, "shape", None), getattr(pixels, "dtype", None)
             raise ValueError(
-                "pixels must be a uint8 array of shape (n, height, width, channels). "
+                "`pixels` must be a uint8 array of shape (n, height, width, channels). "
                 f"Received: {type(pixels).__name__} of shape {shape} and type {dtype}"
             )
         if labels is not None:
             labels = np.asarray(labels)
             if labels.shape != pixels.shape[:1] or labels.dtype.kind not in "iu":
                 raise ValueError(
-                    f"labels must be integers, one for each image, so of shape "
+                    f"`labels` must be one integer per image, an array of shape "
                     f"{pixels.shape[:1]}. Received: shape {labels.shape}, type {labels.dtype}"
                 )
             labels = labels.astype(np.int32, copy=False).view()
@@ -141,7 +141,7 @@ class ImageDataset:
             ValueError: If `n` is less than 1.
         """
         if operator.index(n) < 1:
-            raise ValueError(f"n must be at least 1. Received: {n}")
+            raise ValueError(f"`n` must be a positive integer. Received: {n}")
         return ImageDataset(
             self._pixels[:n],
             labels=None if self._labels is None else self._labels[:n],
@@ -179,7 +179,9 @@ class ImageDataset:
                 `with_labels=True` for a data set without labels.
         """
         if with_labels and self._labels is None:
-            raise ValueError(f"with_labels=True needs a set that has labels. Received: {self!r}")
+            raise ValueError(
+                f"`with_labels=True` requires a data set with labels. Received: {self!r}"
+            )
         return ImageBatches(
             self._pixels,
             labels=self._labels if with_labels else None,

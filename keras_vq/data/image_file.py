@@ -52,12 +52,12 @@ def read_image(
         height, width, channels = image_shape
     else:
         raise ValueError(
-            "image_shape must be (height, width, channels) with 1 or 3 channels. "
+            "`image_shape` must be (height, width, channels) with 1 or 3 channels. "
             f"Received: {image_shape!r}"
         )
     if (height is None) != (width is None):
         raise ValueError(
-            f"image_shape must have both height and width, or neither. Received: {image_shape!r}"
+            f"`image_shape` must have both height and width, or neither. Received: {image_shape!r}"
         )
     header = read_header(path, max_pixels)
     problem = header.problem
@@ -69,5 +69,5 @@ def read_image(
         except Exception as error:  # Pillow raises errors of many types
             problem = reason(error)
     raise ValueError(
-        f"This image can't be read ({problem}): repair it or leave it out. Received: {str(path)!r}"
+        f"The image could not be read ({problem}). Repair or remove it. Received: {str(path)!r}"
     )

@@ -67,22 +67,20 @@ def load_folder(
             `image_size`).
     """
     if not folder.exists():
-        raise ValueError(f"There is no such folder. Received: {str(folder)!r}")
+        raise ValueError(f"`name` must be an existing folder. Received: {str(folder)!r}")
     if not folder.is_dir():
-        raise ValueError(
-            f"name must be a folder of images; this is a file. Received: {str(folder)!r}"
-        )
+        raise ValueError(f"`name` must be a folder of images. Received: the file {str(folder)!r}")
     files, splits = list_images(folder, skip_broken)
     wanted = split_name(split)
     if wanted not in splits and ALIASES.get(wanted) in splits:
         wanted = ALIASES[wanted]
     else:
-        check_split(split, splits, f"The folder {str(folder)!r}")
+        check_split(split, splits, f"the folder {str(folder)!r}")
     if not any(file.split == wanted for file in files):
         raise ValueError(
-            f"No image of the folder {str(folder)!r} falls into the split {wanted!r}: it has only "
-            f"{len(files)}. Add images, or make sub-folders train and test. "
-            f"Received: split={split!r}"
+            f"The split {wanted!r} of the folder {str(folder)!r} is empty: the folder has only "
+            f"{len(files)} image{'s' if len(files) != 1 else ''}. Add images, or create the "
+            f"subfolders train and test. Received: split={split!r}"
         )
     listing = "\n".join(f"{f.split}/{f.name} {f.size} {f.modified}" for f in files)
     key = {
@@ -124,7 +122,7 @@ def list_images(folder: Path, skip_broken: bool = False) -> tuple[list[ImageFile
     found = [(path.relative_to(folder).as_posix(), path) for path in paths]
     if not found:
         raise ValueError(
-            f"The folder must hold images ({', '.join(SUFFIXES)}), in itself or in sub-folders. "
+            f"The folder or its subfolders must contain images ({', '.join(SUFFIXES)}). "
             f"Received: {str(folder)!r}"
         )
     tops = {name.partition("/")[0] for name, _ in found if "/" in name}
@@ -149,8 +147,8 @@ def list_images(folder: Path, skip_broken: bool = False) -> tuple[list[ImageFile
         files.append(ImageFile(name, path, size, modified, split))
     if outside:
         warnings.warn(
-            f"{len(outside)} images of {str(folder)!r} lie outside its sub-folders "
-            f"{', '.join(splits)} and are not read, such as {outside[0]!r}",
+            f"Skipped images of {str(folder)!r} outside its subfolders {', '.join(splits)} "
+            f"({len(outside)} in total), for example {outside[0]!r}",
             stacklevel=4,
         )
     return files, splits or ("train", "test")
@@ -162,8 +160,8 @@ def _walk(folder: Path, skip_broken: bool) -> list[Path]:
     def note(error: OSError) -> None:
         if not skip_broken:
             raise ValueError(
-                f"This folder can't be read ({reason(error)}). Change its permissions, or pass "
-                f"skip_broken=True to leave it out. Received: {str(error.filename)!r}"
+                f"The folder could not be read ({reason(error)}). Change its permissions, or pass "
+                f"`skip_broken=True` to skip it. Received: {str(error.filename)!r}"
             ) from error
         unreadable.append(f"{repr(str(error.filename))[1:-1]} ({reason(error)})")
 
@@ -177,7 +175,7 @@ def _walk(folder: Path, skip_broken: bool) -> list[Path]:
         ]
     if unreadable:
         warnings.warn(
-            f"{len(unreadable)} sub-folders can't be read and are left out: "
+            f"Skipped subfolders that could not be read ({len(unreadable)} in total): "
             f"{'; '.join(unreadable)}",
             stacklevel=5,
         )

@@ -106,10 +106,10 @@ def load(
         max_pixels = _validation.check_positive_integer("max_pixels", max_pixels)
     cache = cache_folder(cache_dir)
     if not isinstance(name, (str, os.PathLike)) or not os.fspath(name):
-        raise ValueError(f"name must be the name of a set or a folder. Received: {name!r}")
+        raise ValueError(f"`name` must be the name of a data set or a folder. Received: {name!r}")
 
     if name == "digits":
-        wanted = check_split(split, DIGITS_SPLITS, "The image set 'digits'")
+        wanted = check_split(split, DIGITS_SPLITS, "the data set 'digits'")
         key = {"kind": "digits", "name": name, "split": wanted, "image_size": size}
         entry = fetch(cache, key, lambda writer: _write_digits(writer, wanted, size))
         return _dataset(entry, name, split)
@@ -157,8 +157,7 @@ def _checked_size(image_size: Sequence[int] | None) -> tuple[int, int] | None:
         or not all(isinstance(n, (int, np.integer)) and n > 0 for n in image_size)
     ):
         raise ValueError(
-            f"image_size must be (height, width), two whole numbers above 0. "
-            f"Received: {image_size!r}"
+            f"`image_size` must be (height, width), two positive integers. Received: {image_size!r}"
         )
     return int(image_size[0]), int(image_size[1])
 

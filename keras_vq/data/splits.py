@@ -22,7 +22,7 @@ def split_name(split: str) -> str:
     match = _SPLIT.fullmatch(split.strip()) if isinstance(split, str) else None
     if match is None:
         raise ValueError(
-            'split must be a name such as "train", or a name with a slice such as '
+            '`split` must be a name such as "train", or a name with a slice such as '
             f'"train[:1000]", "train[10%:20%]" or "test[-100:]". Received: {split!r}'
         )
     return match["name"].strip()
@@ -44,7 +44,8 @@ def split_range(split: str, length: int) -> range:
     selected = range(length)[start:stop]
     if not selected:
         raise ValueError(
-            f"The slice selects no image: {name!r} has {length:,}. Received: split={split!r}"
+            f"The slice of `split` must not be empty: {name!r} has {length:,} images. "
+            f"Received: split={split!r}"
         )
     return selected
 
@@ -64,7 +65,9 @@ def check_split(split: str, available: Sequence[str], owner: str) -> str:
     name = split_name(split)
     if name not in available:
         known = ", ".join(repr(known) for known in available)
-        raise UnknownSplitError(f"{owner} has the splits {known}. Received: split={split!r}")
+        raise UnknownSplitError(
+            f"`split` must be one of {known}. Received: split={split!r} for {owner}"
+        )
     return name
 
 
@@ -74,7 +77,7 @@ def _boundary(text: str | None, length: int, split: str) -> int | None:
     match = _BOUNDARY.fullmatch(text.strip())
     if match is None or (match["percent"] and abs(int(match["number"])) > 100):
         raise ValueError(
-            "A slice's boundaries must be whole numbers or percentages from -100% to 100%. "
+            "The boundaries of a slice must be integers or percentages from -100% to 100%. "
             f"Received: split={split!r}"
         )
     number = int(match["number"])

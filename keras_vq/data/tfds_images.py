@@ -71,7 +71,7 @@ def find_prepared(name: str, data_dir: Path) -> Path | None:
         default = json.loads(metadata.read_text(encoding="utf-8")).get("default_config_name")
     if default not in configs:
         raise ValueError(
-            f"{match['name']!r} is prepared in several configurations; name one: "
+            f"`name` must include a configuration because several are prepared: "
             f"{', '.join(match['name'] + '/' + config for config in configs)}. Received: {name!r}"
         )
     return configs[default]
@@ -101,11 +101,11 @@ def prepare(name: str, data_dir: Path) -> Path:
             f"data_dir={str(data_dir)!r}).download_and_prepare(file_format='array_record')"
         )
         raise ValueError(
-            f"The image set {name!r} is not prepared in {str(data_dir)!r}, and TFDS could not "
+            f"The data set {name!r} is not prepared in {str(data_dir)!r}, and TFDS could not "
             f"download and prepare it there ({type(error).__name__}: "
-            f"{(str(error).splitlines() or [''])[0][:300]}). Where it is prepared, pass that "
-            "folder as data_dir= or set TFDS_DATA_DIR to it; with a network connection, prepare "
-            f'it by: python -c "{command}". Received: {name!r}'
+            f"{(str(error).splitlines() or [''])[0][:300]}). If it is prepared in another folder, "
+            "pass the folder as `data_dir` or set TFDS_DATA_DIR. To prepare it with a network "
+            f'connection, run: python -c "{command}". Received: {name!r}'
         ) from error
     return Path(builder.data_dir)
 
@@ -118,8 +118,8 @@ def unknown_name(name: str, data_dir: Path) -> ValueError:
     with contextlib.suppress(ImportError):
         names.update(_import_tfds().list_builders(with_community_datasets=False))
     return ValueError(
-        'name must be "digits", an image set of TFDS such as "mnist" or "cifar10", or an existing '
-        f"folder of image files.{did_you_mean(name, names)} Received: {name!r}"
+        '`name` must be "digits", an image data set of TFDS such as "mnist" or "cifar10", or an '
+        f"existing folder of image files.{did_you_mean(name, names)} Received: {name!r}"
     )
 
 
@@ -151,7 +151,7 @@ def load_prepared(
     """
     info = (folder / "dataset_info.json").read_bytes()
     splits = {part["name"]: part for part in json.loads(info).get("splits", [])}
-    wanted = check_split(split, tuple(splits), f"The image set {name!r}")
+    wanted = check_split(split, tuple(splits), f"the data set {name!r}")
     key = {
         "kind": "tfds",
         "name": name.partition(":")[0].replace("/", "-"),
@@ -178,8 +178,8 @@ def _import_tfds() -> Any:
         import tensorflow_datasets as tfds
     except ImportError as error:
         raise ImportError(
-            "Image sets by name are read by TensorFlow Datasets (which works without TensorFlow): "
-            "pip install tensorflow-datasets array_record"
+            "Loading a data set by name requires TensorFlow Datasets (TensorFlow itself is not "
+            "required). Install with: pip install tensorflow-datasets array_record"
         ) from error
     return tfds
 
@@ -207,8 +207,8 @@ def _image_feature(features: Any, name: str) -> str:
     ]
     if not images:
         raise NoImagesError(
-            f"{name!r} must have an image in each example; its features are "
-            f"{', '.join(features)}. Received: {name!r}"
+            f"`name` must be a data set with an image feature. Received: {name!r} with the "
+            f"features {', '.join(features)}"
         )
     return "image" if "image" in images else images[0]
 
@@ -293,8 +293,8 @@ def read_tfrecord(path: Path) -> Iterator[bytes]:
             length = struct.unpack("<Q", head[:8])[0] if len(head) == 12 else size
             if file.tell() + length + 4 > size:
                 raise ValueError(
-                    "The tfrecord file ends within a record, so it is damaged: prepare the set "
-                    f"anew. Received: {str(path)!r}"
+                    "The TFRecord file is truncated. Prepare the data set again. "
+                    f"Received: {str(path)!r}"
                 )
             yield file.read(length)
             file.seek(4, os.SEEK_CUR)

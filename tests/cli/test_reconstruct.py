@@ -72,7 +72,7 @@ def test_a_broken_image_is_named(run, finished_run, images):
     assert "--skip-broken" in result.err
     result = run("reconstruct", finished_run, images, "--skip-broken")
     assert result.code == 0
-    assert "Skipped: This image can't be read" in result.err
+    assert "Skipped: The image could not be read" in result.err
     assert "broken.png" in result.err
     result = run("reconstruct", finished_run, images / "broken.png", "--skip-broken")
     assert result.code == 2
@@ -90,7 +90,7 @@ def test_files_that_are_no_images(run, finished_run, images):
     assert "folder.png" not in result.err
     result = run("reconstruct", finished_run, images, "--max-pixels", 3)
     assert result.code == 2
-    assert "more than 3 pixels; raise --max-pixels" in result.err.replace("\n", " ")
+    assert "more than 3 pixels; increase --max-pixels" in result.err.replace("\n", " ")
 
 
 def test_mistakes(run, finished_run, images, tmp_path):

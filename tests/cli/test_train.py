@@ -121,7 +121,7 @@ def test_a_folder_of_images_without_splits_to_spare(run, tmp_path):
 
     result = run(*options, "--skip-broken", "--filters", 8, "--out", "new")
     assert result.code == 0
-    assert "Warning: 1 of 41 images can't be read" in result.err
+    assert "Warning: Skipped 1 of 41 images" in result.err
     config = json.loads((tmp_path / "new" / "config.json").read_text())
     assert config["settings"]["network"] == "convolutional"
     assert config["settings"]["dataset"] == str((tmp_path / "photos").resolve())

@@ -141,7 +141,7 @@ def test_what_killed_writers_left_is_removed_after_a_day(tmp_path):
 
 def test_a_cache_that_cannot_be_written_is_a_clear_error(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(ValueError, match=r"Pass cache_dir= or set KERAS_VQ_CACHE .* Received: "):
+    with pytest.raises(ValueError, match=r"Pass `cache_dir` or set KERAS_VQ_CACHE .* Received: "):
         fetch(tmp_path / "file", KEY, Builder())
 
 

@@ -98,12 +98,12 @@ def test_labels_follow_their_images(dataset):
 
 
 def test_with_labels_needs_labels(dataset):
-    with pytest.raises(ValueError, match=r"needs a set that has labels. Received: <ImageDataset"):
+    with pytest.raises(ValueError, match=r"a data set with labels. Received: <ImageDataset"):
         ImageDataset(dataset.pixels).batches(with_labels=True)
 
 
 def test_index_out_of_range_raises(dataset):
-    with pytest.raises(IndexError, match=r"There are 3 batches. Received: index 3"):
+    with pytest.raises(IndexError, match=r"batch index must be less than 3. Received: 3"):
         dataset.batches(batch_size=4)[3]
 
 
@@ -118,7 +118,7 @@ def test_index_out_of_range_raises(dataset):
     ],
 )
 def test_bad_argument_raises(dataset, options):
-    with pytest.raises(ValueError, match=rf"{next(iter(options))} must be .* Received: "):
+    with pytest.raises(ValueError, match=rf"`{next(iter(options))}` must be .* Received: "):
         dataset.batches(**options)
 
 

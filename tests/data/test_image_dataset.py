@@ -55,7 +55,7 @@ def test_take(dataset):
     assert np.shares_memory(taken.pixels, dataset.pixels)
     assert len(dataset.take(100)) == 4
     assert ImageDataset(dataset.pixels).take(2).labels is None
-    with pytest.raises(ValueError, match=r"at least 1. Received: 0"):
+    with pytest.raises(ValueError, match=r"positive integer. Received: 0"):
         dataset.take(0)
 
 
@@ -69,5 +69,5 @@ def test_wrong_pixels_raise(pixels):
 
 @pytest.mark.parametrize("labels", [[0], [0.5, 1.5]])
 def test_wrong_labels_raise(labels):
-    with pytest.raises(ValueError, match=r"labels must be integers.* Received: "):
+    with pytest.raises(ValueError, match=r"`labels` must be one integer per image.* Received: "):
         ImageDataset(np.zeros((2, 1, 1, 1), "uint8"), labels)

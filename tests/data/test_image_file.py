@@ -53,7 +53,7 @@ def test_photos_are_turned_as_the_camera_noted(tmp_path, orientation):
 def test_broken_file(tmp_path):
     path = tmp_path / "broken.png"
     path.write_bytes(b"\x89PNG\r\n\x1a\n and then nothing")
-    with pytest.raises(ValueError, match=rf"can't be read .* Received: '{path}'"):
+    with pytest.raises(ValueError, match=rf"could not be read .* Received: '{path}'"):
         read_image(path)
 
 

@@ -65,7 +65,7 @@ def test_image_size_resizes_any_set():
 
 
 def test_unknown_split_of_the_digits():
-    with pytest.raises(ValueError, match=r"'digits' has the splits 'train', 'test'. Received: "):
+    with pytest.raises(ValueError, match=r"must be one of 'train', 'test'. Received: "):
         load("digits", "validation")
 
 
@@ -77,7 +77,7 @@ def test_bad_image_size(image_size):
 
 @pytest.mark.parametrize("name", ["", None, 3])
 def test_bad_name(name):
-    with pytest.raises(ValueError, match=r"name of a set or a folder. Received: "):
+    with pytest.raises(ValueError, match=r"name of a data set or a folder. Received: "):
         load(name)
 
 
