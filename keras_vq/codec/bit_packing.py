@@ -65,8 +65,8 @@ def unpack_codes(packed: bytes, count: int, codebook_sizes: Sequence[int]) -> np
     expected = (rows * sum(bits) + 7) // 8
     if left or len(packed) != expected:
         raise ValueError(
-            f"`packed` must be the {expected} bytes of {count} codes of {len(bits)} stages. "
-            f"Received: {len(packed)} bytes"
+            f"The length of `packed` must be {expected} for {count} codes of {len(bits)} "
+            f"codebooks. Received: {len(packed)}"
         )
     binary = np.unpackbits(np.frombuffer(packed, "uint8"))[: rows * sum(bits)]
     binary = binary.reshape(rows, sum(bits))

@@ -137,27 +137,27 @@ class Header(NamedTuple):
         (codes_crc,) = struct.unpack("<I", reader.take(4))
         coder = reader.choice("coder", (PACKED, RANGE_CODED))
         model = reader.take(FINGERPRINT_BYTES)
-        model_origin = reader.text("the origin of the model", MAX_ORIGIN_BYTES)
+        model_origin = reader.text("the model name", MAX_ORIGIN_BYTES)
         tile_shape = (reader.side("tile"), reader.side("tile"))
         channels = reader.number("channels", 1, MAX_CHANNELS)
-        grid_shape = reader.numbers("sides of the codes of a tile", MAX_RANK, MAX_CODES_PER_TILE)
+        grid_shape = reader.numbers("code grid axes of a tile", MAX_RANK, MAX_CODES_PER_TILE)
         codebook_sizes = reader.numbers("codebook sizes", MAX_STAGES, MAX_NUMBER)
         codes = math.prod(grid_shape)
         if codes > MAX_CODES_PER_TILE or codes % len(codebook_sizes):
             raise CorruptFileError(
-                f"The file's header names tiles of {grid_shape} codes of {len(codebook_sizes)} "
-                f"stages. Expected whole vectors, at most {MAX_CODES_PER_TILE} codes"
+                f"The number of codes per tile must be a multiple of {len(codebook_sizes)}, the "
+                f"codes per vector, and at most {MAX_CODES_PER_TILE}. Received: {grid_shape}"
             )
         runs = _read_runs(reader, tile_shape, codes // len(codebook_sizes))
         prior, prior_origin, backend, batch_size = b"", "", "", 0
         if coder == RANGE_CODED:
             prior = reader.take(FINGERPRINT_BYTES)
-            prior_origin = reader.text("the origin of the prior", MAX_ORIGIN_BYTES)
+            prior_origin = reader.text("the prior name", MAX_ORIGIN_BYTES)
             backend = BACKENDS[reader.choice("backend", range(len(BACKENDS)))]
             exponents = [size.bit_length() - 1 for size in BATCH_SIZES]
-            batch_size = 1 << reader.choice("power of two of the batch size", exponents)
+            batch_size = 1 << reader.choice("binary logarithm of the batch size", exponents)
         names: tuple[str, ...] = ()
-        if reader.choice("mark of names", (0, 1)):
+        if reader.choice("flag for image names", (0, 1)):
             names = _read_names(reader, sum(count for count, _, _ in runs))
         return cls(
             coder,
@@ -215,21 +215,19 @@ def read_file(data: bytes) -> tuple[Header, bytes]:
     """
     if data[: len(MAGIC)] != MAGIC:
         raise CorruptFileError(
-            'This is no .kvq file, which begins with "KVQ". '
+            'A .kvq file must begin with "KVQ". '
             f"Received: {len(data)} bytes that begin with {data[:3]!r}"
         )
     if len(data) < _START.size:
-        raise CorruptFileError(f"The file was cut short. Received: {len(data)} bytes")
+        raise CorruptFileError(f"The file is truncated. Received: {len(data)} bytes")
     _, version, crc = _START.unpack_from(data)
     if version != VERSION:
-        raise CorruptFileError(
-            f"This keras_vq reads version {VERSION} of the format. Received: version {version}"
-        )
+        raise CorruptFileError(f"The format version must be {VERSION}. Received: {version}")
     found = zlib.crc32(memoryview(data)[_START.size :])
     if found != crc:
         raise CorruptFileError(
-            "The file was changed or cut short: its checksum is another. Received: "
-            f"CRC-32 {found:08x} of {len(data)} bytes, expected {crc:08x}"
+            "The file is damaged or truncated: the checksum does not match. Received: "
+            f"CRC-32 {found:08x} of {len(data)} bytes. Expected: {crc:08x}"
         )
     reader = _Reader(data, _START.size)
     header = Header.from_reader(reader)
@@ -240,9 +238,8 @@ def read_file(data: bytes) -> tuple[Header, bytes]:
     )
     if not is_right:
         raise CorruptFileError(
-            f"The file's header names {len(header.image_shapes)} images of {header.tiles} tiles, "
-            f"whose codes take {'at least ' if header.coder else ''}{shortest} bytes. "
-            f"Received: {len(payload)} bytes of codes"
+            f"The codes of {header.tiles} tiles must take {'at least ' if header.coder else ''}"
+            f"{shortest} bytes. Received: {len(payload)} bytes"
         )
     return header, payload
 
@@ -268,9 +265,11 @@ def unpacked(header: Header, payload: bytes) -> np.ndarray:
     try:
         codes = unpack_codes(payload[:packed], math.prod(shape), header.codebook_sizes)
     except ValueError as error:
-        raise CorruptFileError(f"The file has codes that its codebooks lack ({error})") from error
+        raise CorruptFileError(
+            f"The file contains codes outside its codebook sizes ({error})"
+        ) from error
     if pack_codes(codes, header.codebook_sizes).ljust(len(payload), b"\0") != payload:
-        raise CorruptFileError("The file has bits after its codes that are not zero")
+        raise CorruptFileError("The padding bits after the codes must be zero")
     return codes.reshape(shape)
 
 
@@ -296,7 +295,7 @@ class _Reader:
         """Returns the next `count` bytes."""
         if count > self.left:
             raise CorruptFileError(
-                f"The file's header is cut short. Received: {len(self.data)} bytes"
+                f"The header of the file is truncated. Received: {len(self.data)} bytes"
             )
         self.place += count
         return self.data[self.place - count : self.place]
@@ -313,8 +312,8 @@ class _Reader:
                     return value
                 break
         raise CorruptFileError(
-            f"The file's header has a number that is not allowed ({what}). Received: {value}, "
-            f"expected {least} to {most} in as few bytes as it takes"
+            f"The header of the file has an invalid number ({what}). Received: {value}. "
+            f"Expected: {least} to {most} in the shortest encoding"
         )
 
     def side(self, of: str) -> int:
@@ -331,8 +330,8 @@ class _Reader:
         (value,) = self.take(1)
         if value not in allowed:
             raise CorruptFileError(
-                f"The file's header names a {what} that is unknown. Received: {value}, "
-                f"expected {allowed[0]} to {allowed[-1]}"
+                f"The header of the file has an unknown {what}. Received: {value}. "
+                f"Expected: {allowed[0]} to {allowed[-1]}"
             )
         return value
 
@@ -359,12 +358,12 @@ def _read_runs(
         # Check the remaining length before allocating a list of all images.
         if images > MAX_IMAGES or vectors > VECTORS_PER_BYTE * reader.left:
             raise CorruptFileError(
-                f"The file's header names more images than the file can hold. Received: {images} "
-                f"images of {vectors} vectors in {reader.left} bytes, at most {MAX_IMAGES} images"
+                f"The number of images must be at most {MAX_IMAGES} and match the file size. "
+                f"Received: {images} images with {vectors} vectors in {reader.left} bytes"
             )
         if runs and runs[-1][1:] == run[1:]:
             raise CorruptFileError(
-                "The file's header has images of one size in two parts. Expected one"
+                "The header of the file must store consecutive images of equal size as one run"
             )
         runs.append(run)
     return runs
@@ -380,7 +379,7 @@ def _read_names(reader: _Reader, count: int) -> tuple[str, ...]:
         own = reader.take(reader.number("bytes of a name", 0, most))
         if own and before[shared : shared + 1] == own[:1]:
             raise CorruptFileError(
-                "The file has a name that does not share all that it could with the one before"
+                "The header of the file must store each name with its longest shared prefix"
             )
         name = before[:shared] + own
         total += len(name)
@@ -417,7 +416,7 @@ def _decoded(data: bytes) -> str:
     try:
         return data.decode()
     except UnicodeDecodeError as error:
-        raise CorruptFileError(f"The file's header has a text that is no UTF-8 ({error})") from None
+        raise CorruptFileError(f"The header of the file has invalid UTF-8 ({error})") from None
 
 
 def _number(value: int) -> bytes:

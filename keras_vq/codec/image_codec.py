@@ -70,8 +70,8 @@ class ImageCodec:
         grid: Any = tuple(getattr(vqvae, "code_shape", None) or ())
         if len(shape) != 3 or not grid or not all(isinstance(n, int) for n in (*shape, *grid)):
             raise ValueError(
-                "`vqvae` must be a built VQVAE of images of one size. Received: "
-                f"{type(vqvae).__name__} of images {shape} and codes {grid}"
+                "`vqvae` must be a built VQVAE with a fixed image size. Received: "
+                f"{type(vqvae).__name__} with image shape {shape} and code shape {grid}"
             )
         self.vqvae, self.prior = vqvae, prior
         self.batch_size = _validation.check_positive_integer("batch_size", batch_size)
@@ -103,14 +103,14 @@ class ImageCodec:
         """
         checked = [self._checked(index, image) for index, image in enumerate(images)]
         if not checked:
-            raise ValueError("`images` must hold at least one image. Received: none")
+            raise ValueError("`images` must contain at least one image. Received: none")
         if names is not None and len(names) != len(checked):
             raise ValueError(
-                f"`names` must have one for each of {len(checked)} images. Received: {len(names)}"
+                f"`names` must have one name per image, {len(checked)}. Received: {len(names)}"
             )
         if len(checked) > container.MAX_IMAGES:
             raise ValueError(
-                f"`images` must be at most {container.MAX_IMAGES:,} images: write several files. "
+                f"`images` must have at most {container.MAX_IMAGES:,} images. Write several files. "
                 f"Received: {len(checked):,}"
             )
         header = self._header(checked, names)
@@ -165,15 +165,15 @@ class ImageCodec:
         header, payload = container.read_file(data)
         self._check_made_with(header)
         for what, received, expected in (
-            ("codes of shape", header.grid_shape, self.grid_shape),
+            ("code shape", header.grid_shape, self.grid_shape),
             ("codebook sizes", header.codebook_sizes, self.codebook_sizes),
-            ("tiles", header.tile_shape, self.tile_shape),
+            ("tile shape", header.tile_shape, self.tile_shape),
             ("channels", header.channels, self.channels),
         ):
             if received != expected:
                 raise CorruptFileError(
-                    f"The file has other {what} than the model that it names. "
-                    f"Received: {received}, expected {expected}"
+                    f"The {what} of the file must be those of the model. "
+                    f"Received: {received}. Expected: {expected}"
                 )
         self._check_pixels(header)
         return header, payload
@@ -185,8 +185,8 @@ class ImageCodec:
         checked = tuple(_checked_text("names[...]", name, most) for name in names or ())
         if sum(len(name.encode()) for name in checked) > container.MAX_NAMES_BYTES:
             raise ValueError(
-                f"`names` must have at most {container.MAX_NAMES_BYTES:,} bytes together: write "
-                "several files"
+                f"`names` must have at most {container.MAX_NAMES_BYTES:,} bytes in total. Write "
+                "several files."
             )
         sizes = [size for size in container.BATCH_SIZES if size <= self.batch_size]
         return Header(
@@ -209,9 +209,9 @@ class ImageCodec:
     def _check_pixels(self, header: Header) -> None:
         if header.pixels > self.max_pixels:
             raise ValueError(
-                f"The {len(header.image_shapes)} images of the file have more pixels than is "
-                "allowed: raise max_pixels if they are wanted. "
-                f"Received: {header.pixels:,} pixels in whole tiles, at most {self.max_pixels:,}"
+                f"The images of the file must have at most {self.max_pixels:,} pixels in whole "
+                "tiles. To decode larger files, increase `max_pixels`. "
+                f"Received: {header.pixels:,} pixels"
             )
 
     def _codes_of(self, header: Header, payload: bytes) -> np.ndarray:
@@ -226,14 +226,14 @@ class ImageCodec:
             return codes
         if header.coder == container.PACKED:
             raise CorruptFileError(
-                "The file's codes have another checksum than its header says: the file was changed "
-                f"after it was written. Received: {len(payload)} bytes of packed codes"
+                "The file is damaged: the checksum of the codes does not match. "
+                f"Received: {len(payload)} bytes of packed codes"
             )
         raise ValueError(
-            "The file's codes have another checksum than its header says. The prior gives other "
-            "probabilities here than where the file was written (read it on that kind of machine, "
-            "with those versions), or the file was changed. Received: a file written on "
-            f"{header.backend}, read on {backend.NAME}"
+            "The checksum of the codes does not match. Either the prior computes other "
+            "probabilities than on the machine that wrote the file, or the file is damaged. Decode "
+            "the file on the same type of machine with the same package versions. Received: a file "
+            f"written on {header.backend}, decoded on {backend.NAME}"
         )
 
     def _checked(self, index: int, image: Any) -> np.ndarray:
@@ -241,14 +241,14 @@ class ImageCodec:
         is_image = image.dtype.kind == "f" and image.ndim == 3 and 0 not in image.shape
         if not is_image or image.shape[-1] != self.channels:
             raise ValueError(
-                f"`images` must be float arrays of shape (height, width, {self.channels}), 8-bit "
-                "pixels divided by 255. "
-                f"Received: {image.dtype} values of shape {image.shape} at {index}"
+                f"`images` must be float arrays of shape (height, width, {self.channels}). Divide "
+                "8-bit pixels by 255. "
+                f"Received: {image.dtype} values of shape {image.shape} at index {index}"
             )
         if not (image.min() >= 0 and image.max() <= 1):
             raise ValueError(
                 "`images` must have pixels in [0, 1]. "
-                f"Received: {image.min()} to {image.max()} at {index}"
+                f"Received: {image.min()} to {image.max()} at index {index}"
             )
         return image.astype("float32")
 
@@ -258,34 +258,34 @@ class ImageCodec:
         return RangeCoder(self.prior, batch_size).encode(codes)
 
     def _check_made_with(self, header: Header) -> None:
-        _check_weights("model", fingerprint(self.vqvae), "made", header.model, header.model_origin)
+        _check_weights("model", fingerprint(self.vqvae), header.model, header.model_origin)
         if header.coder == container.PACKED:
             return
         if self.prior is None:
             raise ValueError(
-                "The file was coded with a prior, which is needed to read it. Received: "
-                f"prior=None, expected {_origin(header.prior, header.prior_origin)}"
+                "`prior` must be the prior with which the file was compressed. Received: "
+                f"prior=None. Expected: {_origin(header.prior, header.prior_origin)}"
             )
-        _check_weights("prior", fingerprint(self.prior), "coded", header.prior, header.prior_origin)
+        _check_weights("prior", fingerprint(self.prior), header.prior, header.prior_origin)
         if header.backend != backend.NAME:
             raise ValueError(
-                "A file that was coded with a prior is read on the backend that wrote it: start "
-                f"Keras on {header.backend} (--backend {header.backend}). "
-                f"Received: {backend.NAME}, expected {header.backend}"
+                "A file compressed with a prior must be decoded on the same backend. Set "
+                f"KERAS_BACKEND={header.backend} (--backend {header.backend}). "
+                f"Received: {backend.NAME}"
             )
 
 
-def _check_weights(of: str, received: bytes, how: str, expected: bytes, origin: str) -> None:
+def _check_weights(of: str, received: bytes, expected: bytes, origin: str) -> None:
     if received != expected:
         raise ValueError(
-            f"The file was {how} with another {of}. Received: weights {received.hex()}, "
-            f"expected {_origin(expected, origin)}"
+            f"The file was compressed with another {of}. Received: fingerprint {received.hex()}. "
+            f"Expected: {_origin(expected, origin)}"
         )
 
 
 def _origin(weights: bytes, origin: str) -> str:
     """Describes a fingerprint, with the origin stored in the file, for error messages."""
-    return f"weights {weights.hex()}" + (f" (according to the file: {origin!r})" if origin else "")
+    return f"fingerprint {weights.hex()}" + (f" (recorded name: {origin!r})" if origin else "")
 
 
 def _checked_text(name: str, text: Any, most: int) -> str:
@@ -295,6 +295,6 @@ def _checked_text(name: str, text: Any, most: int) -> str:
         size = most + 1
     if size > most:
         raise ValueError(
-            f"`{name}` must be a text of at most {most} bytes of UTF-8. Received: {text!r}"
+            f"`{name}` must be a string of at most {most} bytes in UTF-8. Received: {text!r}"
         )
     return str(text)

@@ -100,7 +100,7 @@ class RangeCoder:
 def _probabilities(logits: np.ndarray) -> np.ndarray:
     if not np.isfinite(logits).all():
         raise ValueError(
-            "The prior returns logits that are NaN or infinite. "
+            "The prior must predict finite probabilities. Load finite weights. "
             f"Received: logits from {logits.min()} to {logits.max()}"
         )
     logits = logits.astype("float64")
@@ -121,14 +121,14 @@ def check_prior(prior: Any, codebook_sizes: tuple[int, ...], code_shape: Any) ->
     """
     if not isinstance(prior, AutoregressivePrior) or prior.condition_shape is not None:
         raise ValueError(
-            "`prior` must give the exact probability of one position after another: a "
-            f"PixelCNNPrior or TransformerPrior without condition. Received: {prior!r}"
+            "`prior` must be an autoregressive prior without conditioning, a PixelCNNPrior or "
+            f"TransformerPrior. Received: {prior!r}"
         )
     if prior.codebook_sizes != codebook_sizes or prior.code_shape != tuple(code_shape):
         raise ValueError(
-            "`prior` must be one for the codes of the model: make it by `for_model`. Received: "
-            f"a prior of codes of shape {prior.code_shape} below {prior.codebook_sizes}, a model "
-            f"of codes of shape {tuple(code_shape)} below {codebook_sizes}"
+            "`prior` must have the code shape and codebook sizes of the model. Create it with "
+            f"`for_model`. Received: a prior with {prior.code_shape} and {prior.codebook_sizes}, "
+            f"a model with {tuple(code_shape)} and {codebook_sizes}"
         )
 
 
@@ -137,6 +137,6 @@ def _constriction() -> tuple[Any, Any]:
         import constriction
     except ImportError as error:
         raise ImportError(
-            'Coding with a prior needs constriction: pip install "keras-vq[codec]"'
+            'Coding with a prior requires constriction. Install with: pip install "keras-vq[codec]"'
         ) from error
     return constriction.stream.queue, constriction.stream.model.Categorical(perfect=False)

@@ -217,7 +217,7 @@ def test_the_limit_of_pixels(run, finished_run, tmp_path):
     # 64 and 10,816 pixels after padding to tiles of 8 x 8.
     result = run("decompress", "a.kvq", *options, "--max-pixels", 10_879)
     assert result.code == 2
-    assert "raise --max-pixels" in result.err
+    assert "increase --max-pixels" in result.err
     assert not (tmp_path / "seen").exists()
     assert run("decompress", "a.kvq", *options, "--max-pixels", 10_880).code == 0
 
@@ -270,7 +270,7 @@ def test_a_fingerprint_that_lies_is_noticed(run, finished_run, images, tmp_path)
         archive.writestr("fingerprint.txt", wanted.hex())
     result = run("decompress", "a.kvq", "-o", "seen")
     assert result.code == 2
-    assert "made with another model" in result.err
+    assert "compressed with another model" in result.err
 
 
 def test_presets_store_their_fingerprint():

@@ -38,7 +38,7 @@ def test_codes_that_do_not_fit(codes):
 
 @pytest.mark.parametrize(("packed", "count"), [(b"", 1), (b"\x00\x00", 4)])
 def test_bytes_that_do_not_fit(packed, count):
-    with pytest.raises(ValueError, match=r"`packed` must be the 1 bytes"):
+    with pytest.raises(ValueError, match=r"length of `packed` must be 1"):
         unpack_codes(packed, count, [4])
 
 

@@ -175,21 +175,21 @@ TWO_TO_THE_20 = b"\x80\x80\x40"
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (replaced(RUNS, b"\x01\x10\x01" + TWO_TO_THE_20 + b"\x08\x08"), "more images than"),
+        (replaced(RUNS, b"\x01\x10\x01" + TWO_TO_THE_20 + b"\x08\x08"), "at most 1048576"),
         (replaced(RUNS, b"\x01\x10\x01\x80\x80\x80\x08\x08\x08"), "number of images"),
-        (replaced(RUNS, b"\x01\x10\x01\x0a\x08\x08"), "10 images of 10 tiles, .* 20 bytes"),
+        (replaced(RUNS, b"\x01\x10\x01\x0a\x08\x08"), "codes of 10 tiles must take 20 bytes"),
         (replaced(RUNS, b"\x01\x10\x01\x09\x00\x08"), "side, image"),
         (replaced(RUNS, b"\x01\x10\x01\x09\x08\xff\xff\x7f"), "side, image"),
-        (replaced(RUNS, b"\x01\x10\x02\x08\x08\x08\x01\x08\x08"), "in two parts"),
+        (replaced(RUNS, b"\x01\x10\x02\x08\x08\x08\x01\x08\x08"), "as one run"),
         (replaced(RUNS, b"\x01\x10\x00"), "number of sizes of images"),
-        (replaced(RUNS, b"\x01\x10\x01\x89\x00\x08\x08"), "as few bytes as it takes"),
+        (replaced(RUNS, b"\x01\x10\x01\x89\x00\x08\x08"), "shortest encoding"),
         (replaced(RUNS, b"\x01\xff\xff\xff\xff\x7f\x01\x09\x08\x08"), "codebook sizes"),
         (replaced(RUNS, b"\x00\x01\x09\x08\x08"), "number of codebook sizes"),
-        (replaced(RUNS, b"\x03\x10\x10\x10\x01\x09\x08\x08"), "of 3 stages"),
-        (replaced(b"\x02\x02\x02" + RUNS, b"\x02\x80\x10\x80\x10" + RUNS), "1048576 codes"),
-        (replaced(b"\x02\x02\x02" + RUNS, b"\x05\x02\x02\x01\x01\x01" + RUNS), "number of sides"),
-        (replaced(b"\x09of a test", b"\x41" + b"x" * 65), "origin of the model"),
-        (replaced(b"\x09of a test", b"\x02\xc3\x28"), "no UTF-8"),
+        (replaced(RUNS, b"\x03\x10\x10\x10\x01\x09\x08\x08"), "multiple of 3"),
+        (replaced(b"\x02\x02\x02" + RUNS, b"\x02\x80\x10\x80\x10" + RUNS), "at most 1048576"),
+        (replaced(b"\x02\x02\x02" + RUNS, b"\x05\x02\x02\x01\x01\x01" + RUNS), "code grid axes"),
+        (replaced(b"\x09of a test", b"\x41" + b"x" * 65), "model name"),
+        (replaced(b"\x09of a test", b"\x02\xc3\x28"), "invalid UTF-8"),
         (sealed(write_file(EXAMPLE._replace(coder=7), PAYLOAD)[8:]), "coder"),
         (write_file(EXAMPLE, PAYLOAD + b"\0"), "18 bytes. Received: 19"),
         (write_file(EXAMPLE, PAYLOAD[:-1]), "18 bytes. Received: 17"),
@@ -210,7 +210,7 @@ def test_names_share_as_much_as_they_can():
     data = write_file(EXAMPLE._replace(image_shapes=((8, 8),) * 2, names=("ab", "ac")), bytes(4))
     old, new = b"\x00\x02ab\x01\x01c", b"\x00\x02ab\x00\x02ac"
     assert read_header(data).names == ("ab", "ac")
-    with pytest.raises(CorruptFileError, match="share all that it could"):
+    with pytest.raises(CorruptFileError, match="longest shared prefix"):
         read_header(sealed(data[8:].replace(old, new)))
 
 
@@ -218,9 +218,9 @@ def test_bits_after_the_codes_are_zero():
     header = EXAMPLE._replace(image_shapes=((8, 8),), grid_shape=(1, 1), names=())
     header = header.with_crc_of(np.full((1, 1, 1), 5))
     assert unpacked(header, b"\x50").tolist() == [[[5]]]
-    with pytest.raises(CorruptFileError, match="not zero"):
+    with pytest.raises(CorruptFileError, match="must be zero"):
         unpacked(header, b"\x51")
-    with pytest.raises(CorruptFileError, match="codebooks lack"):
+    with pytest.raises(CorruptFileError, match="outside its codebook sizes"):
         unpacked(header._replace(codebook_sizes=(9,)), b"\x90")
 
 
@@ -234,9 +234,9 @@ def test_codes_of_no_bits_take_a_byte_for_64_vectors():
 
 
 def test_other_files_and_versions_are_told_apart():
-    with pytest.raises(CorruptFileError, match=r"no \.kvq file"):
+    with pytest.raises(CorruptFileError, match=r"A \.kvq file must begin"):
         read_header(b"\x89PNG....")
     data = bytearray(write_file(EXAMPLE, PAYLOAD))
     data[3] = 1
-    with pytest.raises(CorruptFileError, match="version 1"):
+    with pytest.raises(CorruptFileError, match=r"version must be 2\. Received: 1"):
         read_header(bytes(data))
