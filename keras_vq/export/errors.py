@@ -22,10 +22,7 @@ def require(packages: tuple[str, ...], extra: str, what: str) -> None:
     missing = [package for package in packages if is_missing(package)]
     if missing:
         names = " and ".join(filter(None, (", ".join(missing[:-1]), missing[-1])))
-        raise ImportError(
-            f"{what} needs {names}, which {'is' if len(missing) == 1 else 'are'} not installed: "
-            f'pip install "keras-vq[{extra}]"'
-        )
+        raise ImportError(f'{what} requires {names}. Install with: pip install "keras-vq[{extra}]"')
 
 
 def is_missing(package: str) -> bool:
@@ -47,4 +44,4 @@ def last_words(done: subprocess.CompletedProcess[str]) -> str:
     if done.returncode < 0:
         return f"was killed by signal {-done.returncode} (out of memory?)"
     lines = [line for line in done.stderr.splitlines() if line.strip()]
-    return f"failed: {lines[-1].strip()}" if lines else f"ended with code {done.returncode}"
+    return f"failed: {lines[-1].strip()}" if lines else f"exited with code {done.returncode}"

@@ -93,7 +93,7 @@ def _converted(
         except Exception as error:  # the error class of TensorFlow is private
             unknown = [line for line in str(error).splitlines() if line.startswith("TF Select ops")]
             raise ExportError(
-                "TensorFlow's converter can't write this model with LiteRT's built-in operations: "
+                "The model cannot be converted to built-in operations of LiteRT: "
                 f"{unknown[0] if unknown else first_line(error)}"
             ) from error
 
@@ -123,7 +123,7 @@ def _check_has_convolutions(content: bytes, precision: str) -> None:
     if not codes & operations:
         raise ExportError(
             "`precision` must be 'float32', 'float16' or 'int8_full' for a network without "
-            f"convolutions: the others quantize convolutions alone. Received: {precision!r}"
+            f"convolutions; the others only quantize convolutions. Received: {precision!r}"
         )
 
 
@@ -152,10 +152,10 @@ def _check_answers(
         error = trial.relative_error(answer, wanted)
         if not error <= trial.MAX_RELATIVE_ERROR:
             raise ExportError(
-                f"`{signature.name}` of the file is far from the model's: the root mean squared "
-                f"difference is {100 * error:.0f} % of the largest value. An int8 bias is lost "
-                "where a channel of a kernel is all zeros, or nearly: then take precision="
-                f"'float16' or 'int8_weights'. Received: {precision!r}"
+                f"`{signature.name}` of the file differs from the model: the root mean squared "
+                f"error is {100 * error:.0f} % of the largest value. Kernel channels close to zero "
+                "lose their int8 bias. Use the precision 'float16' or 'int8_weights'. "
+                f"Received: {precision!r}"
             )
 
 

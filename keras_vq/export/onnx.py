@@ -43,8 +43,8 @@ def write(model: keras.Model, signatures: list[Signature], folder: Path) -> None
             agrees = trial.agree(foreign.onnx(folder, signature.name), model, signature)
         if not agrees:
             raise ExportError(
-                f"{converter} wrote a file of `{signature.name}` that computes something else than "
-                "this model does. format='tf_saved_model' takes nearly all models"
+                f"The file of `{signature.name}` that {converter} wrote has other outputs than the "
+                "model. Use `format='tf_saved_model'`, which supports nearly all models."
             )
 
 
@@ -62,9 +62,9 @@ def _convert(model: keras.Model, signature: Signature, path: Path) -> None:
         raise
     except Exception as error:  # each converter has its own error classes
         raise ExportError(
-            f"{backend.onnx_converter()[0]} can't write `{signature.name}` of this model as ONNX "
-            f"({type(error).__name__}: {first_line(error)}). Look for a layer or quantizer "
-            "that it does not know; format='tf_saved_model' takes nearly all"
+            f"{backend.onnx_converter()[0]} cannot convert `{signature.name}` to ONNX "
+            f"({type(error).__name__}: {first_line(error)}). Replace the unsupported layer or "
+            "quantizer, or use `format='tf_saved_model'`, which supports nearly all models."
         ) from error
 
 
@@ -94,8 +94,7 @@ def _name_tensors(path: Path, signature: Signature) -> None:
         onnx.checker.check_model(file, full_check=True)
     except Exception as error:  # from the checker or from shape inference
         raise ExportError(
-            f"The converter wrote a file of `{signature.name}` that no program can run: "
-            f"{first_line(error)}"
+            f"The converter wrote an invalid ONNX file of `{signature.name}`: {first_line(error)}"
         ) from error
     onnx.save(file, str(path))
 

@@ -55,13 +55,13 @@ def _converted(model: keras.Model, signature: Signature, folder: Path) -> Any:
             is_right = trial.agree(foreign.compiled(converted), model, signature)
         except Exception as error:  # OpenVINO raises errors of many types
             raise ExportError(
-                f"OpenVINO can't take `{signature.name}` of this model: {first_line(error)}"
+                f"OpenVINO cannot convert `{signature.name}` of this model: {first_line(error)}"
             ) from error
         if is_right:
             return converted
     raise ExportError(
-        f"OpenVINO computes something else than the model does of `{signature.name}`: "
-        "take format='onnx'"
+        f"The outputs of `{signature.name}` in OpenVINO differ from those of the model. "
+        "Use `format='onnx'`."
     )
 
 

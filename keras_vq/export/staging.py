@@ -33,7 +33,7 @@ def staged(target: Path) -> Iterator[Path]:
             yield beside
             if target.exists() and not existed:
                 raise FileExistsError(
-                    errno.EEXIST, "Another process wrote it meanwhile", str(target)
+                    errno.EEXIST, "Another process created the path during the export", str(target)
                 )
             if target.is_dir():  # a folder can't replace a non-empty folder
                 target.rename(replaced)

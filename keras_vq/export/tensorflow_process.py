@@ -69,9 +69,9 @@ def write(
         )
         if done.returncode != 0:
             raise ExportError(
-                f"The format {format} is written by TensorFlow, in a process of its own, which "
-                f"{last_words(done)}. If the model holds layers of your own, only this process "
-                "knows them: put them into a package, or export where Keras runs on TensorFlow"
+                f"The format {format} is written by TensorFlow in a separate process, which "
+                f"{last_words(done)}. For a model with custom layers, define them in an "
+                "importable package, or export on the TensorFlow backend."
             )
         written = out / "1" if format == "tf_saved_model" else out
         try:

@@ -62,10 +62,10 @@ def format_of(path: Path) -> str:
         if sign in names:
             return format
     versions = sorted((int(name) for name in names if name.isdigit()), reverse=True)
-    newest = f"; did you mean {path / str(versions[0])}?" if versions else ""
+    newest = f". Did you mean {path / str(versions[0])}?" if versions else ""
     raise ValueError(
-        "Expected what an export wrote: a .tflite file, or a folder with saved_model.pb, "
-        f"encode.onnx or encode.xml. Received: {str(path)!r}{newest}"
+        "`path` must be an export: a .tflite file, or a folder with saved_model.pb, encode.onnx "
+        f"or encode.xml. Received: {str(path)!r}{newest}"
     )
 
 
@@ -108,8 +108,8 @@ def verify(model: keras.Model, path: str | os.PathLike[str], images: Any) -> Rep
     for name, answer in wanted.items():
         if got[name].shape != answer.shape:
             raise ValueError(
-                f"The export is of another model: its `{name}` gives shape {got[name].shape}, "
-                f"that of the model {answer.shape}. Received: {str(path)!r}"
+                f"`path` must be an export of the model. Received: {str(path)!r}, whose `{name}` "
+                f"returns shape {got[name].shape} instead of {answer.shape}"
             )
     differences = {name: got[name] - answer for name, answer in wanted.items()}
     agreement: dict[str, float | None]
@@ -169,7 +169,7 @@ def _answers_of_export(
         )
         if done.returncode != 0:
             raise ExportError(
-                f"{str(path)!r} can't be run as {format}, in a process without Keras, which "
+                f"The {format} export {str(path)!r} failed to run: the process without Keras "
                 f"{last_words(done)}"
             )
         with np.load(answered) as file:

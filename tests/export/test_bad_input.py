@@ -40,7 +40,7 @@ def test_an_unbuilt_model(tmp_path):
         ({"format": "litert"}, r"must end in \.tflite\. Received"),
         (
             {"format": "litert", "precision": "int8_convolutions"},
-            r"training images as `calibration_images`. Received: none",
+            r"training images. Received: None",
         ),
     ],
 )
@@ -54,14 +54,14 @@ def test_bad_arguments(model, tmp_path, arguments, message):
 def test_what_is_there_is_not_overwritten(model, tmp_path):
     folder = model().export(tmp_path / "m", format="onnx")
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    with pytest.raises(ValueError, match="exists already: pass overwrite=True"):
+    with pytest.raises(ValueError, match=r"already exists\. Pass `overwrite=True`"):
         model().export(folder, format="onnx")
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     assert model().export(folder, format="onnx", overwrite=True) == folder
     assert sorted(before) == names_in(folder)
 
     (folder / "thesis.txt").write_text("years of work")
-    with pytest.raises(ValueError, match="not what an export in the format onnx wrote"):
+    with pytest.raises(ValueError, match="must be an export in the format onnx"):
         model().export(folder, format="onnx", overwrite=True)
     with pytest.raises(ValueError, match=r"numbered versions.*with .* in it"):
         model().export(folder)
@@ -131,7 +131,7 @@ def test_a_layer_that_the_child_process_does_not_know(tmp_path):
     encoder = keras.Sequential([keras.Input((12, 12, 1)), encoder, Doubled()])
     model = keras_vq.VQVAE(encoder, keras_vq.VectorQuantizer(16), decoder)
     model(images(2))
-    with pytest.raises(export.ExportError, match=r"failed: .*Doubled.*put them into a package"):
+    with pytest.raises(export.ExportError, match=r"failed: .*Doubled.*importable package"):
         tensorflow_process.write(model, tmp_path / "1", "tf_saved_model", "float32", None)
     assert names_in(tmp_path) == []
 
@@ -150,7 +150,7 @@ def test_a_layer_that_a_format_has_no_operation_for(tmp_path):
     model = keras_vq.VQVAE(encoder, keras_vq.VectorQuantizer(16), decoder)
     model(images(2))
     for format, path in (("litert", "m.tflite"), ("onnx", "m")):
-        with pytest.raises(export.ExportError, match=r"can't write|no program can run"):
+        with pytest.raises(export.ExportError, match=r"cannot (be )?convert|invalid ONNX file"):
             model.export(tmp_path / path, format=format)
     assert names_in(tmp_path) == []
 
@@ -160,15 +160,15 @@ def test_a_missing_package(model, tmp_path, monkeypatch):
     from keras_vq.export import errors
 
     for missing, text in (
-        (("onnx", "onnxruntime", "tf2onnx"), "onnx, onnxruntime and tf2onnx, which are"),
-        (("onnx", "tf2onnx"), "onnx and tf2onnx, which are"),
-        (("tf2onnx",), "tf2onnx, which is"),
+        (("onnx", "onnxruntime", "tf2onnx"), "onnx, onnxruntime and tf2onnx"),
+        (("onnx", "tf2onnx"), "onnx and tf2onnx"),
+        (("tf2onnx",), "tf2onnx"),
     ):
         monkeypatch.setattr(errors, "is_missing", missing.__contains__)
         with pytest.raises(ImportError) as raised:
             model().export(tmp_path / "m", format="onnx")
         assert str(raised.value) == (
-            f'ONNX export needs {text} not installed: pip install "keras-vq[onnx]"'
+            f'ONNX export requires {text}. Install with: pip install "keras-vq[onnx]"'
         )
     assert names_in(tmp_path) == []
 
@@ -186,15 +186,15 @@ def test_a_folder_of_the_name_of_a_package_is_not_installed(tmp_path, monkeypatc
 
 @pytest.mark.backend_free
 def test_what_is_no_export_is_not_verified(model, tmp_path):
-    with pytest.raises(ValueError, match="Expected what an export wrote"):
+    with pytest.raises(ValueError, match="`path` must be an export"):
         export.verify(model(), tmp_path, images(2))
     base = tmp_path / "base"
     model().export(base)
-    with pytest.raises(ValueError, match=r"did you mean .*base/1\?"):
+    with pytest.raises(ValueError, match=r"Did you mean .*base/1\?"):
         export.verify(model(), base, images(2))
     broken = tmp_path / "broken.tflite"
     broken.write_bytes(np.random.default_rng(0).bytes(2000))
-    with pytest.raises(export.ExportError, match="can't be run as litert"):
+    with pytest.raises(export.ExportError, match=r"litert export .* failed to run"):
         export.verify(model(), broken, images(2))
 
 
@@ -227,7 +227,7 @@ def constant():
 def test_a_file_that_is_far_from_its_model(tmp_path, monkeypatch):
     model = constant()
     path = tmp_path / "m.tflite"
-    with pytest.raises(export.ExportError, match=r"`decode` of the file is far.* 100 % of the"):
+    with pytest.raises(export.ExportError, match=r"`decode` of the file differs.* 100 % of the"):
         model.export(path, "litert", precision="int8_convolutions", calibration_images=images())
     assert names_in(tmp_path) == []
     report = export.verify(model, model.export(path, "litert", precision="int8_weights"), images())
