@@ -21,16 +21,16 @@ def check_features(name: str, features: Any) -> np.ndarray:
     features = np.asarray(features)
     if features.ndim != 2 or 0 in features.shape:
         raise ValueError(
-            f"`{name}` must be features of shape (n, dim), a row for each image: give the network "
-            f"a global pooling, or flatten what it makes. Received: shape {features.shape}"
+            f"`{name}` must be features of shape (n, dim), one row per image. Add a global pooling "
+            f"layer to the network, or flatten its outputs. Received: shape {features.shape}"
         )
     if features.dtype.kind not in "fiu":
-        raise ValueError(f"`{name}` must hold real numbers. Received: type {features.dtype}")
+        raise ValueError(f"`{name}` must contain real numbers. Received: type {features.dtype}")
     bad = int((~np.isfinite(features)).sum())
     if bad:
         raise ValueError(
-            f"`{name}` must be finite: one NaN or infinity would spoil the whole figure. "
-            f"Received: {bad} values that are not"
+            f"`{name}` must be finite. Remove the images with NaN or infinite features. "
+            f"Received: {bad} values that are NaN or infinite"
         )
     return features
 
@@ -45,8 +45,8 @@ def check_both(real: Any, generated: Any) -> tuple[np.ndarray, np.ndarray]:
     generated = check_features("generated_features", generated)
     if real.shape[1] != generated.shape[1]:
         raise ValueError(
-            "`real_features` and `generated_features` must be those of one network, with as many "
-            f"features. Received: shapes {real.shape} and {generated.shape}"
+            "`real_features` and `generated_features` must have the same number of features. "
+            f"Received: shapes {real.shape} and {generated.shape}"
         )
     return real, generated
 
@@ -61,5 +61,5 @@ def check_count(features: tuple[np.ndarray, np.ndarray], at_least: int, why: str
         real, generated = map(len, features)
         raise ValueError(
             f"Both sets must have at least {at_least} images, {why}. Received: {real} real and "
-            f"{generated} generated ones"
+            f"{generated} generated images"
         )

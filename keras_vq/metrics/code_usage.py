@@ -53,8 +53,8 @@ class _CodeHistogram(keras.metrics.Metric):
         dtype = keras.backend.standardize_dtype(codes.dtype)
         if "int" not in dtype:
             raise ValueError(
-                f"{type(self).__name__} counts codes, which must be integers. Attach it to the "
-                "output of a model that is the codes; a VQVAE logs `perplexity` and "
+                f"The inputs of {type(self).__name__} must be codes, which are integers. Attach "
+                "the metric to the output that returns codes. A VQVAE logs `perplexity` and "
                 f"`codebook_usage` without it. Received: a tensor of dtype {dtype}"
             )
         codes = ops.cast(codes, "int32")

@@ -73,7 +73,7 @@ def compare_images(
     real, generated = check_images("real", real), check_images("generated", generated)
     if real.shape[1:] != generated.shape[1:]:
         raise ValueError(
-            "`real` and `generated` must be images of one shape. "
+            "`real` and `generated` must be images of the same shape. "
             f"Received: {real.shape} and {generated.shape}"
         )
     real_features = image_features(network, real, batch_size)

@@ -48,8 +48,8 @@ def frechet_distance(real_features: Any, generated_features: Any) -> float:
     check_count(
         features,
         dim + 1,
-        f"one more than the {dim} features, for a covariance of full rank; `kernel_distance` takes "
-        "fewer",
+        f"one more than the {dim} features, for a covariance matrix of full rank; "
+        "`kernel_distance` requires fewer",
     )
     (mean_1, root_1), (mean_2, root_2) = _gaussian(real), _gaussian(generated)
     # With Σ = RᵀR, the eigenvalues of Σ₁Σ₂ are the squared singular values of R₁R₂ᵀ. This gives the

@@ -68,12 +68,12 @@ def check_images(name: str, images: Any) -> np.ndarray:
     images = np.asarray(ops.convert_to_numpy(as_array(name, images)))
     if images.ndim != 4 or len(images) == 0:
         raise ValueError(
-            f"`{name}` must be an array of shape (n, height, width, channels), n at least 1. "
+            f"`{name}` must be an array of shape (n, height, width, channels) with n >= 1. "
             f"Received: shape {images.shape}"
         )
     if images.dtype.kind != "f":
         raise ValueError(
-            f"`{name}` must hold real numbers in [0, 1]: divide 8-bit pixels by 255. "
+            f"`{name}` must contain floats in [0, 1]. Divide 8-bit pixels by 255. "
             f"Received: type {images.dtype}"
         )
     return images
@@ -83,7 +83,7 @@ def _checked(features: Any, count: int) -> np.ndarray:
     features = check_features("network(images)", features)
     if len(features) != count:
         raise ValueError(
-            f"`network` must give a row of features for each of {count} images. "
+            f"`network` must return one row of features per image for {count} images. "
             f"Received: shape {features.shape}"
         )
     return features

@@ -56,7 +56,7 @@ def kernel_distance(
     _validation.check_positive_integer("subsets", subsets)
     if _validation.check_positive_integer("subset_size", subset_size) < 2:
         raise ValueError(f"`subset_size` must be at least 2. Received: {subset_size}")
-    check_count(features, subset_size, "those of a subset: lower `subset_size`")
+    check_count(features, subset_size, "the size of a subset; decrease `subset_size`")
     rng = np.random.default_rng(seed)
     distances = []
     for _ in range(subsets):

@@ -56,7 +56,7 @@ def precision_recall(
     """
     _validation.check_positive_integer("k", k)
     features = check_both(real_features, generated_features)
-    check_count(features, k + 1, f"as each needs {k} neighbors")
+    check_count(features, k + 1, f"because each requires {k} neighbors")
     # Center the features to avoid cancellation.
     origin = features[0].mean(axis=0, dtype="float64")
     real, generated = (own - origin for own in features)

@@ -54,7 +54,7 @@ class SSIM(keras.metrics.Mean):
         x, y = ops.cast(y_true, "float32"), ops.cast(y_pred, "float32")
         if len(x.shape) != 4 or min(x.shape[1:3]) < _WINDOW:
             raise ValueError(
-                f"SSIM takes images of shape (batch, height, width, channels) of at least "
+                f"Images for SSIM must have shape (batch, height, width, channels) and at least "
                 f"{_WINDOW} x {_WINDOW} pixels. Received: shape {tuple(x.shape)}"
             )
         mean_x, mean_y = _under_window(x), _under_window(y)

@@ -133,7 +133,7 @@ def test_kernel_distance_is_of_the_seed(rng):
         kernel_distance(x, y)
     with pytest.raises(ValueError, match=r"`subset_size` must be at least 2\. Received: 1"):
         kernel_distance(x, y, subset_size=1)
-    with pytest.raises(ValueError, match="`subsets` must be a whole number"):
+    with pytest.raises(ValueError, match="`subsets` must be a positive integer"):
         kernel_distance(x, y, subsets=0)
 
 
@@ -186,7 +186,7 @@ def test_copies_are_no_neighbors_at_a_distance(rng):
     assert recall == pytest.approx(1 / 20)
     with pytest.raises(ValueError, match=r"at least 4 images.*3 neighbors.*Received: 3 real"):
         precision_recall(x[:3], x)
-    with pytest.raises(ValueError, match="`k` must be a whole number"):
+    with pytest.raises(ValueError, match="`k` must be a positive integer"):
         precision_recall(x, x, k=0)
 
 
@@ -204,8 +204,8 @@ def test_features_that_are_none(measure, rng):
         (good, good[:0], r"`generated_features` must be .*Received: shape \(0, 4\)"),
         (good, spoilt, r"`generated_features` must be finite.*Received: 1 values"),
         (-np.inf * np.ones((20, 4)), good, r"`real_features` must be finite.*Received: 80"),
-        (good, good[:, :3], r"of one network.*Received: shapes \(20, 4\) and \(20, 3\)"),
-        (good.astype(str), good, "`real_features` must hold real numbers"),
+        (good, good[:, :3], r"same number of features.*Received: shapes \(20, 4\) and \(20, 3\)"),
+        (good.astype(str), good, "`real_features` must contain real numbers"),
     ]:
         with pytest.raises(ValueError, match=text):
             measure(real, generated)
@@ -269,13 +269,13 @@ def test_images_and_networks_that_are_none(rng):
 
     for network, given, text in [
         (flat, images[0], r"`images` must be an array of shape \(n, height"),
-        (flat, images[:0], r"n at least 1. Received: shape \(0, 8, 8, 1\)"),
-        (flat, (images * 255).astype("uint8"), "divide 8-bit pixels by 255. Received: type uint8"),
+        (flat, images[:0], r"n >= 1. Received: shape \(0, 8, 8, 1\)"),
+        (flat, (images * 255).astype("uint8"), "Divide 8-bit pixels by 255. Received: type uint8"),
         (lambda batch: batch, images, r"`network\(images\)` must be features of shape \(n, dim\)"),
-        (lambda batch: flat(batch)[:3], images, r"each of 10 images. Received: shape \(3, 64\)"),
+        (lambda batch: flat(batch)[:3], images, r"for 10 images. Received: shape \(3, 64\)"),
         (None, images, "`network` must be a Keras model or a function of images. Received: None"),
     ]:
         with pytest.raises(ValueError, match=text):
             image_features(network, given)
-    with pytest.raises(ValueError, match="images of one shape"):
+    with pytest.raises(ValueError, match="images of the same shape"):
         compare_images(flat, images, images[:, :4])

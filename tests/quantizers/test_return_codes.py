@@ -148,5 +148,5 @@ def test_metrics_of_codes_refuse_reconstructions(kind, rng):
     model = CODE_MODELS[0].build()
     model.compile("adam", metrics=[kind(16)])
     images = rng.random((4, *IMAGE_SHAPE)).astype("float32")
-    with pytest.raises(ValueError, match="counts codes, which must be integers"):
+    with pytest.raises(ValueError, match="must be codes, which are integers"):
         model.evaluate(images, verbose=0)
