@@ -14,7 +14,9 @@ def check_installed() -> None:
         ImportError: If tensorboard is not installed.
     """
     if find_spec("tensorboard") is None:
-        raise ImportError('Pictures for TensorBoard need it: pip install "keras-vq[tensorboard]"')
+        raise ImportError(
+            'Logging images requires TensorBoard. Install with: pip install "keras-vq[tensorboard]"'
+        )
 
 
 def write_figure(log_dir: str, tag: str, figure: Any, step: int) -> None:

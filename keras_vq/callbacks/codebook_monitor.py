@@ -95,8 +95,8 @@ class CodebookMonitor(keras.callbacks.Callback):
         ]
         if not quantizers or (self.images is not None and not hasattr(self.model, "_quantizers")):
             raise ValueError(
-                "CodebookMonitor watches a model with quantizers (with `images`: a VQVAE, VQGAN or "
-                "VQVAE2). "
+                "The model of a CodebookMonitor must have quantizers (with `images`, it must be a "
+                "VQVAE, VQGAN or VQVAE2). "
                 f"Received: {type(self.model).__name__} with {len(quantizers)} quantizers"
             )
 
@@ -122,7 +122,7 @@ class CodebookMonitor(keras.callbacks.Callback):
         if self.filepath is not None:
             filepath = Path(self.filepath.format(epoch=epoch + 1))
             filepath.parent.mkdir(parents=True, exist_ok=True)
-            plot_codebook_usage(counts, filepath, title=f"use of the codes, epoch {epoch + 1}")
+            plot_codebook_usage(counts, filepath, title=f"codebook usage, epoch {epoch + 1}")
 
     def _counted(self) -> list[np.ndarray]:
         """Counts the codes of the images, as an array of shape `(codebook_size,)` per stage."""
@@ -150,9 +150,9 @@ class CodebookMonitor(keras.callbacks.Callback):
         if self.collapsed_epochs[prefix] == self.patience:
             where = f" of {prefix[:-1].replace('_', ' ')}" if prefix else ""
             warnings.warn(
-                f"The codebook{where} has collapsed: after epoch {epoch + 1} {size} codes serve "
-                f"like {figures['perplexity']:.1f} (perplexity), {figures['dead']:.0f} are dead. "
-                f"To try: {'; '.join(_advice(codebook))}.",
+                f"The codebook{where} has collapsed: after epoch {epoch + 1} the perplexity of "
+                f"{size} codes is {figures['perplexity']:.1f}, and {figures['dead']:.0f} codes are "
+                f"dead. Possible remedies: {'; '.join(_advice(codebook))}.",
                 CollapseWarning,
                 stacklevel=2,
             )
@@ -176,11 +176,11 @@ def _advice(codebook: Codebook | None) -> list[str]:
     if codebook is not None and codebook.restart is None:
         advice.append("restart dead codes (codebook argument restart=DeadCodeRestart())")
     if codebook is not None and codebook.trainable_weights:
-        advice.append("update code vectors by moving averages (EMACodebook)")
+        advice.append("update the codebook by exponential moving averages (EMACodebook)")
     if codebook is not None:
-        advice.append("initialize the code vectors from data (call `adapt` before `fit`)")
+        advice.append("initialize the codebook from data (call `adapt` before `fit`)")
     return [
         *advice,
-        "a lower learning rate",
-        "fewer codes, or code vectors of fewer dimensions (ProjectedQuantizer)",
+        "decrease the learning rate",
+        "use a smaller codebook, or code vectors of lower dimension (ProjectedQuantizer)",
     ]

@@ -93,7 +93,7 @@ def _check_name(filepath: str) -> None:
         suffix = ""
     if suffix.lower() not in (".png", ".pdf", ".svg"):
         raise ValueError(
-            "`filepath` must end in .png, .pdf or .svg, and may have {epoch} in it. "
+            "`filepath` must end in .png, .pdf or .svg, and may contain {epoch}. "
             f"Received: {filepath!r}"
         )
 
@@ -212,7 +212,7 @@ class SampleGrid(_FigureOfEpoch):
         needs_prior = "prior" in wanted and wanted["prior"].default is inspect.Parameter.empty
         if not wanted or (needs_prior and "prior" not in self.options):
             raise ValueError(
-                "SampleGrid draws what a model generates: a VAE, or another with `prior=`. "
+                "The model of a SampleGrid must be a VAE, or a model that generates with `prior`. "
                 f"Received: {type(self.model).__name__}, options {sorted(self.options)}"
             )
 
@@ -236,7 +236,6 @@ def _notebook_display() -> Any:
         shell = get_ipython()
     if shell is None:
         raise ValueError(
-            "Outside a notebook a picture needs a place: give `filepath` or `log_dir`. "
-            "Received: neither"
+            "`filepath` or `log_dir` must be set outside a notebook. Received: neither"
         )
     return display.display

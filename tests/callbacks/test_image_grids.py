@@ -71,7 +71,7 @@ def test_tensorboard_shows_the_pictures_of_all_epochs(autoencoder, images, tmp_p
 
 
 def test_models_that_generate_nothing(autoencoder, images, tmp_path):
-    with pytest.raises(ValueError, match="a VAE, or another with `prior=`"):
+    with pytest.raises(ValueError, match="must be a VAE, or a model that generates with `prior`"):
         autoencoder.fit(images, verbose=0, callbacks=[SampleGrid(filepath=tmp_path / "new.png")])
 
 
