@@ -47,8 +47,8 @@ class EdgePadding(ConfigurableLayer):
             self.padding = ()
         if not self.padding or min(min(pair) for pair in self.padding) < 0:
             raise ValueError(
-                "`padding` must be a list of pairs (before, after) of whole numbers of at least 0, "
-                f"one for each axis. Received: {padding!r}"
+                "`padding` must be a list of pairs (before, after) of non-negative integers, one "
+                f"per axis. Received: {padding!r}"
             )
 
     def call(self, inputs: Tensor) -> Tensor:

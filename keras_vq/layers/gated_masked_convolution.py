@@ -55,7 +55,7 @@ class GatedMaskedConvolution(ConfigurableLayer):
         super().__init__(**kwargs)
         self.filters = _validation.check_positive_integer("filters", filters)
         if _validation.check_positive_integer("kernel_size", kernel_size) % 2 == 0:
-            raise ValueError(f"`kernel_size` must be odd. Received: kernel_size={kernel_size}")
+            raise ValueError(f"`kernel_size` must be an odd integer. Received: {kernel_size}")
         self.kernel_size = int(kernel_size)
         self.reach = self.kernel_size // 2
 

@@ -61,8 +61,8 @@ class ImplicitNeuralCodebook(ConfigurableLayer):
         width = input_shape[-1]
         if width is None or width % 2:
             raise ValueError(
-                "ImplicitNeuralCodebook takes a context and a code vector of the same dimension, "
-                "concatenated. "
+                "The last axis of the inputs must have an even size, because the inputs are the "
+                "concatenation of a context and a code vector of the same dimension. "
                 f"Received: inputs of shape {tuple(input_shape)}"
             )
         dim, dtype = width // 2, self.dtype_policy

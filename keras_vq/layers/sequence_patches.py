@@ -107,7 +107,7 @@ class SequencePatches(ConfigurableLayer):
         batch, steps, channels = input_shape
         if steps is None or channels is None or (steps % self.size and not self.pad):
             raise ValueError(
-                "The steps of the sequences must be a known number that `size` divides. "
+                "The number of steps must be known and divisible by `size`. "
                 f"Received: size={self.size}, inputs of shape {tuple(input_shape)}"
             )
         return batch, -(-steps // self.size), self.size * channels
@@ -158,13 +158,13 @@ class PatchSteps(ConfigurableLayer):
         batch, count, width = input_shape
         if count is None or width is None or width % self.size:
             raise ValueError(
-                "The patches must be a known number, of a width that `size` divides. "
+                "The number of patches must be known, and their width divisible by `size`. "
                 f"Received: size={self.size}, inputs of shape {tuple(input_shape)}"
             )
         steps = count * self.size
         if self.steps is not None and self.steps > steps:
             raise ValueError(
-                f"`steps` must be at most {steps}, the steps of {count} patches. "
+                f"`steps` must be at most {steps}, the number of steps in {count} patches. "
                 f"Received: steps={self.steps}"
             )
         return batch, self.steps or steps, width // self.size

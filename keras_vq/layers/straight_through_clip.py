@@ -57,7 +57,7 @@ class StraightThroughClip(ConfigurableLayer):
         self.low = _validation.check_finite("low", low)
         self.high = _validation.check_finite("high", high)
         if self.high <= self.low:
-            raise ValueError(f"`high` must be above `low`. Received: low={low}, high={high}")
+            raise ValueError(f"`high` must be greater than `low`. Received: low={low}, high={high}")
         self.supports_masking = True
 
     def call(self, inputs: Tensor, training: bool = False) -> Tensor:

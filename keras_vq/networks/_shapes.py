@@ -32,15 +32,15 @@ def check_image_shape(image_shape: Any, strides: int, pad: bool = False) -> tupl
         height = width = channels = 0
     if min(height, width, channels) < 1:
         raise ValueError(
-            "`image_shape` must be (height, width, channels), all at least 1. "
+            "`image_shape` must be (height, width, channels), three positive integers. "
             f"Received: {image_shape!r}"
         )
     if not pad and (height % strides or width % strides):
         raise IndivisibleSizeError(
-            f"Height and width must be divisible by {strides}, the product of the strides: "
-            f"let the network pad the images to {_next_multiple(height, strides)} x "
-            f"{_next_multiple(width, strides)} and crop its outputs with `pad=True`, resize the "
-            "images, or use fewer strided layers. "
+            f"Height and width must be divisible by {strides}, the product of the strides. "
+            f"Pass `pad=True` to pad the images to {_next_multiple(height, strides)} x "
+            f"{_next_multiple(width, strides)} and crop the outputs, resize the images, or use "
+            "fewer strided layers. "
             f"Received: image_shape={tuple(image_shape)}"
         )
     return height, width, channels
@@ -66,13 +66,13 @@ def check_sequence_shape(sequence_shape: Any, divisor: int, pad: bool = False) -
         steps = channels = 0
     if min(steps, channels) < 1:
         raise ValueError(
-            "`sequence_shape` must be (steps, channels), both at least 1. "
+            "`sequence_shape` must be (steps, channels), two positive integers. "
             f"Received: {sequence_shape!r}"
         )
     if not pad and steps % divisor:
         raise IndivisibleSizeError(
-            f"The steps must be divisible by {divisor}: let the network pad the sequences to "
-            f"{_next_multiple(steps, divisor)} steps and crop its outputs with `pad=True`. "
+            f"The number of steps must be divisible by {divisor}. Pass `pad=True` to pad the "
+            f"sequences to {_next_multiple(steps, divisor)} steps and crop the outputs. "
             f"Received: {steps}"
         )
     return steps, channels
@@ -124,7 +124,7 @@ def check_widths(name: str, widths: Sequence[int]) -> tuple[int, ...]:
     """
     if isinstance(widths, str) or not hasattr(widths, "__iter__") or not list(widths):
         raise ValueError(
-            f"`{name}` must be a sequence of whole numbers, one a layer. Received: {widths!r}"
+            f"`{name}` must be a sequence of integers, one per layer. Received: {widths!r}"
         )
     return tuple(_validation.check_positive_integer(f"{name}[...]", width) for width in widths)
 

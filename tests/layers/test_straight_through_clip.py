@@ -50,7 +50,9 @@ def test_shape_mask_and_config():
 
 
 def test_bad_arguments():
-    with pytest.raises(ValueError, match=r"`high` must be above `low`\. Received: low=1, high=1"):
+    with pytest.raises(
+        ValueError, match=r"`high` must be greater than `low`\. Received: low=1, high=1"
+    ):
         StraightThroughClip(1, 1)
     with pytest.raises(ValueError, match=r"`low` must be a finite number\. Received: nan"):
         StraightThroughClip(float("nan"))

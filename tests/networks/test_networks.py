@@ -189,13 +189,13 @@ def test_bad_arguments(build):
     for arguments, text in [
         (
             {"image_shape": (8, 8)},
-            r"\(height, width, channels\), all at least 1. Received: \(8, 8\)",
+            r"\(height, width, channels\), three positive integers. Received: \(8, 8\)",
         ),
-        ({"image_shape": (8, 8, 0)}, "all at least 1"),
+        ({"image_shape": (8, 8, 0)}, "three positive integers"),
         ({"image_shape": None}, r"\(height, width, channels\).*Received: None"),
         ({"latent_dim": 0}, "`latent_dim` must be a positive integer. Received: 0"),
-        ({widths: ()}, f"`{widths}` must be a sequence of whole numbers"),
-        ({widths: 32}, f"`{widths}` must be a sequence of whole numbers.*Received: 32"),
+        ({widths: ()}, f"`{widths}` must be a sequence of integers"),
+        ({widths: 32}, f"`{widths}` must be a sequence of integers.*Received: 32"),
         ({widths: (32, -1)}, "must be a positive integer. Received: -1"),
     ]:
         with pytest.raises(ValueError, match=text):
@@ -309,7 +309,7 @@ def test_patch_of_a_logit(filters, patch):
 def test_bad_arguments_of_patch_discriminator():
     for arguments, text in [
         (((8, 8), (4,)), r"`image_shape` must be \(height, width, channels\)"),
-        (((8, 8, 1), ()), "`filters` must be a sequence of whole numbers"),
+        (((8, 8, 1), ()), "`filters` must be a sequence of integers"),
     ]:
         with pytest.raises(ValueError, match=text):
             networks.patch_discriminator(*arguments)
