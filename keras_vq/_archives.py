@@ -35,15 +35,17 @@ def check_table(archive: zipfile.ZipFile) -> None:
     """
     members = archive.infolist()
     if len(members) > MAX_MEMBERS:
-        raise ArchiveError(f"it has {len(members):,} members, more than {MAX_MEMBERS:,}")
+        raise ArchiveError(f"the archive has {len(members):,} members, more than {MAX_MEMBERS:,}")
     if len({member.filename for member in members}) < len(members):
-        raise ArchiveError("a name occurs twice in its table of contents")
+        raise ArchiveError("a name occurs twice in the table of contents")
     for member in members:
         name = member.filename
         if os.path.isabs(name) or ".." in name.replace("\\", "/").split("/"):
-            raise ArchiveError(f"its member {name!r} lies outside the archive")
+            raise ArchiveError(f"the member {name!r} has a path outside the archive")
         if member.compress_type not in _COMPRESSIONS or member.flag_bits & _ENCRYPTED:
-            raise ArchiveError(f"its member {name!r} is encrypted, or compressed in another way")
+            raise ArchiveError(
+                f"the member {name!r} is encrypted or has an unsupported compression"
+            )
         _check_size(name, member.file_size, max(MAX_MEMBER_BYTES, MAX_RATIO * member.compress_size))
     # Also checked as a sum, because members can share their compressed bytes.
     total, stored = sum(member.file_size for member in members), _size(archive)
@@ -97,7 +99,7 @@ def _inner(value: Any) -> Iterable[Any]:
 
 def _check_size(name: str, size: int, limit: int) -> None:
     if size > limit:
-        raise ArchiveError(f"{name} would take {size:,} bytes, more than {limit:,}")
+        raise ArchiveError(f"{name} has {size:,} uncompressed bytes, more than {limit:,}")
 
 
 def _size(archive: zipfile.ZipFile) -> int:

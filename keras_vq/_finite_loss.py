@@ -18,7 +18,7 @@ class FiniteLoss(keras.callbacks.Callback):
         loss = float((logs or {}).get("loss", 0.0))
         if not math.isfinite(loss):
             raise NonFiniteLossError(
-                "The loss is no longer finite, and the weights are lost. Check the data for NaN, "
-                "lower the learning rate or set the optimizer's `clipnorm`, and start again from "
-                f"a checkpoint. Received: loss {loss} in epoch {epoch + 1}"
+                "The loss must be finite. Check the data for NaN, decrease the learning rate or "
+                "set `clipnorm` of the optimizer, and restart from a checkpoint. "
+                f"Received: loss {loss} in epoch {epoch + 1}"
             )

@@ -128,9 +128,9 @@ def as_array(name: str, data: Any, rows: int | None = None) -> Any:
     if array.dtype.kind not in "biuf":
         hint = ""
         if isinstance(data, dict):
-            hint = '. Of a dictionary, pass one entry, such as `data["image"]`'
+            hint = '. From a dictionary, pass one entry, such as `data["image"]`'
         elif isinstance(data, tuple):
-            hint = ". Of a pair (inputs, labels), pass the inputs alone"
+            hint = ". From a pair (inputs, labels), pass only the inputs"
         raise ValueError(f"`{name}` must be {SOURCES}{hint}. Received: {type(data).__name__}")
     return array
 
@@ -159,14 +159,14 @@ def check_not_nested(name: str, value: Any) -> None:
     if isinstance(value, dict):
         raise ValueError(
             f"`{name}` must be arrays, not dictionaries. Pass one entry, such as "
-            f'`{name}["image"]`; of a `tf.data.Dataset`, map each example to one entry: '
+            f'`{name}["image"]`. For a `tf.data.Dataset`, map each example to one entry: '
             '`dataset.map(lambda example: example["image"])`. '
             f"Received: a dictionary with the keys {list(value)}"
         )
     if isinstance(value, list | tuple):
         raise ValueError(
             f"`{name}` must be one array, not a {type(value).__name__} of arrays. Stack arrays of "
-            f"one shape: `np.stack({name})`. Received: a {type(value).__name__} of length "
+            f"the same shape: `np.stack({name})`. Received: a {type(value).__name__} of length "
             f"{len(value)}"
         )
 

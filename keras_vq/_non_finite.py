@@ -21,8 +21,8 @@ def warn_of_non_finite(layer: keras.Layer) -> None:
     spoiled = non_finite_weights(layer)
     if spoiled:
         warnings.warn(
-            f"{type(layer).__name__} has loaded NaN or infinity into {', '.join(spoiled[:5])}: all "
-            "that is computed from them is undefined. Take weights from before training diverged.",
+            f"The loaded weights of {type(layer).__name__} must be finite. Load weights from "
+            f"before training diverged. Received: NaN or infinity in {', '.join(spoiled[:5])}",
             NonFiniteWeightsWarning,
             stacklevel=3,
         )

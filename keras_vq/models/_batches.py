@@ -64,11 +64,11 @@ def check_not_labels(target: Any, made: Shape) -> None:
     is_label = len(shape) == 1 or (len(shape) == 2 and (len(made) > 2 or shape[1] == 1))
     if is_label and shape[1:] != tuple(made[1:]):
         raise ValueError(
-            "`y` must be what the model is to make of `x`, such as images; labels are no targets. "
-            "Pass the inputs without their labels: `dataset.map(lambda image, label: image)` for "
-            "a `tf.data.Dataset` of (image, label) pairs, the inputs alone for arrays and other "
-            f"data sets. Received: y of shape {shape} and type {_type_of(target)}, for outputs of "
-            f"shape {tuple(made)}"
+            "`y` must have the shape of the outputs, such as images; labels are not supported. "
+            "Pass the inputs without labels: `dataset.map(lambda image, label: image)` for a "
+            "`tf.data.Dataset` of (image, label) pairs, only the inputs for arrays and other data "
+            f"sets. Received: y of shape {shape} and type {_type_of(target)}, for outputs of shape "
+            f"{tuple(made)}"
         )
 
 

@@ -102,13 +102,13 @@ class DataChecks(BatchedInference):
         wanted = output_range(self.decoder)
         if self._is_likelihood() and not PROBABILITIES.has(least, greatest):
             raise ValueError(
-                f"`{name}` must have values in [0, 1]: the loss {self._loss_name()!r} takes them "
-                f"as probabilities. {scale} the data to [0, 1], or compile with a loss of real "
-                f"numbers. Received: values from {least:g} to {greatest:g}"
+                f"`{name}` must have values in [0, 1] because the loss {self._loss_name()!r} "
+                f"requires probabilities. {scale} the data to [0, 1], or compile with a loss for "
+                f"real numbers. Received: values from {least:g} to {greatest:g}"
             )
         if not wanted.has(least, greatest):
             raise ValueError(
-                f"`{name}` must have values in {wanted}, the range of the decoder's outputs. "
+                f"`{name}` must have values in {wanted}, the range of the decoder outputs. "
                 f"{scale} the data to that range, or build the networks with another "
                 '`output_activation`: "tanh" for [-1, 1], None for any values. '
                 f"Received: values from {least:g} to {greatest:g}"
@@ -147,16 +147,16 @@ class DataChecks(BatchedInference):
             return
         if isinstance(last_layer(self.decoder), StraightThroughClip):
             raise ValueError(
-                f"The loss {self._loss_name()!r} takes outputs as probabilities and has no "
-                "gradient where they are exactly 0 or 1, as clipped ones are. Build the networks "
-                'with `output_activation="sigmoid"`, or compile with another loss. Received: a '
+                f"The loss {self._loss_name()!r} requires probabilities and has no gradient at 0 "
+                "and 1, the limits of clipped outputs. Build the networks with "
+                '`output_activation="sigmoid"`, or compile with another loss. Received: a '
                 "decoder that ends with a StraightThroughClip"
             )
         made = output_range(self.decoder)
         if made not in (PROBABILITIES, Range()) and not self._takes_logits():
             raise ValueError(
-                f"The loss {self._loss_name()!r} takes outputs as probabilities, in [0, 1]. Build "
-                'the networks with `output_activation="sigmoid"`, or compile with another loss. '
+                f"The loss {self._loss_name()!r} requires probabilities in [0, 1]. Build the "
+                'networks with `output_activation="sigmoid"`, or compile with another loss. '
                 f"Received: a decoder with outputs in {made}"
             )
 

@@ -31,9 +31,9 @@ def draw_latents(
     _validation.check_not_negative("temperature", temperature)
     if not callable(getattr(prior, "generate", None)):
         raise ValueError(
-            "`prior` must have a method `generate(n, temperature, seed)` that gives latents, as "
-            f"`keras_vq.priors.GaussianMixturePrior` has. Received: {prior!r}"
+            "`prior` must have a method `generate(n, temperature, seed)` that returns latents, "
+            f"such as `keras_vq.priors.GaussianMixturePrior`. Received: {prior!r}"
         )
     latents = np.asarray(prior.generate(n, temperature=temperature, seed=seed))
-    check_image_shape(latents.shape, latent_shape, "prior.generate(n)", "the decoder takes")
+    check_image_shape(latents.shape, latent_shape, "prior.generate(n)", "of the decoder inputs")
     return latents

@@ -70,8 +70,8 @@ class Exportable(BatchedInference):
         """
         if input_signature is not None:
             raise ValueError(
-                "`input_signature` must be None, because an exported model has the signatures that "
-                f"`signatures()` returns. Received: {input_signature!r}"
+                "`input_signature` must be None, because the exported signatures are those of "
+                f"`signatures()`. Received: {input_signature!r}"
             )
         written = export_model(
             self, self.signatures(), filepath, format, precision, calibration_images, overwrite
@@ -90,8 +90,8 @@ class Exportable(BatchedInference):
         if not self.built or len(sizes) != 3:
             received = f"images of shape {self.image_shape}" if self.built else "an unbuilt model"
             raise ValueError(
-                "An exported model needs images of one known shape: give the encoder an Input of "
-                f"that shape, and fit the model or call it on a batch. Received: {received}"
+                "The image shape of an exported model must be known. Add an Input of that shape to "
+                f"the encoder, and fit the model or call it on a batch. Received: {received}"
             )
         image = TensorSpec("image", "float32", tuple(sizes), (0.0, 1.0))
         encode, decode = self._encode_batch, self._decode_batch

@@ -11,8 +11,8 @@ from keras_vq._types import Shape
 _ROWS = 4096
 
 # Ends of the error message of `check_image_shape`.
-MADE = "the decoder makes"
-TAKES = "the decoder takes"
+MADE = "of the decoder outputs"
+TAKES = "of the decoder inputs"
 
 
 def check_images(
@@ -62,8 +62,8 @@ def check_values(array: Any, name: str) -> tuple[float, float]:
         if rows.dtype.kind == "f" and not np.isfinite(rows).all():
             first = start + int(np.argmin(np.isfinite(rows).reshape(len(rows), -1).all(axis=1)))
             raise ValueError(
-                f"`{name}` holds values that are NaN or infinite, which would spoil all that is "
-                f"computed from them: clean or leave them out. Received: the first at index {first}"
+                f"`{name}` must be finite. Remove the NaN or infinite values. Received: a NaN or "
+                f"infinite value, the first at index {first}"
             )
         least, greatest = min(least, float(rows.min())), max(greatest, float(rows.max()))
     return least, greatest
@@ -78,7 +78,7 @@ def check_not_empty(array: Any, name: str) -> None:
     shape = tuple(array.shape)
     if not shape or shape[0] == 0:
         raise ValueError(
-            f"`{name}` is empty: expected an array of shape (n, ...) with n >= 1. "
+            f"`{name}` must be an array of shape (n, ...) with n >= 1, but is empty. "
             f"Received: shape {shape}"
         )
 
@@ -87,7 +87,7 @@ def check_image_shape(
     shape: Shape,
     expected: Shape | None,
     name: str,
-    because: str = "the model was built for",
+    because: str = "of the model inputs",
     is_image: bool = True,
     is_batch: bool = False,
 ) -> None:
@@ -115,7 +115,7 @@ def check_image_shape(
     if not fits:
         hint = _hint(shape, expected, is_batch) if is_image else ""
         raise ValueError(
-            f"`{name}` must have the shape (n, {_readable(expected)}) that {because}{hint}. "
+            f"`{name}` must have the shape (n, {_readable(expected)}) {because}{hint}. "
             f"Received: shape {tuple(shape)}"
         )
 
@@ -139,9 +139,9 @@ def _readable(shape: Shape) -> str:
 
 def _hint(shape: Shape, expected: Shape, is_batch: bool) -> str:
     if len(shape) == len(expected) and is_batch:
-        return "; batch the data set (`dataset.batch(64)`) or add a channel axis (x[..., None])"
+        return ". Batch the data set (`dataset.batch(64)`) or add a channel axis (x[..., None])"
     if len(shape) == len(expected):
-        return "; add a channel axis (x[..., None]) or a batch axis (x[None])"
+        return ". Add a channel axis (x[..., None]) or a batch axis (x[None])"
     if len(shape) == len(expected) + 1 and shape[-1] != expected[-1]:
-        return f"; its last axis has {shape[-1]} channels, not {expected[-1]}"
+        return f". The last axis has {shape[-1]} channels, not {expected[-1]}"
     return ""

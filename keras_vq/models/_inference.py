@@ -99,11 +99,11 @@ class BatchedInference(Model):
             ValueError: If `start` and `end` differ in shape, or `steps` is below 2.
         """
         if _validation.check_positive_integer("steps", steps) < 2:
-            raise ValueError(f"`steps` must be at least 2, the two ends. Received: {steps}")
+            raise ValueError(f"`steps` must be an integer of at least 2. Received: {steps}")
         start, end = as_array("start", start), as_array("end", end)
         if tuple(start.shape) != tuple(end.shape):
             raise ValueError(
-                "`start` and `end` must be arrays of one shape. "
+                "`start` and `end` must be arrays of the same shape. "
                 f"Received: {tuple(start.shape)} and {tuple(end.shape)}"
             )
         first = self._in_batches(self._latents_batch, start, batch_size, self.image_shape)
@@ -160,7 +160,7 @@ class BatchedInference(Model):
         """
         if not self.built:
             raise ValueError(
-                f"{type(self).__name__} has no weights yet: fit it, or call it on a batch. "
+                f"{type(self).__name__} must be built. Fit the model, or call it on a batch. "
                 "Received: an unbuilt model"
             )
         name = "latents" if expected is None else "images"
@@ -171,7 +171,7 @@ class BatchedInference(Model):
                 for batch in inputs_of(inputs, batch_size, name)
             ]
             if not parts:
-                raise ValueError(f"`{name}` holds no batches. Received: an empty data set")
+                raise ValueError(f"`{name}` must not be empty. Received: an empty data set")
             return np.concatenate(parts)
         inputs = self._checked_inputs(as_array(name, inputs), expected, name)
         return self._apply_in_batches(method, inputs, batch_size)
@@ -187,8 +187,8 @@ class BatchedInference(Model):
         made = output_range(self.decoder)
         if greatest > 8 * max(map(abs, made)):
             warnings.warn(
-                f"`{name}` has values up to {greatest:g}, far outside the decoder's outputs, "
-                f"{made}. Divide 8-bit images by 255.",
+                f"`{name}` has values up to {greatest:g}, far outside the range of the decoder "
+                f"outputs, {made}. Divide 8-bit images by 255.",
                 stacklevel=4,
             )
         return inputs

@@ -102,7 +102,7 @@ class Autoencoder(ReconstructionModel):
         """
         if not self.built:
             raise ValueError(
-                "The shape of the latents is not known yet: fit the model, or call it on a "
-                "batch. Received: an unbuilt model"
+                "The latent shape is unknown because the model is not built. Fit the model, or "
+                "call it on a batch."
             )
         return self.decode(draw_latents(prior, n, temperature, seed, self.latent_shape), batch_size)

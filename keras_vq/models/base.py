@@ -273,7 +273,7 @@ class ReconstructionModel(DataChecks, Exportable, HasPresets):
         x = for_keras(x, batch_size, shuffle)
         # The length of a data set may be unknown, where `len` raises a `TypeError`.
         if not is_array(x) and operator.length_hint(x, 1) == 0:
-            raise ValueError("`x` holds no inputs. Received: an empty data set")
+            raise ValueError("`x` must not be empty. Received: an empty data set")
         check_not_nested("x", x)
         self._check_likelihood()
         x = self._checked(x, y, build=True)

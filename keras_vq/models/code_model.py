@@ -282,7 +282,7 @@ class CodeModel(ReconstructionModel):
                 axes = len(quantizer.code_shape)
                 open_axes = len(shape) - axes
                 shape = (None,) * open_axes + tuple(shape[open_axes:])
-            check_image_shape(codes.shape, shape, name, "the model's codes have", is_image=False)
+            check_image_shape(codes.shape, shape, name, "of the codes of the model", is_image=False)
         return _validation.check_codes(name, codes, quantizer.codebook_sizes, least=-1)
 
     def generate(
@@ -328,17 +328,17 @@ class CodeModel(ReconstructionModel):
         target = first_targets(x, y, batches=_BATCHES_MEASURED)
         if target is None:
             raise ValueError(
-                "The default loss divides by the variance of the data, which can't be measured on "
-                f"data that can be read only once: give `data_variance` to {type(self).__name__}, "
-                f"or a loss to `compile`. Received: {type(x).__name__}"
+                "The default loss requires the variance of the data, which cannot be computed from "
+                f"a generator. Pass `data_variance` to {type(self).__name__}, or `loss` to "
+                f"`compile`. Received: {type(x).__name__}"
             )
         measured = variance(target)
         if not np.isfinite(measured):
             check_values(target, "x" if y is None else "y")
         if measured == 0:
             raise ValueError(
-                "The target images are all of one color, so that their variance, by which the "
-                "default loss divides, is 0: check the data, or give `data_variance`. "
+                "The variance of the data, by which the default loss divides, must be positive. "
+                "Check the data, or pass `data_variance`. "
                 f"Received: variance {measured}"
             )
         return measured

@@ -57,7 +57,7 @@ def load_model(path: str | os.PathLike[str], **kwargs: Any) -> keras.Model:
     """
     path = os.fspath(path)
     if not os.path.isfile(path):
-        raise ModelFileError(f"Expected the path of a `.keras` file. Received: no file at {path!r}")
+        raise ModelFileError(f"`path` must be an existing `.keras` file. Received: {path!r}")
     held = _checked(path)
     try:
         with _limited_weights(held) as problems, warnings.catch_warnings():
@@ -68,16 +68,16 @@ def load_model(path: str | os.PathLike[str], **kwargs: Any) -> keras.Model:
         # Keras wraps the error of a class in a message with the whole configuration.
         reason = problems[0] if problems else f"{type(error).__name__}: {_first_words(error)}"
         raise ModelFileError(
-            f"{path!r} can't be loaded: {reason}. Import the module of its classes first, and use "
-            "the version of Keras that saved it. "
+            f"{path!r} could not be loaded: {reason}. Import the module of its classes, and use "
+            "the Keras version with which it was saved. "
             f"Received: a file of {os.path.getsize(path)} bytes"
         ) from error
     spoiled = non_finite_weights(model)
     if spoiled:
         raise ModelFileError(
-            f"{path!r} can't be used: its weights {', '.join(spoiled[:5])} hold NaN or infinity. "
-            "Take a checkpoint from before training diverged (keras.saving.load_model loads the "
-            f"file as it is). Received: {len(spoiled)} such weights"
+            f"The weights of {path!r} must be finite. Load a checkpoint from before training "
+            "diverged, or load the file unchecked with keras.saving.load_model. "
+            f"Received: NaN or infinity in {len(spoiled)} weights: {', '.join(spoiled[:5])}"
         )
     return model
 
@@ -100,17 +100,16 @@ def _checked(path: str) -> _Weights:
                 return _weights_held(archive)
     except _archives.ArchiveError as error:
         raise ModelFileError(
-            f"{path!r} can't be loaded: {error}. Take a file that Keras saved. "
+            f"{path!r} could not be loaded: {error}. Load a file saved by Keras. "
             f"Received: a file of {os.path.getsize(path)} bytes"
         ) from error
     except zipfile.BadZipFile:
-        damaged = "its table of contents"
+        damaged = "the table of contents"
     except Exception as error:  # zipfile, zlib and h5py raise many types
         damaged = f"{type(error).__name__}: {_first_words(error)}"
     raise ModelFileError(
-        f"{path!r} is not a whole `.keras` file ({damaged} is damaged or missing): it may have "
-        "been cut short while it was copied or written. Copy it again, or take another "
-        "checkpoint. "
+        f"{path!r} is not a complete `.keras` file ({damaged} is damaged or missing). "
+        "Copy the file again, or load another checkpoint. "
         f"Received: a file of {os.path.getsize(path)} bytes"
     )
 
@@ -131,13 +130,13 @@ def _weights_held(archive: zipfile.ZipFile) -> _Weights:
         if not isinstance(item, h5py.Dataset):
             return
         if item.external or item.is_virtual or item.dtype.hasobject:
-            raise _archives.ArchiveError(f"its weight {name} is not stored in the file")
+            raise _archives.ArchiveError(f"the weight {name} is not stored in the file")
         length = math.prod(int(n) for n in item.shape or ())
         count, values, size = count + 1, values + length, size + length * item.dtype.itemsize
         if size > member.file_size:
             raise _archives.ArchiveError(
-                f"its weight {name} declares shape {item.shape}, for which {_WEIGHTS} of "
-                f"{member.file_size:,} bytes is too small"
+                f"the weight {name} declares shape {item.shape}, but {_WEIGHTS} has only "
+                f"{member.file_size:,} bytes"
             )
 
     with (
@@ -166,7 +165,7 @@ def _limited_weights(held: _Weights) -> Iterator[list[str]]:
             added = _Weights(added.weights + 1, added.values + values)
             if added.weights > most.weights or added.values > most.values:
                 problems.append(
-                    f"config.json declares more weights than the file holds ({added.values:,} "
+                    f"config.json declares more weights than the file contains ({added.values:,} "
                     f"values instead of {held.values:,}, at the layer {layer.name})"
                 )
                 raise _archives.ArchiveError(problems[0])

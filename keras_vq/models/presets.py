@@ -65,17 +65,17 @@ def load_preset(cls: type[Model], preset: str | os.PathLike[str]) -> Model:
     found = _sha256(path)
     if found != record.get("sha256"):
         raise ValueError(
-            f"{str(path)!r} is not the file that {RECORD_FILE} beside it describes: it was changed "
-            "or cut short, or the two are of different presets. Copy the whole folder again. "
-            f"Received: a file of {path.stat().st_size} bytes with SHA-256 {found}, expected "
+            f"{str(path)!r} does not match {RECORD_FILE}: it was changed or truncated, or the two "
+            "files are from different presets. Copy the whole folder again. "
+            f"Received: a file of {path.stat().st_size} bytes with SHA-256 {found}. Expected: "
             f"{record.get('sha256')}"
         )
     model = load_model(path, compile=False)
     if not isinstance(model, cls):
         received = type(model).__name__
         raise ValueError(
-            f"The preset {os.fspath(preset)!r} must be of the class {cls.__name__}: load it by "
-            f"{received}.from_preset. Received: the class {received}"
+            f"The preset {os.fspath(preset)!r} must be of class {cls.__name__}. Load it with "
+            f"{received}.from_preset. Received: class {received}"
         )
     return model
 
@@ -107,7 +107,7 @@ def save_preset(
     """
     if not model.built:
         raise ValueError(
-            f"{type(model).__name__} has no weights yet: fit it, or call it on a batch. "
+            f"{type(model).__name__} must be built. Fit the model, or call it on a batch. "
             "Received: an unbuilt model"
         )
     record = {
@@ -145,9 +145,9 @@ def read_record(folder: Path) -> dict[str, Any]:
     if missing:
         held = ", ".join(repr(path.name) for path in sorted(folder.iterdir())) or "nothing"
         raise ValueError(
-            f"A preset is a folder with {MODEL_FILE} and {RECORD_FILE}, as `save_to_preset` writes "
-            f"it (a .keras file alone is loaded by keras_vq.load_model). Received: "
-            f"{str(folder)!r}, without {' and '.join(missing)}; it holds {held}"
+            f"`preset` must be a folder with {MODEL_FILE} and {RECORD_FILE}, written by "
+            f"`save_to_preset`. Load a single .keras file with keras_vq.load_model. Received: "
+            f"{str(folder)!r}, without {' and '.join(missing)}; it contains {held}"
         )
     with (folder / RECORD_FILE).open("rb") as file:
         text = file.read(_archives.MAX_JSON_BYTES)
@@ -157,8 +157,8 @@ def read_record(folder: Path) -> dict[str, Any]:
         record = None
     if not isinstance(record, dict):
         raise ValueError(
-            f"{str(folder / RECORD_FILE)!r} is damaged: copy the whole folder again. Received: "
-            f"{len(text)} bytes that are no JSON object"
+            f"{str(folder / RECORD_FILE)!r} must be a JSON object. Copy the whole folder again. "
+            f"Received: {len(text)} bytes of another format"
         )
     return record
 
@@ -171,7 +171,7 @@ def _folder_of(preset: str | os.PathLike[str]) -> Path:
         raise ValueError(f"`preset` must be a name or a folder. Received: {preset!r}")
     if "://" in os.fspath(preset):
         raise ValueError(
-            "`preset` must be a name or a folder: downloads are not supported yet. "
+            "`preset` must be a name or a folder, because downloads are not supported. "
             f"Received: {os.fspath(preset)!r}. Download the folder, and pass its path."
         )
     folder = Path(preset)
@@ -181,8 +181,8 @@ def _folder_of(preset: str | os.PathLike[str]) -> Path:
     hint = "" if folder.is_file() else did_you_mean(str(folder), named, most=1)
     raise ValueError(
         f"`preset` must be one of the names {', '.join(named) or '(none is installed)'}, or a "
-        "folder that `save_to_preset` wrote (a .keras file alone is loaded by "
-        f"keras_vq.load_model).{hint} Received: {os.fspath(preset)!r}, which is {kind}"
+        "folder written by `save_to_preset`. Load a single .keras file with "
+        f"keras_vq.load_model.{hint} Received: {os.fspath(preset)!r}, which is {kind}"
     )
 
 
@@ -197,12 +197,12 @@ def _free_target(folder: Path, overwrite: bool) -> Path:
     if target.is_dir() and any(target.iterdir()):
         if not (target / RECORD_FILE).is_file():
             raise ValueError(
-                "`folder` must be new or empty, or hold a preset to replace. "
-                f"Received: {str(folder)!r}, which holds other files"
+                "`folder` must be new or empty, or contain a preset to replace. "
+                f"Received: {str(folder)!r}, which contains other files"
             )
         if not overwrite:
             raise ValueError(
-                "`folder` holds a preset already: pass overwrite=True to replace it. "
+                "`folder` already contains a preset. Pass `overwrite=True` to replace it. "
                 f"Received: {str(folder)!r}"
             )
     elif target.exists() and not target.is_dir():
@@ -221,7 +221,7 @@ def _write_model(model: keras.Model, path: Path) -> None:
 
 def _as_figures(figures: Mapping[str, Any] | None) -> dict[str, int | float | str]:
     if figures is not None and not isinstance(figures, Mapping):
-        raise ValueError(f"`figures` must be a dictionary by name. Received: {figures!r}")
+        raise ValueError(f"`figures` must be a dictionary. Received: {figures!r}")
     plain = {}
     for name, value in (figures or {}).items():
         # The `json` module cannot serialize NumPy scalars.
@@ -229,7 +229,7 @@ def _as_figures(figures: Mapping[str, Any] | None) -> dict[str, int | float | st
         is_finite = isinstance(number, int | float) and math.isfinite(number)
         if not isinstance(name, str) or not (is_finite or isinstance(number, str)):
             raise ValueError(
-                "`figures` must hold finite numbers or texts, by name. "
+                "The values of `figures` must be finite numbers or strings. "
                 f"Received: {name!r}: {value!r}"
             )
         plain[name] = number

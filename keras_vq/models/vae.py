@@ -158,10 +158,10 @@ class VAE(ReconstructionModel):
         kernel_sizes = set(getattr(last, "kernel_size", (1,)))
         if width == self.latent_dim and is_linear and kernel_sizes == {1}:
             warnings.warn(
-                f"The encoder ends with a linear projection to {width} channels, and the VAE "
-                "projects those once more, to means and log-variances: what the log-variances "
-                "could use is lost. Build the networks with `latent_dim=None`, and pass "
-                "`latent_dim` to the VAE alone.",
+                f"The encoder ends with a linear projection to {width} channels, and the VAE adds "
+                "another projection to means and log-variances. The first projection discards "
+                "information for the log-variances. Build the networks with `latent_dim=None`, and "
+                "pass `latent_dim` only to the VAE.",
                 stacklevel=3,
             )
 
@@ -182,7 +182,7 @@ class VAE(ReconstructionModel):
                 "divergence outweighs the reconstruction, and the latents collapse to the prior. "
                 "Compile without `loss` for the default Bernoulli likelihood of pixels in [0, 1], "
                 "or with a loss that sums over the values of an image, or set "
-                f"`beta` to about {1 / values:.2g}, one over the number of values.",
+                f"`beta` to about {1 / values:.2g}, the inverse of the number of values.",
                 PosteriorCollapseWarning,
                 stacklevel=4,
             )
@@ -305,14 +305,14 @@ class VAE(ReconstructionModel):
         start = np.zeros(shape, "float32") if latents is None else np.asarray(latents, "float32")
         if start.shape != shape:
             raise ValueError(
-                f"`latents` must be those of one image, of shape {shape}: `encode(images)[0]`. "
-                f"Received: shape {start.shape}"
+                f"`latents` must have the shape {shape} of the latents of one image, such as "
+                f"`encode(images)[0]`. Received: shape {start.shape}"
             )
         chosen = np.arange(start.size) if dimensions is None else np.asarray(dimensions)
         is_list_of_them = chosen.ndim == 1 and chosen.size and chosen.dtype.kind in "iu"
         if not is_list_of_them or not ((chosen >= 0) & (chosen < start.size)).all():
             raise ValueError(
-                f"`dimensions` must be a list of whole numbers from 0 to {start.size - 1}. "
+                f"`dimensions` must be a list of integers from 0 to {start.size - 1}. "
                 f"Received: {dimensions!r}"
             )
         stops = np.linspace(-3.0, 3.0, 8) if values is None else np.asarray(values, "float64")
@@ -327,8 +327,8 @@ class VAE(ReconstructionModel):
         shape = tuple(size for size in self.latent_shape if size) if self.built else ()
         if not self.built or len(shape) < len(self.latent_shape):
             raise ValueError(
-                "The shape of the latents is not known yet: fit the model, or call it on a "
-                "batch. Received: an unbuilt model"
+                "The latent shape is unknown because the model is not built. Fit the model, or "
+                "call it on a batch."
             )
         return shape
 

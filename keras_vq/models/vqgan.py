@@ -145,8 +145,8 @@ class VQGAN(VQVAE):
         super()._build_parts(input_shape)
         if not self._kernels():
             raise ValueError(
-                "The adaptive weight is of gradients by the decoder's last kernel: `decoder` must "
-                f"have a layer with one. Received: {self.decoder!r}, without"
+                "`decoder` must have a layer with a kernel, because the adaptive weight depends on "
+                f"gradients of the last kernel. Received: {self.decoder!r}"
             )
         made = build_part(self.decoder, build_part(self.encoder, input_shape))
         build_part(self.discriminator, made)
@@ -195,8 +195,8 @@ class VQGAN(VQVAE):
         """
         if self.compute_dtype == "float16":
             raise ValueError(
-                "VQGAN compares the norms of gradients, which vanish in half precision: set the "
-                "dtype policy to 'mixed_bfloat16' or 'float32'. "
+                "The dtype policy of a VQGAN must not be float16, because the gradient norms of "
+                "the adaptive weight underflow. Use 'mixed_bfloat16' or 'float32'. "
                 f"Received: {self.dtype_policy.name!r}"
             )
         generator = keras.optimizers.get(optimizer)
@@ -207,8 +207,8 @@ class VQGAN(VQVAE):
         discriminator = keras.optimizers.get(discriminator_optimizer)
         if discriminator is generator:
             raise ValueError(
-                "`discriminator_optimizer` must be an optimizer of its own, for it has a state; "
-                f"None takes a second one like the first. Received: {generator!r} for both"
+                "`discriminator_optimizer` must be a separate optimizer, or None for a copy of "
+                f"`optimizer`. Received: {generator!r} for both"
             )
         both = AdversarialOptimizer(
             generator, discriminator, lambda: self.discriminator.trainable_variables

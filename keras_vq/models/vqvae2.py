@@ -120,22 +120,23 @@ class VQVAE2(CodeModel):
         """Builds all parts for batches of images of shape `input_shape`."""
         if None in input_shape[1:]:
             raise ValueError(
-                "VQVAE2 needs images of one known size, which its two grids of codes share: give "
-                f"the bottom encoder an Input of that shape. Received: shape {tuple(input_shape)}"
+                "The image size of a VQVAE2 must be known. Add an Input of the image shape to the "
+                f"bottom encoder. Received: shape {tuple(input_shape)}"
             )
         features: Any = self._build_encoder(input_shape)
         top: Any = build_part(self.top_encoder, features)
         decoded: Any = build_part(self.top_decoder, top)
         if decoded[:-1] != features[:-1]:
             raise ValueError(
-                "`top_decoder` must bring the top latents to the height and width of the bottom "
+                "The outputs of `top_decoder` must have the height and width of the bottom "
                 f"features, {features[1:-1]}. Received: {decoded[1:-1]}"
             )
         bottom: Any = build_part(self.bottom_head, (*features[:-1], features[-1] + decoded[-1]))
         if len(top) != 4 or len(bottom) != 4 or bottom[1] % top[1] or bottom[2] % top[2]:
             raise ValueError(
-                "The latents must be maps, and height and width of the bottom multiples of the "
-                f"top's. Received: bottom {bottom[1:]} and top {top[1:]}"
+                "The latents must have shape (height, width, channels), and the height and width "
+                "of the bottom scale must be multiples of those of the top scale. "
+                f"Received: bottom {bottom[1:]} and top {top[1:]}"
             )
         self.factors = (bottom[1] // top[1], bottom[2] // top[2])
         self.repeat = layers.UpSampling2D(
@@ -208,8 +209,8 @@ class VQVAE2(CodeModel):
         """
         if is_read_once(images):
             raise ValueError(
-                "`images` are read twice, for each scale once, and a generator can be read only "
-                f"once: pass {SOURCES}. Received: {type(images).__name__}"
+                "`images` must not be a generator, because they are read once per scale. "
+                f"Pass {SOURCES}. Received: {type(images).__name__}"
             )
         for method, quantizer in (
             (self.top_latents, self.top_quantizer),
@@ -308,8 +309,8 @@ class VQVAE2(CodeModel):
         """
         if not isinstance(codes, tuple | list) or len(codes) != 2:
             raise ValueError(
-                "`codes` must be a pair of arrays, top and bottom, as `encode` returns "
-                f"them. Received: {type(codes).__name__}"
+                "`codes` must be a pair of arrays (top, bottom), as returned by `encode`. "
+                f"Received: {type(codes).__name__}"
             )
         vectors = []
         for name, part in HierarchicalCodes(*codes)._asdict().items():
@@ -319,7 +320,7 @@ class VQVAE2(CodeModel):
             vectors.append(part.reshape(len(part), math.prod(part.shape[1:])))
         if len(vectors[0]) != len(vectors[1]):
             raise ValueError(
-                "`codes` must hold as many images in its top as in its bottom. "
+                "The top and bottom `codes` must have the same number of images. "
                 f"Received: {len(vectors[0])} and {len(vectors[1])}"
             )
         return self._in_batches(self._decode_batch, np.concatenate(vectors, axis=1), batch_size)

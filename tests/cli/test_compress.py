@@ -79,7 +79,7 @@ def test_damaged_files_are_noticed(run, finished_run, images, tmp_path):
     for name in ("short.kvq", "flipped.kvq"):
         result = run("decompress", name, "-o", "seen", "--model", finished_run)
         assert result.code == 2
-        assert "changed or cut short" in result.err
+        assert "damaged or truncated" in result.err
         assert not (tmp_path / "seen").exists()
 
 

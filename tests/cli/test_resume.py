@@ -261,7 +261,7 @@ def test_what_can_not_be_resumed(run, finished_run, tmp_path):
     assert "must be at least 2, the number of completed epochs" in refused(
         fewer_epochs, "--epochs", 1
     )
-    assert "not a whole" in refused(damaged_model)
+    assert "not a complete" in refused(damaged_model)
     assert "not valid JSON" in refused(damaged_config)
     assert "must be a checkpoint of keras-vq train" in refused(foreign_model)
     assert "training images have changed" in refused(other_images)

@@ -46,7 +46,7 @@ def test_a_model_is_a_run_a_file_or_a_preset(finished_run, tmp_path, monkeypatch
     own = model.save_to_preset(tmp_path / "own")
     assert trained.named("own").folder == own.relative_to(tmp_path)
     (own / "preset.json").write_text(json.dumps({"sha256": "0"}))
-    with pytest.raises(ValueError, match="was changed or cut"):
+    with pytest.raises(ValueError, match="was changed or truncated"):
         trained.named("own").load()
 
 

@@ -26,7 +26,9 @@ def names_in(folder):
 @pytest.mark.backend_free
 def test_an_unbuilt_model(tmp_path):
     model = keras_vq.Autoencoder(keras.Sequential([]), keras.Sequential([]))
-    with pytest.raises(ValueError, match=r"needs images of one known shape.*an unbuilt model"):
+    with pytest.raises(
+        ValueError, match=r"image shape of an exported model must be known.*an unbuilt model"
+    ):
         model.export(tmp_path / "m")
     assert names_in(tmp_path) == []
 
@@ -63,7 +65,7 @@ def test_what_is_there_is_not_overwritten(model, tmp_path):
     (folder / "thesis.txt").write_text("years of work")
     with pytest.raises(ValueError, match="must be an export in the format onnx"):
         model().export(folder, format="onnx", overwrite=True)
-    with pytest.raises(ValueError, match=r"numbered versions.*with .* in it"):
+    with pytest.raises(ValueError, match=r"numbered versions.*which contains"):
         model().export(folder)
     assert (folder / "thesis.txt").read_text() == "years of work"
 

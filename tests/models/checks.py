@@ -167,7 +167,7 @@ def check_interpolate(fitted: Fitted) -> None:
     assert np.abs(lines[:, 2] - lines[:, 0]).max() > 0.01
     with pytest.raises(ValueError, match="at least 2"):
         fitted.model.interpolate(start, end, steps=1)
-    with pytest.raises(ValueError, match="arrays of one shape"):
+    with pytest.raises(ValueError, match="arrays of the same shape"):
         fitted.model.interpolate(start, end[:8])
 
 

@@ -57,7 +57,7 @@ def test_encoders_and_decoders_of_ones_own(encoder, decoder, images, tmp_path):
     assert model.built == (encoder is functional_encoder)
     model.compile("adam")
     if not model.built:
-        with pytest.raises(ValueError, match=r"no weights yet: fit it.*Received: an unbuilt"):
+        with pytest.raises(ValueError, match=r"must be built. Fit the model.*Received: an unbuilt"):
             model.encode(images)
     losses = model.fit(images, epochs=2, verbose=0).history["loss"]
     assert losses[1] < losses[0]

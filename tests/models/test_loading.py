@@ -72,18 +72,21 @@ def test_a_compressed_file_is_loaded(members, tmp_path):
 
 
 CONFIGS = {
-    "large": (b" " * (5 << 20) + b"{}", r"config.json would take 5,242,882 bytes, more than"),
+    "large": (b" " * (5 << 20) + b"{}", r"config.json has 5,242,882 uncompressed bytes, more than"),
     "deep": (b"[" * 100_000, "config.json is nested too deeply"),
     "deeper than allowed": (b'{"a":' + b"[" * 150 + b"]" * 150 + b"}", "more than 100 levels deep"),
     "no JSON": (b"{", r"config.json is not JSON \("),
     "a number": (b"9" * 5000, r"config.json is not JSON \(Exceeds the limit"),
     "no text": (b"\xff\xfe{}", "config.json is not JSON"),
     "no object": (b"null", "config.json is not a JSON object"),
-    "empty": (b"{}", "can't be loaded: .*Error: "),
-    "no class": (b'{"class_name": 3, "config": [], "module": {}}', "can't be loaded: .*Error: "),
+    "empty": (b"{}", "could not be loaded: .*Error: "),
+    "no class": (
+        b'{"class_name": 3, "config": [], "module": {}}',
+        "could not be loaded: .*Error: ",
+    ),
     "unknown class": (
         b'{"class_name": "Unknown", "config": {}, "module": "unknown", "registered_name": "Own"}',
-        "TypeError: Could not locate class 'Unknown'.*Import the module of its classes first",
+        "TypeError: Could not locate class 'Unknown'.*Import the module of its classes",
     ),
 }
 
@@ -103,13 +106,15 @@ def test_members_that_unpack_to_much(members, tmp_path):
     large = members | {"model.weights.h5": bytes(100 << 20)}
     refused(
         written(tmp_path / "weights.keras", large),
-        r"model.weights.h5 would take 104,857,600 bytes, more than 67,108,864",
+        r"model.weights.h5 has 104,857,600 uncompressed bytes, more than 67,108,864",
     )
     many = members | {f"assets/{number}": bytes(40 << 20) for number in range(2)}
-    refused(written(tmp_path / "sum.keras", many), r"all members would take 83,\d\d\d,\d\d\d bytes")
+    refused(written(tmp_path / "sum.keras", many), r"all members has 83,\d\d\d,\d\d\d unc")
     # In addition to the four members of a saved file.
     names = members | {f"assets/{number}": b"" for number in range(1000)}
-    refused(written(tmp_path / "names.keras", names), "it has 1,004 members, more than 1,000")
+    refused(
+        written(tmp_path / "names.keras", names), "the archive has 1,004 members, more than 1,000"
+    )
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name:UserWarning")
@@ -119,9 +124,9 @@ def test_tables_of_contents(members, tmp_path):
         archive.writestr("config.json", b"{}")
     refused(path, "a name occurs twice")
     path = written(tmp_path / "lzma.keras", members, zipfile.ZIP_LZMA)
-    refused(path, "is encrypted, or compressed in another way")
+    refused(path, "is encrypted or has an unsupported compression")
     path = written(tmp_path / "out.keras", members | {"assets/../../x": b""})
-    refused(path, "lies outside the archive")
+    refused(path, "has a path outside the archive")
 
 
 def weights(change):
@@ -135,7 +140,7 @@ def weights(change):
 WEIGHTS = {
     "a shape without values": (
         lambda group: group.create_dataset("0", (10**6, 10**7), "float32", chunks=(1000, 1000)),
-        r"declares shape \(1000000, 10000000\), for which .* is too small",
+        r"declares shape \(1000000, 10000000\), but .* has only",
     ),
     "values of other files": (
         lambda group: group.create_dataset("0", (4,), "u1", external=[("/etc/passwd", 0, 4)]),
@@ -158,7 +163,7 @@ def test_weights(members, tmp_path, kind, compression):
 
 def test_no_weights_file_at_all(members, tmp_path):
     path = written(tmp_path / "model.keras", members | {"model.weights.h5": b"not HDF5"})
-    refused(path, "not a whole `.keras` file")
+    refused(path, "not a complete `.keras` file")
 
 
 def test_weights_of_a_configuration_are_not_allocated_beyond_the_file(members, tmp_path):
@@ -168,7 +173,7 @@ def test_weights_of_a_configuration_are_not_allocated_beyond_the_file(members, t
 
     config = changed_config(members, widen)
     path = written(tmp_path / "model.keras", members | {"config.json": config})
-    refused(path, "config.json declares more weights than the file holds")
+    refused(path, "config.json declares more weights than the file contains")
     # The patched Keras method is restored.
     assert keras.Layer.add_weight.__module__.startswith("keras.")
     assert keras.layers.Dense(10)(np.zeros((1, 3), "float32")).shape == (1, 10)
@@ -201,7 +206,10 @@ def test_what_is_no_file(tmp_path):
     os.mkfifo(tmp_path / "fifo.keras")
     (tmp_path / "gone.keras").symlink_to("nowhere")
     for name in ("fifo.keras", "gone.keras"):
-        with pytest.raises(ModelFileError, match=re.escape(f"no file at {str(tmp_path / name)!r}")):
+        with pytest.raises(
+            ModelFileError,
+            match=re.escape(f"existing `.keras` file. Received: {str(tmp_path / name)!r}"),
+        ):
             keras_vq.load_model(tmp_path / name)
 
 
@@ -210,7 +218,9 @@ def test_what_is_no_file(tmp_path):
 def test_records_of_presets(members, tmp_path, record):
     written(tmp_path / "model.keras", members)
     (tmp_path / "preset.json").write_bytes(record)
-    with pytest.raises(ValueError, match=r"preset.json' is damaged: copy the whole folder"):
+    with pytest.raises(
+        ValueError, match=r"preset.json' must be a JSON object. Copy the whole folder"
+    ):
         keras_vq.Autoencoder.from_preset(tmp_path)
 
 
@@ -226,9 +236,11 @@ def test_weights_that_are_not_finite(value, tmp_path):
     embeddings.assign(codes)
     model.save(tmp_path / "model.keras")
     model.save_weights(tmp_path / "model.weights.h5")
-    with pytest.raises(ModelFileError, match=r"codebook\w*/embeddings.* hold NaN or infinity.*Rec"):
+    with pytest.raises(
+        ModelFileError, match=r"Received: NaN or infinity in 1 .*codebook\w*/embeddings"
+    ):
         keras_vq.load_model(tmp_path / "model.keras")
-    with pytest.raises(ModelFileError, match="hold NaN or infinity"):
+    with pytest.raises(ModelFileError, match="Received: NaN or infinity in"):
         model.save_to_preset(tmp_path / "preset")
     with pytest.warns(NonFiniteWeightsWarning, match=r"EMACodebook .*codebook\w*/embeddings"):
         keras.saving.load_model(tmp_path / "model.keras")

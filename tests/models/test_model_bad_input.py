@@ -45,21 +45,21 @@ BAD_FITS = {
     "no channel axis": (lambda x: (x[..., 0], None), r"add a channel axis \(x\[..., None\]\)"),
     "NaN in x": (
         lambda x: (with_pixel(x, np.nan), None),
-        "`x`.*NaN.*leave them out.*first at index 7",
+        "`x`.*Remove the NaN.*first at index 7",
     ),
     "infinity in x": (lambda x: (with_pixel(x, np.inf), None), "`x`.*infinite.*first at index 7"),
     "NaN in y": (lambda x: (x, with_pixel(x, np.nan)), "`y`.*NaN.*first at index 7"),
     "infinity in y": (lambda x: (x, with_pixel(x, -np.inf)), "`y`.*infinite.*first at index 7"),
     "no images": (
         lambda x: (x[:0], None),
-        r"`x` is empty: expected an array of shape \(n, ",
+        r"`x` must be an array of shape \(n,.* is empty ",
     ),
     "lengths": (lambda x: (x, x[:100]), "same number of rows. Received: 256 and 100"),
     "three channels in y": (
         lambda x: (x, np.repeat(x, 3, axis=-1)),
-        r"`y` must have the shape \(n, 8, 8, 1\) that the decoder makes.*3 channels",
+        r"`y` must have the shape \(n, 8, 8, 1\) of the decoder outputs.*3 channels",
     ),
-    "one colour": (lambda x: (np.zeros_like(x), None), "all of one color.*give `data_variance`"),
+    "one colour": (lambda x: (np.zeros_like(x), None), "must be positive.*pass `data_variance`"),
 }
 
 
@@ -83,7 +83,7 @@ class Batches(keras.utils.PyDataset):
 
 
 def test_fit_on_an_empty_data_set(unspoilt, images):
-    with pytest.raises(ValueError, match=r"`x` holds no inputs. Received: an empty data set"):
+    with pytest.raises(ValueError, match=r"`x` must not be empty. Received: an empty data set"):
         unspoilt.fit(Batches(images, length=0), verbose=0)
 
 
@@ -92,7 +92,7 @@ def test_target_of_a_data_set_that_would_be_stretched(images):
     model = keras_vq.Autoencoder(*keras_vq.networks.dense((8, 8, 1), units=(8,), latent_dim=2))
     model.compile("sgd")
     before = weights_of(model)
-    with pytest.raises(ValueError, match=r"\(n, 8, 8, 1\) that the decoder makes"):
+    with pytest.raises(ValueError, match=r"\(n, 8, 8, 1\) of the decoder outputs"):
         model.fit(Batches(images, np.repeat(images, 3, axis=-1)), verbose=0)
     assert_same(weights_of(model), before)
 
@@ -141,7 +141,9 @@ def test_loss_that_is_lost(images, tmp_path):
         keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: epochs.append(epoch)),
         keras.callbacks.ModelCheckpoint(tmp_path / "last.keras"),
     ]
-    with pytest.raises(ValueError, match=r"lower the learning rate.*Received: loss .* in epoch 1$"):
+    with pytest.raises(
+        ValueError, match=r"decrease the learning rate.*Received: loss .* in epoch 1$"
+    ):
         model.fit(images, epochs=3, verbose=0, callbacks=callbacks)
     assert epochs == [0]
     # The checkpoint must not contain NaN weights.
@@ -190,7 +192,7 @@ def test_unbuilt_model(images):
         lambda: model.adapt(images),
     ):
         with pytest.raises(
-            ValueError, match=r"fit it, or call it on a batch. Received: an unbuilt model"
+            ValueError, match=r"Fit the model, or call it on a batch. Received: an unbuilt model"
         ):
             call()
 
@@ -210,7 +212,7 @@ def test_file_cut_short(share, file, tmp_path):
     path = tmp_path / "cut.keras"
     path.write_bytes(file[: int(share * len(file))])
     with pytest.raises(
-        ValueError, match=r"not a whole `.keras` file.*Copy it again.*Received: a file of"
+        ValueError, match=r"not a complete `.keras` file.*Copy the file again.*Received: a file of"
     ):
         keras_vq.load_model(path)
 
@@ -220,7 +222,7 @@ def test_file_with_a_damaged_stretch(share, file, tmp_path):
     path = tmp_path / "damaged.keras"
     start = int(share * len(file))
     path.write_bytes(file[:start] + b"\xff" * 64 + file[start + 64 :])
-    with pytest.raises(ValueError, match=r"not a whole `.keras` file"):
+    with pytest.raises(ValueError, match=r"not a complete `.keras` file"):
         keras_vq.load_model(path)
 
 
@@ -229,15 +231,13 @@ def test_file_of_another_kind(tmp_path):
 
     with zipfile.ZipFile(tmp_path / "other.keras", "w") as archive:
         archive.writestr("readme.txt", "no model")
-    with pytest.raises(ValueError, match=r"not a whole `.keras` file"):
+    with pytest.raises(ValueError, match=r"not a complete `.keras` file"):
         keras_vq.load_model(tmp_path / "other.keras")
 
 
 def test_no_file(tmp_path):
     for path in (tmp_path / "none.keras", str(tmp_path)):
-        with pytest.raises(
-            ValueError, match=r"Expected the path of a `.keras` file. Received: no file at"
-        ):
+        with pytest.raises(ValueError, match=r"must be an existing `.keras` file. Received:"):
             keras_vq.load_model(path)
 
 
@@ -266,7 +266,9 @@ def test_nan_in_a_later_batch_is_no_constant_image(digits):
     encoder, decoder = keras_vq.networks.convolutional((8, 8, 1), filters=(4,), latent_dim=4)
     model = keras_vq.VQVAE(encoder, keras_vq.VectorQuantizer(8), decoder)
     model.compile("adam")
-    with pytest.raises(ValueError, match=r"`x` holds.* NaN or infinite.*first at index 15"):
+    with pytest.raises(
+        ValueError, match=r"`x` must be finite.* NaN or infinite.*first at index 15"
+    ):
         model.fit(Batches(), verbose=0)
 
 
@@ -283,7 +285,7 @@ def test_second_build_changes_nothing(digits):
 
 def test_nan_latents_do_not_pass_unnoticed():
     model = keras_vq.Autoencoder(*keras_vq.networks.dense((8, 8, 1), units=(4,), latent_dim=2))
-    with pytest.raises(ValueError, match="`latents` holds values that are NaN or infinite"):
+    with pytest.raises(ValueError, match="`latents` must be finite"):
         model.decode(np.full((3, 2), np.inf, "float32"))
 
 

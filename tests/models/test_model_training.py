@@ -471,7 +471,7 @@ def test_variance_of_data_sets(data_set, with_targets, small):
 def test_variance_of_what_can_be_read_only_once(small):
     model = build("vqvae_ema")
     start = weights_of(model)
-    with pytest.raises(ValueError, match="give `data_variance`"):
+    with pytest.raises(ValueError, match="Pass `data_variance`"):
         model.fit(generator(small), verbose=0)
     assert_same(weights_of(model), start)
 

@@ -150,12 +150,12 @@ def test_a_vae_of_one_vector_for_all_steps(sequences):
         (lambda: convolutional_sequence((10, 1)), "divisible by 4"),
         (
             lambda: recurrent_sequence((10, 1), patch=3),
-            "pad the sequences to 12 steps and crop its outputs with `pad=True`",
+            "Pass `pad=True` to pad the sequences to 12 steps",
         ),
         (lambda: transformer_sequence((10,)), "must be \\(steps, channels\\)"),
         (lambda: recurrent_sequence((10, 1), patch=0), "`patch` must be"),
-        (lambda: keras_vq.layers.SequencePatches(3)(np.zeros((1, 4, 2))), "that `size` divides"),
-        (lambda: keras_vq.layers.PatchSteps(3)(np.zeros((1, 4, 2))), "that `size` divides"),
+        (lambda: keras_vq.layers.SequencePatches(3)(np.zeros((1, 4, 2))), "divisible by `size`"),
+        (lambda: keras_vq.layers.PatchSteps(3)(np.zeros((1, 4, 2))), "divisible by `size`"),
     ],
 )
 def test_shapes_that_do_not_fit(build, message):

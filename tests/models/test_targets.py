@@ -111,12 +111,12 @@ OUT_OF_RANGE = {
     "above a clip": (lambda: autoencoder("clip"), lambda x: 255 * x, r"Divide 8-bit.*0 to 255"),
     "above tanh": (lambda: autoencoder("tanh"), lambda x: 3 * x, r"in \[-1, 1\].*from 0 to 3"),
     "below ReLU": (lambda: autoencoder("relu"), lambda x: x - 1, r"in \[0, inf\).*from -1 to 0"),
-    "below a likelihood": (vae, lambda x: 2 * x - 1, "as probabilities. Scale.*from -1 to 1"),
-    "above a likelihood": (vae, lambda x: 255 * x, "as probabilities. Divide 8-bit values by 255"),
+    "below a likelihood": (vae, lambda x: 2 * x - 1, "probabilities. Scale.*from -1 to 1"),
+    "above a likelihood": (vae, lambda x: 255 * x, "probabilities. Divide 8-bit values by 255"),
     "below cross-entropy": (
         lambda: autoencoder(None, keras.losses.BinaryCrossentropy(from_logits=True)),
         lambda x: 2 * x - 1,
-        "the loss 'binary_crossentropy' takes them as probabilities",
+        "the loss 'binary_crossentropy' requires probabilities",
     ),
 }
 
@@ -220,7 +220,7 @@ def test_labels_are_no_targets(labels, unit):
             lambda: model.train_on_batch(unit, labels),
             lambda: model.test_on_batch(unit, labels),
         ):
-            with pytest.raises(ValueError, match=r"labels are no targets.*lambda image, label"):
+            with pytest.raises(ValueError, match=r"labels are not supported.*lambda image, label"):
                 call()
     assert float(model.measured_data_variance) == 0  # not the variance of labels
 
@@ -239,7 +239,7 @@ def test_labels_of_data_sets_are_no_targets(unit):
         torch.utils.data.DataLoader(tensors, batch_size=8),
     ):
         for method in (model.fit, model.evaluate):
-            with pytest.raises(ValueError, match=r"labels are no targets.*lambda image, label"):
+            with pytest.raises(ValueError, match=r"labels are not supported.*lambda image, label"):
                 method(data, verbose=0)
         assert model.encode(data).shape == (32, 2)  # does not use targets
 

@@ -146,7 +146,7 @@ def test_samples_have_the_mean_and_variance_of_the_posterior():
 
 def test_decoder_of_another_dimension():
     encoder, decoder = keras_vq.networks.dense((8, 8, 1), units=(16,), latent_dim=4)
-    with pytest.raises(ValueError, match=r"\(n, 4\) that the decoder takes.*Received.*3\)"):
+    with pytest.raises(ValueError, match=r"\(n, 4\) of the decoder inputs.*Received.*3\)"):
         keras_vq.VAE(encoder, decoder, latent_dim=3)
 
 
@@ -275,7 +275,7 @@ def test_traversal_moves_one_latent_at_a_time(images):
     latents = model.encode(images[:1])
     for arguments, text in [
         ({"latents": latents}, r"of shape \(3,\): `encode\(images\)\[0\]`.*shape \(1, 3\)"),
-        ({"dimensions": [3]}, r"whole numbers from 0 to 2\. Received: \[3\]"),
+        ({"dimensions": [3]}, r"integers from 0 to 2\. Received: \[3\]"),
         ({"dimensions": [-1]}, "`dimensions` must be"),
         ({"dimensions": []}, "`dimensions` must be"),
         ({"dimensions": [0.5]}, "`dimensions` must be"),

@@ -170,13 +170,13 @@ def test_generate_of_one_level():
 def test_bad_codes(model, inputs):
     top, bottom = model.encode(inputs)
     for codes, text in [
-        (top, "must be a pair of arrays, top and bottom.*Received: ndarray"),
+        (top, "must be a pair of arrays .*Received: ndarray"),
         ((top, bottom, top), "must be a pair of arrays"),
         ((bottom, top), r"`codes.top` must (be integers from 0 to 7|have the shape)"),
         ((top + 8, bottom), r"`codes.top` must be integers from 0 to 7 \(or -1\)"),
         ((top, bottom.astype("float32")), "`codes.bottom` must be integers from 0 to 15 or 31"),
         ((top[:, :1], bottom), r"`codes.top` must have the shape \(n, 2, 4\)"),
-        ((top[:3], bottom), "as many images in its top as in its bottom. Received: 3 and 20"),
+        ((top[:3], bottom), "must have the same number of images. Received: 3 and 20"),
     ]:
         with pytest.raises(ValueError, match=text):
             model.decode(codes)
@@ -189,11 +189,14 @@ def test_bad_parts():
         ({"bottom_encoder": 3}, "`bottom_encoder` must be a Keras layer or model. Received: 3"),
         ({"top_decoder": None}, "`top_decoder` must be a Keras layer or model"),
         ({"bottom": identity}, "`bottom_quantizer` must be a keras_vq Quantizer"),
-        ({"top_decoder": identity}, r"`top_decoder` must bring.*\(4, 8\). Received: \(2, 4\)"),
-        ({"bottom_head": wide}, r"multiples of the top's. Received: bottom \(4, 3, 4\)"),
+        ({"top_decoder": identity}, r"`top_decoder` must have.*\(4, 8\). Received: \(2, 4\)"),
+        (
+            {"bottom_head": wide},
+            r"multiples of those of the top scale. Received: bottom \(4, 3, 4\)",
+        ),
         (
             {"bottom_encoder": keras.Sequential([keras.Input((None, None, 1)), identity])},
-            r"images of one known size.*Received: shape \(None, None, None, 1\)",
+            r"must be known.*Received: shape \(None, None, None, 1\)",
         ),
     ]:
         with pytest.raises(ValueError, match=text):
