@@ -98,7 +98,7 @@ class CodePrior(Model):
         self.num_classes = num_classes
         if (condition_size is None) != (condition_shape is None):
             raise ValueError(
-                "`condition_size` and `condition_shape` come together, or neither. Received: "
+                "`condition_size` and `condition_shape` must be set together. Received: "
                 f"condition_size={condition_size!r}, condition_shape={condition_shape!r}"
             )
         size: Any = None
@@ -228,9 +228,9 @@ class CodePrior(Model):
         sizes, grid = codes_of(vqvae.quantizer, vqvae.code_shape)
         if (sizes, tuple(grid)) != (self.codebook_size, self.grid_shape):
             raise ValueError(
-                f"This prior is of {self.codebook_size} codes on a grid {self.grid_shape}, the "
-                f"model has {sizes} on {grid}: make one with `for_model(vqvae)`. "
-                f"Received: {vqvae!r}"
+                "The codebook size and grid shape of the model must be those of the prior, "
+                f"{self.codebook_size} and {self.grid_shape}. Create a prior with "
+                f"`for_model(vqvae)`. Received: {vqvae!r} with {sizes} and {grid}"
             )
         takes_labels = self.num_classes is not None
         inputs = self.as_inputs(*encoded(vqvae, images, labels, takes_labels=takes_labels))
@@ -387,7 +387,7 @@ class CodePrior(Model):
             given["labels"] = self._checked_labels(n, labels)
         elif labels is not None:
             raise ValueError(
-                "This prior was made without `num_classes`, and takes no labels. "
+                "`labels` must be None for a prior without `num_classes`. "
                 f"Received: labels={labels!r}"
             )
         if self.condition_shape is not None:
@@ -398,7 +398,7 @@ class CodePrior(Model):
             )
         elif condition is not None:
             raise ValueError(
-                "This prior was made without `condition_shape`, and takes no condition. "
+                "`condition` must be None for a prior without `condition_shape`. "
                 f"Received: a condition of shape {np.shape(condition)}"
             )
         return given
@@ -408,8 +408,7 @@ class CodePrior(Model):
         if labels is None:
             if self.label_dropout == 0:
                 raise ValueError(
-                    "`labels` are needed: with `label_dropout=0` the prior has not learned to do "
-                    "without. Received: labels=None"
+                    "`labels` must be an array for a prior with `label_dropout=0`. Received: None"
                 )
             return np.full(n, self.num_classes, "int32")
         labels = np.asarray(ops.convert_to_numpy(labels))
@@ -417,7 +416,7 @@ class CodePrior(Model):
         if not is_right or labels.min(initial=0) < 0 or labels.max(initial=0) >= self.num_classes:
             span = f", {labels.min()} to {labels.max()}" if labels.size else ""
             raise ValueError(
-                f"`labels` must be {n} whole numbers from 0 to {self.num_classes - 1}. "
+                f"`labels` must be {n} integers from 0 to {self.num_classes - 1}. "
                 f"Received: {labels.dtype} values of shape {labels.shape}{span}"
             )
         return labels.astype("int32")
@@ -567,7 +566,9 @@ class CodePrior(Model):
         options = checked_options(temperature, top_k, top_p, guidance)
         temperature, top_k, top_p, guidance = options
         if guidance is not None and labels is None:
-            raise ValueError(f"`guidance` needs labels. Received: guidance={guidance}, no labels")
+            raise ValueError(
+                f"`guidance` requires `labels`. Received: guidance={guidance}, labels=None"
+            )
         if labels is not None and np.ndim(labels) == 0:
             labels = np.full(n, labels)
         inputs = {
@@ -609,3 +610,133 @@ class CodePrior(Model):
             self.conditioning.build((None,))
             self._build_network()
             self.built = True
+
+
+def nats_of(logits: Sequence[Tensor], codes: Tensor) -> Tensor:
+    """Computes the cross-entropy of each code, in nats.
+
+    Args:
+        logits: Sequence with one float tensor of shape `(..., size)` per codebook.
+        codes: Int32 tensor of shape `(..., L)` for L codebooks.
+
+    Returns:
+        Float32 tensor of shape `(..., L)`.
+    """
+    levels = [
+        ops.sparse_categorical_crossentropy(codes[..., level], of_level, from_logits=True)
+        for level, of_level in enumerate(logits)
+    ]
+    return ops.stack(levels, axis=-1)
+
+
+def as_plane(shape: tuple[int, ...]) -> tuple[int, int]:
+    """Returns (height, width) of a grid with all but its last axis merged."""
+    return math.prod(shape[:-1]), shape[-1]
+
+
+def encoded(vqvae: Any, images: Any, labels: Any = None, *, takes_labels: bool) -> tuple[Any, Any]:
+    """Encodes images to codes, and returns the codes and labels.
+
+    Args:
+        vqvae: A model with a method `encode`.
+        images: Array, or data set.
+        labels: Integer array of shape `(n,)`, or None. Defaults to None.
+        takes_labels: Boolean. Whether to take the labels of a data set if `labels` is None.
+
+    Returns:
+        Tuple of the codes and the labels; the labels may be None.
+    """
+    if labels is not None or not takes_labels or not is_data_set(images):
+        return vqvae.encode(images), labels
+    found: list[np.ndarray] = []
+    codes = vqvae.encode(with_labels(images, found))
+    return codes, np.concatenate(found) if found else None
+
+
+def codes_of(quantizer: Any, code_shape: Any) -> tuple[int | tuple[int, ...], tuple[int, ...]]:
+    """Returns the codebook size or sizes of a quantizer, and the shape of its code grid.
+
+    Args:
+        quantizer: A `Quantizer`.
+        code_shape: Tuple of integers. Shape of the codes of one image. Unknown if it is None or
+            contains None.
+
+    Raises:
+        ValueError: If the shape is unknown.
+    """
+    if code_shape is None or None in tuple(code_shape):
+        raise ValueError(
+            "The code shape of the model must be known. Add an Input of the image shape to the "
+            f"encoder, and fit the model or call it on a batch. Received: code_shape={code_shape}"
+        )
+    shape, sizes = tuple(code_shape), tuple(quantizer.codebook_sizes)
+    if quantizer.code_shape:
+        return sizes, shape[: -len(quantizer.code_shape)]
+    return sizes[0], shape
+
+
+def _sizes(name: str, value: Any) -> tuple[int | tuple[int, ...], tuple[int, ...]]:
+    """Validates codebook sizes, and returns them as an integer or a tuple, and as a tuple."""
+    if not hasattr(value, "__iter__"):
+        size = _validation.check_positive_integer(name, value)
+        return size, (size,)
+    sizes = tuple(_validation.check_positive_integer(f"{name}[...]", size) for size in value)
+    if not sizes:
+        raise ValueError(f"`{name}` must have at least one entry. Received: {value!r}")
+    return sizes, sizes
+
+
+def _with_levels(grid: tuple[int, ...], size: int | tuple[int, ...]) -> tuple[int, ...]:
+    """Returns the code shape: the grid, with an axis for several codebooks if `size` is a tuple."""
+    return grid if isinstance(size, int) else (*grid, len(size))
+
+
+def _grid(name: str, value: Any) -> tuple[int, ...]:
+    if not hasattr(value, "__iter__") or not list(value):
+        raise ValueError(f"`{name}` must be a shape such as (7, 7). Received: {value!r}")
+    return tuple(_validation.check_positive_integer(f"{name}[...]", size) for size in value)
+
+
+def _check_divides(coarse: tuple[int, ...], fine: tuple[int, ...]) -> None:
+    pairs = zip(coarse, fine, strict=False)
+    if len(coarse) != len(fine) or any(size % part for part, size in pairs):
+        raise ValueError(
+            "`condition_shape` must have as many axes as `grid_shape`, and divide each of them. "
+            f"Received: {coarse} and {fine}"
+        )
+    if any(part != size for part, size in zip(coarse[:-2], fine[:-2], strict=True)):
+        raise ValueError(
+            "`condition_shape` must equal `grid_shape` except in the last two axes. "
+            f"Received: {coarse} and {fine}"
+        )
+
+
+def _checked_codes(
+    name: str, codes: Any, shape: tuple[int, ...], sizes: tuple[int, ...], n: int | None = None
+) -> np.ndarray:
+    """Returns codes as an int32 array after checking their shape and range."""
+    codes = np.asarray(None if codes is None else ops.convert_to_numpy(codes))
+    is_right = codes.dtype.kind in "iu" and codes.shape[1:] == shape and codes.ndim > 0
+    if not is_right or (n is not None and len(codes) != n):
+        raise ValueError(
+            f"`{name}` must be integers of shape ({'n' if n is None else n}, "
+            f"{', '.join(map(str, shape))}). "
+            f"Received: {codes.dtype} values of shape {codes.shape}"
+        )
+    return _validation.check_codes(name, codes, sizes)
+
+
+def _check_rows(rows: np.ndarray) -> None:
+    """Checks that there is at least one row."""
+    if len(rows) == 0:
+        raise ValueError(
+            "`codes` must have at least one row. Check that the array or data set of images is not "
+            "empty. Received: no rows"
+        )
+
+
+def _filled_up(inputs: dict[str, np.ndarray], n: int, batch_size: int) -> dict[str, np.ndarray]:
+    """Repeats rows to fill the last batch, so that all batches share one compiled function."""
+    missing = -n % min(n, batch_size)
+    rows = np.concatenate([np.arange(n), np.arange(missing)])
+    return {name: values[rows] for name, values in inputs.items()} if missing else inputs

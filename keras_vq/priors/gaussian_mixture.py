@@ -158,21 +158,22 @@ class GaussianMixturePrior(Model):
         for name, value in given.items():
             if value is not None:
                 raise ValueError(
-                    f"`{name}` has no effect on a GaussianMixturePrior, which is fitted to all "
-                    f"latents at once. Received: {name}={value!r}. Remove it."
+                    f"`{name}` must be None, because a GaussianMixturePrior is fitted to all "
+                    f"latents at once. Received: {name}={value!r}"
                 )
         from sklearn.mixture import GaussianMixture
 
         latents = np.asarray(ops.convert_to_numpy(as_array("x", x)))
         if latents.ndim < 2 or 0 in latents.shape or latents.dtype.kind != "f":
             raise ValueError(
-                "`x` must be an array of real numbers of shape (n, ...), as `encode` and "
-                f"`sample_latents` give it. Received: shape {latents.shape}, type {latents.dtype}"
+                "`x` must be an array of real numbers of shape (n, ...), as returned by `encode` "
+                f"and `sample_latents`. Received: shape {latents.shape}, type {latents.dtype}"
             )
         if len(latents) < max(self.n_components, 2):
             raise ValueError(
-                f"{self.n_components} components need at least {max(self.n_components, 2)} "
-                f"latents: take more images, or fewer components. Received: {len(latents)} latents"
+                f"`x` must have at least {max(self.n_components, 2)} latents for "
+                f"{self.n_components} components. Pass more images, or decrease `n_components`. "
+                f"Received: {len(latents)} latents"
             )
         if not np.isfinite(latents).all():
             raise ValueError("`x` must be finite. Received: values that are NaN or infinite")
@@ -247,7 +248,7 @@ class GaussianMixturePrior(Model):
             or self.latent_shape is None
         ):
             raise ValueError(
-                "The prior must be fitted first: call `fit` on latents of training images. "
+                "The prior must be fitted. Call `fit` with latents of training images. "
                 "Received: an unfitted GaussianMixturePrior"
             )
         return self.mixture_weights, self.means, self.covariances, self.latent_shape
@@ -264,20 +265,19 @@ def _check_mixture(prior: GaussianMixturePrior) -> None:
     ):
         if array.shape != shape or array.dtype != np.float64:
             raise ValueError(
-                f"its {name} must be float64 of shape {shape}, not {array.dtype} of shape "
-                f"{array.shape}"
+                f"{name} must be float64 of shape {shape}, not {array.dtype} of shape {array.shape}"
             )
         # Latents are float32.
         if not (np.abs(array) <= np.finfo("float32").max).all():
-            raise ValueError(f"its {name} hold NaN or infinity, or numbers beyond float32")
+            raise ValueError(f"{name} must be finite and in the range of float32")
     # `numpy.random.Generator.choice` requires a sum of 1.
     if not (weights > 0).all() or abs(float(weights.sum()) - 1.0) > 1e-8:
-        raise ValueError("its weights must be positive and sum to 1")
+        raise ValueError("the mixture weights must be positive and sum to 1")
     for index, covariance in enumerate(covariances):
         scale = float(np.abs(covariance).max())
         if not np.allclose(covariance, covariance.T, rtol=0.0, atol=1e-8 * scale):
-            raise ValueError(f"its covariance {index} is not symmetric")
+            raise ValueError(f"covariance {index} is not symmetric")
         try:
             np.linalg.cholesky(covariance)
         except np.linalg.LinAlgError as error:
-            raise ValueError(f"its covariance {index} is not positive definite") from error
+            raise ValueError(f"covariance {index} is not positive definite") from error

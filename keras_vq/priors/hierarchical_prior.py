@@ -52,9 +52,9 @@ class HierarchicalPrior(Model):
                 raise ValueError(f"`{name}` must be a CodePrior. Received: {prior!r}")
         if (bottom.condition_size, bottom.condition_shape) != (top.codebook_size, top.grid_shape):
             raise ValueError(
-                f"`bottom` must take the codes of `top` as its condition: {top.codebook_size} "
-                f"codes on {top.grid_shape}. Received: one that takes {bottom.condition_size} on "
-                f"{bottom.condition_shape}"
+                "`bottom` must have the codes of `top` as its condition, with codebook size "
+                f"{top.codebook_size} and grid {top.grid_shape}. Received: a prior with codebook "
+                f"size {bottom.condition_size} and grid {bottom.condition_shape}"
             )
         super().__init__(**kwargs)
         self.top, self.bottom = top, bottom
@@ -190,7 +190,7 @@ def _checked_pair(codes: Any) -> tuple[Any, Any]:
     """Returns the top and bottom codes after checking that `codes` is a pair."""
     if not isinstance(codes, tuple | list) or len(codes) != 2:
         raise ValueError(
-            "`codes` must be a pair of arrays, top and bottom, as `encode` of a VQVAE2 "
-            f"returns them. Received: {type(codes).__name__}"
+            "`codes` must be a pair of arrays (top, bottom), as returned by `encode` of a "
+            f"VQVAE2. Received: {type(codes).__name__}"
         )
     return codes[0], codes[1]

@@ -371,7 +371,7 @@ def test_bad_input():
         ({"codebook_size": (), "grid_shape": (2, 2)}, "codebook_size"),
         ({"codebook_size": 4, "grid_shape": 7}, "grid_shape"),
         ({"codebook_size": 4, "grid_shape": (2, 2), "kernel_size": 4}, "odd"),
-        ({"codebook_size": 4, "grid_shape": (2, 2), "condition_size": 3}, "come together"),
+        ({"codebook_size": 4, "grid_shape": (2, 2), "condition_size": 3}, "must be set together"),
         (
             {"codebook_size": 4, "grid_shape": (4,), "condition_size": 3, "condition_shape": (3,)},
             "divide",
@@ -386,17 +386,17 @@ def test_bad_input():
         (lambda: plain.as_inputs(codes + 4), "from 0 to 3"),
         (lambda: plain.as_inputs(codes - 1), "from 0 to 3"),
         (lambda: plain.as_inputs(codes[:, :1]), r"shape \(n, 2, 2\)"),
-        (lambda: plain.as_inputs(codes * 0.5), "whole numbers"),
-        (lambda: plain.fit(codes[:0]), "at least one image"),
-        (lambda: plain.evaluate(codes[:0]), "at least one image"),
-        (lambda: plain.bits_per_image(codes[:0]), "at least one image"),
-        (lambda: plain.bits_per_dimension(codes[:0], (4, 4, 1)), "at least one image"),
+        (lambda: plain.as_inputs(codes * 0.5), "must be integers"),
+        (lambda: plain.fit(codes[:0]), "at least one row"),
+        (lambda: plain.evaluate(codes[:0]), "at least one row"),
+        (lambda: plain.bits_per_image(codes[:0]), "at least one row"),
+        (lambda: plain.bits_per_dimension(codes[:0], (4, 4, 1)), "at least one row"),
         (lambda: plain.log_likelihood(codes[:0, :1]), r"shape \(n, 2, 2\)"),
-        (lambda: plain.as_inputs(codes, labels=[1] * 5), "takes no labels"),
-        (lambda: plain.as_inputs(codes, condition=codes), "takes no condition"),
-        (lambda: labeled.as_inputs(codes, [3] * 5), "from 0 to 2"),
-        (lambda: labeled.as_inputs(codes, [0] * 4), "5 whole numbers"),
-        (lambda: labeled.as_inputs(codes), "label_dropout=0"),
+        (lambda: plain.as_inputs(codes, labels=[1] * 5), "must be None"),
+        (lambda: plain.as_inputs(codes, condition=codes), "must be None"),
+        (lambda: labelled.as_inputs(codes, [3] * 5), "from 0 to 2"),
+        (lambda: labelled.as_inputs(codes, [0] * 4), "5 integers"),
+        (lambda: labelled.as_inputs(codes), "label_dropout=0"),
         (lambda: plain.fit(codes + 4), "from 0 to 3"),
         (lambda: plain.evaluate(codes - 1), "from 0 to 3"),
         (lambda: labeled.fit({"codes": codes[:, 1:], "labels": codes[:, 0, 0]}), "shape"),
@@ -404,7 +404,7 @@ def test_bad_input():
         (lambda: plain.generate(1, temperature=0), "temperature"),
         (lambda: plain.generate(1, top_k=0), "top_k"),
         (lambda: plain.generate(1, top_p=1.5), "top_p"),
-        (lambda: plain.generate(1, guidance=2.0), "needs labels"),
+        (lambda: plain.generate(1, guidance=2.0), "requires `labels`"),
     ]:
         with pytest.raises(ValueError, match=rf"{message}.*Received"):
             call()
@@ -419,5 +419,5 @@ def test_nan_does_not_go_unnoticed():
     prior = PRIOR_CASES[0].prior()
     prior.compile("adam")
     prior.trainable_weights[0].assign(np.full(prior.trainable_weights[0].shape, np.nan))
-    with pytest.raises(ValueError, match="no longer finite"):
+    with pytest.raises(ValueError, match="loss must be finite"):
         prior.fit(prior.as_inputs(PRIOR_CASES[0].all_grids()), verbose=0)
