@@ -86,7 +86,7 @@ class Codebook(WarnsOfNonFinite, ConfigurableLayer):
         dim = input_shape[-1]
         if dim is None:
             raise ValueError(
-                "A codebook needs vectors whose dimension, the last axis, is known. "
+                "The last axis of the vectors, their dimension, must be known. "
                 f"Received: shape {tuple(input_shape)}"
             )
         self.dim = int(dim)
@@ -289,8 +289,8 @@ class Codebook(WarnsOfNonFinite, ConfigurableLayer):
             self.build(vectors.shape)
         if vectors.shape[1] != self.dim or len(vectors) < self.codebook_size:
             raise ValueError(
-                f"`adapt` needs at least codebook_size = {self.codebook_size} vectors of "
-                f"dimension {self.dim}. Received: {vectors.shape[0]} of dimension "
+                f"`adapt` requires at least codebook_size = {self.codebook_size} vectors of "
+                f"dimension {self.dim}. Received: {vectors.shape[0]} vectors of dimension "
                 f"{vectors.shape[1]}"
             )
         _validation.check_choice("start", start, get_args(Start))
@@ -337,7 +337,7 @@ def _as_vectors(vectors: Any) -> np.ndarray:
     vectors = np.asarray(ops.convert_to_numpy(as_array("vectors", vectors)), dtype="float32")
     if vectors.ndim < 2 or not np.isfinite(vectors).all():
         raise ValueError(
-            "`adapt` needs finite vectors of shape (..., dim). "
+            "`adapt` requires finite vectors of shape (..., dim). "
             f"Received: shape {vectors.shape}, all finite: {bool(np.isfinite(vectors).all())}"
         )
     return vectors.reshape(-1, vectors.shape[-1])

@@ -62,8 +62,9 @@ class ProjectedCodebook(Codebook):
         refused = sorted({"restart", "seed"} & set(kwargs))
         if refused:
             raise TypeError(
-                f"ProjectedCodebook has no argument `{refused[0]}`: its layer moves all code "
-                f"vectors. Received: {kwargs[refused[0]]!r}. Remove it."
+                f"ProjectedCodebook has no argument `{refused[0]}`, because the projection updates "
+                "all code vectors and none are restarted. Remove the argument. "
+                f"Received: {kwargs[refused[0]]!r}"
             )
         super().__init__(codebook_size, decay, initializer=initializer, **kwargs)
         self.projection = projection
@@ -82,8 +83,8 @@ class ProjectedCodebook(Codebook):
         output_shape = build_part(self.layer, shape)
         if output_shape != shape:
             raise ValueError(
-                f"`projection` must keep the shape of the code vectors, {shape}. Received: a layer "
-                f"that returns shape {output_shape}"
+                f"`projection` must preserve the shape of the code vectors, {shape}. Received: a "
+                f"layer that returns shape {output_shape}"
             )
 
     def _default_initializer(self) -> keras.initializers.Initializer:
@@ -109,10 +110,10 @@ class ProjectedCodebook(Codebook):
         """
         if self.projection is not None:
             raise ValueError(
-                "The code vectors of a ProjectedCodebook with a `projection` of its own cannot be "
-                "set, because they are outputs of that layer. Received: "
-                f"projection={self.projection!r}. Assign to `embeddings` and to the weights of the "
-                "layer instead, or remove `projection`."
+                "The code vectors of a ProjectedCodebook with `projection` cannot be set, because "
+                "they are outputs of the layer. Assign to `embeddings` and to the weights of the "
+                "layer instead, or remove `projection`. "
+                f"Received: projection={self.projection!r}"
             )
         self.ema_counts.assign(OF_MEAN_COUNT * ops.ones((self.codebook_size,)))
         self.embeddings.assign(embeddings)

@@ -17,25 +17,25 @@ def checked_parts(quantizers: Any) -> list[Quantizer]:
     is_list = isinstance(quantizers, Sequence) and len(quantizers) > 0
     if not is_list or not all(isinstance(part, Quantizer) for part in quantizers):
         raise ValueError(
-            "`quantizers` must be a list of at least one Quantizer, which may be repeated. "
+            "`quantizers` must be a non-empty list of quantizers, with repetitions allowed. "
             f"Received: {quantizers!r}"
         )
     if not all(part._has_codes_per_vector for part in quantizers):
         raise ValueError(
-            "`quantizers` must have codes for each vector, unlike MultiScaleQuantizer. "
+            "Each of `quantizers` must return codes per vector, unlike MultiScaleQuantizer. "
             f"Received: {quantizers!r}"
         )
     repeated = len(distinct(quantizers)) < len(quantizers)
     if repeated and any(part._updates_before_lookup for part in quantizers):
         raise ValueError(
-            "`quantizers` must not repeat a quantizer with an SGDCodebook, which would change "
-            f"between its uses. Received: {quantizers!r}. Use one quantizer for each place, or "
-            "share another codebook."
+            "`quantizers` must not repeat a quantizer with an SGDCodebook, because the codebook "
+            "changes during the call. Use separate quantizers, or share another codebook. "
+            f"Received: {quantizers!r}"
         )
     shapes = [part.code_shape for part in quantizers]
     if len(set(shapes)) > 1:
         raise ValueError(
-            "All `quantizers` must have the same `code_shape`, the shape of the codes of a vector. "
+            "All `quantizers` must have the same `code_shape`, the shape of the codes per vector. "
             f"Received: {shapes}"
         )
     return list(quantizers)
@@ -61,8 +61,8 @@ def set_embeddings_of_parts(parts: Sequence[Quantizer], embeddings: Any) -> None
     if not hasattr(embeddings, "__len__") or len(embeddings) != len(different):
         received = f"{len(embeddings)}" if hasattr(embeddings, "__len__") else repr(embeddings)
         raise ValueError(
-            f"`embeddings` must be a list of {len(different)} entries, one for each different "
-            f"quantizer; a shared one has one entry. Received: {received}"
+            f"`embeddings` must be a list of {len(different)} entries, one per distinct "
+            f"quantizer. Received: {received}"
         )
     for part, own in zip(different, embeddings, strict=True):
         part.set_embeddings(own)

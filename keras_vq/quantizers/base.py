@@ -358,8 +358,8 @@ class Quantizer(WarnsOfNonFinite, ConfigurableLayer):
         """
         del vectors, start
         raise ValueError(
-            f"{type(self).__name__} has no code vectors to initialize from data. "
-            "Received: a call of `adapt`. Remove it."
+            f"{type(self).__name__} does not support `adapt`, because its code vectors cannot be "
+            "initialized from data. Remove the call."
         )
 
     def set_embeddings(self, embeddings: Any) -> None:
@@ -375,8 +375,8 @@ class Quantizer(WarnsOfNonFinite, ConfigurableLayer):
         """
         del embeddings
         raise ValueError(
-            f"{type(self).__name__} has no code vectors that could be set. "
-            "Received: a call of `set_embeddings`. Load its weights instead."
+            f"{type(self).__name__} does not support `set_embeddings`, because it stores no code "
+            "vectors. Load its weights instead."
         )
 
     def _set_own_embeddings(self, embeddings: Any) -> None:
@@ -447,8 +447,8 @@ class Quantizer(WarnsOfNonFinite, ConfigurableLayer):
         """Checks the shape of the inputs and stores their last dimension."""
         if len(input_shape) < 2 or input_shape[-1] is None:
             raise ValueError(
-                f"{type(self).__name__} needs inputs of shape (..., dim), of rank 2 or more and "
-                f"with a known last axis. Received: shape {tuple(input_shape)}"
+                f"The inputs of {type(self).__name__} must have the shape (..., dim), with at "
+                f"least 2 axes and a known last axis. Received: shape {tuple(input_shape)}"
             )
         self.dim = int(input_shape[-1])
 
@@ -474,8 +474,8 @@ class Quantizer(WarnsOfNonFinite, ConfigurableLayer):
             return  # PyTorch's tracer makes tensors of the sizes.
         if self.built and tuple(input_shape)[-1:] not in ((self.dim,), (None,)):
             raise ValueError(
-                f"`inputs` must have {self.dim} channels, the dimension of the vectors that this "
-                f"{type(self).__name__} was built for. Received: shape {tuple(input_shape)}"
+                f"`inputs` must have {self.dim} channels, the dimension for which this "
+                f"{type(self).__name__} was built. Received: shape {tuple(input_shape)}"
             )
 
     def _checked_codes(self, codes: Any) -> Tensor:
@@ -486,9 +486,8 @@ class Quantizer(WarnsOfNonFinite, ConfigurableLayer):
         """
         if not self._has_codes:
             raise ValueError(
-                "`decode` needs code vectors, which are created with the first inputs: call the "
-                "quantizer on vectors, or `build((None, dim))`, first. "
-                f"Received: an unbuilt {type(self).__name__}"
+                "The quantizer must be built before `decode`. Call it on vectors, or call "
+                f"`build((None, dim))`. Received: an unbuilt {type(self).__name__}"
             )
         if isinstance(codes, np.ndarray | list):
             codes = _validation.check_codes("codes", codes, self.codebook_sizes, least=-1)

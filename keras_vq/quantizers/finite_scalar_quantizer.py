@@ -83,8 +83,8 @@ class FiniteScalarQuantizer(LevelQuantizer):
         self.convention = _validation.check_choice("convention", convention, get_args(Convention))
         if convention == "vector_quantize_pytorch" and 2 in self.levels:
             raise ValueError(
-                "The convention 'vector_quantize_pytorch' is not defined for 2 levels; take "
-                f"'symmetric'. Received: levels {self.levels}"
+                "`levels` must be at least 3 for the convention 'vector_quantize_pytorch'. Use the "
+                f"convention 'symmetric'. Received: {self.levels}"
             )
         self.noise = noise
         self.seed = seed

@@ -68,7 +68,7 @@ class GumbelSoftmaxQuantizer(Quantizer):
     """
 
     _hint_without_estimator = (
-        "Its gradient is that of the Gumbel-softmax mixture: remove the argument."
+        "The gradient is that of the Gumbel-softmax mixture. Remove the argument."
     )
     constant_temperature = Hyperparameter(_check_temperature)
     kl_weight = Hyperparameter(_validation.check_not_negative)
@@ -120,7 +120,7 @@ class GumbelSoftmaxQuantizer(Quantizer):
     def temperature(self, value: float) -> None:
         if self.temperature_schedule is not None:
             raise AttributeError(
-                "`temperature` must not be assigned where it follows a schedule. "
+                "`temperature` must not be assigned if it follows a schedule. "
                 f"Received: {value!r}. Construct the quantizer with a number."
             )
         self.constant_temperature = value

@@ -84,7 +84,7 @@ class ImplicitNeuralQuantizer(Quantizer):
         shape = build_part(self.code_network, (None, 2 * self.dim))
         if shape != (None, self.dim):
             raise ValueError(
-                f"`network` must map (..., {2 * self.dim}) to code vectors (..., {self.dim}). "
+                f"`network` must map shape (..., {2 * self.dim}) to (..., {self.dim}). "
                 f"Received: a layer that returns shape {shape}"
             )
 

@@ -58,7 +58,7 @@ class IndexBackpropagationQuantizer(Quantizer):
     """
 
     _hint_without_estimator = (
-        "Its gradient is that of the softmax over the codes: remove the argument."
+        "The gradient is that of the softmax over the code vectors. Remove the argument."
     )
     codebook_loss_weight = Hyperparameter(_validation.check_not_negative)
 

@@ -49,8 +49,9 @@ class LevelQuantizer(Quantizer):
         super().build(input_shape)
         if self.dim != len(self.levels):
             raise ValueError(
-                f"The dimension of the inputs must be the number of levels, "
-                f"{len(self.levels)}; for others wrap it in keras_vq.ProjectedQuantizer. "
+                f"The inputs of {type(self).__name__} must have one dimension per entry of "
+                f"`levels`, {len(self.levels)}. For other dimensions, wrap it in "
+                "keras_vq.ProjectedQuantizer. "
                 f"Received: inputs of shape {tuple(input_shape)}"
             )
 
@@ -92,15 +93,15 @@ def checked_levels(levels: Any) -> list[int]:
     is_list = isinstance(levels, list | tuple) and len(levels) > 0
     if not is_list or not all(_is_level(level) for level in levels):
         raise ValueError(
-            "`levels` must be a list of whole numbers from 2 to 65,536, one per dimension. "
+            "`levels` must be a list of integers from 2 to 65,536, one per dimension. "
             f"Received: {levels!r}"
         )
     levels = [int(level) for level in levels]
     if math.prod(levels) > _MOST_CODES:
         raise ValueError(
-            f"The product of `levels` must be at most {_MOST_CODES:,}, because codes are int32. "
-            "For more codes, split the vectors with keras_vq.ProductQuantizer. "
-            f"Received: {levels}, of product {math.prod(levels):,}"
+            f"The product of `levels` must be at most {_MOST_CODES:,}, the largest number of int32 "
+            "codes. For more codes, split the vectors with keras_vq.ProductQuantizer. "
+            f"Received: {levels} with product {math.prod(levels):,}"
         )
     return levels
 

@@ -93,8 +93,9 @@ class LookupFreeQuantizer(Quantizer):
         self.bits_per_group = _validation.check_positive_integer("bits_per_group", bits_per_group)
         if self.bits_per_group > _MOST_BITS_PER_GROUP:
             raise ValueError(
-                f"`bits_per_group` must be at most {_MOST_BITS_PER_GROUP}: 2**bits_per_group "
-                f"scores are stored per vector and group. Received: {bits_per_group!r}"
+                f"`bits_per_group` must be at most {_MOST_BITS_PER_GROUP}, because the entropy "
+                "loss computes 2 ** bits_per_group probabilities per vector. "
+                f"Received: {bits_per_group!r}"
             )
         self.scale = _validation.check_positive("scale", scale)
 

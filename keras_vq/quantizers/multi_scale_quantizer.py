@@ -86,16 +86,14 @@ class MultiScaleQuantizer(Quantizer):
             )
         if getattr(quantizer, "estimator", straight_through) is not straight_through:
             raise ValueError(
-                "`quantizer` must have the default estimator, because the gradient is estimated "
-                "for the sum of all scales. Received: a quantizer with estimator "
-                f"{quantizer.estimator!r}. Give `estimator` to MultiScaleQuantizer."
+                "`quantizer` must have the default estimator, because the estimator applies to the "
+                "sum of all scales. Pass `estimator` to MultiScaleQuantizer. "
+                f"Received: a quantizer with estimator {quantizer.estimator!r}"
             )
         self.quantizer = quantizer
         self.scales = _checked_scales(scales)
         if isinstance(num_phi, bool) or not isinstance(num_phi, int) or num_phi < 0:
-            raise ValueError(
-                f"`num_phi` must be a whole number of at least 0. Received: {num_phi!r}"
-            )
+            raise ValueError(f"`num_phi` must be a non-negative integer. Received: {num_phi!r}")
         self.num_phi = num_phi
         self.commitment_weight = commitment_weight
 
@@ -106,16 +104,17 @@ class MultiScaleQuantizer(Quantizer):
         axes = len(grid)
         if not 1 <= axes <= 3:
             raise ValueError(
-                "MultiScaleQuantizer needs inputs of shape (batch, ..., dim) with one to three "
-                f"grid axes. Received: shape {tuple(input_shape)}"
+                "The inputs must have the shape (batch, ..., dim) with one to three grid axes. "
+                f"Received: shape {tuple(input_shape)}"
             )
         self.grids = [
             scale * axes if len(scale) == 1 else scale for scale in map(tuple, self.scales)
         ]
         if self.grids[-1] != grid or any(len(other) != axes for other in self.grids):
             raise ValueError(
-                f"The last of `scales` must be the grid of the inputs, and all have its number of "
-                f"axes. Received: scales {self.scales} for inputs of shape {tuple(input_shape)}"
+                f"The last entry of `scales` must be the grid shape of the inputs, and all entries "
+                f"must have its number of axes. Received: scales {self.scales} for inputs of shape "
+                f"{tuple(input_shape)}"
             )
         self.quantizer._build_for((None, self.dim))
         convolution = (layers.Conv1D, layers.Conv2D, layers.Conv3D)[axes - 1]

@@ -49,7 +49,7 @@ class ProductQuantizer(Quantizer):
         ((2, 10, 4), True)
     """
 
-    _hint_without_estimator = "Give it to the quantizers inside."
+    _hint_without_estimator = "Pass it to the inner quantizers."
 
     def __init__(self, quantizers: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -61,8 +61,8 @@ class ProductQuantizer(Quantizer):
         parts = len(self.quantizers)
         if self.dim % parts:
             raise ValueError(
-                f"The dimension of the inputs must be a multiple of {parts}, the number of "
-                f"`quantizers`. Received: inputs of shape {tuple(input_shape)}"
+                f"The dimension of the inputs must be a multiple of {parts}, the number of parts. "
+                f"Received: inputs of shape {tuple(input_shape)}"
             )
         for part in distinct(self.quantizers):
             part._build_for((*input_shape[:-1], self.dim // parts))

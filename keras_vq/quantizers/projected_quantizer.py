@@ -44,7 +44,7 @@ class ProjectedQuantizer(Quantizer):
         ((2, 7, 7, 256), (2, 7, 7))
     """
 
-    _hint_without_estimator = "Give it to the quantizer inside."
+    _hint_without_estimator = "Pass it to the inner quantizer."
 
     def __init__(
         self, quantizer: Quantizer, project_in: Any, project_out: Any = None, **kwargs: Any
@@ -69,7 +69,7 @@ class ProjectedQuantizer(Quantizer):
         output_shape = build_part(out, self.quantizer._compute_quantized_shape(lower_shape))
         if output_shape != tuple(input_shape):
             raise ValueError(
-                f"`project_out` must return the shape of the inputs, {tuple(input_shape)}. "
+                f"`_project_out` must return the shape of the inputs, {tuple(input_shape)}. "
                 f"Received: a layer that returns shape {output_shape}"
             )
         self.into, self.out = into, out

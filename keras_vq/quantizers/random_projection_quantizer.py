@@ -54,7 +54,7 @@ class RandomProjectionQuantizer(Quantizer):
         ((2, 100, 16), (2, 100))
     """
 
-    _hint_without_estimator = "It passes no gradient: remove the argument."
+    _hint_without_estimator = "The quantizer has no gradient. Remove the argument."
 
     def __init__(
         self,

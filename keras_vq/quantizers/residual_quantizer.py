@@ -91,15 +91,15 @@ class ResidualQuantizer(Quantizer):
             hasattr(part, "nearest_codes") for part in self.quantizers
         ):
             raise ValueError(
-                "`beam_size` above 1 requires stages with a method `nearest_codes`, such as "
+                "All stages must have a method `nearest_codes` for `beam_size` > 1, such as "
                 f"VectorQuantizer. Received: {[type(q).__name__ for q in self.quantizers]}"
             )
         if self.beam_size > 1 and any(
             getattr(part, "temperature", 0.0) for part in self.quantizers
         ):
             raise ValueError(
-                "`beam_size` above 1 requires stages that do not draw random codes. "
-                "Received: stages with a temperature above 0"
+                "All stages must have temperature 0 for `beam_size` > 1, because beam search is "
+                "deterministic. Received: stages with a positive temperature"
             )
         self.seed = seed
         if self.drops_stages:

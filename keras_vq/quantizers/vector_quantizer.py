@@ -107,8 +107,8 @@ class VectorQuantizer(Quantizer):
             self.codebook.build(input_shape)
         if self.codebook.dim != self.dim:
             raise ValueError(
-                f"The inputs must have dimension {self.codebook.dim}, that of the code vectors. "
-                f"Received: inputs of shape {tuple(input_shape)}"
+                f"The inputs must have {self.codebook.dim} channels, the dimension of the code "
+                f"vectors. Received: inputs of shape {tuple(input_shape)}"
             )
         if self.metric == "cosine":
             self.codebook._scale_to_unit_norm()
@@ -292,7 +292,7 @@ def _codebook(codebook_size: int | None, codebook: str | Codebook | None) -> Cod
         return codebooks.get(codebook, codebook_size=codebook_size)
     if codebook_size is not None:
         raise ValueError(
-            "`codebook_size` must not be given together with a codebook, which has its own size. "
+            "`codebook_size` must be None if `codebook` is an object, which has its own size. "
             f"Received: codebook_size={codebook_size!r}, codebook={codebook!r}"
         )
     return codebooks.get(codebook)

@@ -117,7 +117,7 @@ def test_estimator_makes_the_quantized_vectors(case, rng):
 @pytest.mark.backend_free
 def test_multi_scale_refuses_an_estimator_that_it_would_ignore():
     inner = keras_vq.VectorQuantizer(16, estimator="rotation_trick")
-    with pytest.raises(ValueError, match="Give `estimator` to MultiScale"):
+    with pytest.raises(ValueError, match="Pass `estimator` to MultiScale"):
         keras_vq.MultiScaleQuantizer(inner, scales=[1, 2])
 
 

@@ -139,17 +139,17 @@ def test_adapt_places_stage_after_stage(rng):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"quantizers": []}, "`quantizers` must be a list of at least one"),
-        ({"quantizers": [keras.layers.Dense(2)]}, "`quantizers` must be a list"),
+        ({"quantizers": []}, "`quantizers` must be a non-empty list"),
+        ({"quantizers": [keras.layers.Dense(2)]}, "`quantizers` must be a non-empty list"),
         ({"dropout": 1.5}, r"`dropout` must be a number in \[0, 1\]"),
         ({"beam": 0}, "`beam_size` must be a positive integer"),
         (
             {"quantizers": [keras_vq.FiniteScalarQuantizer([4, 4])], "beam": 2},
-            "requires stages with a method `nearest_codes`",
+            "must have a method `nearest_codes`",
         ),
         (
-            {"quantizers": stages(4, temperature=1.0), "beam": 2},
-            "requires stages that do not draw random codes",
+            {"quantizers": levels(4, temperature=1.0), "beam": 2},
+            "must have temperature 0",
         ),
         (
             {"quantizers": [keras_vq.VectorQuantizer(codebook=keras_vq.SGDCodebook(4, 1.0))] * 2},
@@ -160,8 +160,8 @@ def test_adapt_places_stage_after_stage(rng):
             "must have the same `code_shape`",
         ),
         (
-            {"quantizers": [keras_vq.MultiScaleQuantizer(stages(4)[0], [1, 2])]},
-            "must have codes for each vector",
+            {"quantizers": [keras_vq.MultiScaleQuantizer(levels(4)[0], [1, 2])]},
+            "must return codes per vector",
         ),
     ],
 )
@@ -220,8 +220,8 @@ def test_projections_learn_from_both_sides(vectors):
 
 
 def test_projection_back_of_the_wrong_size(vectors):
-    quantizer = keras_vq.ProjectedQuantizer(stages(16)[0], 2, project_out=keras.layers.Dense(3))
-    with pytest.raises(ValueError, match="`project_out` must return the shape of the inputs"):
+    quantizer = keras_vq.ProjectedQuantizer(levels(16)[0], 2, project_out=keras.layers.Dense(3))
+    with pytest.raises(ValueError, match="`_project_out` must return the shape of the inputs"):
         quantizer(vectors)
 
 
@@ -288,7 +288,7 @@ def test_a_cell_averages_what_the_mask_keeps(rng):
     [
         ([], (1, 4, 4, 2), "`scales` must be a list"),
         (4, (1, 4, 4, 2), "`scales` must be a list"),
-        ([1, 2], (1, 4, 4, 2), "last of `scales` must be the grid"),
+        ([1, 2], (1, 4, 4, 2), "last entry of `scales` must be the grid"),
         ([1, 4], (5, 2), "one to three grid axes"),
         ([0, 4], (1, 4, 4, 2), "`scales` must be a positive integer"),
     ],

@@ -253,7 +253,7 @@ def test_wrong_rank_of_mask(case, vectors):
 
 @pytest.mark.parametrize("shape", [(4,), (3, None)])
 def test_shapes_it_cannot_quantize(case, shape):
-    with pytest.raises(ValueError, match=r"needs inputs of shape \(..., dim\)"):
+    with pytest.raises(ValueError, match=r"must have the shape \(..., dim\)"):
         case.build().build(shape)
 
 
@@ -282,7 +282,7 @@ def test_decoding_before_the_first_vectors(case):
     if case.decodes_unbuilt:
         assert quantizer.decode(codes).shape[-1] == DIM
         return
-    with pytest.raises(ValueError, match=r"call the quantizer on vectors, or `build\(\(None, dim"):
+    with pytest.raises(ValueError, match=r"Call it on vectors, or call `build\(\(None, dim"):
         quantizer.decode(codes)
 
 

@@ -159,15 +159,15 @@ def test_noise_in_training(rng, convention):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"levels": []}, r"list of whole numbers from 2"),
-        ({"levels": 8}, r"list of whole numbers from 2.*Received: 8"),
+        ({"levels": []}, r"list of integers from 2"),
+        ({"levels": 8}, r"list of integers from 2.*Received: 8"),
         ({"levels": [8, 1]}, r"Received: \[8, 1\]"),
         ({"levels": [8, 2.0]}, r"Received: \[8, 2.0\]"),
         ({"levels": [True, 4]}, r"Received: \[True, 4\]"),
         ({"levels": [65537]}, r"Received: \[65537\]"),
         ({"levels": [2] * 31}, r"at most 2,147,483,647.*keras_vq\.ProductQuantizer.*2,147,483,648"),
         ({"levels": [4], "convention": "tanh"}, r"`convention` must be one of.*'tanh'"),
-        ({"levels": [4, 2], "convention": "vector_quantize_pytorch"}, r"not defined for 2 levels"),
+        ({"levels": [4, 2], "convention": "vector_quantize_pytorch"}, r"must be at least 3"),
         ({"levels": [4], "noise": 1.0}, r"`noise` must be a number in \[0, 1\)"),
     ],
 )
