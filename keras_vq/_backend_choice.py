@@ -24,19 +24,19 @@ def choose() -> None:
     named = os.environ.get("KERAS_BACKEND")
     if named and named not in BACKENDS:
         raise ValueError(
-            f"The backend must be one of {', '.join(BACKENDS)}: set KERAS_BACKEND to one of them. "
+            f"The environment variable KERAS_BACKEND must be one of {', '.join(BACKENDS)}. "
             f"Received: KERAS_BACKEND={named!r}"
         )
     installed = [backend for backend in BACKENDS if _is_installed(backend)]
     if not installed:
         raise ImportError(
-            "Keras needs a backend, and none of tensorflow, jax and torch is installed: "
-            f'pip install "keras-vq[{named or BACKENDS[0]}]"'
+            "Keras requires tensorflow, jax or torch, but none is installed. "
+            f'Install with: pip install "keras-vq[{named or BACKENDS[0]}]"'
         )
     if named and named not in installed:
         raise ImportError(
-            f'The backend {named} is not installed: pip install "keras-vq[{named}]", or set '
-            f"KERAS_BACKEND to {' or '.join(installed)}"
+            f"The backend {named} is not installed. Set KERAS_BACKEND to "
+            f'{" or ".join(installed)}, or install with: pip install "keras-vq[{named}]"'
         )
     # No error if the configured backend is not installed, because Keras writes "tensorflow" into
     # its configuration file by default.

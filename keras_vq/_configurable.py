@@ -173,7 +173,7 @@ def _check_names(cls: type, kwargs: dict[str, Any]) -> None:
         if right in own:
             hint = f" Use `{right}`."
         elif name in _DIMENSIONS:
-            hint = " The dimension of the code vectors is that of the inputs."
+            hint = " The dimension of the code vectors is inferred from the inputs."
         else:
             hint = did_you_mean(name, own - {"self", "kwargs"})
         raise TypeError(

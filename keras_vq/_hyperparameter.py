@@ -57,10 +57,10 @@ class Hyperparameter:
                 scalar.bind()
         elif not scalar.is_bound:
             raise fixed_error(
-                instance, self.name, value, "before it is part of a layer of keras_vq"
+                instance, self.name, value, "before it belongs to a layer of keras_vq"
             )
         elif self.zero_is_off and scalar.first == 0 and value != 0:
-            raise fixed_error(instance, self.name, value, "where the constructor was given 0")
+            raise fixed_error(instance, self.name, value, "if the constructor received 0")
         else:
             scalar.assign(value)
 
@@ -92,8 +92,8 @@ class Scalar:
             if backend.has_detached_value(self.variable):
                 raise RuntimeError(
                     f"`{self.name}` must be assigned between training steps. Received: an "
-                    "assignment while `fit` holds the state of the model. In a callback, reach "
-                    "the object through `self.model`."
+                    "assignment during a training step of `fit`. In a callback, access the object "
+                    "through `self.model`."
                 )
             self.variable.assign(float(value))
         self.value = value
@@ -116,6 +116,6 @@ def _key(name: str) -> str:
 def fixed_error(instance: Any, name: str, value: Any, when: str) -> AttributeError:
     kind = type(instance).__name__
     return AttributeError(
-        f"`{name}` of a {kind} must not be assigned {when}: a compiled training step would not "
-        f"see the change. Received: {value!r}. Construct another {kind} with this `{name}`."
+        f"`{name}` of a {kind} must not be assigned {when}, because a compiled training step would "
+        f"ignore the change. Received: {value!r}. Construct another {kind} with this `{name}`."
     )

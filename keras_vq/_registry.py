@@ -71,7 +71,7 @@ class Registry:
         ]
         if missing:
             raise ValueError(
-                f"{member.__name__} has no default for {', '.join(missing)}. Received: "
+                f"{member.__name__} requires {', '.join(missing)}. Received: "
                 f"{self.kind}={name!r}. Pass an object: {member.__name__}({missing[0]}=...)."
             )
         return member(**arguments)

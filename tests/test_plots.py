@@ -171,7 +171,7 @@ def test_every_curve_has_a_legend():
     assert [text.get_text() for text in texts] == ["training", "validation"]
     axes = plot_codebook_usage([3, 0, 1, 4]).axes[0]
     texts = [text.get_text() for text in axes.get_legend().get_texts()]
-    assert sorted(texts) == ["share of a code", "uniform usage"]
+    assert sorted(texts) == ["share of each code", "uniform usage"]
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("codes, the most used first", "% of vectors")
     ticks = [tick for tick in axes.get_xticks() if 0.5 <= tick <= 4.5]
     assert ticks == [1, 2, 3, 4]
@@ -199,10 +199,10 @@ def test_traversal_has_a_row_for_each_latent_under_its_values(rng):
 @pytest.mark.parametrize(
     ("images", "message"),
     [
-        (np.zeros((0, 8, 8, 1)), "n at least 1"),
+        (np.zeros((0, 8, 8, 1)), "n >= 1"),
         (np.zeros((8, 8, 1)), "shape"),
         (np.zeros((2, 8, 8, 2)), "1 or 3 channels"),
-        (np.zeros((2, 8, 8, 1), "uint8"), "divide 8-bit pixels by 255"),
+        (np.zeros((2, 8, 8, 1), "uint8"), "Divide 8-bit pixels by 255"),
     ],
 )
 def test_what_is_no_image_is_refused(images, message):
@@ -211,8 +211,8 @@ def test_what_is_no_image_is_refused(images, message):
 
 
 def test_other_mistakes_are_refused(tmp_path):
-    images = np.zeros((2, *GRAY))
-    with pytest.raises(ValueError, match="one shape"):
+    images = np.zeros((2, *GREY))
+    with pytest.raises(ValueError, match="same shape"):
         plot_reconstructions(images, images[:1])
     with pytest.raises(ValueError, match="columns"):
         plot_reconstructions(images, images, columns=0)
@@ -222,7 +222,7 @@ def test_other_mistakes_are_refused(tmp_path):
         plot_history({})
     with pytest.raises(ValueError, match=r"\(rows, steps, height, width, channels\)"):
         plot_traversal(images)
-    with pytest.raises(ValueError, match=r"1 rows of 2: as many.*Received: 1 and 3"):
+    with pytest.raises(ValueError, match=r"lengths 1 and 2.*Received: 1 and 3"):
         plot_traversal(images[None], values=[0, 1, 2])
 
 
@@ -232,7 +232,7 @@ def test_rows_of_sizes_that_differ_are_drawn_alike(rng):
     drawn = tiles(figure, (8, 8))
     np.testing.assert_allclose(drawn[0, ..., ::2, ::2, :1], small, atol=1 / 255)
     np.testing.assert_allclose(drawn[1, ..., :1], large, atol=1 / 255)
-    with pytest.raises(ValueError, match="equally many"):
+    with pytest.raises(ValueError, match="the same number of images"):
         plot_rows({"small": small, "large": large[:2]})
 
 
@@ -271,5 +271,5 @@ def test_a_notebook_shows_figures_as_png(rng):
 
 @pytest.mark.parametrize("labels", [[0], [0.0, 1.0, 2.0]])
 def test_labels_that_do_not_fit(labels):
-    with pytest.raises(ValueError, match="3 whole numbers"):
+    with pytest.raises(ValueError, match="3 integers"):
         plot_latent_space(np.zeros((3, 2)), labels)

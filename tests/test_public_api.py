@@ -229,7 +229,7 @@ def test_objects_by_name_and_configuration(name):
         (keras_vq.VectorQuantizer, "num_embeddings", "Use `codebook_size`"),
         (keras_vq.VectorQuantizer, "commitment_cost", "Use `commitment_weight`"),
         (keras_vq.VectorQuantizer, "beta", "Use `commitment_weight`"),
-        (keras_vq.VectorQuantizer, "embedding_dim", "is that of the inputs"),
+        (keras_vq.VectorQuantizer, "embedding_dim", "is inferred from the inputs"),
         (keras_vq.EMACodebook, "num_embeddings", "Use `codebook_size`"),
         (keras_vq.EMACodebook, "decya", "Did you mean 'decay'"),
         (priors.PixelCNNPrior, "depth", "Use `num_layers`"),
@@ -247,7 +247,10 @@ def test_size_or_codebook():
     assert keras_vq.VectorQuantizer(8, codebook="gradient_codebook").codebook_size == 8
     for arguments, message in (
         ({}, "`codebook_size` must be an integer"),
-        ({"codebook_size": 8, "codebook": keras_vq.EMACodebook(8)}, "must not be given together"),
+        (
+            {"codebook_size": 8, "codebook": keras_vq.EMACodebook(8)},
+            "must be None if `codebook` is an object",
+        ),
         ({"codebook_size": keras_vq.EMACodebook(8)}, r"VectorQuantizer\(codebook=EMACodebook"),
         ({"codebook": 8}, r"VectorQuantizer\(8\)"),
         ({"codebook": "ema_codebook"}, "`codebook_size` must be an integer"),

@@ -48,7 +48,7 @@ def save(figure: Figure, filepath: str | os.PathLike[str] | None) -> Figure:
     if filepath is not None:
         if Path(filepath).suffix[1:].lower() not in figure.canvas.get_supported_filetypes():
             raise ValueError(
-                "`filepath` must end in the name of a picture format, such as .png, .pdf or .svg. "
+                "`filepath` must end in the suffix of an image format, such as .png, .pdf or .svg. "
                 f"Received: {str(filepath)!r}"
             )
         with whole_file(filepath) as beside:

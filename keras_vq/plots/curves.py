@@ -43,7 +43,7 @@ def plot_history(history: Any, filepath: str | os.PathLike[str] | None = None) -
     curves: Mapping[str, Sequence[float]] = getattr(history, "history", history)
     if not isinstance(curves, Mapping) or not any(len(values) for values in curves.values()):
         raise ValueError(
-            "`history` must be what `fit` returned, or a mapping from names to one number an "
+            "`history` must be the output of `fit`, or a mapping from names to one number per "
             f"epoch. Received: {history!r}"
         )
     names = list(dict.fromkeys(name.removeprefix("val_") for name in curves))
@@ -120,13 +120,15 @@ def plot_codebook_usage(
     ):
         share = 100 * np.sort(own)[::-1] / max(own.sum(), 1)
         places = np.arange(1, len(own) + 1)
-        axes.bar(places, share, width=1.0, color="tab:blue", linewidth=0, label="share of a code")
+        axes.bar(
+            places, share, width=1.0, color="tab:blue", linewidth=0, label="share of each code"
+        )
         axes.axhline(
             100 / len(own), color="0.3", linewidth=0.8, linestyle="--", label="uniform usage"
         )
         used, perplexity = int((own > 0).sum()), float(vq_ops.perplexity(own))
         heading = f"{used} of {len(own)} codes used, perplexity {perplexity:.1f}"
-        axes.set_title(heading if len(stages) == 1 else f"stage {stage}: {heading}", fontsize=9)
+        axes.set_title(heading if len(levels) == 1 else f"stage {level}: {heading}", fontsize=9)
         axes.set_ylabel("% of vectors")
         axes.set_xlim(0.5, len(own) + 0.5)
         axes.set_ylim(bottom=0)
@@ -144,8 +146,8 @@ def _as_counts(counts: Any) -> list[np.ndarray]:
     stages = [np.asarray(own, "float32") for own in ([counts] if is_one else counts)]
     if not all(own.ndim == 1 and own.size and (own >= 0).all() for own in stages):
         raise ValueError(
-            "`counts` must be an array of shape (codebook_size,) of numbers of at least 0, or a "
-            f"list of such arrays. Received: shapes {[own.shape for own in stages]}"
+            "`counts` must be a non-negative array of shape (codebook_size,), or a list of such "
+            f"arrays. Received: shapes {[own.shape for own in levels]}"
         )
     return stages
 
@@ -190,7 +192,7 @@ def plot_latent_space(
     points = np.asarray(latents, "float64")
     if points.ndim < 2 or len(points) < 2 or not np.isfinite(points).all():
         raise ValueError(
-            "`latents` must be finite numbers of shape (n, ...), n at least 2. "
+            "`latents` must be finite numbers of shape (n, ...) with n >= 2. "
             f"Received: shape {points.shape}"
         )
     from sklearn.decomposition import PCA
@@ -199,12 +201,12 @@ def plot_latent_space(
     given = np.zeros(len(points), "int64") if labels is None else np.asarray(labels)
     if given.shape != (len(points),) or given.dtype.kind not in "iu":
         raise ValueError(
-            f"`labels` must be {len(points)} whole numbers, one for each latent. "
+            f"`labels` must be {len(points)} integers, one per latent. "
             f"Received: {given.dtype} values of shape {given.shape}"
         )
     if class_names is not None and not (given.min() >= 0 and given.max() < len(class_names)):
         raise ValueError(
-            f"`class_names` must have a name for each label from 0. Received: {len(class_names)} "
+            f"`class_names` must have one name per label from 0. Received: {len(class_names)} "
             f"names, labels from {given.min()} to {given.max()}"
         )
     names = ["dimension 0", "dimension 1"]

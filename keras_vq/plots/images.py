@@ -60,7 +60,7 @@ def plot_reconstructions(
     made = _as_images("reconstructions", reconstructions)
     if originals.shape != made.shape:
         raise ValueError(
-            "`images` and `reconstructions` must be arrays of one shape. "
+            "`images` and `reconstructions` must be arrays of the same shape. "
             f"Received: {originals.shape} and {made.shape}"
         )
     return plot_rows({"original": originals, "reconstruction": made}, filepath, title, columns)
@@ -102,7 +102,7 @@ def plot_rows(
     counts = {len(images) for images in sets.values()}
     if len(counts) != 1:
         raise ValueError(
-            "`rows` must hold sets of equally many images. "
+            "`rows` must have the same number of images each. "
             f"Received: {', '.join(f'{len(images)} {label}' for label, images in sets.items())}"
         )
     _check_columns(columns)
@@ -196,8 +196,8 @@ def plot_traversal(
     stops = list(np.linspace(-3, 3, steps) if values is None else values)
     if (len(labels), len(stops)) != (count, steps):
         raise ValueError(
-            f"`images` has {count} rows of {steps}: as many `dimensions` and `values` must be "
-            f"given. Received: {len(labels)} and {len(stops)}"
+            f"`dimensions` and `values` must have lengths {count} and {steps}, the first axes of "
+            f"`images`. Received: {len(labels)} and {len(stops)}"
         )
     rows = [(f"latent {label}", row) for label, row in zip(labels, shown, strict=True)]
     headings = [f"{stop:.3g}" for stop in stops]
@@ -208,12 +208,12 @@ def _as_images(name: str, images: Any) -> np.ndarray:
     array = np.asarray(images)
     if array.ndim != 4 or len(array) == 0 or array.shape[-1] not in (1, 3):
         raise ValueError(
-            f"`{name}` must be an array of shape (n, height, width, channels), n at least 1, with "
-            f"1 or 3 channels. Received: shape {array.shape}"
+            f"`{name}` must be an array of shape (n, height, width, channels) with n >= 1 and 1 or "
+            f"3 channels. Received: shape {array.shape}"
         )
     if array.dtype.kind != "f":
         raise ValueError(
-            f"`{name}` must hold real numbers in [0, 1]: divide 8-bit pixels by 255. "
+            f"`{name}` must contain floats in [0, 1]. Divide 8-bit pixels by 255. "
             f"Received: type {array.dtype}"
         )
     return np.clip(array.astype("float32"), 0.0, 1.0)
@@ -221,7 +221,7 @@ def _as_images(name: str, images: Any) -> np.ndarray:
 
 def _check_columns(columns: int) -> None:
     if isinstance(columns, bool) or not hasattr(columns, "__index__") or columns < 1:
-        raise ValueError(f"`columns` must be a whole number of at least 1. Received: {columns!r}")
+        raise ValueError(f"`columns` must be a positive integer. Received: {columns!r}")
 
 
 def _draw_rows(
