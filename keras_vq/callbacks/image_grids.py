@@ -209,7 +209,10 @@ class SampleGrid(_FigureOfEpoch):
         super().on_train_begin(logs)
         generate = getattr(self.model, "generate", None)
         wanted = inspect.signature(generate).parameters if callable(generate) else {}
-        needs_prior = "prior" in wanted and wanted["prior"].default is inspect.Parameter.empty
+        needs_prior = "prior" in wanted and (
+            wanted["prior"].default is inspect.Parameter.empty
+            or getattr(self.model, "_needs_prior", False)
+        )
         if not wanted or (needs_prior and "prior" not in self.options):
             raise ValueError(
                 "The model of a SampleGrid must be a VAE, or a model that generates with `prior`. "

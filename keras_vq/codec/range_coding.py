@@ -39,7 +39,7 @@ class RangeCoder:
 
     def encode(self, codes: np.ndarray) -> bytes:
         """Encodes codes of shape `(n, *prior.code_shape)` to bytes."""
-        codes = codes.reshape(len(codes), self.prior.positions, -1)
+        codes = codes.reshape(len(codes), self.prior._positions, -1)
         encoder = self.stream.RangeEncoder()
 
         def take(probabilities: np.ndarray, place: tuple[slice, int, int]) -> np.ndarray:
@@ -70,7 +70,7 @@ class RangeCoder:
     def _go_through(self, n: int, take: Take) -> np.ndarray:
         """Calls `take` for each batch, position and stage in coding order; returns all codes."""
         prior, sizes = self.prior, self.prior.codebook_sizes
-        codes = np.zeros((n, prior.positions, len(sizes)), "int32")
+        codes = np.zeros((n, prior._positions, len(sizes)), "int32")
         is_long = n > _BATCHES_WITHOUT_BAR * self.batch_size
         bar = keras.utils.Progbar(n, verbose=1 if is_long else 0, unit_name="grid")
         for start in range(0, n, self.batch_size):
@@ -80,7 +80,7 @@ class RangeCoder:
             inputs = prior.as_inputs(batch.reshape(-1, *prior.code_shape))
             state = prior._apply_to_batch(prior._first_state_batch, inputs)
             before = batch[:, 0]
-            for position in range(prior.positions):
+            for position in range(prior._positions):
                 told = {"position": np.full(1, position, "int32"), "before": before}
                 step = prior._apply_to_batch(prior._step_batch, {**told, "state": state})
                 state, before = step["state"], np.zeros_like(before)

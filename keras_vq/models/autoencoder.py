@@ -40,6 +40,9 @@ class Autoencoder(ReconstructionModel):
         (64, 4)
     """
 
+    # `generate` raises an error without a prior.
+    _needs_prior = True
+
     def __init__(self, encoder: keras.Layer, decoder: keras.Layer, **kwargs: Any) -> None:
         super().__init__(encoder, decoder, **kwargs)
         self._build_if_known()

@@ -42,6 +42,8 @@ class CodeModel(ReconstructionModel):
     """
 
     _loss_names = ("reconstruction_loss", "quantization_loss")
+    # `generate` raises an error without a prior.
+    _needs_prior = True
 
     def __init__(
         self,

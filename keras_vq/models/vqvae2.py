@@ -213,9 +213,9 @@ class VQVAE2(CodeModel):
                 f"Pass {SOURCES}. Received: {type(images).__name__}"
             )
         for method, quantizer in (
-            (self.top_latents, self.top_quantizer),
+            (self._top_latents, self.top_quantizer),
             # The bottom latents depend on the new top codebook.
-            (self.bottom_latents, self.bottom_quantizer),
+            (self._bottom_latents, self.bottom_quantizer),
         ):
             latents = self._in_batches(method, images, batch_size, self.image_shape)
             quantizer.adapt(latents, start=start)

@@ -178,18 +178,18 @@ class ResidualQuantizer(Quantizer):
         for stage, (part, found) in enumerate(zip(self.quantizers, quantized, strict=True)):
             # After the first stage `found.latents` lack the gradient of the previous stages.
             own = found.latents if stage == 0 else part._project_in(residual, training=training)
-            quantized = _masked(part._estimate(own, found.quantized, training=training), found.mask)
-            total = quantized if total is None else total + quantized
+            estimate = _masked(part._estimate(own, found.quantized, training=training), found.mask)
+            total = estimate if total is None else total + estimate
             if stage + 1 < len(quantized):
-                residual = residual - quantized
+                residual = residual - estimate
         return total
 
     def _reconstruct(self, quantized: Any) -> Tensor:
         """Returns the sum of the quantized vectors of all stages, without their estimators."""
         total = None
         for part, found in zip(self.quantizers, quantized, strict=True):
-            quantized = _masked(part._reconstruct(found.quantized), found.mask)
-            total = quantized if total is None else total + quantized
+            reconstruction = _masked(part._reconstruct(found.quantized), found.mask)
+            total = reconstruction if total is None else total + reconstruction
         return total
 
     def decode(self, codes: Tensor, context: Tensor | None = None) -> Tensor:

@@ -120,7 +120,7 @@ def test_each_player_has_the_gradient_of_its_own_loss(network, adversarial_loss,
     weight, of_generator, of_discriminator = by_hand(model, inputs)
     assert 1e-3 < weight < 1e3
     # An SGD step with rate 1 is the gradient.
-    model.compile(keras.optimizers.SGD(1.0), keras.optimizers.SGD(0.5))
+    model.compile(keras.optimizers.SGD(1.0), discriminator_optimizer=keras.optimizers.SGD(0.5))
     players = generator_weights(model), model.discriminator.trainable_weights
     before = [values(weights) for weights in players]
     logs = model.train_on_batch(inputs, return_dict=True)
@@ -291,8 +291,8 @@ def test_bad_arguments():
 def test_bad_compilation():
     model = build()
     optimizer = keras.optimizers.Adam()
-    with pytest.raises(ValueError, match="must be a separate optimizer"):
-        model.compile(optimizer, optimizer)
+    with pytest.raises(ValueError, match="must be an optimizer of its own"):
+        model.compile(optimizer, discriminator_optimizer=optimizer)
     keras.config.set_dtype_policy("mixed_float16")
     with pytest.raises(ValueError, match=r"'mixed_bfloat16' or .*Received: 'mixed_float16'"):
         build().compile("adam")
