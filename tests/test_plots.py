@@ -211,7 +211,7 @@ def test_what_is_no_image_is_refused(images, message):
 
 
 def test_other_mistakes_are_refused(tmp_path):
-    images = np.zeros((2, *GREY))
+    images = np.zeros((2, *GRAY))
     with pytest.raises(ValueError, match="same shape"):
         plot_reconstructions(images, images[:1])
     with pytest.raises(ValueError, match="columns"):

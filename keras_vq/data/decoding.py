@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from keras_vq.data.cache import EntryWriter
 
-GREY_MODES = {"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N"}
-DEEP_GREY_MODES = {"I", "I;16", "I;16B", "I;16L", "I;16N"}
+GRAY_MODES = {"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N"}
+DEEP_GRAY_MODES = {"I", "I;16", "I;16B", "I;16L", "I;16N"}
 # Largest numbers of images and of pixels that a thread decodes at a time.
 CHUNK = 64
 CHUNK_PIXELS = 2**20
@@ -308,7 +308,7 @@ def _chunk_length(
 
 def _is_gray(image: Image) -> bool:
     if image.mode != "P":
-        return image.mode in GREY_MODES
+        return image.mode in GRAY_MODES
     # The palette may contain unused colors, so check the pixels.
     used = np.asarray(image.convert("RGB"))
     return bool((used == used[..., :1]).all())
@@ -318,7 +318,7 @@ def _to_mode(image: Image, mode: str) -> Image:
     """Converts an image to mode "L" or "RGB", on a white background."""
     if image.mode == mode and "transparency" not in image.info:
         return image
-    if image.mode in DEEP_GREY_MODES:
+    if image.mode in DEEP_GRAY_MODES:
         gray = np.asarray(image).astype(np.float64).clip(0, 65535)
         image = import_pillow().fromarray(np.round(gray / 257).astype(np.uint8))
     elif image.mode == "F":

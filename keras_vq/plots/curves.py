@@ -128,7 +128,7 @@ def plot_codebook_usage(
         )
         used, perplexity = int((own > 0).sum()), float(vq_ops.perplexity(own))
         heading = f"{used} of {len(own)} codes used, perplexity {perplexity:.1f}"
-        axes.set_title(heading if len(levels) == 1 else f"stage {level}: {heading}", fontsize=9)
+        axes.set_title(heading if len(stages) == 1 else f"stage {stage}: {heading}", fontsize=9)
         axes.set_ylabel("% of vectors")
         axes.set_xlim(0.5, len(own) + 0.5)
         axes.set_ylim(bottom=0)
@@ -147,7 +147,7 @@ def _as_counts(counts: Any) -> list[np.ndarray]:
     if not all(own.ndim == 1 and own.size and (own >= 0).all() for own in stages):
         raise ValueError(
             "`counts` must be a non-negative array of shape (codebook_size,), or a list of such "
-            f"arrays. Received: shapes {[own.shape for own in levels]}"
+            f"arrays. Received: shapes {[own.shape for own in stages]}"
         )
     return stages
 

@@ -66,8 +66,8 @@ def codes_of(quantizer: Any, code_shape: Any) -> tuple[int | tuple[int, ...], tu
     """
     if code_shape is None or None in tuple(code_shape):
         raise ValueError(
-            "The shape of the model's codes is not known: give its encoder an Input of the images' "
-            f"shape, and fit it or call it on a batch. Received: code_shape={code_shape}"
+            "The code shape of the model must be known. Add an Input of the image shape to the "
+            f"encoder, and fit the model or call it on a batch. Received: code_shape={code_shape}"
         )
     shape, sizes = tuple(code_shape), tuple(quantizer.codebook_sizes)
     if quantizer.code_shape:
@@ -82,7 +82,7 @@ def checked_sizes(name: str, value: Any) -> tuple[int | tuple[int, ...], tuple[i
         return size, (size,)
     sizes = tuple(_validation.check_positive_integer(f"{name}[...]", size) for size in value)
     if not sizes:
-        raise ValueError(f"`{name}` must hold at least one number. Received: {value!r}")
+        raise ValueError(f"`{name}` must have at least one entry. Received: {value!r}")
     return sizes, sizes
 
 
@@ -101,12 +101,12 @@ def check_divides(coarse: tuple[int, ...], fine: tuple[int, ...]) -> None:
     pairs = zip(coarse, fine, strict=False)
     if len(coarse) != len(fine) or any(size % part for part, size in pairs):
         raise ValueError(
-            "`condition_shape` must have as many axes as `grid_shape`, and divide it. "
+            "`condition_shape` must have as many axes as `grid_shape`, and divide each of them. "
             f"Received: {coarse} and {fine}"
         )
     if any(part != size for part, size in zip(coarse[:-2], fine[:-2], strict=True)):
         raise ValueError(
-            "`condition_shape` may be coarser than `grid_shape` in the last two axes only. "
+            "`condition_shape` must equal `grid_shape` except in the last two axes. "
             f"Received: {coarse} and {fine}"
         )
 
@@ -119,7 +119,7 @@ def checked_codes(
     is_right = codes.dtype.kind in "iu" and codes.shape[1:] == shape and codes.ndim > 0
     if not is_right or (n is not None and len(codes) != n):
         raise ValueError(
-            f"`{name}` must be whole numbers of shape ({'n' if n is None else n}, "
+            f"`{name}` must be integers of shape ({'n' if n is None else n}, "
             f"{', '.join(map(str, shape))}). "
             f"Received: {codes.dtype} values of shape {codes.shape}"
         )
@@ -130,8 +130,8 @@ def check_rows(rows: np.ndarray) -> None:
     """Checks that there is at least one row."""
     if len(rows) == 0:
         raise ValueError(
-            "`codes` must be those of at least one image. Received: no rows. Check that the array "
-            "or data set of images is not empty"
+            "`codes` must have at least one row. Check that the array or data set of images is not "
+            "empty. Received: no rows"
         )
 
 

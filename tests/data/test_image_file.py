@@ -23,7 +23,7 @@ def test_as_it_is(color):
     np.testing.assert_array_equal(image, (pixels / 255).astype("float32"))
 
 
-def test_grey_stays_gray(tmp_path):
+def test_gray_stays_gray(tmp_path):
     Image.fromarray(np.full((2, 3), 51, "uint8")).save(tmp_path / "gray.png")
     image = read_image(str(tmp_path / "gray.png"))
     assert image.shape == (2, 3, 1)

@@ -120,7 +120,7 @@ def test_transparency_becomes_white(train):
     np.testing.assert_allclose(second, 255 + (np.array([100, 0, 0]) - 255) * 128 / 255, atol=1)
 
 
-def test_transparent_grey_stays_gray(train):
+def test_transparent_gray_stays_gray(train):
     save(train / "a.png", PIL.Image.new("LA", (6, 4), (10, 0)))
     save(train / "b.png", PIL.Image.new("LA", (6, 4), (10, 255)))
     save(train / "c.png", PIL.Image.new("L", (6, 4), 10), transparency=10)
@@ -157,14 +157,14 @@ def test_val_is_found_as_validation_too(train):
 
 
 def test_missing_split_names_those_there(train):
-    save(train / "a.png", grey(0))
+    save(train / "a.png", gray(0))
     with pytest.raises(ValueError, match=r"must be one of 'train'. Received: split='test'"):
         load(train.parent, "test")
 
 
 def test_images_outside_the_splits_are_mentioned(train):
-    save(train / "a.png", grey(0))
-    save(train.parent / "others" / "b.png", grey(0))
+    save(train / "a.png", gray(0))
+    save(train.parent / "others" / "b.png", gray(0))
     with pytest.warns(UserWarning, match="Skipped .*1 in total.*'others/b.png'"):
         assert len(load(train.parent)) == 1
 
@@ -242,9 +242,9 @@ def test_no_labels_if_an_image_lies_in_no_class_folder(train):
 
 
 def test_different_sizes_name_two_files(train):
-    save(train / "a.png", grey(0, 4, 6))
-    save(train / "b.png", grey(0, 4, 6))
-    save(train / "c.png", grey(0, 5, 6))
+    save(train / "a.png", gray(0, 4, 6))
+    save(train / "b.png", gray(0, 4, 6))
+    save(train / "c.png", gray(0, 5, 6))
     with pytest.raises(ValueError, match=r"Pass `image_size`.*a.png' of 4x6.*c.png' of 5x6"):
         load(train.parent)
 

@@ -59,7 +59,7 @@ BAD_FITS = {
         lambda x: (x, np.repeat(x, 3, axis=-1)),
         r"`y` must have the shape \(n, 8, 8, 1\) of the decoder outputs.*3 channels",
     ),
-    "one colour": (lambda x: (np.zeros_like(x), None), "must be positive.*pass `data_variance`"),
+    "one color": (lambda x: (np.zeros_like(x), None), "must be positive.*pass `data_variance`"),
 }
 
 

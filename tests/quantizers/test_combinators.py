@@ -142,13 +142,13 @@ def test_adapt_places_stage_after_stage(rng):
         ({"quantizers": []}, "`quantizers` must be a non-empty list"),
         ({"quantizers": [keras.layers.Dense(2)]}, "`quantizers` must be a non-empty list"),
         ({"dropout": 1.5}, r"`dropout` must be a number in \[0, 1\]"),
-        ({"beam": 0}, "`beam_size` must be a positive integer"),
+        ({"beam_size": 0}, "`beam_size` must be a positive integer"),
         (
-            {"quantizers": [keras_vq.FiniteScalarQuantizer([4, 4])], "beam": 2},
+            {"quantizers": [keras_vq.FiniteScalarQuantizer([4, 4])], "beam_size": 2},
             "must have a method `nearest_codes`",
         ),
         (
-            {"quantizers": levels(4, temperature=1.0), "beam": 2},
+            {"quantizers": stages(4, temperature=1.0), "beam_size": 2},
             "must have temperature 0",
         ),
         (
@@ -160,7 +160,7 @@ def test_adapt_places_stage_after_stage(rng):
             "must have the same `code_shape`",
         ),
         (
-            {"quantizers": [keras_vq.MultiScaleQuantizer(levels(4)[0], [1, 2])]},
+            {"quantizers": [keras_vq.MultiScaleQuantizer(stages(4)[0], [1, 2])]},
             "must return codes per vector",
         ),
     ],
@@ -220,7 +220,7 @@ def test_projections_learn_from_both_sides(vectors):
 
 
 def test_projection_back_of_the_wrong_size(vectors):
-    quantizer = keras_vq.ProjectedQuantizer(levels(16)[0], 2, project_out=keras.layers.Dense(3))
+    quantizer = keras_vq.ProjectedQuantizer(stages(16)[0], 2, project_out=keras.layers.Dense(3))
     with pytest.raises(ValueError, match="`_project_out` must return the shape of the inputs"):
         quantizer(vectors)
 
