@@ -376,7 +376,7 @@ def test_assigned_values_are_checked_as_the_constructor_does():
         (vae, "latent_dim", 5),
         (prior, "dropout", 0.5),
         # Not part of a layer, so compiled steps would not use the change.
-        (lambda: EntropyLoss(), "diversity", 1.0),
+        (lambda: EntropyLoss(), "batch_weight", 1.0),
         (lambda: keras_vq.regularizers.Orthogonality(), "weight", 2.0),
         # The constructor omitted the term because of the value 0.
         (lambda: VectorQuantizer(8), "temperature", 0.5),

@@ -249,7 +249,7 @@ def test_restarts_put_a_collapsed_codebook_to_use_in_fit(kind, rule, at_least, r
     [
         ({"threshold": 0}, "`threshold` must be a finite positive number"),
         ({"threshold": 1.5}, r"`threshold` must be a number in \(0, 1\]"),
-        ({"reset": -1}, "`reset` must be"),
+        ({"restart_count": -1}, "`restart_count` must be"),
         ({"sampling": "nearest"}, "`sampling` must be one of"),
     ],
 )

@@ -86,7 +86,7 @@ def test_padded_steps_count_for_nothing(name, sequences):
     if name == "recurrent":
         odd, even = (recurrent_sequence((n, 3), 8, pad=True, **options) for n in (11, 12))
     else:
-        options |= {"dim": 8, "depth": 1, "heads": 2}
+        options |= {"hidden_dim": 8, "num_layers": 1, "num_heads": 2}
         odd, even = (transformer_sequence((n, 3), pad=True, **options) for n in (11, 12))
     for one, other in zip(even, odd, strict=True):
         one.set_weights(other.get_weights())

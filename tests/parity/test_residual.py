@@ -72,7 +72,7 @@ def test_vqp_beam_search():
     # is the second beam search in the file.
     file = golden("vqp_residual")
     inputs = file["eval_inputs"]
-    quantized, indices = residual(file["codebooks"][-1], beam=4)(inputs, training=False)
+    quantized, indices = residual(file["codebooks"][-1], beam_size=4)(inputs, training=False)
     np.testing.assert_array_equal(numpy(indices), file["last_error_beam_indices"])
     errors = np.sum((inputs - numpy(quantized)) ** 2, axis=-1)
     np.testing.assert_allclose(errors, file["last_error_beam_errors"], rtol=1e-4)

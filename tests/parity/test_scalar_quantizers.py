@@ -123,8 +123,8 @@ def test_vqp_latent_losses():
     # values, but pushes the inputs away; the quantization loss here moves only the values.
     file = golden("vqp_latent")
     for weights, expected in [
-        ({"commitment": 1.0, "quantization": 0.0}, file["quantization_loss_input_gradients"]),
-        ({"commitment": 0.0, "quantization": 1.0}, np.zeros((128, 3))),
+        ({"commitment_weight": 1.0, "quantization_loss_weight": 0.0}, file["quantization_loss_input_gradients"]),
+        ({"commitment_weight": 0.0, "quantization_loss_weight": 1.0}, np.zeros((128, 3))),
     ]:
         (gradient,) = input_gradient(latent(file, **weights), file["inputs"], 0.0)
         np.testing.assert_allclose(gradient, expected, **GRADIENT_CLOSE)

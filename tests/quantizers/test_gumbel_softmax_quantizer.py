@@ -153,7 +153,7 @@ def test_a_shared_quantizer_counts_a_step_once(parts):
     [
         ({"codebook_size": 0}, r"`codebook_size` must be.*Received: 0"),
         ({"codebook_size": 4, "temperature": 0.0}, r"`temperature` must be.*Received: 0\.0"),
-        ({"codebook_size": 4, "kl": -1.0}, r"`kl` must be.*Received: -1\.0"),
+        ({"codebook_size": 4, "kl_weight": -1.0}, r"`kl_weight` must be.*Received: -1\.0"),
     ],
 )
 def test_bad_arguments(arguments, message):

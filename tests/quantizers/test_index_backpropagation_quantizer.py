@@ -111,7 +111,7 @@ def test_lowest_of_equal_products_wins():
     [
         ({"codebook_size": 2.0}, r"`codebook_size` must be.*Received: 2\.0"),
         ({"codebook_size": 4, "codebook_weight": -1.0}, r"`codebook_weight` must be.*-1\.0"),
-        ({"codebook_size": 4, "entropy": -1.0}, r"`entropy` must be.*-1\.0"),
+        ({"codebook_size": 4, "entropy_loss": -1.0}, r"`entropy_loss` must be.*-1\.0"),
     ],
 )
 def test_bad_arguments(arguments, message):

@@ -179,8 +179,8 @@ def test_entropy_by_its_weight():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"commitment": -1.0}, r"`commitment` must be.*-1\.0"),
-        ({"entropy": -1.0}, r"`entropy` must be.*-1\.0"),
+        ({"commitment_weight": -1.0}, r"`commitment_weight` must be.*-1\.0"),
+        ({"entropy_loss": -1.0}, r"`entropy_loss` must be.*-1\.0"),
         ({"bits_per_group": 0}, r"`bits_per_group` must be.*Received: 0"),
         ({"bits_per_group": 17}, r"`bits_per_group` must be at most 16.*Received: 17"),
         ({"scale": 0.0}, r"`scale` must be a finite positive number.*Received: 0\.0"),

@@ -118,7 +118,7 @@ def test_half_precision(inputs, policy):
 
 
 @pytest.mark.backend_free
-@pytest.mark.parametrize("name", ["codebook_size", "code_dim", "codebooks"])
+@pytest.mark.parametrize("name", ["codebook_size", "embedding_dim", "num_codebooks"])
 def test_bad_arguments(name):
     with pytest.raises(ValueError, match=rf"`{name}` must be.*Received: 0"):
         RandomProjectionQuantizer(**{"codebook_size": 4, name: 0})
