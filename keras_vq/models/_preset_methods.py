@@ -36,7 +36,7 @@ class HasPresets(Model):
         Example:
             >>> import numpy as np, keras_vq
             >>> model = keras_vq.VQVAE.from_preset("vqvae_mnist")
-            >>> model.encode_to_codes(np.zeros((2, 28, 28, 1), "float32")).shape
+            >>> model.encode(np.zeros((2, 28, 28, 1), "float32")).shape
             (2, 7, 7)
         """
         return load_preset(cls, preset)
