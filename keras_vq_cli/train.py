@@ -442,8 +442,9 @@ def _is_finished(run: Run, done: int) -> bool:
         return False
     if files.read_json(metrics).get("epochs") != done:
         return False
+    plural = "s" if done > 1 else ""
     run.say(
-        f"The run in {run.folder} is complete after {done} epochs. Set a larger --epochs to "
+        f"The run in {run.folder} is complete after {done} epoch{plural}. Set a larger --epochs to "
         "extend it."
     )
     return True
