@@ -42,7 +42,7 @@ BAD_FITS = {
         lambda x: (x[:, :4], None),
         r"\(n, 8, 8, 1\).*Received: shape \(256, 4, 8, 1\)",
     ),
-    "no channel axis": (lambda x: (x[..., 0], None), r"add a channel axis \(x\[..., None\]\)"),
+    "no channel axis": (lambda x: (x[..., 0], None), r"Add a channel axis \(x\[..., None\]\)"),
     "NaN in x": (
         lambda x: (with_pixel(x, np.nan), None),
         "`x`.*Remove the NaN.*first at index 7",
@@ -52,7 +52,7 @@ BAD_FITS = {
     "infinity in y": (lambda x: (x, with_pixel(x, -np.inf)), "`y`.*infinite.*first at index 7"),
     "no images": (
         lambda x: (x[:0], None),
-        r"`x` must be an array of shape \(n,.* is empty ",
+        r"`x` must be an array of shape \(n,.* is empty",
     ),
     "lengths": (lambda x: (x, x[:100]), "same number of rows. Received: 256 and 100"),
     "three channels in y": (

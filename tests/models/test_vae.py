@@ -274,7 +274,7 @@ def test_traversal_moves_one_latent_at_a_time(images):
 
     latents = model.encode(images[:1])
     for arguments, text in [
-        ({"latents": latents}, r"of shape \(3,\): `encode\(images\)\[0\]`.*shape \(1, 3\)"),
+        ({"latents": latents}, r"the shape \(3,\) of .* `encode\(images\)\[0\]`.*shape \(1, 3\)"),
         ({"dimensions": [3]}, r"integers from 0 to 2\. Received: \[3\]"),
         ({"dimensions": [-1]}, "`dimensions` must be"),
         ({"dimensions": []}, "`dimensions` must be"),
@@ -291,7 +291,7 @@ def test_bad_arguments():
         ({"latent_dim": 0}, "`latent_dim` must be a positive integer. Received: 0"),
         ({"latent_dim": 2.5}, "`latent_dim` must be a positive integer"),
         ({"beta": -1.0}, "`beta` must be a finite non-negative number. Received: -1.0"),
-        ({"beta": float("nan")}, "`beta` must be a finite number"),
+        ({"beta": float("nan")}, "`beta` must be a finite non-negative number"),
         ({"free_bits": -0.1}, "`free_bits` must be a finite non-negative number"),
         ({"kl_warmup_steps": -1}, "`kl_warmup_steps` must be"),
         ({"kl_warmup_steps": 2.5}, "`kl_warmup_steps` must be"),
@@ -304,7 +304,7 @@ def test_generate_of_an_unbuilt_model():
     encoder = keras.Sequential([layers.Flatten(), layers.Dense(4)])
     decoder = keras.Sequential([layers.Dense(64), layers.Reshape((8, 8, 1))])
     model = keras_vq.VAE(encoder, decoder, latent_dim=2)
-    with pytest.raises(ValueError, match="fit the model, or call it on a batch"):
+    with pytest.raises(ValueError, match="Fit the model, or call it on a batch"):
         model.generate(3)
     with pytest.raises(ValueError, match="`n` must be a positive integer"):
         build().generate(0)

@@ -272,7 +272,10 @@ def test_sample_weights_and_targets(inputs):
 def test_bad_arguments():
     for arguments, text in [
         ({"perceptual_loss_weight": -1.0}, "must be a finite non-negative number"),
-        ({"adversarial_loss_weight": np.nan}, "`adversarial_loss_weight` must be a finite number"),
+        (
+            {"adversarial_loss_weight": np.nan},
+            "`adversarial_loss_weight` must be a finite non-negative number",
+        ),
         ({"discriminator_start": -3}, "`discriminator_start` must be a non-negative integer"),
         ({"adversarial_loss": "wgan"}, "`adversarial_loss` must be one of .*Received: 'wgan'"),
         ({"feature_network": lambda: 3}, "`feature_network` must be a Keras layer or model"),

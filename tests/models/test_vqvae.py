@@ -257,7 +257,7 @@ def test_bad_arguments():
         ),
         (
             lambda: keras_vq.VectorQuantizer(8, commitment_loss=-1),
-            "`commitment` must be a finite number",
+            "`commitment` must be a finite non-negative number",
         ),
         (
             lambda: build(quantizer=keras.layers.Dense(4)),

@@ -233,7 +233,7 @@ def test_priors_that_do_not_fit(vae, autoencoder):
             model.generate(5, "normal")
         with pytest.raises(ValueError, match="`n` must be a positive integer"):
             model.generate(0, exact())
-        with pytest.raises(ValueError, match="`temperature` must be a finite number"):
+        with pytest.raises(ValueError, match="`temperature` must be a finite non-negative number"):
             model.generate(5, exact(), temperature=float("nan"))
     with pytest.raises(ValueError, match="`prior` must have a method"):
         autoencoder.generate(5, None)
@@ -241,5 +241,5 @@ def test_priors_that_do_not_fit(vae, autoencoder):
         keras.Sequential([layers.Flatten(), layers.Dense(3)]),
         keras.Sequential([layers.Dense(64), layers.Reshape((8, 8, 1))]),
     )
-    with pytest.raises(ValueError, match="fit the model, or call it on a batch"):
+    with pytest.raises(ValueError, match="Fit the model, or call it on a batch"):
         unbuilt.generate(5, exact())
