@@ -294,7 +294,7 @@ def test_bad_arguments():
 def test_bad_compilation():
     model = build()
     optimizer = keras.optimizers.Adam()
-    with pytest.raises(ValueError, match="must be an optimizer of its own"):
+    with pytest.raises(ValueError, match="must be a separate optimizer"):
         model.compile(optimizer, discriminator_optimizer=optimizer)
     keras.config.set_dtype_policy("mixed_float16")
     with pytest.raises(ValueError, match=r"'mixed_bfloat16' or .*Received: 'mixed_float16'"):
