@@ -82,8 +82,8 @@ class RandomProjectionQuantizer(Quantizer):
             keras.initializers.RandomNormal(stddev=deviation, seed=seeds),
         )
         normal = keras.initializers.RandomNormal(stddev=1.0, seed=seeds)
-        self.quantized = self._frozen(
-            "quantized",
+        self.embeddings = self._frozen(
+            "embeddings",
             (self.num_codebooks, self.size, self.embedding_dim),
             lambda shape, dtype: vq_ops.unit_vectors(normal(shape, dtype)),
         )
@@ -118,15 +118,15 @@ class RandomProjectionQuantizer(Quantizer):
         """Finds the code vector with the smallest angle in each codebook."""
         del training
         parts = ops.split(latents, self.num_codebooks, axis=-1)
-        quantized = vq_ops.unit_vectors(self.quantized)
-        found = [vq_ops.nearest_code(part, quantized[number]) for number, part in enumerate(parts)]
+        embeddings = vq_ops.unit_vectors(self.embeddings)
+        found = [vq_ops.nearest_code(part, embeddings[number]) for number, part in enumerate(parts)]
         return ops.stack(found, axis=-1) if self.code_shape else found[0]
 
     def _lookup(self, codes: Tensor) -> Tensor:
         """Looks up the code vectors of codes; concatenates those of all codebooks."""
         numbers = ops.unstack(codes, axis=-1) if self.code_shape else [codes]
-        quantized = ops.unstack(ops.convert_to_tensor(self.quantized), axis=0)
-        pairs = zip(quantized, numbers, strict=True)
+        embeddings = ops.unstack(ops.convert_to_tensor(self.embeddings), axis=0)
+        pairs = zip(embeddings, numbers, strict=True)
         return ops.concatenate([ops.take(own, number, axis=0) for own, number in pairs], axis=-1)
 
     def _estimate(self, latents: Tensor, quantized: Any, training: bool = False) -> Tensor:

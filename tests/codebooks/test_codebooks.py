@@ -131,10 +131,14 @@ def test_bad_epsilon():
 
 @pytest.mark.parametrize("commitment", [-0.1, float("nan"), "much"])
 def test_bad_commitment(commitment):
-    with pytest.raises(ValueError, match="`commitment_weight` must be a finite non-negative number"):
+    with pytest.raises(
+        ValueError, match="`commitment_weight` must be a finite non-negative number"
+    ):
         keras_vq.VectorQuantizer(8, commitment_weight=commitment)
 
 
 def test_bad_estimator():
-    with pytest.raises(ValueError, match=r"`estimator` must be one of \['directional', 'rotation_trick'"):
+    with pytest.raises(
+        ValueError, match=r"`estimator` must be one of \['directional', 'rotation_trick'"
+    ):
         keras_vq.VectorQuantizer(8, estimator="straight")

@@ -123,7 +123,10 @@ def test_vqp_latent_losses():
     # values, but pushes the inputs away; the quantization loss here moves only the values.
     file = golden("vqp_latent")
     for weights, expected in [
-        ({"commitment_weight": 1.0, "quantization_loss_weight": 0.0}, file["quantization_loss_input_gradients"]),
+        (
+            {"commitment_weight": 1.0, "quantization_loss_weight": 0.0},
+            file["quantization_loss_input_gradients"],
+        ),
         ({"commitment_weight": 0.0, "quantization_loss_weight": 1.0}, np.zeros((128, 3))),
     ]:
         (gradient,) = input_gradient(latent(file, **weights), file["inputs"], 0.0)
@@ -145,7 +148,7 @@ def test_vqp_random_projection(heads):
     quantizer = RandomProjectionQuantizer(32, embedding_dim=8, num_codebooks=heads)
     quantizer.build((None, 16))
     quantizer.projection.assign(file["projections"])
-    quantizer.codes.assign(file["codebooks"])
+    quantizer.embeddings.assign(file["codebooks"])
     quantized, indices = quantizer(file["inputs"], training=True)
     np.testing.assert_array_equal(numpy(indices).reshape(-1, heads), file["indices"])
     codes = [file["codebooks"][head][file["indices"][:, head]] for head in range(heads)]

@@ -101,7 +101,10 @@ def test_lowest_of_equal_values_wins(quantizer):
         ({"levels": [1]}, r"list of integers from 2"),
         ({"levels": [10] * 10}, r"at most 2,147,483,647.*keras_vq\.ProductQuantizer"),
         ({"levels": [4], "commitment_weight": -1.0}, r"`commitment_weight` must be.*-1\.0"),
-        ({"levels": [4], "quantization_loss_weight": -1.0}, r"`quantization_loss_weight` must be.*-1\.0"),
+        (
+            {"levels": [4], "quantization_loss_weight": -1.0},
+            r"`quantization_loss_weight` must be.*-1\.0",
+        ),
     ],
 )
 def test_bad_arguments(arguments, message):

@@ -36,7 +36,7 @@ def test_codes_and_indices(inputs, codebooks):
 
     x = inputs.astype("float64")
     x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-5)
-    matrices, codes = numpy(quantizer.projection), numpy(quantizer.codes)
+    matrices, codes = numpy(quantizer.projection), numpy(quantizer.embeddings)
     projected = np.einsum("bnd,hde->bnhe", x, matrices)
     projected /= np.linalg.norm(projected, axis=-1, keepdims=True)
     distances = ((projected[..., None, :] - codes) ** 2).sum(-1)
@@ -58,7 +58,7 @@ def test_labels_do_not_see_scale_and_shift(inputs):
 def test_draws():
     quantizer = RandomProjectionQuantizer(500, 16, seed=1)
     quantizer.build((None, 100))
-    matrix, codes = numpy(quantizer.projection)[0], numpy(quantizer.codes)[0]
+    matrix, codes = numpy(quantizer.projection)[0], numpy(quantizer.embeddings)[0]
     np.testing.assert_allclose(matrix.std(), np.sqrt(2.0 / 116), rtol=0.1)
     np.testing.assert_allclose(np.linalg.norm(codes, axis=-1), 1.0, rtol=1e-5)
     # Codes and projection have independent random numbers.
@@ -67,7 +67,7 @@ def test_draws():
     same, other = build(seed=3), build(seed=3)
     for ours, theirs in zip(same.weights, other.weights, strict=True):
         np.testing.assert_array_equal(numpy(ours), numpy(theirs))
-    assert (numpy(build(seed=4).codes) != numpy(same.codes)).any()
+    assert (numpy(build(seed=4).embeddings) != numpy(same.embeddings)).any()
 
 
 def test_nothing_learns_and_no_gradient_passes(inputs):
