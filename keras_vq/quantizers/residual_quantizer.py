@@ -180,7 +180,7 @@ class ResidualQuantizer(Quantizer):
             own = found.latents if stage == 0 else part._project_in(residual, training=training)
             estimate = _masked(part._estimate(own, found.quantized, training=training), found.mask)
             total = estimate if total is None else total + estimate
-            if stage + 1 < len(quantized):
+            if stage + 1 < len(self.quantizers):
                 residual = residual - estimate
         return total
 
