@@ -337,9 +337,9 @@ def test_values_are_saved_in_the_configuration_alone(tmp_path):
 def test_copies_have_values_of_their_own():
     quantizer = QUANTIZERS["ema"]()
     twin = copy.deepcopy(quantizer)
-    twin.entropy.diversity = 0.9
+    twin.entropy_loss.batch_weight = 0.9
     twin.temperature = 0.25
-    assert (quantizer.entropy.diversity, quantizer.temperature) == (0.2, 2.0)
+    assert (quantizer.entropy_loss.batch_weight, quantizer.temperature) == (0.2, 2.0)
 
 
 @pytest.mark.backend_free
@@ -349,7 +349,7 @@ def test_assigned_values_are_checked_as_the_constructor_does():
         (quantizer.codebook, "decay", 1.0),
         (quantizer.codebook, "epsilon", 0.0),
         (quantizer.codebook.restart, "threshold", 1.5),
-        (quantizer.entropy, "temperature", 0.0),
+        (quantizer.entropy_loss, "temperature", 0.0),
         (quantizer, "commitment_weight", -1.0),
         (quantizer, "temperature", "warm"),
     ):

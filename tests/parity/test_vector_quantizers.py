@@ -76,7 +76,7 @@ def test_gradient_codebook_over_ten_steps(name, commitment):
         _, by_codes = input_gradient(quantizer, inputs, 0.0, [codebook.embeddings])
         optimizer.apply([ops.convert_to_tensor(by_codes)], [codebook.embeddings])
         codes = numpy(codebook.code_vectors())
-        np.testing.assert_allclose(codes, file["sgd_codebook"][step], **CLOSE)
+        np.testing.assert_allclose(codes, file["step_codebook"][step], **CLOSE)
 
 
 def test_vqp_learnable_codebook():

@@ -89,7 +89,7 @@ def test_loss_and_gradients(parts, rng, hard, masked):
     divergences = np.sum(p * np.log(p * K), axis=-1)
     loss = kl * divergences[mask].mean()
 
-    quantizer = build(parts, temperature=temperature, kl=kl, hard=hard)
+    quantizer = build(parts, temperature=temperature, kl_weight=kl, hard=hard)
 
     def objective(x):
         quantized, _ = quantizer(x, mask=given, training=True)

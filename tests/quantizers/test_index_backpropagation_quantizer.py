@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_vq import ops as vq_ops
+from keras_vq import _search
 from keras_vq.losses import EntropyLoss
 from keras_vq.quantizers.index_backpropagation_quantizer import IndexBackpropagationQuantizer
 from tests.gradients import gradients
@@ -52,7 +52,7 @@ def test_codes_of_the_largest_product(codes, inputs, training):
 
 def test_the_search_in_blocks_finds_the_same(codes, inputs, monkeypatch):
     whole = numpy(build(codes).encode(inputs))
-    monkeypatch.setattr(vq_ops, "SCORES_PER_BLOCK", 4 * K)
+    monkeypatch.setattr(_search, "SCORES_PER_BLOCK", 4 * K)
     np.testing.assert_array_equal(numpy(build(codes).encode(inputs)), whole)
 
 
@@ -63,7 +63,7 @@ def test_loss_and_gradients(codes, inputs, rng, masked):
     given = mask if masked else None
     shown = np.where(mask[..., None], inputs, np.nan).astype("float32")
     upstream = rng.normal(size=inputs.shape).astype("float32")
-    quantizer = build(codes, codebook_weight=beta)
+    quantizer = build(codes, codebook_loss_weight=beta)
 
     def objective(x):
         quantized, _ = quantizer(x, mask=given, training=True)
@@ -110,7 +110,10 @@ def test_lowest_of_equal_products_wins():
     ("arguments", "message"),
     [
         ({"codebook_size": 2.0}, r"`codebook_size` must be.*Received: 2\.0"),
-        ({"codebook_size": 4, "codebook_weight": -1.0}, r"`codebook_weight` must be.*-1\.0"),
+        (
+            {"codebook_size": 4, "codebook_loss_weight": -1.0},
+            r"`codebook_loss_weight` must be.*-1\.0",
+        ),
         ({"codebook_size": 4, "entropy_loss": -1.0}, r"`entropy_loss` must be.*-1\.0"),
     ],
 )

@@ -33,8 +33,8 @@ def expected_loss(x, size, commitment, entropy, groups):
         logits = -((group[:, None] - codes) ** 2).sum(-1) / entropy.temperature
         p = np.exp(logits - logits.max(-1, keepdims=True))
         p /= p.sum(-1, keepdims=True)
-        loss += entropy.certainty * entropy_of(p).mean()
-        loss -= entropy.diversity * entropy_of(p.mean(axis=0))
+        loss += entropy.per_sample_weight * entropy_of(p).mean()
+        loss -= entropy.batch_weight * entropy_of(p.mean(axis=0))
     return loss
 
 

@@ -101,15 +101,15 @@ CODE_MODELS = [case for case in MODEL_CASES if case.id in ("vqvae_ema", "vqvae2"
 def test_models_take_a_quantizer_that_returns_no_codes(case, rng):
     images = rng.random((4, *IMAGE_SHAPE)).astype("float32")
     model = case.build()
-    expected = model.encode(images), model._reconstruct(images)
+    expected = model.encode(images), model.reconstruct(images)
     config, weights = model.get_config(), model.get_weights()
     for name in config:
         if name.endswith("quantizer"):
             config[name]["config"]["return_codes"] = False
     model = type(model).from_config(config)
     model.set_weights(weights)
-    assert not any(quantizer.return_codes for quantizer in model.levels().values())
-    found = model.encode(images), model._reconstruct(images)
+    assert not any(quantizer.return_codes for quantizer in model._quantizers().values())
+    found = model.encode(images), model.reconstruct(images)
     outputs = model(images)
     for one, other in zip(
         keras.tree.flatten([found, outputs["codes"]]),
