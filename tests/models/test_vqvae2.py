@@ -151,7 +151,7 @@ def test_generate(model):
     codes = prior.generate(3, seed=4, temperature=0.5)
     np.testing.assert_array_equal(images, model.decode(codes))
     with pytest.raises(ValueError, match=r"must have a method `generate.*Received"):
-        model.generate((prior.top, prior.bottom), 3)
+        model.generate(3, (prior.top, prior.bottom))
 
 
 def test_generate_of_one_level():
