@@ -22,6 +22,7 @@ _OPTION_OF_ARGUMENT = {
     "`overwrite=True`": "--overwrite",
     "pass the folder as `data_dir` or": "pass the folder with --data-dir or",
     "`name`": "--dataset",
+    "`filepath`": "--out",
     "`adapt` requires": "The k-means initialization (see --start, --codebook-size) requires",
 }
 

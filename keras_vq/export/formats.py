@@ -156,25 +156,28 @@ def _calibration_images(precision: str, images: Any) -> np.ndarray | None:
 def _target(path: Path, format: str, overwrite: bool) -> Path:
     """Returns the path to write to, after a check of existing files."""
     if format == "litert" and path.suffix != ".tflite":
-        raise ValueError(f"`path` of a LiteRT file must end in .tflite. Received: {str(path)!r}")
+        raise ValueError(
+            f"`filepath` of a LiteRT file must end in .tflite. Received: {str(path)!r}"
+        )
     if format == "tf_saved_model":
         # Layout of TensorFlow Serving: old versions are kept, and a server loads the newest one.
         others = [] if not path.is_dir() else [p.name for p in path.iterdir() if not _is_version(p)]
         if path.is_file() or others:
             held = f", which contains {others[0]!r}" if others else ", a file"
             raise ValueError(
-                "`path` must be a new folder, or a folder that contains only numbered versions of "
-                f"a SavedModel. Received: {str(path)!r}{held}"
+                "`filepath` must be a new folder, or a folder that contains only numbered versions "
+                f"of a SavedModel. Received: {str(path)!r}{held}"
             )
         return next_version(path)
     if path.exists() and not overwrite:
         raise ValueError(
-            f"`path` already exists. Pass `overwrite=True` to replace it. Received: {str(path)!r}"
+            "`filepath` already exists. Pass `overwrite=True` to replace it. "
+            f"Received: {str(path)!r}"
         )
     is_replaceable = path.is_file() if format == "litert" else _is_export(path)
     if path.exists() and not is_replaceable:
         raise ValueError(
-            f"`path` must be an export in the format {format} to be replaced. Choose another "
+            f"`filepath` must be an export in the format {format} to be replaced. Choose another "
             f"path. Received: {str(path)!r}"
         )
     return path
