@@ -208,7 +208,7 @@ def test_a_file_names_where_its_model_and_prior_came_from(vqvae, images):
     prior = TransformerPrior.for_model(vqvae, hidden_dim=8, num_layers=1, num_heads=2)
     codec = ImageCodec(vqvae, prior, model_origin="run a\x1b", prior_origin="prior.keras")
     data = codec.compress(images[:1])
-    with pytest.raises(ValueError, match=r"\(recorded name:  'run a\\x1b'\)"):
+    with pytest.raises(ValueError, match=r"\(recorded name: 'run a\\x1b'\)"):
         ImageCodec(new_vqvae()).decompress(data)
     with pytest.raises(ValueError, match=r"`prior` must be the prior.*'prior.keras'"):
         ImageCodec(vqvae).decompress(data)

@@ -204,9 +204,9 @@ def test_unbuilt_model_is_not_saved(tmp_path):
     ("preset", "message"),
     [
         ("vqvae_mnits", "one of the names vae_mnist, vqvae_cifar10, vqvae_mnist, or a folder"),
-        ("vqvae_mnst", r"\). Did you mean 'vqvae_mnist'\? Received: 'vqvae_mnst', which"),
+        ("vqvae_mnst", r"load_model. Did you mean 'vqvae_mnist'\? Received: 'vqvae_mnst', which"),
         ("VQVAE-MNIST", r"Did you mean 'vqvae_mnist'\?"),
-        ("nothing like it", r"load_model\). Received: 'nothing like it', which is neither"),
+        ("nothing like it", r"load_model. Received: 'nothing like it', which is neither"),
         ("vqvae_mnits", "Received: 'vqvae_mnits', which is neither a name nor a folder"),
         (__file__, r"Received: '.*test_presets\.py', which is a file"),
         (None, "must be a name or a folder. Received: None"),

@@ -256,8 +256,8 @@ def test_bad_arguments():
             "`codebook_size` must be a positive integer",
         ),
         (
-            lambda: keras_vq.VectorQuantizer(8, commitment_loss=-1),
-            "`commitment` must be a finite non-negative number",
+            lambda: keras_vq.VectorQuantizer(8, commitment_weight=-1),
+            "`commitment_weight` must be a finite non-negative number",
         ),
         (
             lambda: build(quantizer=keras.layers.Dense(4)),
