@@ -168,11 +168,11 @@ def test_bits_of_indices():
 @pytest.mark.backend_free
 def test_entropy_by_its_weight():
     config = EntropyLoss(0.2, 0.2, 0.01).get_config()
-    assert LookupFreeQuantizer(entropy_loss=0.2).entropy.get_config() == config
-    assert LookupFreeQuantizer(entropy_loss=0).entropy is None
-    assert LookupFreeQuantizer(entropy_loss=None).entropy is None
+    assert LookupFreeQuantizer(entropy_loss=0.2).entropy_loss.get_config() == config
+    assert LookupFreeQuantizer(entropy_loss=0).entropy_loss is None
+    assert LookupFreeQuantizer(entropy_loss=None).entropy_loss is None
     copy = LookupFreeQuantizer.from_config(LookupFreeQuantizer(entropy_loss=0).get_config())
-    assert copy.entropy is None
+    assert copy.entropy_loss is None
 
 
 @pytest.mark.backend_free
@@ -193,7 +193,7 @@ def test_bad_arguments(arguments, message):
 
 @pytest.mark.backend_free
 def test_sizes_are_not_known_before_the_dimension():
-    with pytest.raises(ValueError, match=r"build it first.*not built"):
+    with pytest.raises(ValueError, match=r"depend on the dimension.*unbuilt quantizer"):
         _ = LookupFreeQuantizer().codebook_sizes
 
 
