@@ -61,6 +61,18 @@ def fuzz(session: nox.Session) -> None:
     session.run("python", "-m", "tests.fuzz", *session.posargs, env={"KERAS_BACKEND": "tensorflow"})
 
 
+@nox.session(default=False)
+@nox.parametrize("backend", BACKENDS)
+def prerelease(session: nox.Session, backend: str) -> None:
+    """Runs the tests with the newest Keras, pre-releases included, beyond the bound in pyproject.
+
+    To be scheduled, e.g. weekly, so that a change in Keras is known before its release.
+    """
+    session.install(*REQUIREMENTS)
+    session.install("--upgrade", "--prerelease=allow", "--no-deps", "keras")
+    run_tests(session, backend, "tests")
+
+
 def flags_of_xla(session: nox.Session, backend: str) -> str:
     """Returns XLA flags for fast compilation, which takes most of the time of tests on JAX.
 
