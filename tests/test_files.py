@@ -84,7 +84,7 @@ def test_a_folder_that_another_process_made_meanwhile_stays(tmp_path):
             beside.mkdir()
             (tmp_path / "m" / "of another").mkdir(parents=True)
 
-    with pytest.raises(FileExistsError, match=r"meanwhile: '.*m'$"):
+    with pytest.raises(FileExistsError, match=r"created the path during the export: '.*m'$"):
         write()
     assert [path.name for path in tmp_path.rglob("*")] == ["m", "of another"]
 
