@@ -364,8 +364,8 @@ def test_assigned_values_are_checked_as_the_constructor_does():
     ("build", "name", "value"),
     [
         (QUANTIZERS["ema"], "metric", "cosine"),
-        (QUANTIZERS["ema"], "commitment", 0.5),
-        (QUANTIZERS["ema"], "entropy", None),
+        (QUANTIZERS["ema"], "commitment_loss", None),
+        (QUANTIZERS["ema"], "entropy_loss", None),
         (QUANTIZERS["ema"], "estimator", "rotation_trick"),
         (QUANTIZERS["latent"], "levels", [8] * 4),
         (QUANTIZERS["categorical"], "hard", True),
