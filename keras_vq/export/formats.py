@@ -113,6 +113,7 @@ def _write(
     unknown = {"float16", "bfloat16"} if format == "litert" else {"bfloat16"}
     if format != "tf_saved_model" and computes_in & unknown:
         model = _in_float32(model)
+        signatures = model.signatures()  # with the methods of the copy
     if format == "tf_saved_model":
         saved_model.write(model, signatures, path)
     elif format == "litert":
