@@ -81,5 +81,5 @@ def test_codes_are_those_of_the_authors(rng):
 
 @pytest.mark.backend_free
 def test_inputs_are_pairs():
-    with pytest.raises(ValueError, match="side by side"):
+    with pytest.raises(ValueError, match="concatenation of a context"):
         keras_vq.layers.ImplicitNeuralCodebook().build((None, 5))
