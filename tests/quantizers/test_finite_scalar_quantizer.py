@@ -178,7 +178,9 @@ def test_bad_arguments(arguments, message):
 
 @pytest.mark.backend_free
 def test_another_dimension():
-    with pytest.raises(ValueError, match=r"`levels`, 2\..*keras_vq\.ProjectedQuantizer.*\(None, 3\)"):
+    with pytest.raises(
+        ValueError, match=r"`levels`, 2\..*keras_vq\.ProjectedQuantizer.*\(None, 3\)"
+    ):
         FiniteScalarQuantizer([4, 4]).build((None, 3))
 
 

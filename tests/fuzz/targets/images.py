@@ -67,7 +67,7 @@ def _originals() -> dict[str, list[bytes]]:
     rgba = PIL.Image.fromarray(noise)
     gray = PIL.Image.fromarray(noise[..., 0])
     rgb = rgba.convert("RGB")
-    palette = rgb.encode_quantized(16)
+    palette = rgb.quantize(16)
     deep = PIL.Image.fromarray(noise[..., :2].copy().view("uint16")[..., 0])
     exif = PIL.Image.Exif()
     exif[0x0112] = 6
