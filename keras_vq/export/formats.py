@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import threading
 import warnings
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,9 @@ _OF_TENSORFLOW = {"tf_saved_model": "saved-model", "litert": "litert"}
 _BY_ACTIVATIONS = ("int8_convolutions", "int16_convolutions", "int8_full")
 _CALIBRATION_IMAGES = 128
 _HALF_POLICIES = ("float16", "bfloat16", "mixed_float16", "mixed_bfloat16")
+
+# One export at a time, because jax2onnx patches the functions of JAX while it converts.
+ONE_EXPORT = threading.RLock()
 
 
 def export_model(
@@ -81,7 +85,7 @@ def export_model(
             stacklevel=3,
         )
     target = _target(Path(path), format, overwrite)
-    with staged(target) as beside:
+    with ONE_EXPORT, staged(target) as beside:
         if backend.exports_native_saved_models():
             _write(model, signatures, beside, format, precision, calibration_images)
         elif format in _OF_TENSORFLOW:

@@ -1,7 +1,6 @@
 """Export to ONNX: a folder with one file per signature, on all backends."""
 
 import json
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +10,6 @@ from keras_vq import backend
 from keras_vq.export import foreign, trial
 from keras_vq.export.errors import ExportError, first_line, require
 from keras_vq.export.signatures import Signature, SignatureModel
-
-# Converters replace functions of the backend meanwhile: two at once would leave some replaced.
-_CONVERTS = threading.Lock()
 
 
 def write(model: keras.Model, signatures: list[Signature], folder: Path) -> None:
@@ -34,13 +30,12 @@ def write(model: keras.Model, signatures: list[Signature], folder: Path) -> None
     folder.mkdir()
     for signature in signatures:
         path = folder / f"{signature.name}.onnx"
-        with _CONVERTS:
-            if signature.name == "serving_default":
-                _join(folder, signatures, path)
-            else:
-                _convert(model, signature, path)
-            _name_tensors(path, signature)
-            agrees = trial.agree(foreign.onnx(folder, signature.name), model, signature)
+        if signature.name == "serving_default":
+            _join(folder, signatures, path)
+        else:
+            _convert(model, signature, path)
+        _name_tensors(path, signature)
+        agrees = trial.agree(foreign.onnx(folder, signature.name), model, signature)
         if not agrees:
             raise ExportError(
                 f"The file of `{signature.name}` that {converter} wrote has other outputs than the "

@@ -9,6 +9,7 @@ from keras import ops
 
 from keras_vq._types import Tensor
 from keras_vq.export import Signature, TensorSpec, export_model
+from keras_vq.export.formats import ONE_EXPORT
 from keras_vq.models._inference import BatchedInference
 
 
@@ -73,9 +74,10 @@ class Exportable(BatchedInference):
                 "`input_signature` must be None, because the exported signatures are those of "
                 f"`signatures()`. Received: {input_signature!r}"
             )
-        written = export_model(
-            self, self.signatures(), filepath, format, precision, calibration_images, overwrite
-        )
+        with ONE_EXPORT:
+            written = export_model(
+                self, self.signatures(), filepath, format, precision, calibration_images, overwrite
+            )
         if verbose:
             print(f"Exported to {str(written)!r}.")
         return written

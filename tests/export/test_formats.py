@@ -72,9 +72,10 @@ def test_a_model_that_pads_its_images(tmp_path, format):
 def test_exports_in_threads(model, tmp_path):
     """The converter of JAX replaces functions of it, in all threads."""
     folders = [tmp_path / str(number) for number in range(3)]
+    vqvae = model("vqvae")
     with ThreadPoolExecutor(len(folders)) as pool:
-        list(pool.map(lambda folder: model("vqvae").export(folder, format="onnx"), folders))
-    assert export.verify(model("vqvae"), folders[0], images(4)).codes_agree == 1
+        list(pool.map(lambda folder: vqvae.export(folder, format="onnx"), folders))
+    assert export.verify(vqvae, folders[0], images(4)).codes_agree == 1
     files = [{path.name for path in folder.iterdir()} for folder in folders]
     assert files == [{"encode.onnx", "decode.onnx", "serving_default.onnx"}] * 3
 

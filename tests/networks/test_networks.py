@@ -136,7 +136,7 @@ def test_kernel_size_and_activation():
 
 @pytest.mark.parametrize("build", [networks.convolutional, networks.residual_convolutional])
 def test_strides_that_do_not_divide(build):
-    text = r"divisible by 8.*images to 32 x 24.*`pad=True`.*Received: image_shape=\(28, 20, 1\)"
+    text = r"divisible by 8.*`pad=True`.*images to 32 x 24.*Received: image_shape=\(28, 20, 1\)"
     with pytest.raises(ValueError, match=text):
         build((28, 20, 1), filters=(4, 4, 4))
     assert build((32, 24, 1), filters=(4, 4, 4)).encoder.output_shape[1:3] == (4, 3)
