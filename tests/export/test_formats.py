@@ -262,8 +262,9 @@ def test_int8_in_the_search_is_advised_against(model, tmp_path):
 
 
 def test_openvino_says_that_it_wants_float32(model, tmp_path):
-    import openvino
+    from keras_vq.export import foreign
 
+    openvino = foreign.import_openvino()
     folder = model().export(tmp_path / "model", format="openvino", precision="float16")
     core = openvino.Core()
     read = core.read_model(folder / "encode.xml")
