@@ -88,11 +88,11 @@ def test_kernel_compiles_for_gpus(settings, capability, tmp_path, monkeypatch):
     monkeypatch.setattr(knobs.cache, "dir", str(tmp_path))
     constants = {
         "rows": settings.rows,
-        "tile": settings.codes,
+        "tile": settings.tile,
         "depth": by_triton._DEPTH,
         "precision": settings.precision,
     }
-    pointers = dict.fromkeys(("vectors", "codes", "biases"), "*fp32") | {"indices": "*i32"}
+    pointers = dict.fromkeys(("vectors", "embeddings", "biases"), "*fp32") | {"codes": "*i32"}
     numbers = dict.fromkeys(("count", "codebook_size", "dim"), "i32")
     source = triton.compiler.ASTSource(
         fn=by_triton._kernel,

@@ -15,7 +15,7 @@ class Settings(NamedTuple):
     """Tile sizes and precision of a kernel."""
 
     rows: int
-    embeddings: int
+    tile: int
     # "tf32x3" computes a float32 product as three TF32 products on tensor cores, "ieee" without.
     precision: str
     warps: int
@@ -24,9 +24,9 @@ class Settings(NamedTuple):
 # Number of dimensions per product.
 _DEPTH = 32
 SETTINGS = (
-    Settings(rows=64, embeddings=64, precision="ieee", warps=4),
-    Settings(rows=64, embeddings=64, precision="tf32x3", warps=4),
-    Settings(rows=128, embeddings=128, precision="tf32x3", warps=8),
+    Settings(rows=64, tile=64, precision="ieee", warps=4),
+    Settings(rows=64, tile=64, precision="tf32x3", warps=4),
+    Settings(rows=128, tile=128, precision="tf32x3", warps=8),
 )
 
 
@@ -86,7 +86,7 @@ def by_kernel(vectors: torch.Tensor, embeddings: torch.Tensor, settings: Setting
         codes,
         *(len(vectors), *embeddings.shape),
         rows=settings.rows,
-        tile=settings.embeddings,
+        tile=settings.tile,
         depth=_DEPTH,
         precision=settings.precision,
         num_warps=settings.warps,
@@ -104,7 +104,7 @@ def or_blocks(by_blocks: Search) -> Search:
     """
     searches = {"by blocks": by_blocks}
     for settings in SETTINGS:
-        name = f"fused, {settings.precision}, {settings.rows} x {settings.embeddings}"
+        name = f"fused, {settings.precision}, {settings.rows} x {settings.tile}"
         searches[name] = functools.partial(by_kernel, settings=settings)
     chosen: dict[tuple[object, ...], str] = {}
 
