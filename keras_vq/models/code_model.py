@@ -162,26 +162,11 @@ class CodeModel(ReconstructionModel):
             x, y, batch_size, verbose, sample_weight, steps, callbacks, return_dict, **kwargs
         )
 
-    def train_on_batch(
-        self,
-        x: Any,
-        y: Any = None,
-        sample_weight: Any = None,
-        class_weight: Any = None,
-        return_dict: bool = False,
-    ) -> Any:
-        """Runs one training step. Takes the arguments of `keras.Model.train_on_batch`."""
+    def _check_batch(self, x: Any, y: Any) -> None:
+        """Checks one batch, on which the variance of the targets is measured if it is unknown."""
         if not self._variance_is_known:
             self._measure_first(x, y)
-        return super().train_on_batch(x, y, sample_weight, class_weight, return_dict)
-
-    def test_on_batch(
-        self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False
-    ) -> Any:
-        """Evaluates one batch. Takes the arguments of `keras.Model.test_on_batch`."""
-        if not self._variance_is_known:
-            self._measure_first(x, y)
-        return super().test_on_batch(x, y, sample_weight, return_dict)
+        super()._check_batch(x, y)
 
     def _lacks_variance(self) -> bool:
         if self.loss is not None:
