@@ -164,9 +164,10 @@ def _check_names(cls: type, kwargs: dict[str, Any]) -> None:
     Raises:
         TypeError: If the class has no such argument; names those of other libraries.
     """
+    known = _parameters(cls) if kwargs else set()
+    known |= {"input_shape", "input_dim", "batch_size", "weights"}
     for name, value in kwargs.items():
-        known = _parameters(cls)
-        if name in known or name in ("input_shape", "input_dim", "batch_size", "weights"):
+        if name in known:
             continue
         right = _NAMES_ELSEWHERE.get(name)
         own = set(_signature(cls).parameters)
