@@ -18,7 +18,9 @@ def make(way: str) -> Callable[[], Any]:
     import numpy as np
 
     model = whole_step.build(NETWORK)
-    images = np.random.default_rng(0).random((STEPS * BATCH, *model.image_shape), dtype="float32")
+    images = np.random.default_rng(0).random(
+        (STEPS * BATCH, *model.input_shape[1:]), dtype="float32"
+    )
     model.compile(keras.optimizers.Adam(1e-3))
     model.train_on_batch(images[:BATCH])  # Builds the model and the optimizer.
     if way == BY_FIT:

@@ -32,7 +32,7 @@ def share_of_other_codes(network: str, policy: str) -> float:
     keras.utils.set_random_seed(0)
     keras.config.set_dtype_policy("float32")
     model = whole_step.build(network)
-    height, width, channels = model.image_shape
+    height, width, channels = model.input_shape[1:]
     digits = keras_vq.data.load("digits", "train").take(IMAGES).images
     large = digits.repeat(height // 8, axis=1).repeat(width // 8, axis=2)
     missing = [(0, 0), (0, height - large.shape[1]), (0, width - large.shape[2]), (0, 0)]

@@ -37,7 +37,7 @@ def make(network: str, batch: int, jit_compile: Any) -> Callable[[], Any]:
 
     model = build(network)
     model.compile(keras.optimizers.Adam(1e-3), jit_compile=jit_compile)
-    images = np.random.default_rng(0).random((batch, *model.image_shape)).astype("float32")
+    images = np.random.default_rng(0).random((batch, *model.input_shape[1:])).astype("float32")
     # A tensor as in `fit`: torch.compile cannot trace the conversion of a NumPy array.
     return lambda: model.train_on_batch(keras.ops.convert_to_tensor(images))
 

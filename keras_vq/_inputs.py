@@ -89,7 +89,7 @@ def with_labels(data: Any, labels: list[np.ndarray]) -> Iterator[np.ndarray]:
         inputs, found, _ = keras.utils.unpack_x_y_sample_weight(batch)
         if found is not None:
             labels.append(to_numpy(found, "labels"))
-        yield to_numpy(inputs, "images")
+        yield to_numpy(inputs, "inputs")
 
 
 def first_batch(data: Any) -> tuple[Any, Any]:
@@ -128,7 +128,7 @@ def as_array(name: str, data: Any, rows: int | None = None) -> Any:
     if array.dtype.kind not in "biuf":
         hint = ""
         if isinstance(data, dict):
-            hint = '. From a dictionary, pass one entry, such as `data["image"]`'
+            hint = f". From a dictionary, pass one entry, such as `data[{_first_key(data)!r}]`"
         elif isinstance(data, tuple):
             hint = ". From a pair (inputs, labels), pass only the inputs"
         raise ValueError(f"`{name}` must be {SOURCES}{hint}. Received: {type(data).__name__}")
@@ -159,8 +159,8 @@ def check_not_nested(name: str, value: Any) -> None:
     if isinstance(value, dict):
         raise ValueError(
             f"`{name}` must be arrays, not dictionaries. Pass one entry, such as "
-            f'`{name}["image"]`. For a `tf.data.Dataset`, map each example to one entry: '
-            '`dataset.map(lambda example: example["image"])`. '
+            f"`{name}[{_first_key(value)!r}]`. For a `tf.data.Dataset`, map each example to one "
+            f"entry: `dataset.map(lambda example: example[{_first_key(value)!r}])`. "
             f"Received: a dictionary with the keys {list(value)}"
         )
     if isinstance(value, list | tuple):
@@ -169,6 +169,10 @@ def check_not_nested(name: str, value: Any) -> None:
             f"the same shape: `np.stack({name})`. Received: a {type(value).__name__} of length "
             f"{len(value)}"
         )
+
+
+def _first_key(entries: dict[Any, Any]) -> Any:
+    return next(iter(entries), "key")
 
 
 def to_numpy(batch: Any, name: str = "x") -> np.ndarray:

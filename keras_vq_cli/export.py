@@ -115,7 +115,7 @@ def run(given: dict[str, Any], args: list[str]) -> None:
     if precision in _BY_ACTIVATIONS:
         images = trained.images_for(
             model,
-            loaded.image_shape,
+            loaded.input_shape[1:],
             given.get("images"),
             test=False,
             count=_CALIBRATION_IMAGES,
@@ -126,7 +126,7 @@ def run(given: dict[str, Any], args: list[str]) -> None:
         out,
         format=format,
         precision=precision,
-        calibration_images=images,
+        calibration_inputs=images,
         overwrite=given.get("overwrite", False),
     )
     fingerprints.write_origin(written, loaded, model.name)

@@ -77,7 +77,7 @@ def run(given: dict[str, Any], args: list[str]) -> None:
     from keras_vq_cli import figures
 
     model = of.load()
-    images = _read_images(paths, model.image_shape, arguments.image_options(given))
+    images = _read_images(paths, model.input_shape[1:], arguments.image_options(given))
     originals = _stack(images)
     made = model.reconstruct(originals)
     errors = figures.mean_squared_errors(originals, made)

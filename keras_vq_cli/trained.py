@@ -64,7 +64,7 @@ class Trained(NamedTuple):
         else:
             model = keras_vq.load_model(self.model_file, compile=False)
         interrupts.check()
-        if not isinstance(model, kind) or model.image_shape is None:
+        if not isinstance(model, kind) or len(model.input_shape or ()) != 4:
             raise ValueError(
                 f"{self.model_file} must contain a keras_vq model of images, such as a VQVAE. "
                 f"Received: {type(model).__name__}"

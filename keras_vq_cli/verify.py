@@ -99,7 +99,7 @@ def run(given: dict[str, Any], args: list[str]) -> int:
     loaded = model.load()
     images = trained.images_for(
         model,
-        loaded.image_shape,
+        loaded.input_shape[1:],
         given.get("images"),
         test=True,
         count=given.get("count", 512),
@@ -158,10 +158,10 @@ def _faults(report: Any, given: dict[str, Any]) -> list[str]:
         faults.append(
             f"{100 * report.codes_agree:.3f} % of codes are equal, expected at least {least:g} %"
         )
-    if "tolerance" not in given and not report.relative_pixel_error <= _MAX_RELATIVE_ERROR:
+    if "tolerance" not in given and not report.relative_decoded_error <= _MAX_RELATIVE_ERROR:
         faults.append(
             "Pixels decoded from the same codes or latents differ by "
-            f"{100 * report.relative_pixel_error:.0f} % of the largest value (RMS error), "
+            f"{100 * report.relative_decoded_error:.0f} % of the largest value (RMS error), "
             f"expected at most {100 * _MAX_RELATIVE_ERROR:g} %"
         )
     tolerance = given.get("tolerance", 1.0 if "least_agreement" in given else 1e-5)
@@ -181,12 +181,12 @@ def _table(report: Any) -> Any:
     table = Table("", "")
     for name, text in (
         ("format", report.format),
-        ("images", str(report.images)),
+        ("images", str(report.inputs)),
         ("equal codes", _percent(report.codes_agree)),
-        ("images with all codes equal", _percent(report.images_agree)),
+        ("images with all codes equal", _percent(report.inputs_agree)),
         ("increase of the quantization error", _percent(report.distortion_rise)),
         ("maximum latent difference", _number(report.largest_latent_difference)),
-        ("maximum decoded pixel difference", _number(report.largest_pixel_difference)),
+        ("maximum decoded pixel difference", _number(report.largest_decoded_difference)),
         (
             "maximum pixel difference of reconstructions with equal codes",
             _number(report.largest_reconstruction_difference),

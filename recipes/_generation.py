@@ -85,7 +85,7 @@ def measured(
     """
     by_label = prior.num_classes is not None
     codes = vqvae.encode(test.images)
-    bits = prior.bits_per_image(codes, test.labels if by_label else None)
+    bits = prior.bits_per_input(codes, test.labels if by_label else None)
     n = min(SAMPLES, len(test.images))
     asked = np.arange(n) % prior.num_classes if by_label else None
     how = {"labels": asked, "guidance": GUIDANCE} if by_label else {}

@@ -63,7 +63,7 @@ def rows_of(
                 path = path.with_suffix(".tflite") if format == "litert" else path
                 began = time.perf_counter()
                 written = model.export(
-                    path, format, precision=precision, calibration_images=calibration
+                    path, format, precision=precision, calibration_inputs=calibration
                 )
                 seconds = time.perf_counter() - began
                 report = export.verify(model, written, images)
@@ -83,10 +83,10 @@ def as_row(report: export.Report, seconds: float) -> dict[str, Any]:
         rise = 100 * (report.mean_squared_error / report.mean_squared_error_of_model - 1)
     return {
         "codes agree, %": percent(report.codes_agree),
-        "images agree, %": percent(report.images_agree),
+        "images agree, %": percent(report.inputs_agree),
         "distortion rise, %": percent(report.distortion_rise),
         "MSE rise, %": rise,
-        "largest pixel difference": report.largest_pixel_difference,
+        "largest pixel difference": report.largest_decoded_difference,
         "largest reconstruction difference": report.largest_reconstruction_difference,
         "largest latent difference": report.largest_latent_difference,
         "size, kB": report.size_bytes / 1000,
@@ -138,7 +138,7 @@ def by_saved_model_cli(path: Path, images: np.ndarray) -> np.ndarray:
             [
                 *(sys.executable, "-c", program, "run", "--dir", path, "--tag_set", "serve"),
                 *("--signature_def", "encode", "--outdir", temporary),
-                *("--inputs", f"image={temporary}/images.npy"),
+                *("--inputs", f"inputs={temporary}/images.npy"),
             ],
             check=True,
             capture_output=True,

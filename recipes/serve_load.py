@@ -78,7 +78,7 @@ def serving(folder: Path) -> Iterator[Server]:
 
 def request_for(images: np.ndarray) -> str:
     tensor = {
-        "name": "image",
+        "name": "inputs",
         "datatype": "FP32",
         "shape": list(images.shape),
         "data": images.ravel().tolist(),

@@ -137,8 +137,8 @@ def test_precisions_share_their_weights(monkeypatch):
 
 
 def test_networks_are_those_of_the_examples():
-    counts = {name: whole_step.build(name).image_shape for name in ("mnist", "cifar10")}
-    assert counts == {"mnist": (28, 28, 1), "cifar10": (32, 32, 3)}
+    counts = {name: whole_step.build(name).input_shape for name in ("mnist", "cifar10")}
+    assert counts == {"mnist": (None, 28, 28, 1), "cifar10": (None, 32, 32, 3)}
 
 
 def test_report(tmp_path):

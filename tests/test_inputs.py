@@ -148,7 +148,7 @@ def test_two_passes_need_data_that_can_be_read_twice(pixels):
 @pytest.mark.parametrize("bad", ["photos/", None, {"x": 1}, 3.0j], ids=str)
 def test_what_is_no_data(bad, model):
     for method in ("encode_quantized", "encode", "adapt"):
-        with pytest.raises(ValueError, match=r"`images` must be an array, .*`tf.data.Dataset`"):
+        with pytest.raises(ValueError, match=r"`inputs` must be an array, .*`tf.data.Dataset`"):
             getattr(model, method)(bad)
 
 
@@ -213,9 +213,9 @@ def test_loops_of_keras_take_no_dictionaries(method, source, compiled, pixels):
 def test_batched_methods_take_no_dictionaries(source, model, pixels):
     data = DICTIONARIES[source](as_images(pixels))
     if source == "dictionary":
-        text = r"From a dictionary, pass one entry, such as `data\[\"image\"\]`"
+        text = r"From a dictionary, pass one entry, such as `data\['image'\]`"
     else:
-        text = r"`images` must be arrays, not dictionaries.*`dataset.map\("
+        text = r"`inputs` must be arrays, not dictionaries.*`dataset.map\("
     with pytest.raises(ValueError, match=text):
         model.encode(data)
 
@@ -228,7 +228,7 @@ def test_metrics_and_priors_take_no_dictionaries(model, pixels):
     prior = keras_vq.priors.TransformerPrior.for_model(
         model, hidden_dim=8, num_layers=1, num_classes=3
     )
-    with pytest.raises(ValueError, match="`images` must be arrays, not dictionaries"):
+    with pytest.raises(ValueError, match="`inputs` must be arrays, not dictionaries"):
         prior.fit_codes(model, data)
 
 
@@ -268,11 +268,11 @@ def test_data_set_without_batches(method, compiled, pixels):
 def test_batches_are_checked_as_arrays_are(model, pixels):
     spoilt = as_images(pixels)
     spoilt[11] = np.nan
-    with pytest.raises(ValueError, match=r"`images` must be finite.*NaN.*at index 3"):
+    with pytest.raises(ValueError, match=r"`inputs` must be finite.*NaN.*at index 3"):
         model.encode(Batches(spoilt))
-    with pytest.raises(ValueError, match=r"`images` must have the shape \(n, 8, 8, 1\)"):
+    with pytest.raises(ValueError, match=r"`inputs` must have the shape \(n, 8, 8, 1\)"):
         model.encode(Batches(spoilt[:, :4]))
-    with pytest.raises(ValueError, match="`images` must not be empty"):
+    with pytest.raises(ValueError, match="`inputs` must not be empty"):
         model.encode(iter(()))
 
 

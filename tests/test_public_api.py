@@ -136,7 +136,7 @@ def test_surface_of_a_model_and_a_quantizer():
         "encode_quantized",
         "from_preset",
         "generate",
-        "image_shape",
+        "input_shape",
         "interpolate",
         "presets",
         "reconstruct",

@@ -12,8 +12,8 @@ const pixels = new Float32Array(new Uint8Array(readFileSync(imagesFile)).buffer)
 const count = pixels.length / shape.reduce((a, b) => a * b);
 
 const session = await ort.InferenceSession.create(readFileSync(model));
-const image = new ort.Tensor("float32", pixels, [count, ...shape]);
-const answers = await session.run({ image });
+const inputs = new ort.Tensor("float32", pixels, [count, ...shape]);
+const answers = await session.run({ inputs });
 const [name] = session.outputNames; // codes, or latents of a model without a codebook
 writeFileSync(codesFile, answers[name].data);
 console.log(`${count} images -> ${name} of shape ${answers[name].dims}`);

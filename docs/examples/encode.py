@@ -17,7 +17,7 @@ encode = onnxruntime.InferenceSession(folder / "encode.onnx")
 decode = onnxruntime.InferenceSession(folder / "decode.onnx")
 
 images = np.load(images_file)
-(codes,) = encode.run(None, {"image": images})
+(codes,) = encode.run(None, {"inputs": images})
 (made,) = decode.run(None, {encode.get_outputs()[0].name: codes})
 print(f"{encode.get_outputs()[0].name} of shape {codes.shape} and type {codes.dtype}")
 print(f"mean squared error {np.mean((images - made) ** 2):.5f}")

@@ -40,7 +40,7 @@ class CodebookMonitor(keras.callbacks.Callback):
     the prefixes `stage_0_`, `stage_1_` and so on.
 
     By default, usage is the moving average of counts that codebooks keep during training. With
-    `images`, usage is counted on the codes of the images. This also works for quantizers without a
+    `inputs`, usage is counted on the codes of the inputs. This also works for quantizers without a
     codebook, such as `FiniteScalarQuantizer`, which have no `codes_norm_spread`.
 
     When the perplexity of a codebook stays below a fraction of its size, the callback issues a
@@ -48,7 +48,7 @@ class CodebookMonitor(keras.callbacks.Callback):
     Codebooks of fewer than 8 codes cause no warnings.
 
     Args:
-        images: Array of images on which to count codes, for a model with `encode`.
+        inputs: Array of inputs on which to count codes, for a model with `encode`.
             Defaults to None, which uses the moving averages.
         filepath: Path of a histogram of the usage, written after each epoch, such as
             `"usage-{epoch:03d}.png"`. Defaults to None.
@@ -75,13 +75,13 @@ class CodebookMonitor(keras.callbacks.Callback):
 
     def __init__(
         self,
-        images: Any = None,
+        inputs: Any = None,
         filepath: str | os.PathLike[str] | None = None,
         collapse: float = 0.1,
         patience: int = 1,
     ) -> None:
         super().__init__()
-        self.images = images
+        self.inputs = inputs
         self.filepath = None if filepath is None else str(filepath)
         self.collapse = _validation.check_fraction("collapse", collapse)
         self.patience = _validation.check_positive_integer("patience", patience)
@@ -93,9 +93,9 @@ class CodebookMonitor(keras.callbacks.Callback):
         quantizers = [
             layer for layer in backend.nested_layers(self.model) if isinstance(layer, Quantizer)
         ]
-        if not quantizers or (self.images is not None and not hasattr(self.model, "_quantizers")):
+        if not quantizers or (self.inputs is not None and not hasattr(self.model, "_quantizers")):
             raise ValueError(
-                "The model of a CodebookMonitor must have quantizers (with `images`, it must be a "
+                "The model of a CodebookMonitor must have quantizers (with `inputs`, it must be a "
                 "VQVAE, VQGAN or VQVAE2). "
                 f"Received: {type(self.model).__name__} with {len(quantizers)} quantizers"
             )
@@ -107,7 +107,7 @@ class CodebookMonitor(keras.callbacks.Callback):
             for layer in backend.nested_layers(self.model)
             if isinstance(layer, Codebook) and layer.built
         ]
-        counts = self._counted() if self.images is not None else None
+        counts = self._counted() if self.inputs is not None else None
         if counts is None:
             counts = [ops.convert_to_numpy(codebook.recent_counts()) for codebook in codebooks]
         if not counts:
@@ -125,8 +125,8 @@ class CodebookMonitor(keras.callbacks.Callback):
             plot_codebook_usage(counts, filepath, title=f"codebook usage, epoch {epoch + 1}")
 
     def _counted(self) -> list[np.ndarray]:
-        """Counts the codes of the images, as an array of shape `(codebook_size,)` per stage."""
-        grids = keras.tree.flatten(self.model.encode(self.images))
+        """Counts the codes of the inputs, as an array of shape `(codebook_size,)` per stage."""
+        grids = keras.tree.flatten(self.model.encode(self.inputs))
         counts = []
         for quantizer, codes in zip(self.model._quantizers().values(), grids, strict=True):
             sizes = quantizer.codebook_sizes

@@ -66,7 +66,7 @@ class ImageCodec:
         model_origin: str = "",
         prior_origin: str = "",
     ) -> None:
-        shape: Any = tuple(getattr(vqvae, "image_shape", None) or ())
+        shape: Any = tuple(getattr(vqvae, "input_shape", None) or ())[1:]
         grid: Any = tuple(getattr(vqvae, "code_shape", None) or ())
         if len(shape) != 3 or not grid or not all(isinstance(n, int) for n in (*shape, *grid)):
             raise ValueError(

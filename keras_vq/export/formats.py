@@ -38,7 +38,7 @@ FORMATS = tuple(PRECISIONS)
 # Formats written by TensorFlow, with the extra of keras-vq that installs the requirements.
 _OF_TENSORFLOW = {"tf_saved_model": "saved-model", "litert": "litert"}
 _BY_ACTIVATIONS = ("int8_convolutions", "int16_convolutions", "int8_full")
-_CALIBRATION_IMAGES = 128
+_CALIBRATION_ROWS = 128
 _HALF_POLICIES = ("float16", "bfloat16", "mixed_float16", "mixed_bfloat16")
 
 # One export at a time, because jax2onnx patches the functions of JAX while it converts.
@@ -51,7 +51,7 @@ def export_model(
     path: str | os.PathLike[str],
     format: str = "tf_saved_model",
     precision: str = "float32",
-    calibration_images: Any = None,
+    calibration_inputs: Any = None,
     overwrite: bool = False,
 ) -> Path:
     """Exports a model for inference outside Keras. See `ReconstructionModel.export`.
@@ -62,7 +62,7 @@ def export_model(
         path: Path of the file or folder to write.
         format: String. One of `FORMATS`. Defaults to `"tf_saved_model"`.
         precision: String. One of `PRECISIONS[format]`. Defaults to `"float32"`.
-        calibration_images: Array or data set of images that set the ranges of quantized
+        calibration_inputs: Array or data set of inputs that set the ranges of quantized
             activations. Defaults to None.
         overwrite: Boolean. Whether to replace an existing export. Defaults to False.
 
@@ -76,7 +76,7 @@ def export_model(
     """
     _validation.check_choice("format", format, FORMATS)
     _validation.check_choice("precision", precision, PRECISIONS[format])
-    calibration_images = _calibration_images(precision, calibration_images)
+    calibration_inputs = _calibration_inputs(precision, calibration_inputs)
     if precision == "int8_full":
         warnings.warn(
             "`precision='int8_full'` also computes the distances to code vectors in int8, which "
@@ -87,13 +87,13 @@ def export_model(
     target = _target(Path(path), format, overwrite)
     with ONE_EXPORT, staged(target) as beside:
         if backend.exports_native_saved_models():
-            _write(model, signatures, beside, format, precision, calibration_images)
+            _write(model, signatures, beside, format, precision, calibration_inputs)
         elif format in _OF_TENSORFLOW:
             require(("tensorflow",), _OF_TENSORFLOW[format], f"The format {format}")
-            tensorflow_process.write(model, beside, format, precision, calibration_images)
+            tensorflow_process.write(model, beside, format, precision, calibration_inputs)
         else:
             try:
-                _write(model, signatures, beside, format, precision, calibration_images)
+                _write(model, signatures, beside, format, precision, calibration_inputs)
             except ExportError:
                 # The converter of TensorFlow may support operations that the one of this backend
                 # lacks.
@@ -110,7 +110,7 @@ def _write(
     path: Path,
     format: str,
     precision: str,
-    calibration_images: np.ndarray | None,
+    calibration_inputs: np.ndarray | None,
 ) -> None:
     computes_in = {layer.compute_dtype for layer in backend.nested_layers(model)}
     # LiteRT computes in float32; convolutions of ONNX do not support bfloat16.
@@ -121,7 +121,7 @@ def _write(
     if format == "tf_saved_model":
         saved_model.write(model, signatures, path)
     elif format == "litert":
-        litert.write(model, signatures, path, precision, calibration_images)
+        litert.write(model, signatures, path, precision, calibration_inputs)
     elif format == "onnx":
         onnx.write(model, signatures, path)
     else:
@@ -146,16 +146,16 @@ def _in_float32(model: keras.Model) -> keras.Model:
     return copy
 
 
-def _calibration_images(precision: str, images: Any) -> np.ndarray | None:
+def _calibration_inputs(precision: str, inputs: Any) -> np.ndarray | None:
     if precision not in _BY_ACTIVATIONS:
         return None
-    if images is None:
+    if inputs is None:
         raise ValueError(
-            f"`calibration_images` must be images for `precision={precision!r}`. Pass about "
-            f"{_CALIBRATION_IMAGES} training images. Received: None"
+            f"`calibration_inputs` must be inputs for `precision={precision!r}`. Pass about "
+            f"{_CALIBRATION_ROWS} training inputs. Received: None"
         )
-    images = as_array("calibration_images", images, _CALIBRATION_IMAGES)
-    return np.asarray(ops.convert_to_numpy(images[:_CALIBRATION_IMAGES]), "float32")
+    inputs = as_array("calibration_inputs", inputs, _CALIBRATION_ROWS)
+    return np.asarray(ops.convert_to_numpy(inputs[:_CALIBRATION_ROWS]), "float32")
 
 
 def _target(path: Path, format: str, overwrite: bool) -> Path:

@@ -30,7 +30,7 @@ def write(
     signatures: list[Signature],
     path: Path,
     precision: str = "float32",
-    calibration_images: Any = None,
+    calibration_inputs: Any = None,
 ) -> None:
     """Writes a `.tflite` file with all signatures.
 
@@ -39,7 +39,7 @@ def write(
         signatures: List of `Signature`.
         path: Path of the file.
         precision: String. One of `formats.PRECISIONS["litert"]`. Defaults to `"float32"`.
-        calibration_images: Array of images that set the ranges of quantized activations. Defaults
+        calibration_inputs: Array of inputs that set the ranges of quantized activations. Defaults
             to None.
 
     Raises:
@@ -48,7 +48,7 @@ def write(
         ImportError: If a required package is missing.
     """
     require(("ai_edge_litert", "ai_edge_quantizer"), "litert", "LiteRT export")
-    requests = _requests(signatures, calibration_images)
+    requests = _requests(signatures, calibration_inputs)
     content = _converted(model, signatures, precision, requests)
     if precision in ("int8_weights", "int8_dynamic", *_ACTIVATION_BITS):
         _check_has_convolutions(content, precision)
@@ -98,15 +98,15 @@ def _converted(
             ) from error
 
 
-def _requests(signatures: list[Signature], images: Any) -> Requests:
-    """Returns calibration inputs for each signature; empty without images."""
-    if images is None:
+def _requests(signatures: list[Signature], inputs: Any) -> Requests:
+    """Returns calibration inputs for each signature; empty without inputs."""
+    if inputs is None:
         return {}
-    given = {"image": np.asarray(images, "float32")}
+    given = {"inputs": np.asarray(inputs, "float32")}
     # `encode` comes first, because its outputs are the inputs of `decode`.
     for signature in sorted(signatures, key=lambda signature: signature.name != "encode"):
         if signature.name == "encode":
-            encoded = signature.method(given["image"])
+            encoded = signature.method(given["inputs"])
             given[signature.output.name] = keras.ops.convert_to_numpy(encoded)
     return {
         signature.name: {signature.input.name: given[signature.input.name]}
@@ -134,7 +134,7 @@ def _check_answers(
     precision: str,
     requests: Requests,
 ) -> None:
-    """Compares latents and decoded images with those of the model.
+    """Compares latents and reconstructions with those of the model.
 
     Raises:
         ExportError: If they differ by more than `trial.MAX_RELATIVE_ERROR`.
@@ -144,7 +144,7 @@ def _check_answers(
     interpreter = Interpreter(model_content=content)
     for signature in signatures:
         if signature.name == "serving_default" or signature.output.dtype == "int32":
-            continue  # near-ties make codes differ, and images decoded from them
+            continue  # near-ties make codes differ, and reconstructions from them
         given = requests.get(signature.name) or {signature.input.name: trial.inputs_for(signature)}
         (answer,) = interpreter.get_signature_runner(signature.name)(**given).values()
         (inputs,) = given.values()

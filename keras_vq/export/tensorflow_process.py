@@ -17,7 +17,7 @@ from keras_vq.export.errors import ExportError, last_words
 _PROGRAM = """
 import os, shutil, sys, threading
 
-model_file, out, format, precision, images_file = sys.argv[1:]
+model_file, out, format, precision, inputs_file = sys.argv[1:]
 
 def end_with_parent():
     os.read(0, 1)  # ends when the other process does, however it does
@@ -27,9 +27,9 @@ def end_with_parent():
 threading.Thread(target=end_with_parent, daemon=True).start()
 import numpy as np
 import keras_vq
-images = np.load(images_file) if images_file else None
+inputs = np.load(inputs_file) if inputs_file else None
 keras_vq.load_model(model_file, compile=False).export(
-    out, format=format, precision=precision, calibration_images=images
+    out, format=format, precision=precision, calibration_inputs=inputs
 )
 """
 
@@ -39,7 +39,7 @@ def write(
     path: Path,
     format: str,
     precision: str,
-    calibration_images: np.ndarray | None,
+    calibration_inputs: np.ndarray | None,
 ) -> None:
     """Saves the model, then loads and exports it in a process with the TensorFlow backend.
 
@@ -48,7 +48,7 @@ def write(
         path: Path of the file or folder to write.
         format: String. Export format.
         precision: String. Precision of the format.
-        calibration_images: Array of images that set the ranges of quantized activations, or None.
+        calibration_inputs: Array of inputs that set the ranges of quantized activations, or None.
 
     Raises:
         ExportError: If the process fails.
@@ -56,15 +56,15 @@ def write(
     """
     with tempfile.TemporaryDirectory() as temporary:
         model_file, out = Path(temporary, "model.keras"), Path(temporary, "out.tflite")
-        images_file = ""
+        inputs_file = ""
         with errors_naming(Path(tempfile.gettempdir()), Path(temporary)):
             model.save(model_file)
-            if calibration_images is not None:
-                images_file = str(Path(temporary, "images.npy"))
-                np.save(images_file, calibration_images)
+            if calibration_inputs is not None:
+                inputs_file = str(Path(temporary, "inputs.npy"))
+                np.save(inputs_file, calibration_inputs)
         command = [sys.executable, "-P", "-c", _PROGRAM]
         done = _run(
-            [*command, str(model_file), str(out), format, precision, images_file],
+            [*command, str(model_file), str(out), format, precision, inputs_file],
             {**os.environ, "KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"},
         )
         if done.returncode != 0:

@@ -12,7 +12,7 @@ from keras_vq.export.signatures import Signature, SignatureModel
 
 _BATCH = 4
 _TOLERANCE = 1e-3
-# Noise is far from all code vectors, so rounding decides near-ties and changes patches of pixels.
+# Noise is far from all code vectors, so rounding decides near-ties and changes whole patches.
 _MOST_THAT_DIFFERS = 0.2
 # The error of int8 exports of trained models is below 0.01.
 MAX_RELATIVE_ERROR = 0.1

@@ -23,21 +23,21 @@ class Report(NamedTuple):
     """
 
     format: str
-    images: int
-    # Largest absolute difference of pixels of `decode`, for equal codes or latents; of pixels of
-    # `serving_default`, in images whose codes agree; and of latents, for a model without codes.
-    largest_pixel_difference: float | None
+    inputs: int
+    # Largest absolute difference of outputs of `decode`, for equal codes or latents; of outputs of
+    # `serving_default`, for inputs whose codes agree; and of latents, for a model without codes.
+    largest_decoded_difference: float | None
     largest_reconstruction_difference: float | None
     largest_latent_difference: float | None
-    # Root-mean-square difference of pixels of `decode`, for equal codes or latents, relative to the
-    # largest magnitude. Values above 0.1 indicate a wrong export.
-    relative_pixel_error: float
-    # Fraction of equal codes, and of images with equal codes only.
+    # Root-mean-square difference of outputs of `decode`, for equal codes or latents, relative to
+    # the largest magnitude. Values above 0.1 indicate a wrong export.
+    relative_decoded_error: float
+    # Fraction of equal codes, and of inputs with equal codes only.
     codes_agree: float | None
-    images_agree: float | None
+    inputs_agree: float | None
     # Relative increase of the mean squared distance of latents to their code vectors.
     distortion_rise: float | None
-    # For reconstructions clipped to [0, 1]; None if input and output shapes differ.
+    # For reconstructions clipped to the range of inputs; None if input and output shapes differ.
     mean_squared_error: float | None
     mean_squared_error_of_model: float | None
     size_bytes: int
@@ -69,13 +69,13 @@ def format_of(path: Path) -> str:
     )
 
 
-def verify(model: keras.Model, path: str | os.PathLike[str], images: Any) -> Report:
+def verify(model: keras.Model, path: str | os.PathLike[str], inputs: Any) -> Report:
     """Runs an exported model in a process without Keras, and compares it with the Keras model.
 
     Args:
         model: Built model that was exported.
         path: Path of the exported file or folder; for a SavedModel, the folder of a version.
-        images: Array of shape `(n, height, width, channels)`, with pixels in [0, 1].
+        inputs: Array of shape `(n, ...)`.
 
     Returns:
         `Report`.
@@ -96,13 +96,13 @@ def verify(model: keras.Model, path: str | os.PathLike[str], images: Any) -> Rep
     """
     path = Path(path)
     format = format_of(path)
-    images = np.asarray(images, "float32")
-    wanted = _answers_of_model(model, images)
+    inputs = np.asarray(inputs, "float32")
+    wanted = _answers_of_model(model, inputs)
     signatures = {signature.name: signature for signature in model.signatures()}
     requests = {
-        "encode": images,
+        "encode": inputs,
         "decode": wanted["encode"].astype(signatures["decode"].input.dtype),
-        "serving_default": images,
+        "serving_default": inputs,
     }
     got = _answers_of_export(format, path, requests)
     for name, answer in wanted.items():
@@ -111,32 +111,33 @@ def verify(model: keras.Model, path: str | os.PathLike[str], images: Any) -> Rep
                 f"`path` must be an export of the model. Received: {str(path)!r}, whose `{name}` "
                 f"returns shape {got[name].shape} instead of {answer.shape}"
             )
+    bounds = signatures["serving_default"].input.bounds
     differences = {name: got[name] - answer for name, answer in wanted.items()}
     agreement: dict[str, float | None]
     if signatures["encode"].output.name == "codes":
-        is_equal = (got["encode"] == wanted["encode"]).reshape(len(images), -1)
-        # Compare reconstructions of images with equal codes only.
+        is_equal = (got["encode"] == wanted["encode"]).reshape(len(inputs), -1)
+        # Compare reconstructions of inputs with equal codes only.
         differences["serving_default"] = differences["serving_default"][is_equal.all(axis=1)]
         agreement = {
             "largest_latent_difference": None,
             "codes_agree": float(is_equal.mean()),
-            "images_agree": float(is_equal.all(axis=1).mean()),
-            "distortion_rise": _distortion_rise(model, images, got["encode"], wanted["encode"]),
+            "inputs_agree": float(is_equal.all(axis=1).mean()),
+            "distortion_rise": _distortion_rise(model, inputs, got["encode"], wanted["encode"]),
         }
     else:
         agreement = {
             "largest_latent_difference": _largest(differences["encode"]),
-            **dict.fromkeys(("codes_agree", "images_agree", "distortion_rise")),
+            **dict.fromkeys(("codes_agree", "inputs_agree", "distortion_rise")),
         }
     return Report(
         format=format,
-        images=len(images),
-        largest_pixel_difference=_largest(differences["decode"]),
+        inputs=len(inputs),
+        largest_decoded_difference=_largest(differences["decode"]),
         largest_reconstruction_difference=_largest(differences["serving_default"]),
-        relative_pixel_error=trial.relative_error(got["decode"], wanted["decode"]),
+        relative_decoded_error=trial.relative_error(got["decode"], wanted["decode"]),
         **agreement,
-        mean_squared_error=_error(images, got["serving_default"]),
-        mean_squared_error_of_model=_error(images, wanted["serving_default"]),
+        mean_squared_error=_error(inputs, got["serving_default"], bounds),
+        mean_squared_error_of_model=_error(inputs, wanted["serving_default"], bounds),
         size_bytes=_size(path),
         milliseconds={
             str(count): 1000 * float(np.median(got[f"encode/seconds/{count}"]))
@@ -145,12 +146,12 @@ def verify(model: keras.Model, path: str | os.PathLike[str], images: Any) -> Rep
     )
 
 
-def _answers_of_model(model: keras.Model, images: np.ndarray) -> dict[str, np.ndarray]:
-    latents = model._in_batches(model._encode_batch, images, 128)
+def _answers_of_model(model: keras.Model, inputs: np.ndarray) -> dict[str, np.ndarray]:
+    latents = model._in_batches(model._encode_batch, inputs, 128)
     return {
         "encode": latents,
         "decode": model._in_batches(model._decode_batch, latents, 128),
-        "serving_default": model.reconstruct(images),
+        "serving_default": model.reconstruct(inputs),
     }
 
 
@@ -177,9 +178,9 @@ def _answers_of_export(
 
 
 def _distortion_rise(
-    model: keras.Model, images: np.ndarray, got: np.ndarray, wanted: np.ndarray
+    model: keras.Model, inputs: np.ndarray, got: np.ndarray, wanted: np.ndarray
 ) -> float:
-    latents = model._in_batches(model._latents_batch, images, 128)
+    latents = model._in_batches(model._latents_batch, inputs, 128)
     distortion, distortion_of_model = (
         np.square(latents - keras.ops.convert_to_numpy(model._lookup(codes))).mean()
         for codes in (got, wanted)
@@ -191,10 +192,15 @@ def _largest(differences: np.ndarray) -> float | None:
     return float(np.abs(differences).max()) if differences.size else None
 
 
-def _error(images: np.ndarray, made: np.ndarray) -> float | None:
-    if images.shape != made.shape:
+def _error(
+    inputs: np.ndarray, made: np.ndarray, bounds: tuple[float | None, float | None]
+) -> float | None:
+    if inputs.shape != made.shape:
         return None
-    return float(np.square(images - np.clip(made, 0.0, 1.0)).mean())
+    low, high = bounds
+    if low is not None or high is not None:
+        made = np.clip(made, low, high)
+    return float(np.square(inputs - made).mean())
 
 
 def _size(path: Path) -> int:

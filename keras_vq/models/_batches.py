@@ -64,9 +64,9 @@ def check_not_labels(target: Any, made: Shape) -> None:
     is_label = len(shape) == 1 or (len(shape) == 2 and (len(made) > 2 or shape[1] == 1))
     if is_label and shape[1:] != tuple(made[1:]):
         raise ValueError(
-            "`y` must have the shape of the outputs, such as images; labels are not supported. "
-            "Pass the inputs without labels: `dataset.map(lambda image, label: image)` for a "
-            "`tf.data.Dataset` of (image, label) pairs, only the inputs for arrays and other data "
+            "`y` must have the shape of the outputs; labels are not supported. "
+            "Pass the inputs without labels: `dataset.map(lambda x, label: x)` for a "
+            "`tf.data.Dataset` of (inputs, label) pairs, only the inputs for arrays and other data "
             f"sets. Received: y of shape {shape} and type {_type_of(target)}, for outputs of shape "
             f"{tuple(made)}"
         )

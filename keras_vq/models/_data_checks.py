@@ -16,8 +16,8 @@ from keras_vq._inputs import (
 from keras_vq._types import Shape
 from keras_vq.layers.straight_through_clip import StraightThroughClip
 from keras_vq.losses.bernoulli import BernoulliNegativeLogLikelihood
+from keras_vq.models._arrays import MADE, check_inputs, check_not_empty, check_shape
 from keras_vq.models._batches import check_not_labels
-from keras_vq.models._images import MADE, check_image_shape, check_images, check_not_empty
 from keras_vq.models._inference import BatchedInference
 from keras_vq.models._ranges import PROBABILITIES, Range, output_range
 
@@ -52,7 +52,7 @@ class DataChecks(BatchedInference):
         if not is_array(inputs):
             return x
         check_not_empty(inputs, "x")
-        spread = check_images(inputs, self.image_shape, "x", is_batch)
+        spread = check_inputs(inputs, self._example_shape, "x", is_batch)
         if build and not self.built:
             self.build((None, *inputs.shape[1:]))
         if target is None:
@@ -68,8 +68,8 @@ class DataChecks(BatchedInference):
         if self._has_own_targets():
             check_not_labels(target, tuple(inputs.shape) if made is None else (None, *made))
         if self.loss is None:
-            check_image_shape(tuple(target.shape), made, "y", MADE)
-        self._check_range("y", target, *check_images(target, None, "y"))
+            check_shape(tuple(target.shape), made, "y", MADE)
+        self._check_range("y", target, *check_inputs(target, None, "y"))
         if len(inputs) != len(target):
             raise ValueError(
                 "`x` and `y` must have the same number of rows. "

@@ -6,7 +6,7 @@ import numpy as np
 
 from keras_vq import _validation
 from keras_vq._types import Shape
-from keras_vq.models._images import check_image_shape
+from keras_vq.models._arrays import check_shape
 
 
 def draw_latents(
@@ -19,7 +19,7 @@ def draw_latents(
         n: Integer. Number of latents.
         temperature: Float, at least 0. Passed to the prior.
         seed: Integer or `None`. Passed to the prior.
-        latent_shape: Shape of the latents of one image, with `None` for an axis of any size.
+        latent_shape: Shape of the latents of one input, with `None` for an axis of any size.
 
     Returns:
         Array of shape `(n, *latent_shape)`.
@@ -35,5 +35,5 @@ def draw_latents(
             f"such as `keras_vq.priors.GaussianMixturePrior`. Received: {prior!r}"
         )
     latents = np.asarray(prior.generate(n, temperature=temperature, seed=seed))
-    check_image_shape(latents.shape, latent_shape, "prior.generate(n)", "of the decoder inputs")
+    check_shape(latents.shape, latent_shape, "prior.generate(n)", "of the decoder inputs")
     return latents

@@ -1,5 +1,6 @@
 """Export of models for inference without Keras."""
 
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -7,14 +8,17 @@ from typing import Any
 
 from keras import ops
 
-from keras_vq._types import Tensor
+from keras_vq._types import Shape, Tensor
 from keras_vq.export import Signature, TensorSpec, export_model
 from keras_vq.export.formats import ONE_EXPORT
 from keras_vq.models._inference import BatchedInference
+from keras_vq.models._ranges import output_range
 
 
 class Exportable(BatchedInference):
     """Base class with the export of a model."""
+
+    reconstruction_shape: Shape | None
 
     def export(
         self,
@@ -24,15 +28,15 @@ class Exportable(BatchedInference):
         input_signature: Any = None,
         *,
         precision: str = "float32",
-        calibration_images: Any = None,
+        calibration_inputs: Any = None,
         overwrite: bool = False,
     ) -> Path:
         """Exports the model for inference without Keras.
 
-        In every format the model has the functions `encode` (image to codes, or to latents in
-        models without a codebook), `decode` (codes or latents to image) and `serving_default`
-        (image to reconstruction), for batches of any size. `signatures()` returns the names,
-        dtypes, shapes and ranges of their inputs and outputs.
+        In every format the model has the functions `encode` (inputs to codes, or to latents in
+        models without a codebook), `decode` (codes or latents to reconstruction) and
+        `serving_default` (inputs to reconstruction), for batches of any size. `signatures()`
+        returns the names, dtypes, shapes and ranges of their inputs and outputs.
 
         - `"tf_saved_model"`: a folder in the layout of TensorFlow Serving, with warm-up requests.
           Each export adds a version to the folder `filepath`.
@@ -55,7 +59,7 @@ class Exportable(BatchedInference):
                 `"int16_convolutions"` (int8 weights, 8-bit or 16-bit activations, nearest-code
                 search in float32) or `"int8_full"` (search in int8 as well). Defaults to
                 `"float32"`.
-            calibration_images: Training images, of which the first 128 determine the ranges of
+            calibration_inputs: Training inputs, of which the first 128 determine the ranges of
                 activations. Required for `"int8_convolutions"`, `"int16_convolutions"` and
                 `"int8_full"`. Defaults to `None`.
             overwrite: Boolean. Whether to replace an existing export at `filepath`; a SavedModel
@@ -76,7 +80,7 @@ class Exportable(BatchedInference):
             )
         with ONE_EXPORT:
             written = export_model(
-                self, self.signatures(), filepath, format, precision, calibration_images, overwrite
+                self, self.signatures(), filepath, format, precision, calibration_inputs, overwrite
             )
         if verbose:
             print(f"Exported to {str(written)!r}.")
@@ -86,32 +90,34 @@ class Exportable(BatchedInference):
         """Returns the functions of an exported model, with the specifications of their tensors.
 
         Raises:
-            ValueError: If the model is not built, or the image size is unknown.
+            ValueError: If the model is not built, or the shape of its inputs is unknown.
         """
-        sizes = [size for size in self.image_shape or () if size is not None]
-        if not self.built or len(sizes) != 3:
-            received = f"images of shape {self.image_shape}" if self.built else "an unbuilt model"
+        shape = [size for size in self._example_shape or () if size is not None]
+        if not self.built or not shape or None in (self._example_shape or ()):
+            received = f"shape {self.input_shape}" if self.built else "an unbuilt model"
             raise ValueError(
-                "The image shape of an exported model must be known. Add an Input of that shape to "
+                "The input shape of an exported model must be known. Add an Input of that shape to "
                 f"the encoder, and fit the model or call it on a batch. Received: {received}"
             )
-        image = TensorSpec("image", "float32", tuple(sizes), (0.0, 1.0))
+        inputs = TensorSpec("inputs", "float32", tuple(shape), self._input_bounds())
         encode, decode = self._encode_batch, self._decode_batch
-        latents = self._exported_latents(self._made_of(encode, image))
-        made = TensorSpec("image", "float32", self._made_of(decode, latents), (None, None))
+        latents = self._exported_latents(self._made_of(encode, inputs))
+        made = TensorSpec("reconstruction", "float32", self._made_of(decode, latents), (None, None))
         return [
-            Signature("encode", encode, image, latents),
+            Signature("encode", encode, inputs, latents),
             Signature("decode", decode, latents, made),
-            Signature(
-                "serving_default",
-                self._reconstruct_batch,
-                image,
-                made._replace(name="reconstruction"),
-            ),
+            Signature("serving_default", self._reconstruct_batch, inputs, made),
         ]
 
+    def _input_bounds(self) -> tuple[float | None, float | None]:
+        """Returns the range of the decoder outputs, if these have the shape of the inputs."""
+        if self.reconstruction_shape != self._example_shape:
+            return None, None
+        low, high = (None if math.isinf(bound) else bound for bound in output_range(self.decoder))
+        return low, high
+
     def _made_of(self, method: Callable[[Tensor], Tensor], given: TensorSpec) -> tuple[int, ...]:
-        """Returns the output shape of a method for one image, or for the latents of one image."""
+        """Returns the output shape of a method for one input, or for the latents of one input."""
         zeros = ops.zeros((1, *given.shape), given.dtype)
         return tuple(method(zeros).shape[1:])
 

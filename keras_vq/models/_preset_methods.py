@@ -73,7 +73,7 @@ class HasPresets(Model):
             >>> with tempfile.TemporaryDirectory() as folder:
             ...     saved = model.save_to_preset(f"{folder}/mine", figures={"test MSE": 0.05})
             ...     again = keras_vq.Autoencoder.from_preset(saved)
-            >>> again.image_shape
-            (8, 8, 1)
+            >>> again.input_shape
+            (None, 8, 8, 1)
         """
         return save_preset(self, folder, figures, description, overwrite)

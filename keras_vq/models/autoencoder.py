@@ -18,15 +18,15 @@ class Autoencoder(ReconstructionModel):
     Salakhutdinov, "Reducing the Dimensionality of Data with Neural Networks", 2006.
 
     Args:
-        encoder: Layer or model that maps images to latents.
-        decoder: Layer or model that maps latents to images.
+        encoder: Layer or model that maps inputs to latents.
+        decoder: Layer or model that maps latents to reconstructions.
         **kwargs: Arguments of `keras.Model`.
 
     Call arguments:
-        images: Float tensor of shape `(batch, height, width, channels)`, with values in [0, 1].
+        inputs: Float tensor of shape `(batch, ...)`.
 
     Returns:
-        A dictionary with `reconstruction` (images) and `latents`.
+        A dictionary with `reconstruction` and `latents`.
 
     Example:
         >>> import numpy as np, keras_vq
@@ -48,20 +48,20 @@ class Autoencoder(ReconstructionModel):
         self._build_if_known()
 
     def _build_parts(self, input_shape: Shape) -> None:
-        """Builds the encoder and the decoder for batches of images of shape `input_shape`."""
+        """Builds the encoder and the decoder for batches of inputs of shape `input_shape`."""
         latent_shape = self._build_encoder(input_shape)
         self._build_decoder(latent_shape)
         self.latent_shape = latent_shape[1:]
 
-    def call(self, images: Tensor, training: bool | None = None) -> dict[str, Tensor]:
-        """Reconstructs a batch of images."""
-        z = self.encoder(images, training=training)
+    def call(self, inputs: Tensor, training: bool | None = None) -> dict[str, Tensor]:
+        """Reconstructs a batch of inputs."""
+        z = self.encoder(inputs, training=training)
         x_hat = self.decoder(z, training=training)
         return {"reconstruction": x_hat, "latents": z}
 
-    def _encode_batch(self, images: Tensor) -> Tensor:
-        """Encodes a batch of images to latents."""
-        return self.encoder(images, training=False)
+    def _encode_batch(self, inputs: Tensor) -> Tensor:
+        """Encodes a batch of inputs to latents."""
+        return self.encoder(inputs, training=False)
 
     def generate(
         self,
@@ -71,24 +71,24 @@ class Autoencoder(ReconstructionModel):
         seed: int | None = None,
         batch_size: int = 128,
     ) -> np.ndarray:
-        """Generates images by decoding latents sampled from a prior.
+        """Generates new data by decoding latents sampled from a prior.
 
-        An autoencoder has no prior of its own: fit one to the latents of the training images.
+        An autoencoder has no prior of its own: fit one to the latents of the training inputs.
         Source: Ghosh et al., "From Variational to Deterministic Autoencoders", 2020.
 
         Args:
-            n: Integer. Number of images.
+            n: Integer. Number of results.
             prior: Object with a method `generate(n, temperature, seed)` that returns latents, such
                 as a `keras_vq.priors.GaussianMixturePrior` fitted to `encode` of the training
-                images.
+                inputs.
             temperature: Float, at least 0. Factor by which the standard deviation of the prior is
-                multiplied: below 1, images are more typical and less diverse. Defaults to 1.
+                multiplied: below 1, results are more typical and less diverse. Defaults to 1.
             seed: Integer or `None`. Random seed; the same seed gives the same latents on every
                 backend. Defaults to `None`.
-            batch_size: Integer. Number of images per batch. Defaults to 128.
+            batch_size: Integer. Batch size. Defaults to 128.
 
         Returns:
-            Float32 array of shape `(n, height, width, channels)`.
+            Float32 array of shape `(n, ...)`.
 
         Raises:
             ValueError: If an argument is out of range, the model is not built, or the prior is not

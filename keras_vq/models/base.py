@@ -1,4 +1,4 @@
-"""Base class of models that reconstruct images: loss terms, training step, inference, export."""
+"""Base class of models that reconstruct their inputs: loss terms and training step."""
 
 import operator
 from typing import Any
@@ -17,17 +17,17 @@ from keras_vq._inputs import (
 )
 from keras_vq._model import of_no_rows
 from keras_vq._types import Shape, Tensor
+from keras_vq.models._arrays import MADE, TAKES, check_inputs, check_shape
 from keras_vq.models._batches import check_not_labels
 from keras_vq.models._data_checks import DataChecks, target_of_weights
 from keras_vq.models._exportable import Exportable
-from keras_vq.models._images import MADE, TAKES, check_image_shape, check_images
 from keras_vq.models._preset_methods import HasPresets
 from keras_vq.models._ranges import PROBABILITIES
 from keras_vq.quantizers.base import Quantizer
 
 
 class ReconstructionModel(DataChecks, Exportable, HasPresets):
-    """Base class of models that encode images to latents and decode latents to images.
+    """Base class of models that encode inputs to latents and decode latents to reconstructions.
 
     `fit(x)` trains the model to reconstruct `x`; `fit(x, y)` trains it to predict `y` from `x`,
     e.g. for denoising or super-resolution. `compile(loss=...)` sets the reconstruction term to any
@@ -39,8 +39,8 @@ class ReconstructionModel(DataChecks, Exportable, HasPresets):
     of the latents).
 
     Args:
-        encoder: Layer or model that maps images to latents.
-        decoder: Layer or model that maps latents to images.
+        encoder: Layer or model that maps inputs to latents.
+        decoder: Layer or model that maps latents to reconstructions.
         **kwargs: Arguments of `keras.Model`.
     """
 
@@ -60,7 +60,7 @@ class ReconstructionModel(DataChecks, Exportable, HasPresets):
     # --- hooks of subclasses
 
     def _build_parts(self, input_shape: Shape) -> None:
-        """Builds the encoder, the decoder and the parts in between for batches of images."""
+        """Builds the encoder, the decoder and the parts in between for batches of inputs."""
         raise NotImplementedError
 
     def _default_loss(self) -> keras.losses.Loss:
@@ -133,12 +133,12 @@ class ReconstructionModel(DataChecks, Exportable, HasPresets):
         return super().test_step(*state, self._with_target(data))
 
     def _with_target(self, data: Any) -> tuple[Tensor, Tensor, Tensor | None]:
-        images, target, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        check_not_nested("x", images)
+        inputs, target, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        check_not_nested("x", inputs)
         check_not_nested("y", target)
         # Static shapes are checked during tracing, at no cost per step.
-        check_image_shape(tuple(images.shape), self.image_shape, "x")
-        return images, images if target is None else target, sample_weight
+        check_shape(tuple(inputs.shape), self._example_shape, "x")
+        return inputs, inputs if target is None else target, sample_weight
 
     def compute_loss(
         self,
@@ -154,7 +154,7 @@ class ReconstructionModel(DataChecks, Exportable, HasPresets):
             x: Inputs.
             y: Targets. If it is `None`, the inputs are the targets.
             y_pred: Dictionary. Output of `call`.
-            sample_weight: Weights of the images in the reconstruction term, of shape `(batch,)`, or
+            sample_weight: Weights of the inputs in the reconstruction term, of shape `(batch,)`, or
                 `None`.
             training: Boolean. Whether the loss is computed for a training step. Defaults to `True`.
 
@@ -189,7 +189,7 @@ class ReconstructionModel(DataChecks, Exportable, HasPresets):
             sample_weight = _over_values(self.loss, target, reconstruction, sample_weight)
             return replicas * backend.compiled_loss(self, target, reconstruction, sample_weight)
         # Subtraction would silently broadcast one channel to three.
-        check_image_shape(tuple(target.shape), tuple(reconstruction.shape[1:]), "y", MADE)
+        check_shape(tuple(target.shape), tuple(reconstruction.shape[1:]), "y", MADE)
         loss = self._default_loss()
         sample_weight = _over_values(loss, target, reconstruction, sample_weight)
         scale = replicas * self._reconstruction_scale()
@@ -235,7 +235,7 @@ class ReconstructionModel(DataChecks, Exportable, HasPresets):
         """Trains the model. Takes the arguments of `keras.Model.fit`.
 
         Args:
-            x: Inputs of shape `(n, height, width, channels)`, or a dataset: a
+            x: Inputs of shape `(n, ...)`, or a dataset: a
                 `keras.utils.PyDataset`, a `tf.data.Dataset`, a PyTorch `DataLoader`, an
                 `ImageDataset` of `keras_vq.data`, or a generator of batches.
             y: Targets, e.g. for denoising. Defaults to `None`: the inputs are the targets.
@@ -250,7 +250,7 @@ class ReconstructionModel(DataChecks, Exportable, HasPresets):
                 to `None`.
             shuffle: Boolean. Whether to shuffle arrays in each epoch. Defaults to `True`.
             class_weight: Dictionary or `None`. Weights of classes. Defaults to `None`.
-            sample_weight: Weights of the images in the reconstruction term, of shape `(n,)`, or
+            sample_weight: Weights of the inputs in the reconstruction term, of shape `(n,)`, or
                 `None`. Defaults to `None`.
             initial_epoch: Integer. Epoch at which to resume training. Defaults to 0.
             steps_per_epoch: Integer or `None`. Number of batches per epoch. Defaults to `None`:
@@ -316,11 +316,11 @@ class ReconstructionModel(DataChecks, Exportable, HasPresets):
         """Computes the loss and metrics on data. Takes the arguments of `keras.Model.evaluate`.
 
         Args:
-            x: Inputs of shape `(n, height, width, channels)`, or a dataset as for `fit`.
+            x: Inputs of shape `(n, ...)`, or a dataset as for `fit`.
             y: Targets. Defaults to `None`: the inputs are the targets.
             batch_size: Integer or `None`. Defaults to `None`, which means 32.
             verbose: See `keras.Model.evaluate`, as for all other arguments.
-            sample_weight: Weights of the images in the reconstruction term, of shape `(n,)`, or
+            sample_weight: Weights of the inputs in the reconstruction term, of shape `(n,)`, or
                 `None`. Defaults to `None`.
             steps: Integer or `None`. Number of batches. Defaults to `None`: all of them.
             callbacks: List of callbacks. Defaults to `None`.
@@ -369,7 +369,7 @@ class ReconstructionModel(DataChecks, Exportable, HasPresets):
         """Computes the outputs of `call` in batches. Takes the arguments of `keras.Model.predict`.
 
         Args:
-            x: Inputs of shape `(n, height, width, channels)`, or a dataset as for `fit`.
+            x: Inputs of shape `(n, ...)`, or a dataset as for `fit`.
             batch_size: Integer or `None`. Defaults to `None`, which means 32.
             verbose: See `keras.Model.predict`, as for all other arguments.
             steps: Integer or `None`. Number of batches. Defaults to `None`: all of them.
@@ -388,7 +388,7 @@ class ReconstructionModel(DataChecks, Exportable, HasPresets):
             inputs, _, _ = keras.utils.unpack_x_y_sample_weight(batch)
         check_not_nested("x", inputs)
         if is_array(x):
-            check_images(x, self.image_shape, "x")
+            check_inputs(x, self._example_shape, "x")
             if x.shape[0] == 0:
                 return of_no_rows(
                     super().predict,
@@ -406,13 +406,13 @@ class ReconstructionModel(DataChecks, Exportable, HasPresets):
     # --- structure
 
     def build(self, input_shape: Shape) -> None:
-        """Builds the model for batches of images of shape `input_shape`, unless it is built.
+        """Builds the model for batches of inputs of shape `input_shape`, unless it is built.
 
         Raises:
-            ValueError: If the model was built for images of another shape.
+            ValueError: If the model was built for inputs of another shape.
         """
         if self.built:
-            check_image_shape(tuple(input_shape), self.image_shape, "input_shape")
+            check_shape(tuple(input_shape), self._example_shape, "input_shape")
             return
         self._build_parts(input_shape)
         self.has_regularizers = bool(self._regularized_weights())
@@ -421,7 +421,7 @@ class ReconstructionModel(DataChecks, Exportable, HasPresets):
         self.built = True
 
     def _build_encoder(self, input_shape: Shape) -> Shape:
-        """Builds the encoder for images of shape `input_shape` and returns its output shape."""
+        """Builds the encoder for inputs of shape `input_shape` and returns its output shape."""
         return build_part(self.encoder, input_shape)
 
     def _build_decoder(self, latent_shape: Shape) -> None:
@@ -432,14 +432,14 @@ class ReconstructionModel(DataChecks, Exportable, HasPresets):
         """
         takes = getattr(self.decoder, "input_shape", None) if self.decoder.built else None
         if isinstance(takes, tuple):
-            check_image_shape(latent_shape, takes[1:], "latents", TAKES)
+            check_shape(latent_shape, takes[1:], "latents", TAKES)
         self.reconstruction_shape = build_part(self.decoder, latent_shape)[1:]
         self._latents_built = tuple(latent_shape[1:])
 
     def _build_if_known(self) -> None:
         """Builds the model if the encoder already has an input shape."""
-        if self.image_shape is not None and not self.built:
-            self.build((None, *self.image_shape))
+        if self._example_shape is not None and not self.built:
+            self.build((None, *self._example_shape))
 
 
 def check_layer(name: str, part: Any) -> keras.Layer:
@@ -458,7 +458,7 @@ def _over_values(
 ) -> Tensor | None:
     """Reshapes sample weights of shape `(batch,)` to broadcast over the axes of the loss values.
 
-    Keras multiplies the two, and a loss such as the squared error has one value per pixel.
+    Keras multiplies the two, and a loss such as the squared error has one value per position.
     """
     function = loss.call if isinstance(loss, keras.losses.Loss) else keras.losses.get(loss)
     if sample_weight is None or len(sample_weight.shape) != 1 or not callable(function):

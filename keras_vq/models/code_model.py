@@ -11,8 +11,8 @@ from keras_vq._inputs import is_read_once
 from keras_vq._types import Shape, Tensor
 from keras_vq.export import TensorSpec
 from keras_vq.metrics.code_usage import CodebookUsage, Perplexity
+from keras_vq.models._arrays import check_shape, check_values, variance
 from keras_vq.models._batches import first_targets
-from keras_vq.models._images import check_image_shape, check_values, variance
 from keras_vq.models.base import ReconstructionModel
 from keras_vq.quantizers.base import Quantizer
 
@@ -22,18 +22,18 @@ _BATCHES_MEASURED = 100
 
 
 class CodeModel(ReconstructionModel):
-    """Base class of models that encode images to codes at one or several scales.
+    """Base class of models that encode inputs to codes at one or several scales.
 
     The loss is the reconstruction term plus the losses of the quantizers. The default
     reconstruction term is the mean squared error divided by the variance of the targets. Logs
     report the perplexity and the codebook usage of each scale.
 
-    A subclass implements `_quantizers` (its quantizers), `_encode_batch` (images to codes) and
+    A subclass implements `_quantizers` (its quantizers), `_encode_batch` (inputs to codes) and
     `_lookup` (codes to latents).
 
     Args:
-        encoder: Layer or model that takes the images.
-        decoder: Layer or model that returns images.
+        encoder: Layer or model that takes the inputs.
+        decoder: Layer or model that returns the reconstructions.
         data_variance: Float or `None`. Variance of the targets, by which the default loss is
             divided. If it is `None`, the variance is measured on the first data that are not
             constant, in `fit` or any other method that computes the loss, and saved with the
@@ -65,12 +65,12 @@ class CodeModel(ReconstructionModel):
         """Returns the quantizers by suffix of their metric names, in the order of `codes`."""
         raise NotImplementedError
 
-    def _encode_quantized_batch(self, images: Tensor) -> Tensor:
-        """Encodes a batch of images to quantized latents, in the form that the decoder takes."""
+    def _encode_quantized_batch(self, inputs: Tensor) -> Tensor:
+        """Encodes a batch of inputs to quantized latents, in the form that the decoder takes."""
         raise NotImplementedError
 
-    def _encode_batch(self, images: Tensor) -> Tensor:
-        """Encodes a batch of images to codes, returned as one tensor."""
+    def _encode_batch(self, inputs: Tensor) -> Tensor:
+        """Encodes a batch of inputs to codes, returned as one tensor."""
         raise NotImplementedError
 
     def _lookup(self, codes: Tensor) -> Tensor:
@@ -200,47 +200,46 @@ class CodeModel(ReconstructionModel):
         self.measured_data_variance.assign(ops.where(known > 0, known, squares / count))
 
     def _decode_batch(self, codes: Tensor) -> Tensor:
-        """Decodes a batch of codes to images."""
+        """Decodes a batch of codes to reconstructions."""
         return self._decode_quantized_batch(self._lookup(codes))
 
     def _decode_quantized_batch(self, latents: Tensor) -> Tensor:
-        """Decodes a batch of quantized latents to images."""
+        """Decodes a batch of quantized latents to reconstructions."""
         return self.decoder(latents, training=False)
 
-    def _reconstruct_batch(self, images: Tensor) -> Tensor:
-        """Reconstructs a batch of images in inference mode."""
-        return self._decode_quantized_batch(self._encode_quantized_batch(images))
+    def _reconstruct_batch(self, inputs: Tensor) -> Tensor:
+        """Reconstructs a batch of inputs in inference mode."""
+        return self._decode_quantized_batch(self._encode_quantized_batch(inputs))
 
-    def encode_latents(self, images: Any, batch_size: int = 128) -> np.ndarray:
-        """Encodes images to latents before quantization.
+    def encode_latents(self, inputs: Any, batch_size: int = 128) -> np.ndarray:
+        """Encodes inputs to latents before quantization.
 
         Args:
-            images: Array of shape `(n, height, width, channels)`, or a dataset that yields such
-                batches.
+            inputs: Array of shape `(n, ...)`, or a dataset that yields batches of that form.
             batch_size: Integer. Batch size of arrays and of an `ImageDataset`; other datasets
                 define their own. Defaults to 128.
 
         Returns:
             Float32 array of shape `(n, ...)`.
         """
-        return self._in_batches(self._latents_batch, images, batch_size, self.image_shape)
+        return self._in_batches(self._latents_batch, inputs, batch_size, "inputs")
 
-    def encode_quantized(self, images: Any, batch_size: int = 128) -> np.ndarray:
-        """Encodes images to quantized latents, the input of the decoder.
+    def encode_quantized(self, inputs: Any, batch_size: int = 128) -> np.ndarray:
+        """Encodes inputs to quantized latents, the input of the decoder.
 
         Takes the arguments of `encode_latents`, and returns an array of the same form.
         """
-        return self._in_batches(self._encode_quantized_batch, images, batch_size, self.image_shape)
+        return self._in_batches(self._encode_quantized_batch, inputs, batch_size, "inputs")
 
     def decode_quantized(self, latents: Any, batch_size: int = 128) -> np.ndarray:
-        """Decodes quantized latents to images.
+        """Decodes quantized latents to reconstructions.
 
         Args:
             latents: Array of shape `(n, ...)`, in the form that `encode_quantized` returns.
-            batch_size: Integer. Number of images per batch. Defaults to 128.
+            batch_size: Integer. Batch size. Defaults to 128.
 
         Returns:
-            Float32 array of shape `(n, height, width, channels)`.
+            Float32 array of shape `(n, ...)`.
         """
         latents = self._checked_latents(latents)
         return self._in_batches(self._decode_quantized_batch, latents, batch_size)
@@ -254,7 +253,7 @@ class CodeModel(ReconstructionModel):
             name: Name of the argument in error messages.
             codes: Integer array of shape `(n, *shape)`.
             quantizer: The quantizer.
-            shape: Shape of the codes of one image, or `None` if it is unknown.
+            shape: Shape of the codes of one input, or `None` if it is unknown.
 
         Returns:
             Int32 array.
@@ -269,25 +268,25 @@ class CodeModel(ReconstructionModel):
                 axes = len(quantizer.code_shape)
                 open_axes = len(shape) - axes
                 shape = (None,) * open_axes + tuple(shape[open_axes:])
-            check_image_shape(codes.shape, shape, name, "of the codes of the model", is_image=False)
+            check_shape(codes.shape, shape, name, "of the codes of the model", has_hint=False)
         return _validation.check_codes(name, codes, quantizer.codebook_sizes, least=-1)
 
     def generate(
         self, n: int, prior: Any = None, batch_size: int = 128, **options: Any
     ) -> np.ndarray:
-        """Generates images by decoding codes sampled from a prior.
+        """Generates new data by decoding codes sampled from a prior.
 
         Args:
-            n: Integer. Number of images.
+            n: Integer. Number of results.
             prior: Prior fitted to the codes of this model, such as one of `keras_vq.priors`: an
                 object with a method `generate(n, **options)` that returns codes in the form of
                 `encode`. This model has no prior of its own, so that it must be given.
-            batch_size: Integer. Number of images decoded per batch. Defaults to 128.
+            batch_size: Integer. Number of results decoded per batch. Defaults to 128.
             **options: Arguments of `prior.generate`, such as `labels`, `temperature`, `top_k`,
                 `top_p`, `guidance` and `seed`.
 
         Returns:
-            Float32 array of shape `(n, height, width, channels)`.
+            Float32 array of shape `(n, ...)`.
 
         Raises:
             ValueError: If `n` is not a positive integer, `prior` has no method `generate`, or its
@@ -298,7 +297,7 @@ class CodeModel(ReconstructionModel):
             raise ValueError(
                 "`prior` must have a method `generate(n)` that returns codes. "
                 f"Received: {prior!r}. "
-                "Fit one first: keras_vq.priors.PixelCNNPrior.for_model(model)."
+                "Fit one first: keras_vq.priors.TransformerPrior.for_model(model)."
             )
         return self.decode(prior.generate(n, **options), batch_size)
 

@@ -20,7 +20,7 @@ from keras_vq.models._draws import draw_latents
 from keras_vq.models.base import ReconstructionModel
 
 # Limit of `beta` without a warning, as a multiple of 1 / (number of values), at which a mean
-# squared error and the KL divergence are balanced as in the ELBO of pixels with variance 1/2.
+# squared error and the KL divergence are balanced as in the ELBO of values with variance 1/2.
 _GREATEST_BETA_OF_A_MEAN = 10.0
 
 
@@ -30,11 +30,11 @@ class PosteriorCollapseWarning(UserWarning):
 
 @keras.saving.register_keras_serializable("keras_vq")
 class VAE(ReconstructionModel):
-    """Variational autoencoder (VAE): encodes images to Gaussian posteriors and decodes samples.
+    """Variational autoencoder (VAE): encodes inputs to Gaussian posteriors and decodes samples.
 
-    The loss is the negative evidence lower bound (ELBO) in nats per image, -log p(x|z) + β
-    KL(q(z|x) ‖ N(0, I)). The reconstruction term is summed over pixels, the KL divergence over
-    latents, and both are averaged over images. Sources: Kingma and Welling, "Auto-Encoding
+    The loss is the negative evidence lower bound (ELBO) in nats per input, -log p(x|z) + β
+    KL(q(z|x) ‖ N(0, I)). The reconstruction term is summed over values, the KL divergence over
+    latents, and both are averaged over inputs. Sources: Kingma and Welling, "Auto-Encoding
     Variational Bayes", 2013; β: Higgins et al., "beta-VAE", 2017; KL warm-up: Sønderby et al.,
     "Ladder Variational Autoencoders", 2016; free bits: Kingma et al., "Improving Variational
     Inference with Inverse Autoregressive Flow", 2016.
@@ -47,14 +47,14 @@ class VAE(ReconstructionModel):
     random generator changes in every forward pass.
 
     Args:
-        encoder: Layer or model that maps images to features of shape `(batch, ..., channels)`. The
+        encoder: Layer or model that maps inputs to features of shape `(batch, ..., channels)`. The
             VAE itself projects the features to means and log-variances, so the encoder must not end
             with a projection: pass `latent_dim=None` to the builders of `keras_vq.networks`.
-        decoder: Layer or model that maps latents to images, with values in [0, 1] for the default
-            loss.
+        decoder: Layer or model that maps latents to reconstructions, with values in [0, 1] for the
+            default loss.
         latent_dim: Integer. Number of latents, per position if the features are a map.
         beta: Float, at least 0. Weight β of the KL divergence. With a `loss` of `compile` that is a
-            mean over the values of an image, such as `"mse"`, use about 1 / (number of values);
+            mean over the values of an input, such as `"mse"`, use about 1 / (number of values);
             `fit` issues a `PosteriorCollapseWarning` if `beta` is far above. Defaults to 1.
         kl_warmup_steps: Integer. Number of training steps over which the weight of the KL
             divergence rises linearly from 0 to β. Defaults to 0.
@@ -65,10 +65,10 @@ class VAE(ReconstructionModel):
         **kwargs: Arguments of `keras.Model`.
 
     Call arguments:
-        images: Float tensor of shape `(batch, height, width, channels)`, with values in [0, 1].
+        inputs: Float tensor of shape `(batch, ...)`.
 
     Returns:
-        A dictionary with `reconstruction` (images), `mean`, `log_variance` and `latents` (the
+        A dictionary with `reconstruction`, `mean`, `log_variance` and `latents` (the
         sample).
 
     Raises:
@@ -118,7 +118,7 @@ class VAE(ReconstructionModel):
         self._build_if_known()
 
     def _build_parts(self, input_shape: Shape) -> None:
-        """Builds all parts for batches of images of shape `input_shape`."""
+        """Builds all parts for batches of inputs of shape `input_shape`."""
         features_shape = self._build_encoder(input_shape)
         self.mean.build(features_shape)
         self.log_variance.build(features_shape)
@@ -129,9 +129,9 @@ class VAE(ReconstructionModel):
             name="steps", initializer="zeros", trainable=False, dtype="float32", autocast=False
         )
 
-    def call(self, images: Tensor, training: bool | None = None) -> dict[str, Tensor]:
-        """Reconstructs a batch of images from samples of their posteriors."""
-        features = self.encoder(images, training=training)
+    def call(self, inputs: Tensor, training: bool | None = None) -> dict[str, Tensor]:
+        """Reconstructs a batch of inputs from samples of their posteriors."""
+        features = self.encoder(inputs, training=training)
         mean, log_variance = self.mean(features), self.log_variance(features)
         z = self.sampling(mean, log_variance)
         x_hat = self.decoder(z, training=training)
@@ -145,7 +145,7 @@ class VAE(ReconstructionModel):
         }
 
     def _default_loss(self) -> keras.losses.Loss:
-        """Returns the Bernoulli negative log-likelihood, summed over pixels."""
+        """Returns the Bernoulli negative log-likelihood, summed over values."""
         return BernoulliNegativeLogLikelihood()
 
     def _prepare_fit(self, x: Any, y: Any) -> None:
@@ -158,7 +158,7 @@ class VAE(ReconstructionModel):
         kernel_sizes = set(getattr(last, "kernel_size", (1,)))
         if width == self.latent_dim and is_linear and kernel_sizes == {1}:
             warnings.warn(
-                f"The encoder ends with a linear projection to {width} channels, and the VAE adds "
+                f"The encoder ends with a linear projection to {width} features, and the VAE adds "
                 "another projection to means and log-variances. The first projection discards "
                 "information for the log-variances. Build the networks with `latent_dim=None`, and "
                 "pass `latent_dim` only to the VAE.",
@@ -166,29 +166,29 @@ class VAE(ReconstructionModel):
             )
 
     def _warn_of_mean_loss(self, x: Any, y: Any) -> None:
-        """Warns if the loss is a mean over pixels and `beta` is not scaled down accordingly."""
+        """Warns if the loss is a mean over values and `beta` is not scaled down accordingly."""
         losses = [] if self.loss is None else keras.tree.flatten(self.loss)
         means = [loss for loss in losses if _is_mean_over_values(loss)]
         target = first_targets(x, y, batches=1) if means else None
-        shape = (None, *(self.image_shape or ())) if target is None else target.shape
+        shape = (None, *(self._example_shape or ())) if target is None else target.shape
         if not means or None in shape[1:]:
             return
         values = math.prod(shape[1:])
         if self.beta * values > _GREATEST_BETA_OF_A_MEAN:
             name = getattr(means[0], "name", getattr(means[0], "__name__", means[0]))
             warnings.warn(
-                f"The loss {name!r} is a mean over the {values:,} values of an image, and the KL "
+                f"The loss {name!r} is a mean over the {values:,} values of an input, and the KL "
                 f"divergence is a sum over latents, weighted by beta={self.beta:g}: the KL "
                 "divergence outweighs the reconstruction, and the latents collapse to the prior. "
-                "Compile without `loss` for the default Bernoulli likelihood of pixels in [0, 1], "
-                "or with a loss that sums over the values of an image, or set "
+                "Compile without `loss` for the default Bernoulli likelihood of values in [0, 1], "
+                "or with a loss that sums over the values of an input, or set "
                 f"`beta` to about {1 / values:.2g}, the inverse of the number of values.",
                 PosteriorCollapseWarning,
                 stacklevel=4,
             )
 
     def _loss_terms(self, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Computes the unweighted KL divergence from the prior, in nats per image."""
+        """Computes the unweighted KL divergence from the prior, in nats per input."""
         return {"kl_loss": ops.sum(_kl_per_latent(outputs["mean"], outputs["log_variance"]))}
 
     def _latent_loss(self, outputs: dict[str, Tensor]) -> Tensor:
@@ -203,25 +203,24 @@ class VAE(ReconstructionModel):
         share = ops.minimum(self.steps / ops.maximum(warmup, 1.0), 1.0)
         return self.beta * ops.where(warmup > 0, share, 1.0)
 
-    def _encode_batch(self, images: Tensor) -> Tensor:
-        """Encodes a batch of images to posterior means."""
-        return self.mean(self.encoder(images, training=False))
+    def _encode_batch(self, inputs: Tensor) -> Tensor:
+        """Encodes a batch of inputs to posterior means."""
+        return self.mean(self.encoder(inputs, training=False))
 
-    def _posterior_batch(self, images: Tensor) -> Tensor:
+    def _posterior_batch(self, inputs: Tensor) -> Tensor:
         """Returns the means and log-variances of a batch, concatenated on the last axis."""
-        features = self.encoder(images, training=False)
+        features = self.encoder(inputs, training=False)
         return ops.concatenate([self.mean(features), self.log_variance(features)], axis=-1)
 
     def sample_latents(
-        self, images: Any, seed: int | None = None, batch_size: int = 128
+        self, inputs: Any, seed: int | None = None, batch_size: int = 128
     ) -> np.ndarray:
-        """Samples latents from the posterior of each image.
+        """Samples latents from the posterior of each input.
 
         The decoder receives such samples in training. `encode` returns the posterior means instead.
 
         Args:
-            images: Array of shape `(n, height, width, channels)`, or a dataset that yields such
-                batches.
+            inputs: Array of shape `(n, ...)`, or a dataset that yields batches of that form.
             seed: Integer or `None`. Random seed; the same seed gives the same noise on every
                 backend. Defaults to `None`.
             batch_size: Integer. Batch size of arrays and of an `ImageDataset`; other datasets
@@ -230,7 +229,7 @@ class VAE(ReconstructionModel):
         Returns:
             Float32 array of shape `(n, ..., latent_dim)`.
         """
-        posteriors = self._in_batches(self._posterior_batch, images, batch_size, self.image_shape)
+        posteriors = self._in_batches(self._posterior_batch, inputs, batch_size, "inputs")
         mean, log_variance = np.split(posteriors, 2, axis=-1)
         noise = np.random.default_rng(seed).standard_normal(mean.shape, "float32")
         return mean + np.exp(0.5 * log_variance) * noise
@@ -243,21 +242,21 @@ class VAE(ReconstructionModel):
         seed: int | None = None,
         batch_size: int = 128,
     ) -> np.ndarray:
-        """Generates images by decoding latents sampled from a prior.
+        """Generates new data by decoding latents sampled from a prior.
 
         Args:
-            n: Integer. Number of images.
+            n: Integer. Number of results.
             prior: Object with a method `generate(n, temperature, seed)` that returns latents, such
                 as a `keras_vq.priors.GaussianMixturePrior` fitted to `sample_latents` of the
-                training images. Defaults to `None`, which means the standard normal distribution.
+                training inputs. Defaults to `None`, which means the standard normal distribution.
             temperature: Float, at least 0. Factor by which the standard deviation of the prior is
-                multiplied: below 1, images are more typical and less diverse. Defaults to 1.
+                multiplied: below 1, results are more typical and less diverse. Defaults to 1.
             seed: Integer or `None`. Random seed; the same seed gives the same latents on every
                 backend. Defaults to `None`.
-            batch_size: Integer. Number of images per batch. Defaults to 128.
+            batch_size: Integer. Batch size. Defaults to 128.
 
         Returns:
-            Float32 array of shape `(n, height, width, channels)`.
+            Float32 array of shape `(n, ...)`.
 
         Raises:
             ValueError: If an argument is out of range, the model is not built, or the prior is not
@@ -280,19 +279,19 @@ class VAE(ReconstructionModel):
         `keras_vq.plots.plot_traversal` plots the result.
 
         Args:
-            latents: Array. Latents of one image from which to start, such as `encode(images)[0]`.
+            latents: Array. Latents of one input from which to start, such as `encode(inputs)[0]`.
                 Defaults to `None`, which means zeros, the mean of the prior.
-            dimensions: Sequence of integers. Latents to vary, one row of images each, as indices
+            dimensions: Sequence of integers. Latents to vary, one row of results each, as indices
                 into the flattened latents. Defaults to `None`, which means all.
             values: Sequence of floats. Values of the varied latent, in standard deviations of the
                 prior. Defaults to `None`, which means 8 evenly spaced values from -3 to 3.
-            batch_size: Integer. Number of images per batch. Defaults to 128.
+            batch_size: Integer. Batch size. Defaults to 128.
 
         Returns:
-            Float32 array of shape `(len(dimensions), len(values), height, width, channels)`.
+            Float32 array of shape `(len(dimensions), len(values), ...)`.
 
         Raises:
-            ValueError: If `latents` has another shape than the latents of one image, a dimension
+            ValueError: If `latents` has another shape than the latents of one input, a dimension
                 does not exist, a value is not finite, or the model is not built.
 
         Example:
@@ -305,8 +304,8 @@ class VAE(ReconstructionModel):
         start = np.zeros(shape, "float32") if latents is None else np.asarray(latents, "float32")
         if start.shape != shape:
             raise ValueError(
-                f"`latents` must have the shape {shape} of the latents of one image, such as "
-                f"`encode(images)[0]`. Received: shape {start.shape}"
+                f"`latents` must have the shape {shape} of the latents of one input, such as "
+                f"`encode(inputs)[0]`. Received: shape {start.shape}"
             )
         chosen = np.arange(start.size) if dimensions is None else np.asarray(dimensions)
         is_list_of_them = chosen.ndim == 1 and chosen.size and chosen.dtype.kind in "iu"
@@ -320,8 +319,8 @@ class VAE(ReconstructionModel):
             raise ValueError(f"`values` must be a list of finite numbers. Received: {values!r}")
         moved = np.tile(start.ravel(), (len(chosen), len(stops), 1))
         moved[np.arange(len(chosen)), :, chosen] = stops
-        images = self.decode(moved.reshape(-1, *shape), batch_size)
-        return images.reshape(len(chosen), len(stops), *images.shape[1:])
+        decoded = self.decode(moved.reshape(-1, *shape), batch_size)
+        return decoded.reshape(len(chosen), len(stops), *decoded.shape[1:])
 
     def _known_latent_shape(self) -> tuple[int, ...]:
         shape = tuple(size for size in self.latent_shape if size) if self.built else ()
@@ -334,7 +333,7 @@ class VAE(ReconstructionModel):
 
 
 def _is_mean_over_values(loss: Any) -> bool:
-    """Returns whether a loss is a Keras loss that averages over all values of an image."""
+    """Returns whether a loss is a Keras loss that averages over all values of an input."""
     if loss is None:
         return False
     loss = keras.losses.get(loss)
@@ -364,5 +363,5 @@ class _StandardNormal:
 
 def _kl_per_latent(mean: Tensor, log_variance: Tensor) -> Tensor:
     """Computes KL(N(μ, σ²) ‖ N(0, 1)) of each latent, averaged over the batch."""
-    per_image = 0.5 * (ops.square(mean) + ops.exp(log_variance) - 1.0 - log_variance)
-    return ops.mean(per_image, axis=0)
+    per_input = 0.5 * (ops.square(mean) + ops.exp(log_variance) - 1.0 - log_variance)
+    return ops.mean(per_input, axis=0)

@@ -1,4 +1,4 @@
-"""VQGAN: a VQ-VAE trained with an adversarial and a perceptual loss."""
+"""VQGAN: a VQ-VAE of images trained with an adversarial and a perceptual loss."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ _SMALLEST_NORM = 1e-4
 
 @keras.saving.register_keras_serializable("keras_vq")
 class VQGAN(VQVAE):
-    """VQGAN: a `VQVAE` trained with an adversarial and a perceptual loss.
+    """VQGAN: a `VQVAE` of images trained with an adversarial and a perceptual loss.
 
     The encoder, the quantizer and the decoder, together the generator, minimize
 
@@ -49,10 +49,10 @@ class VQGAN(VQVAE):
     State that changes in training: `steps`, the number of training steps.
 
     Args:
-        encoder: Layer or model that maps images to latents of shape `(batch, ..., dim)`.
+        encoder: Layer or model that maps inputs to latents of shape `(batch, ..., dim)`.
         quantizer: A `Quantizer` of vectors of that dimension.
-        decoder: Layer or model that maps quantized latents to images.
-        discriminator: Layer or model that maps images to logits of any shape, such as
+        decoder: Layer or model that maps quantized latents to reconstructions.
+        discriminator: Layer or model that maps inputs to logits of any shape, such as
             `keras_vq.networks.patch_discriminator`.
         feature_network: Network of `losses.PerceptualLoss`, which is frozen. Defaults to `None`,
             which omits the perceptual loss.
@@ -70,10 +70,10 @@ class VQGAN(VQVAE):
         **kwargs: Arguments of `keras.Model`.
 
     Call arguments:
-        images: Float tensor of shape `(batch, height, width, channels)`, with values in [0, 1].
+        inputs: Float tensor of images of shape `(batch, height, width, channels)`.
 
     Returns:
-        A dictionary with `reconstruction` (images), `codes` (as `VQVAE` returns them) and `latents`
+        A dictionary with `reconstruction`, `codes` (as `VQVAE` returns them) and `latents`
         (quantized).
 
     Raises:
@@ -141,7 +141,7 @@ class VQGAN(VQVAE):
             super()._build_if_known()
 
     def _build_parts(self, input_shape: Shape) -> None:
-        """Builds the generator, the discriminator and the feature network for batches of images."""
+        """Builds the generator, the discriminator and the feature network for batches of inputs."""
         super()._build_parts(input_shape)
         if not self._kernels():
             raise ValueError(
@@ -240,9 +240,9 @@ class VQGAN(VQVAE):
         if self.built:
             self.optimizer.build(self.trainable_variables)
 
-    def call(self, images: Tensor, training: bool | None = None) -> dict[str, Tensor]:
-        """Reconstructs a batch of images from their codes."""
-        z = self.encoder(images, training=training)
+    def call(self, inputs: Tensor, training: bool | None = None) -> dict[str, Tensor]:
+        """Reconstructs a batch of inputs from their codes."""
+        z = self.encoder(inputs, training=training)
         z_q, codes = self.quantizer(z, training=training, return_codes=True)
         x_hat = self.decoder(z_q, training=training)
         if training:
@@ -324,7 +324,7 @@ class VQGAN(VQVAE):
         Args:
             target: Target images.
             latents: Quantized latents, the input of the decoder.
-            sample_weight: Weights of the images in the reconstruction term, or `None`. Defaults to
+            sample_weight: Weights of the inputs in the reconstruction term, or `None`. Defaults to
                 `None`.
             training: Boolean. Whether the decoder runs in training mode. Defaults to `False`.
 

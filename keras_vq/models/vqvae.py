@@ -14,19 +14,19 @@ from keras_vq.quantizers.base import Quantizer
 
 @keras.saving.register_keras_serializable("keras_vq")
 class VQVAE(CodeModel):
-    """Vector-quantized variational autoencoder (VQ-VAE): encodes an image to a grid of codes.
+    """Vector-quantized variational autoencoder (VQ-VAE): encodes an input to a grid of codes.
 
     The loss is the reconstruction term plus the losses of the quantizer: the commitment loss, and
     the codebook loss if the codebook is trained by gradient. The default reconstruction term is the
     mean squared error divided by the variance of the targets, in training and evaluation: a
-    constant image of the mean pixel has a loss of 1 on every dataset. A `loss` passed to `compile`
+    constant output of the mean value has a loss of 1 on every dataset. A `loss` passed to `compile`
     is not divided. Source: van den Oord et al., "Neural Discrete Representation Learning", 2017;
     the division: its authors' notebook in Sonnet.
 
     Args:
-        encoder: Layer or model that maps images to latents of shape `(batch, ..., dim)`.
+        encoder: Layer or model that maps inputs to latents of shape `(batch, ..., dim)`.
         quantizer: A `Quantizer` of vectors of that dimension.
-        decoder: Layer or model that maps quantized latents to images.
+        decoder: Layer or model that maps quantized latents to reconstructions.
         data_variance: Float or `None`. Variance of the targets, by which the default loss is
             divided. If it is `None`, the variance is measured on the first data that are not
             constant, in `fit` or any other method that computes the loss, and saved with the
@@ -34,10 +34,10 @@ class VQVAE(CodeModel):
         **kwargs: Arguments of `keras.Model`.
 
     Call arguments:
-        images: Float tensor of shape `(batch, height, width, channels)`, with values in [0, 1].
+        inputs: Float tensor of shape `(batch, ...)`.
 
     Returns:
-        A dictionary with `reconstruction` (images) and `codes` (int32, of shape
+        A dictionary with `reconstruction` and `codes` (int32, of shape
         `latents.shape[:-1] + quantizer.code_shape`).
 
     Raises:
@@ -76,25 +76,25 @@ class VQVAE(CodeModel):
         self._build_if_known()
 
     def _build_parts(self, input_shape: Shape) -> None:
-        """Builds the encoder, the quantizer and the decoder for batches of images."""
+        """Builds the encoder, the quantizer and the decoder for batches of inputs."""
         latent_shape = self._build_encoder(input_shape)
         self.quantizer._build_for(latent_shape)
         self._build_decoder(latent_shape)
         self._code_shape = tuple(self.quantizer._compute_codes_shape(latent_shape)[1:])
         super()._build_parts(input_shape)
 
-    def call(self, images: Tensor, training: bool | None = None) -> dict[str, Tensor]:
-        """Reconstructs a batch of images from their codes."""
-        z = self.encoder(images, training=training)
+    def call(self, inputs: Tensor, training: bool | None = None) -> dict[str, Tensor]:
+        """Reconstructs a batch of inputs from their codes."""
+        z = self.encoder(inputs, training=training)
         z_q, codes = self.quantizer(z, training=training, return_codes=True)
         x_hat = self.decoder(z_q, training=training)
         return {"reconstruction": x_hat, "codes": codes}
 
     @property
     def code_shape(self) -> Shape | None:
-        """Shape of the codes of one image, e.g. `(7, 7)`, or `(7, 7, L)` with L codes per vector.
+        """Shape of the codes of one input, e.g. `(7, 7)`, or `(7, 7, L)` with L codes per vector.
 
-        `None` until the model is built. Axes whose size differs between images are `None`.
+        `None` until the model is built. Axes whose size differs between inputs are `None`.
         """
         return self._code_shape
 
@@ -107,40 +107,39 @@ class VQVAE(CodeModel):
         """Returns the only quantizer, with an empty suffix."""
         return {"": self.quantizer}
 
-    def adapt(self, images: Any, start: Start = "kmeans", batch_size: int = 128) -> None:
-        """Initializes the codebook from the latents of images, before training.
+    def adapt(self, inputs: Any, start: Start = "kmeans", batch_size: int = 128) -> None:
+        """Initializes the codebook from the latents of inputs, before training.
 
         Args:
-            images: Array of shape `(n, height, width, channels)`, or a dataset that yields such
-                batches.
+            inputs: Array of shape `(n, ...)`, or a dataset that yields batches of that form.
             start: String. `"kmeans"` or `"first"`; see `Codebook.adapt`. Defaults to
                 `"kmeans"`.
             batch_size: Integer. Batch size of arrays and of an `ImageDataset`; other datasets
                 define their own. Defaults to 128.
         """
         self.quantizer.adapt(
-            self._in_batches(self._latents_batch, images, batch_size, self.image_shape),
+            self._in_batches(self._latents_batch, inputs, batch_size, "inputs"),
             start=start,
         )
 
-    def _encode_quantized_batch(self, images: Tensor) -> Tensor:
-        """Encodes a batch of images to quantized latents."""
-        z = self.encoder(images, training=False)
+    def _encode_quantized_batch(self, inputs: Tensor) -> Tensor:
+        """Encodes a batch of inputs to quantized latents."""
+        z = self.encoder(inputs, training=False)
         return self.quantizer(z, training=False, return_codes=False)
 
-    def _latents_batch(self, images: Tensor) -> Tensor:
-        """Encodes a batch of images to latents before quantization."""
-        return self.encoder(images, training=False)
+    def _latents_batch(self, inputs: Tensor) -> Tensor:
+        """Encodes a batch of inputs to latents before quantization."""
+        return self.encoder(inputs, training=False)
 
     def _interpolate_batch(self, latents: Tensor) -> Tensor:
-        """Quantizes a batch of interpolated latents and decodes them to images."""
+        """Quantizes a batch of interpolated latents and decodes them."""
         return self._decode_quantized_batch(
             self.quantizer(latents, training=False, return_codes=False)
         )
 
-    def _encode_batch(self, images: Tensor) -> Tensor:
-        """Encodes a batch of images to codes, which are -1 where the encoder masks."""
-        z = self.encoder(images, training=False)
+    def _encode_batch(self, inputs: Tensor) -> Tensor:
+        """Encodes a batch of inputs to codes, which are -1 where the encoder masks."""
+        z = self.encoder(inputs, training=False)
         return self.quantizer.encode(z, mask=self._mask_of(z))
 
     def _lookup(self, codes: Tensor) -> Tensor:
@@ -148,7 +147,7 @@ class VQVAE(CodeModel):
         return self.quantizer.decode(codes)
 
     def _decode_batch(self, codes: Tensor) -> Tensor:
-        """Decodes a batch of codes to images.
+        """Decodes a batch of codes to reconstructions.
 
         A decoder that supports masking receives a mask that is false where a code is -1.
         """
@@ -158,30 +157,29 @@ class VQVAE(CodeModel):
         mask = ops.greater_equal(first_stage, 0)
         return self.decoder(self._lookup(codes), training=False, mask=mask)
 
-    def encode(self, images: Any, batch_size: int = 128) -> np.ndarray:
-        """Encodes images to codes.
+    def encode(self, inputs: Any, batch_size: int = 128) -> np.ndarray:
+        """Encodes inputs to codes.
 
         Args:
-            images: Array of shape `(n, height, width, channels)`, or a dataset that yields such
-                batches.
+            inputs: Array of shape `(n, ...)`, or a dataset that yields batches of that form.
             batch_size: Integer. Batch size of arrays and of an `ImageDataset`; other datasets
                 define their own. Defaults to 128.
 
         Returns:
             Int32 array of shape `(n, *code_shape)`, e.g. `(n, 7, 7)`; -1 where the encoder masks.
         """
-        return self._in_batches(self._encode_batch, images, batch_size, self.image_shape)
+        return self._in_batches(self._encode_batch, inputs, batch_size, "inputs")
 
     def decode(self, codes: Any, batch_size: int = 128) -> np.ndarray:
-        """Decodes codes to images; `decode(encode(x))` equals `reconstruct(x)`.
+        """Decodes codes to reconstructions; `decode(encode(x))` equals `reconstruct(x)`.
 
         Args:
             codes: Integer array of shape `(n, *code_shape)`, with values in `[0, codebook_size)`,
                 or -1 for a zero latent.
-            batch_size: Integer. Number of images per batch. Defaults to 128.
+            batch_size: Integer. Batch size. Defaults to 128.
 
         Returns:
-            Float32 array of shape `(n, height, width, channels)`.
+            Float32 array of shape `(n, ...)`.
 
         Raises:
             ValueError: If the codes have another shape, are not integers, or are out of range.

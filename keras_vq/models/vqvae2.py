@@ -35,7 +35,7 @@ class VQVAE2(CodeModel):
     the codes of an image as one vector: the top codes in row-major order, then the bottom codes.
 
     Args:
-        bottom_encoder: Layer or model that maps images to features of shape
+        bottom_encoder: Layer or model that maps inputs to features of shape
             `(batch, height, width, channels)`.
         top_encoder: Layer or model that maps these features to top latents, downsampled by an
             integer factor in height and in width.
@@ -54,11 +54,11 @@ class VQVAE2(CodeModel):
         **kwargs: Arguments of `keras.Model`.
 
     Call arguments:
-        images: Float tensor of shape `(batch, height, width, channels)`, with values in [0, 1].
+        inputs: Float tensor of shape `(batch, height, width, channels)`.
             Height and width are fixed when the model is built.
 
     Returns:
-        A dictionary with `reconstruction` (images) and `codes` (a `HierarchicalCodes` of int32
+        A dictionary with `reconstruction` and `codes` (a `HierarchicalCodes` of int32
         tensors, each of shape `latents.shape[:-1] + quantizer.code_shape`).
 
     Raises:
@@ -117,10 +117,10 @@ class VQVAE2(CodeModel):
         self._build_if_known()
 
     def _build_parts(self, input_shape: Shape) -> None:
-        """Builds all parts for batches of images of shape `input_shape`."""
+        """Builds all parts for batches of inputs of shape `input_shape`."""
         if None in input_shape[1:]:
             raise ValueError(
-                "The image size of a VQVAE2 must be known. Add an Input of the image shape to the "
+                "The input size of a VQVAE2 must be known. Add an Input of that shape to the "
                 f"bottom encoder. Received: shape {tuple(input_shape)}"
             )
         features: Any = self._build_encoder(input_shape)
@@ -152,14 +152,14 @@ class VQVAE2(CodeModel):
         )
         super()._build_parts(input_shape)
 
-    def call(self, images: Tensor, training: bool | None = None) -> dict[str, Any]:
-        """Reconstructs a batch of images from their codes."""
-        top, bottom = self._quantized(images, training)
+    def call(self, inputs: Tensor, training: bool | None = None) -> dict[str, Any]:
+        """Reconstructs a batch of inputs from their codes."""
+        top, bottom = self._quantized(inputs, training)
         x_hat = self.decoder(self._joined(top.quantized, bottom.quantized), training=training)
         return {"reconstruction": x_hat, "codes": HierarchicalCodes(top.codes, bottom.codes)}
 
-    def _quantized(self, images: Tensor, training: bool | None) -> tuple["_Scale", "_Scale"]:
-        h_bottom = self.bottom_encoder(images, training=training)
+    def _quantized(self, inputs: Tensor, training: bool | None) -> tuple["_Scale", "_Scale"]:
+        h_bottom = self.bottom_encoder(inputs, training=training)
         z_top = self.top_encoder(h_bottom, training=training)
         e_top, top = self.top_quantizer(z_top, training=training, return_codes=True)
 
@@ -174,12 +174,12 @@ class VQVAE2(CodeModel):
 
     @property
     def bottom_encoder(self) -> keras.Layer:
-        """Network that encodes the images, the same as `encoder`."""
+        """Network that encodes the inputs, the same as `encoder`."""
         return self.encoder
 
     @property
     def code_shape(self) -> HierarchicalCodes | None:
-        """Shapes of the codes of one image, e.g. `(4, 4)` and `(8, 8)`; `None` until built."""
+        """Shapes of the codes of one input, e.g. `(4, 4)` and `(8, 8)`; `None` until built."""
         return self._code_shape
 
     @property
@@ -193,53 +193,52 @@ class VQVAE2(CodeModel):
         """Returns the top and the bottom quantizer, by suffix of their metric names."""
         return {"_top": self.top_quantizer, "_bottom": self.bottom_quantizer}
 
-    def adapt(self, images: Any, start: Start = "kmeans", batch_size: int = 128) -> None:
-        """Initializes the top and then the bottom codebook from the latents of images.
+    def adapt(self, inputs: Any, start: Start = "kmeans", batch_size: int = 128) -> None:
+        """Initializes the top and then the bottom codebook from the latents of inputs.
 
         Args:
-            images: Array of shape `(n, height, width, channels)`, or a dataset that yields such
-                batches.
+            inputs: Array of shape `(n, ...)`, or a dataset that yields batches of that form.
             start: String. `"kmeans"` or `"first"`; see `Codebook.adapt`. Defaults to
                 `"kmeans"`.
             batch_size: Integer. Batch size of arrays and of an `ImageDataset`; other datasets
                 define their own. Defaults to 128.
 
         Raises:
-            ValueError: If the images can be read only once.
+            ValueError: If the inputs can be read only once.
         """
-        if is_read_once(images):
+        if is_read_once(inputs):
             raise ValueError(
-                "`images` must not be a generator, because they are read once per scale. "
-                f"Pass {SOURCES}. Received: {type(images).__name__}"
+                "`inputs` must not be a generator, because they are read once per scale. "
+                f"Pass {SOURCES}. Received: {type(inputs).__name__}"
             )
         for method, quantizer in (
             (self._top_latents, self.top_quantizer),
             # The bottom latents depend on the new top codebook.
             (self._bottom_latents, self.bottom_quantizer),
         ):
-            latents = self._in_batches(method, images, batch_size, self.image_shape)
+            latents = self._in_batches(method, inputs, batch_size, "inputs")
             quantizer.adapt(latents, start=start)
 
-    def _top_latents(self, images: Tensor) -> Tensor:
-        """Encodes a batch of images to top latents before quantization."""
-        return self._quantized(images, training=False)[0].latents
+    def _top_latents(self, inputs: Tensor) -> Tensor:
+        """Encodes a batch of inputs to top latents before quantization."""
+        return self._quantized(inputs, training=False)[0].latents
 
-    def _bottom_latents(self, images: Tensor) -> Tensor:
-        """Encodes a batch of images to bottom latents before quantization."""
-        return self._quantized(images, training=False)[1].latents
+    def _bottom_latents(self, inputs: Tensor) -> Tensor:
+        """Encodes a batch of inputs to bottom latents before quantization."""
+        return self._quantized(inputs, training=False)[1].latents
 
-    def _encode_quantized_batch(self, images: Tensor) -> Tensor:
-        """Encodes a batch of images to the quantized latents that the decoder takes."""
-        top, bottom = self._quantized(images, training=False)
+    def _encode_quantized_batch(self, inputs: Tensor) -> Tensor:
+        """Encodes a batch of inputs to the quantized latents that the decoder takes."""
+        top, bottom = self._quantized(inputs, training=False)
         return self._joined(top.quantized, bottom.quantized)
 
-    def _latents_batch(self, images: Tensor) -> Tensor:
-        """Encodes a batch of images to the latents of both scales before quantization."""
-        top, bottom = self._quantized(images, training=False)
+    def _latents_batch(self, inputs: Tensor) -> Tensor:
+        """Encodes a batch of inputs to the latents of both scales before quantization."""
+        top, bottom = self._quantized(inputs, training=False)
         return self._joined(top.latents, bottom.latents)
 
     def _interpolate_batch(self, latents: Tensor) -> Tensor:
-        """Quantizes a batch of interpolated latents and decodes them to images."""
+        """Quantizes a batch of interpolated latents and decodes them."""
         rows, columns = self.factors
         z_top = latents[:, ::rows, ::columns, : self.top_dim]
         z_bottom = latents[..., self.top_dim :]
@@ -247,12 +246,12 @@ class VQVAE2(CodeModel):
         e_bottom = self.bottom_quantizer(z_bottom, training=False, return_codes=False)
         return self._decode_quantized_batch(self._joined(e_top, e_bottom))
 
-    def _encode_batch(self, images: Tensor) -> Tensor:
-        """Encodes a batch of images to one vector of codes per image.
+    def _encode_batch(self, inputs: Tensor) -> Tensor:
+        """Encodes a batch of inputs to one vector of codes per input.
 
         The top codes come first, then the bottom codes, both in row-major order.
         """
-        pair = (scale.codes for scale in self._quantized(images, training=False))
+        pair = (scale.codes for scale in self._quantized(inputs, training=False))
         return ops.concatenate(
             [
                 ops.reshape(codes, (-1, _size(shape)))
@@ -262,7 +261,7 @@ class VQVAE2(CodeModel):
         )
 
     def _lookup(self, codes: Tensor) -> Tensor:
-        """Looks up the quantized latents of a batch of codes, one vector of codes per image."""
+        """Looks up the quantized latents of a batch of codes, one vector of codes per input."""
         top, bottom = (
             quantizer.decode(ops.reshape(part, (-1, *shape)))
             for quantizer, part, shape in zip(
@@ -275,12 +274,11 @@ class VQVAE2(CodeModel):
         places = _size(self._code_shape.top)
         return codes[:, :places], codes[:, places:]
 
-    def encode(self, images: Any, batch_size: int = 128) -> HierarchicalCodes:
-        """Encodes images to codes.
+    def encode(self, inputs: Any, batch_size: int = 128) -> HierarchicalCodes:
+        """Encodes inputs to codes.
 
         Args:
-            images: Array of shape `(n, height, width, channels)`, or a dataset that yields such
-                batches.
+            inputs: Array of shape `(n, ...)`, or a dataset that yields batches of that form.
             batch_size: Integer. Batch size of arrays and of an `ImageDataset`; other datasets
                 define their own. Defaults to 128.
 
@@ -288,20 +286,20 @@ class VQVAE2(CodeModel):
             A `HierarchicalCodes` of int32 arrays of shapes `(n, *code_shape.top)` and
             `(n, *code_shape.bottom)`.
         """
-        vectors = self._in_batches(self._encode_batch, images, batch_size, self.image_shape)
+        vectors = self._in_batches(self._encode_batch, inputs, batch_size, "inputs")
         parts = zip(self._split(vectors), self._code_shape, strict=True)
         return HierarchicalCodes(*(part.reshape((-1, *shape)) for part, shape in parts))
 
     def decode(self, codes: Any, batch_size: int = 128) -> np.ndarray:
-        """Decodes codes to images; `decode(encode(x))` equals `reconstruct(x)`.
+        """Decodes codes to reconstructions; `decode(encode(x))` equals `reconstruct(x)`.
 
         Args:
             codes: Pair of integer arrays, top and bottom, in the form that `encode`
                 returns. Values are in `[0, codebook_size)` of their scale, or -1 for a zero latent.
-            batch_size: Integer. Number of images per batch. Defaults to 128.
+            batch_size: Integer. Batch size. Defaults to 128.
 
         Returns:
-            Float32 array of shape `(n, height, width, channels)`.
+            Float32 array of shape `(n, ...)`.
 
         Raises:
             ValueError: If `codes` is not a pair of arrays of the shapes in `code_shape`, or the
@@ -320,7 +318,7 @@ class VQVAE2(CodeModel):
             vectors.append(part.reshape(len(part), math.prod(part.shape[1:])))
         if len(vectors[0]) != len(vectors[1]):
             raise ValueError(
-                "The top and bottom `codes` must have the same number of images. "
+                "The top and bottom `codes` must have the same number of rows. "
                 f"Received: {len(vectors[0])} and {len(vectors[1])}"
             )
         return self._in_batches(self._decode_batch, np.concatenate(vectors, axis=1), batch_size)

@@ -1,4 +1,4 @@
-"""Code grids as inputs of priors: shapes, sizes, checks, and codes of images."""
+"""Code grids as inputs of priors: shapes, sizes, checks, and codes of model inputs."""
 
 import math
 from collections.abc import Sequence
@@ -34,22 +34,22 @@ def as_plane(shape: tuple[int, ...]) -> tuple[int, int]:
     return math.prod(shape[:-1]), shape[-1]
 
 
-def encoded(vqvae: Any, images: Any, labels: Any = None, *, takes_labels: bool) -> tuple[Any, Any]:
-    """Encodes images to codes, and returns the codes and labels.
+def encoded(vqvae: Any, inputs: Any, labels: Any = None, *, takes_labels: bool) -> tuple[Any, Any]:
+    """Encodes inputs to codes, and returns the codes and labels.
 
     Args:
         vqvae: A model with a method `encode`.
-        images: Array, or data set.
+        inputs: Array, or data set.
         labels: Integer array of shape `(n,)`, or None. Defaults to None.
         takes_labels: Boolean. Whether to take the labels of a data set if `labels` is None.
 
     Returns:
         Tuple of the codes and the labels; the labels may be None.
     """
-    if labels is not None or not takes_labels or not is_data_set(images):
-        return vqvae.encode(images), labels
+    if labels is not None or not takes_labels or not is_data_set(inputs):
+        return vqvae.encode(inputs), labels
     found: list[np.ndarray] = []
-    codes = vqvae.encode(with_labels(images, found))
+    codes = vqvae.encode(with_labels(inputs, found))
     return codes, np.concatenate(found) if found else None
 
 
@@ -58,7 +58,7 @@ def codes_of(quantizer: Any, code_shape: Any) -> tuple[int | tuple[int, ...], tu
 
     Args:
         quantizer: A `Quantizer`.
-        code_shape: Tuple of integers. Shape of the codes of one image. Unknown if it is None or
+        code_shape: Tuple of integers. Shape of the codes of one input. Unknown if it is None or
             contains None.
 
     Raises:
@@ -66,7 +66,7 @@ def codes_of(quantizer: Any, code_shape: Any) -> tuple[int | tuple[int, ...], tu
     """
     if code_shape is None or None in tuple(code_shape):
         raise ValueError(
-            "The code shape of the model must be known. Add an Input of the image shape to the "
+            "The code shape of the model must be known. Add an Input of fixed shape to the "
             f"encoder, and fit the model or call it on a batch. Received: code_shape={code_shape}"
         )
     shape, sizes = tuple(code_shape), tuple(quantizer.codebook_sizes)
@@ -130,7 +130,7 @@ def check_rows(rows: np.ndarray) -> None:
     """Checks that there is at least one row."""
     if len(rows) == 0:
         raise ValueError(
-            "`codes` must have at least one row. Check that the array or data set of images is not "
+            "`codes` must have at least one row. Check that the array or data set of inputs is not "
             "empty. Received: no rows"
         )
 

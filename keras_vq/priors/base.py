@@ -34,14 +34,14 @@ _LARGEST_BATCH = 256
 
 
 class CodePrior(Model):
-    """Base class of priors over code grids, from which a VQ-VAE generates images.
+    """Base class of priors over code grids, from which a VQ-VAE generates new data.
 
-        prior.fit_codes(vqvae, images)
-        images = vqvae.generate(100, prior)
+        prior.fit_codes(vqvae, inputs)
+        generated = vqvae.generate(100, prior)
 
     A prior is a `keras.Model` of codes: `fit`, `evaluate`, callbacks and saving work as in Keras.
     The loss is the cross-entropy in nats per code. The logs also contain `bits_per_grid`, the
-    bits of all codes of an image.
+    bits of all codes of an input.
 
     A subclass implements `_build_network`, `_code_logits`, `_sample_batch` and `_uniforms_shape`.
 
@@ -191,30 +191,30 @@ class CodePrior(Model):
 
     @property
     def code_shape(self) -> tuple[int, ...]:
-        """Shape of the codes of one image: `grid_shape`, or `(*grid_shape, L)` for L codebooks."""
+        """Shape of the codes of one input: `grid_shape`, or `(*grid_shape, L)` for L codebooks."""
         return with_stages(self.grid_shape, self.codebook_size)
 
     def fit_codes(
         self,
         vqvae: Any,
-        images: Any,
+        inputs: Any,
         labels: Any = None,
         validation_data: Any = None,
         batch_size: int = 128,
         epochs: int = 1,
         **kwargs: Any,
     ) -> keras.callbacks.History:
-        """Encodes images to codes once, then fits the prior to them.
+        """Encodes inputs to codes once, then fits the prior to them.
 
         Compiles an uncompiled prior with Adam at the default learning rate.
 
         Args:
             vqvae: A trained `VQVAE`.
-            images: Array of shape `(n, height, width, channels)`, or a data set of such batches.
+            inputs: Array of shape `(n, ...)`, or a data set of batches of that form.
             labels: Integer array of shape `(n,)`, for a prior with `num_classes`. None takes the
-                labels of a data set of (image, label) batches. Defaults to None.
-            validation_data: Images, a tuple (images, labels), or a data set. Defaults to None.
-            batch_size: Integer. Images per training step. Defaults to 128.
+                labels of a data set of (inputs, labels) batches. Defaults to None.
+            validation_data: Inputs, a tuple (inputs, labels), or a data set. Defaults to None.
+            batch_size: Integer. Rows per training step. Defaults to 128.
             epochs: Integer. Number of epochs. Defaults to 1.
             **kwargs: Other arguments of `fit`.
 
@@ -233,12 +233,12 @@ class CodePrior(Model):
                 f"`for_model(vqvae)`. Received: {vqvae!r} with {sizes} and {grid}"
             )
         takes_labels = self.num_classes is not None
-        inputs = self.as_inputs(*encoded(vqvae, images, labels, takes_labels=takes_labels))
+        codes = self.as_inputs(*encoded(vqvae, inputs, labels, takes_labels=takes_labels))
         validation = None
         if validation_data is not None:
             pair = validation_data if isinstance(validation_data, tuple) else (validation_data,)
             validation = self.as_inputs(*encoded(vqvae, *pair, takes_labels=takes_labels))
-        return self._fit_inputs(inputs, validation, batch_size=batch_size, epochs=epochs, **kwargs)
+        return self._fit_inputs(codes, validation, batch_size=batch_size, epochs=epochs, **kwargs)
 
     def _fit_inputs(
         self, inputs: Any, validation: Any = None, **kwargs: Any
@@ -466,14 +466,14 @@ class CodePrior(Model):
     def log_likelihood(
         self, codes: Any, labels: Any = None, condition: Any = None, batch_size: int = 128
     ) -> np.ndarray:
-        """Computes the log-likelihood of codes, in nats per image.
+        """Computes the log-likelihood of codes, in nats per input.
 
         Args:
             codes: Integer array of shape `(n, *code_shape)`.
             labels: Integer array of shape `(n,)`. None computes the unconditional log-likelihood.
                 Defaults to None.
             condition: Integer array of coarser codes. Defaults to None.
-            batch_size: Integer. Images per batch. Defaults to 128.
+            batch_size: Integer. Rows per batch. Defaults to 128.
 
         Returns:
             Float32 array of shape `(n,)`, also for n = 0.
@@ -487,8 +487,8 @@ class CodePrior(Model):
         logits = self._code_logits(codes, self.conditioning(given), False)["logits"]
         return -ops.sum(nats_of(logits, codes), axis=(1, 2))
 
-    def bits_per_image(self, codes: Any, labels: Any = None, condition: Any = None) -> float:
-        """Computes the mean negative log-likelihood in bits per image.
+    def bits_per_input(self, codes: Any, labels: Any = None, condition: Any = None) -> float:
+        """Computes the mean negative log-likelihood in bits per input.
 
         This is the code length of ideal entropy coding.
 
@@ -505,20 +505,20 @@ class CodePrior(Model):
         return float(nats.mean() / math.log(2))
 
     def bits_per_dimension(
-        self, codes: Any, image_shape: Sequence[int], labels: Any = None, condition: Any = None
+        self, codes: Any, input_shape: Sequence[int], labels: Any = None, condition: Any = None
     ) -> float:
         """Computes the bits per dimension (bpd) of the codes.
 
-        The dimensions are the color values of all pixels. The rate covers the codes only, not the
+        The dimensions are the values of an input. The rate covers the codes only, not the
         reconstruction error of the decoder.
 
         Args:
             codes: Integer array of shape `(n, *code_shape)`.
-            image_shape: Tuple of integers. `(height, width, channels)` of the images.
+            input_shape: Tuple of integers. Shape of one input, without the batch axis.
             labels: See `log_likelihood`.
             condition: See `log_likelihood`.
         """
-        return self.bits_per_image(codes, labels, condition) / math.prod(image_shape)
+        return self.bits_per_input(codes, labels, condition) / math.prod(input_shape)
 
     # --- sampling
 
@@ -549,7 +549,7 @@ class CodePrior(Model):
             top_p: Float in (0, 1]. Samples from the smallest set of most likely codes with at least
                 this total probability. None keeps all. Defaults to None.
             guidance: Float. Scale of classifier-free guidance, at least 0; requires labels. 1 is
-                plain class-conditional sampling, larger values give images more typical of the
+                plain class-conditional sampling, larger values give results more typical of the
                 class. None equals 1 at half the cost. Defaults to None.
             seed: Integer. Seed of the samples, which do not depend on `batch_size`. Defaults to
                 None.

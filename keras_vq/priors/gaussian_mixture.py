@@ -19,21 +19,21 @@ _ARRAYS = ("mixture_weights", "means", "covariances")
 class GaussianMixturePrior(Model):
     """Gaussian mixture model (GMM) with full covariances, as a prior over continuous latents.
 
-    The latents of training images rarely fill the standard normal prior of a VAE, and an
-    autoencoder has no prior. Samples from regions without training latents decode to poor images.
+    The latents of training inputs rarely fill the standard normal prior of a VAE, and an
+    autoencoder has no prior. Samples from regions without training latents decode to poor results.
     A mixture fitted after training approximates the distribution of the latents (ex-post density
     estimation).
 
     Fit the mixture to the decoder inputs of training. For a VAE these are
-    `vae.sample_latents(images)`, samples from the posteriors. A mixture of the posterior means
+    `vae.sample_latents(inputs)`, samples from the posteriors. A mixture of the posterior means
     would be too narrow by the posterior variance: an unused latent dimension has mean 0 for every
-    image, while the decoder expects samples from N(0, 1). For an autoencoder, use
-    `autoencoder.encode(images)`.
+    input, while the decoder expects samples from N(0, 1). For an autoencoder, use
+    `autoencoder.encode(inputs)`.
 
     The fitted arrays are `mixture_weights` of shape `(n_components,)`, `means` of shape
     `(n_components, dim)` and `covariances` of shape `(n_components, dim, dim)`, in float64, and
     `latent_shape`. They are `None` before `fit`. `dim` is the number of values in the latents of
-    one image, also for a latent map. `save` and `keras_vq.load_model` store them in a `.keras`
+    one input, also for a latent map. `save` and `keras_vq.load_model` store them in a `.keras`
     file.
 
     Source: Ghosh et al., "From Variational to Deterministic Autoencoders", 2020. Fitting uses the
@@ -172,7 +172,7 @@ class GaussianMixturePrior(Model):
         if len(latents) < max(self.n_components, 2):
             raise ValueError(
                 f"`x` must have at least {max(self.n_components, 2)} latents for "
-                f"{self.n_components} components. Pass more images, or decrease `n_components`. "
+                f"{self.n_components} components. Pass more latents, or decrease `n_components`. "
                 f"Received: {len(latents)} latents"
             )
         if not np.isfinite(latents).all():
@@ -248,7 +248,7 @@ class GaussianMixturePrior(Model):
             or self.latent_shape is None
         ):
             raise ValueError(
-                "The prior must be fitted. Call `fit` with latents of training images. "
+                "The prior must be fitted. Call `fit` with latents of training inputs. "
                 "Received: an unfitted GaussianMixturePrior"
             )
         return self.mixture_weights, self.means, self.covariances, self.latent_shape

@@ -84,22 +84,22 @@ class HierarchicalPrior(Model):
     def fit_codes(
         self,
         vqvae: Any,
-        images: Any,
+        inputs: Any,
         labels: Any = None,
         validation_data: Any = None,
         batch_size: int = 128,
         epochs: int = 1,
         **kwargs: Any,
     ) -> keras.callbacks.History:
-        """Encodes images to codes once, then fits both priors to them.
+        """Encodes inputs to codes once, then fits both priors to them.
 
         Args:
             vqvae: A trained `VQVAE2`.
-            images: Array of shape `(n, height, width, channels)`, or a data set of such batches.
+            inputs: Array of shape `(n, height, width, channels)`, or a data set of such batches.
             labels: Integer array of shape `(n,)`, for priors with `num_classes`. None takes the
-                labels of a data set of (image, label) batches. Defaults to None.
-            validation_data: Images, a tuple (images, labels), or a data set. Defaults to None.
-            batch_size: Integer. Images per training step. Defaults to 128.
+                labels of a data set of (inputs, labels) batches. Defaults to None.
+            validation_data: Inputs, a tuple (inputs, labels), or a data set. Defaults to None.
+            batch_size: Integer. Rows per training step. Defaults to 128.
             epochs: Integer. Number of epochs of each prior. Defaults to 1.
             **kwargs: Other arguments of `fit`.
 
@@ -112,11 +112,11 @@ class HierarchicalPrior(Model):
         if validation_data is not None:
             pair = validation_data if isinstance(validation_data, tuple) else (validation_data,)
             validation = self._inputs(*encoded(vqvae, *pair, takes_labels=takes_labels))
-        inputs = self._inputs(*encoded(vqvae, images, labels, takes_labels=takes_labels))
+        codes = self._inputs(*encoded(vqvae, inputs, labels, takes_labels=takes_labels))
         options = {"batch_size": batch_size, "epochs": epochs, **kwargs}
         history = keras.callbacks.History()
         for name, prior in (("top", self.top), ("bottom", self.bottom)):
-            own = prior._fit_inputs(inputs[name], validation.get(name), **options)
+            own = prior._fit_inputs(codes[name], validation.get(name), **options)
             history.epoch = own.epoch
             history.history.update({f"{name}_{key}": log for key, log in own.history.items()})
         return history
@@ -160,12 +160,12 @@ class HierarchicalPrior(Model):
         return top, bottom
 
     def log_likelihood(self, codes: Any, labels: Any = None, batch_size: int = 128) -> np.ndarray:
-        """Computes the log-likelihood of pairs of code grids, in nats per image.
+        """Computes the log-likelihood of pairs of code grids, in nats per input.
 
         Args:
             codes: Tuple (top codes, bottom codes).
             labels: See `CodePrior.log_likelihood`.
-            batch_size: Integer. Images per batch. Defaults to 128.
+            batch_size: Integer. Rows per batch. Defaults to 128.
 
         Returns:
             Float32 array of shape `(n,)`.
@@ -174,16 +174,16 @@ class HierarchicalPrior(Model):
         of_top = self.top.log_likelihood(top, labels, batch_size=batch_size)
         return of_top + self.bottom.log_likelihood(bottom, labels, top, batch_size)
 
-    def bits_per_image(self, codes: Any, labels: Any = None) -> float:
-        """Computes the mean bits per image of the codes of both scales.
+    def bits_per_input(self, codes: Any, labels: Any = None) -> float:
+        """Computes the mean bits per input of the codes of both scales.
 
         Args:
             codes: Tuple (top codes, bottom codes).
             labels: See `CodePrior.log_likelihood`.
         """
         top, bottom = _checked_pair(codes)
-        of_top = self.top.bits_per_image(top, labels)
-        return of_top + self.bottom.bits_per_image(bottom, labels, top)
+        of_top = self.top.bits_per_input(top, labels)
+        return of_top + self.bottom.bits_per_input(bottom, labels, top)
 
 
 def _checked_pair(codes: Any) -> tuple[Any, Any]:

@@ -47,4 +47,4 @@ keras_vq.plots.plot_samples(images, title="0 to 9, as asked")
 
 # %%
 codes = vqvae.encode(test.images)
-print(f"{prior.bits_per_image(codes, test.labels):.1f} bits; packed {codes[0].size * 7}")
+print(f"{prior.bits_per_input(codes, test.labels):.1f} bits; packed {codes[0].size * 7}")

@@ -69,7 +69,7 @@ def test_stages_have_figures_of_their_own(digits):
 
 def test_figures_of_images_are_counts_of_their_codes(digits):
     model = vqvae(keras_vq.ProjectedQuantizer(keras_vq.FiniteScalarQuantizer([4, 4]), 2))
-    history, _ = fit(model, digits[:128], CodebookMonitor(images=digits[:100]), epochs=1)
+    history, _ = fit(model, digits[:128], CodebookMonitor(inputs=digits[:100]), epochs=1)
     codes = model.encode(digits[:100])
     assert history["codes_in_use"][-1] == pytest.approx(len(np.unique(codes)) / 16)
     assert "codes_norm_spread" not in history
@@ -120,7 +120,7 @@ def test_two_stages_of_codes(digits):
     quantizers = [keras_vq.VectorQuantizer(size) for size in (16, 8)]
     model = keras_vq.VQVAE2(*networks, *quantizers)
     model.compile("adam")
-    history, _ = fit(model, digits[:64], CodebookMonitor(images=digits[:32]), epochs=1)
+    history, _ = fit(model, digits[:64], CodebookMonitor(inputs=digits[:32]), epochs=1)
     for stage, codes in enumerate(model.encode(digits[:32])):
         shares = np.unique(codes, return_counts=True)[1] / codes.size
         expected = np.exp(-(shares * np.log(shares)).sum())

@@ -78,7 +78,7 @@ def request_of(values, signature=None, **changes):
     values = np.asarray(values)
     is_image = values.dtype == "float32"
     tensor = {
-        "name": "image" if is_image else "codes",
+        "name": "inputs" if is_image else "codes",
         "datatype": "FP32" if is_image else "INT32",
         "shape": list(values.shape),
         "data": values.ravel().tolist(),
@@ -169,7 +169,7 @@ class TestAnswers:
     @pytest.mark.parametrize("datatype", ["INT32", "INT64"])
     def test_decode(self, server, model, codes, datatype):
         name, answer = server.array(codes, "decode", datatype=datatype)
-        assert name == "image"
+        assert name == "reconstruction"
         np.testing.assert_allclose(answer, model.decode(codes), atol=1e-5)
 
     @pytest.mark.parametrize("signature", [None, "serving_default", "reconstruct"])
@@ -247,10 +247,10 @@ class TestDescriptions:
             }
             for kind in ("inputs", "outputs")
         }
-        image, codes = ("image", "FP32", [-1, 8, 8, 1]), ("codes", "INT32", [-1, 4, 4])
-        assert rows["inputs"] == {"serving_default": image, "encode": image, "decode": codes}
-        made = ("reconstruction", *image[1:])
-        assert rows["outputs"] == {"serving_default": made, "encode": codes, "decode": image}
+        given, codes = ("inputs", "FP32", [-1, 8, 8, 1]), ("codes", "INT32", [-1, 4, 4])
+        assert rows["inputs"] == {"serving_default": given, "encode": given, "decode": codes}
+        made = ("reconstruction", *given[1:])
+        assert rows["outputs"] == {"serving_default": made, "encode": codes, "decode": made}
         assert metadata["inputs"][0]["parameters"]["signature"] == "serving_default"
 
 
@@ -303,9 +303,9 @@ BAD = {
     "wrong datatype": (image(datatype="UINT8"), "must be FP32. Received: 'UINT8'"),
     "datatype of more bits": (image(datatype="FP64"), "must be FP32"),
     "unknown datatype": (image(datatype="float32"), '"inputs.0.datatype"'),
-    "wrong name": (image(name="pixels"), "must be 'image'. Received: 'pixels'"),
-    "long name": (image(name="x" * 100_000), "must be 'image'"),
-    "output of another name": ({**GOOD, "outputs": [{"name": "image"}]}, "must be 'codes'"),
+    "wrong name": (image(name="pixels"), "must be 'inputs'. Received: 'pixels'"),
+    "long name": (image(name="x" * 100_000), "must be 'inputs'"),
+    "output of another name": ({**GOOD, "outputs": [{"name": "inputs"}]}, "must be 'codes'"),
     "code too large": (codes_of(16), "from 0 to 15. Received: 16"),
     "code below 0": (codes_of(-1), "Received: -1"),
     "code of 64 bits": (codes_of(2**32, datatype="INT64"), "Received: 4294967296"),

@@ -42,7 +42,7 @@ def test_a_model_is_a_run_a_file_or_a_preset(finished_run, tmp_path, monkeypatch
         "vqvae_mnist",
     )
     model = preset.load()
-    assert model.image_shape == (28, 28, 1)
+    assert model.input_shape == (None, 28, 28, 1)
     own = model.save_to_preset(tmp_path / "own")
     assert trained.named("own").folder == own.relative_to(tmp_path)
     (own / "preset.json").write_text(json.dumps({"sha256": "0"}))

@@ -107,6 +107,28 @@ def _trained(model: keras_vq.models.ReconstructionModel) -> keras_vq.models.Reco
     return model
 
 
+def other_inputs(shape: tuple[int, ...], latents: tuple[int, ...], encoder: list, decoder: list):
+    """Returns a VQ-VAE of inputs that are no images, untrained, and their shape."""
+    keras.utils.set_random_seed(1)
+    model = keras_vq.VQVAE(
+        keras.Sequential([keras.Input(shape), *encoder]),
+        keras_vq.VectorQuantizer(8),
+        keras.Sequential([keras.Input(latents), *decoder]),
+    )
+    return model, shape
+
+
+layers = keras.layers
+OTHER_INPUTS = {
+    # One code per row, and no axis of positions.
+    "table": lambda: other_inputs((6,), (4,), [layers.Dense(4)], [layers.Dense(6)]),
+    "sequence": lambda: other_inputs(
+        (10, 2), (5, 4), [layers.Conv1D(4, 2, 2)], [layers.Conv1DTranspose(2, 2, 2)]
+    ),
+    "volume": lambda: other_inputs(
+        (4, 4, 4, 1), (2, 2, 2, 4), [layers.Conv3D(4, 2, 2)], [layers.Conv3DTranspose(1, 2, 2)]
+    ),
+}
 MODELS = {
     "autoencoder": autoencoder,
     "vae": vae,

@@ -209,7 +209,7 @@ def test_a_network_without_convolutions(tmp_path, precision):
     model(images(2))
     with pytest.raises(export.ExportError, match=r"without convolutions.*Received: 'int"):
         model.export(
-            tmp_path / "m.tflite", "litert", precision=precision, calibration_images=images()
+            tmp_path / "m.tflite", "litert", precision=precision, calibration_inputs=images()
         )
     assert names_in(tmp_path) == []
 
@@ -230,18 +230,18 @@ def test_a_file_that_is_far_from_its_model(tmp_path, monkeypatch):
     model = constant()
     path = tmp_path / "m.tflite"
     with pytest.raises(export.ExportError, match=r"`decode` of the file differs.* 100 % of the"):
-        model.export(path, "litert", precision="int8_convolutions", calibration_images=images())
+        model.export(path, "litert", precision="int8_convolutions", calibration_inputs=images())
     assert names_in(tmp_path) == []
     report = export.verify(model, model.export(path, "litert", precision="int8_weights"), images())
-    assert report.relative_pixel_error < 1e-6
+    assert report.relative_decoded_error < 1e-6
 
     from keras_vq.export import litert
 
     monkeypatch.setattr(litert, "_check_answers", lambda *_: None)
-    options = {"calibration_images": images(), "overwrite": True}
+    options = {"calibration_inputs": images(), "overwrite": True}
     model.export(path, "litert", precision="int8_convolutions", **options)
     report = export.verify(model, path, images())
-    assert report.relative_pixel_error == pytest.approx(1)
+    assert report.relative_decoded_error == pytest.approx(1)
     from keras_vq_cli.verify import _faults
 
     assert _faults(report, {"least_agreement": 50.0}) == [

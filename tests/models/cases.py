@@ -1,11 +1,12 @@
 """Test cases of models, one for each kind."""
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import keras
 import numpy as np
-from keras import ops
+from keras import layers, ops
 
 import keras_vq
 
@@ -27,6 +28,8 @@ class ModelCase(NamedTuple):
     infers: bool = True
     # Whether training has state of a kind that the other cases have not.
     has_own_state: bool = True
+    # Shape of one input.
+    input_shape: tuple[int, ...] = IMAGE_SHAPE
 
 
 def _dense(output_activation: str = "clip", latent_dim: int | None = 4) -> Any:
@@ -35,23 +38,57 @@ def _dense(output_activation: str = "clip", latent_dim: int | None = 4) -> Any:
     )
 
 
-def _vqvae(quantizer: Any) -> Any:
-    encoder, decoder = keras_vq.networks.convolutional(IMAGE_SHAPE, filters=(8,), latent_dim=4)
+def flattening(
+    shape: tuple[int, ...], features: tuple[int, ...], latents: tuple[int, ...]
+) -> tuple[Any, Any]:
+    """Returns an encoder of inputs of any shape to features, and a decoder of latents."""
+    encoder = [layers.Flatten(), layers.Dense(math.prod(features)), layers.Reshape(features)]
+    outputs = layers.Dense(math.prod(shape), activation="sigmoid")
+    return (
+        keras.Sequential([keras.Input(shape), *encoder]),
+        keras.Sequential([keras.Input(latents), layers.Flatten(), outputs, layers.Reshape(shape)]),
+    )
+
+
+def _volumes() -> tuple[Any, Any]:
+    encoder = [layers.Conv3D(16, 2, 2, activation="relu"), layers.Dense(4)]
+    decoder = [layers.Conv3DTranspose(16, 2, 2, activation="relu"), layers.Dense(1)]
+    return (
+        keras.Sequential([keras.Input((4, 4, 4, 1)), *encoder]),
+        keras.Sequential([keras.Input((2, 2, 2, 4)), *decoder, layers.Activation("sigmoid")]),
+    )
+
+
+def _sequences() -> tuple[Any, Any]:
+    encoder = [layers.Conv1D(16, 2, 2, activation="relu"), layers.Dense(4)]
+    decoder = [layers.Conv1DTranspose(16, 2, 2, activation="relu"), layers.Dense(4)]
+    return (
+        keras.Sequential([keras.Input((16, 4)), *encoder]),
+        keras.Sequential([keras.Input((8, 4)), *decoder, layers.Activation("sigmoid")]),
+    )
+
+
+def _restarting(codebook_size: int) -> keras_vq.VectorQuantizer:
+    restart = keras_vq.DeadCodeRestart(0.5)
+    codebook = keras_vq.EMACodebook(codebook_size, decay=0.9, restart=restart, seed=5)
+    return keras_vq.VectorQuantizer(codebook=codebook)
+
+
+def _between(networks: tuple[Any, Any], quantizer: Any) -> Any:
+    encoder, decoder = networks
     return keras_vq.VQVAE(encoder, quantizer, decoder)
+
+
+def _vqvae(quantizer: Any) -> Any:
+    networks = keras_vq.networks.convolutional(IMAGE_SHAPE, filters=(8,), latent_dim=4)
+    return _between(networks, quantizer)
 
 
 def _vqvae2() -> Any:
     networks = keras_vq.networks.hierarchical(
         IMAGE_SHAPE, filters=(16,), latent_dim=4, residual_blocks=1, residual_filters=8
     )
-    top, bottom = (
-        keras_vq.VectorQuantizer(
-            codebook=keras_vq.EMACodebook(
-                size, decay=0.9, restart=keras_vq.DeadCodeRestart(0.5), seed=5
-            )
-        )
-        for size in (8, 16)
-    )
+    top, bottom = (_restarting(size) for size in (8, 16))
     return keras_vq.VQVAE2(*networks, top_quantizer=top, bottom_quantizer=bottom)
 
 
@@ -62,11 +99,7 @@ def _vqgan() -> Any:
     second = keras.layers.Conv2D(6, 3, activation="relu")(first)
     return keras_vq.VQGAN(
         encoder,
-        keras_vq.VectorQuantizer(
-            codebook=keras_vq.EMACodebook(
-                16, decay=0.9, restart=keras_vq.DeadCodeRestart(0.5), seed=5
-            )
-        ),
+        _restarting(16),
         decoder,
         keras_vq.networks.patch_discriminator(IMAGE_SHAPE, filters=(4, 8)),
         feature_network=keras.Model(pixels, [first, second]),
@@ -164,7 +197,7 @@ def _quantized(quantizer: Any, latents: np.ndarray) -> _Quantized:
 
 
 def _vqvae_case(
-    id: str, build: Callable[[], Any], distances_in_loss: float, **flags: bool
+    id: str, build: Callable[[], Any], distances_in_loss: float, **flags: Any
 ) -> ModelCase:
     return ModelCase(
         id,
@@ -194,13 +227,7 @@ MODEL_CASES = [
     ),
     _vqvae_case(
         "vqvae_ema",
-        lambda: _vqvae(
-            keras_vq.VectorQuantizer(
-                codebook=keras_vq.EMACodebook(
-                    16, decay=0.9, restart=keras_vq.DeadCodeRestart(0.5), seed=5
-                )
-            )
-        ),
+        lambda: _vqvae(_restarting(16)),
         distances_in_loss=0.25,
     ),
     _vqvae_case(
@@ -246,5 +273,30 @@ MODEL_CASES = [
         other_logs=("perplexity", "codebook_usage", "adaptive_weight"),
         reference=_vqgan_logs,
         infers=False,
+    ),
+    ModelCase(
+        "autoencoder_table",
+        lambda: keras_vq.Autoencoder(*flattening((64,), (4,), (4,))),
+        loss_weights={"reconstruction_loss": 1.0},
+        other_logs=(),
+        reference=_autoencoder_logs,
+        infers=False,
+        has_own_state=False,
+        input_shape=(64,),
+    ),
+    _vqvae_case(
+        "vqvae_sequence",
+        lambda: _between(_sequences(), _restarting(16)),
+        distances_in_loss=0.25,
+        has_own_state=False,
+        input_shape=(16, 4),
+    ),
+    _vqvae_case(
+        "vqvae_volume",
+        lambda: _between(_volumes(), _restarting(16)),
+        distances_in_loss=0.25,
+        infers=False,
+        has_own_state=False,
+        input_shape=(4, 4, 4, 1),
     ),
 ]

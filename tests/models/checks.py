@@ -161,7 +161,7 @@ def check_no_images_give_empty_results(fitted: Fitted) -> None:
 def check_interpolate(fitted: Fitted) -> None:
     start, end = fitted.held_out[:16], fitted.held_out[16:32]
     lines = fitted.model.interpolate(start, end, steps=5)
-    assert lines.shape == (16, 5, 8, 8, 1)
+    assert lines.shape == (16, 5, *fitted.case.input_shape)
     np.testing.assert_allclose(lines[:, 0], fitted.model.reconstruct(start), atol=1e-6)
     np.testing.assert_allclose(lines[:, -1], fitted.model.reconstruct(end), atol=1e-6)
     assert np.abs(lines[:, 2] - lines[:, 0]).max() > 0.01

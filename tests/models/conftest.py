@@ -20,4 +20,5 @@ def held_out(digits):
 @pytest.fixture(scope="session", params=MODEL_CASES, ids=lambda case: case.id)
 def fitted(request, images, held_out, tmp_path_factory):
     case = request.param
-    return fit_case(case, images, held_out, tmp_path_factory.mktemp(case.id))
+    parts = (part.reshape(-1, *case.input_shape) for part in (images, held_out))
+    return fit_case(case, *parts, tmp_path_factory.mktemp(case.id))

@@ -36,13 +36,16 @@ def with_pixel(images, value):
 BAD_FITS = {
     "three channels": (
         lambda x: (np.repeat(x, 3, axis=-1), None),
-        r"`x` must have the shape \(n, 8, 8, 1\).*3 channels, not 1",
+        r"`x` must have the shape \(n, 8, 8, 1\).*size 3, not 1",
     ),
     "another size": (
         lambda x: (x[:, :4], None),
         r"\(n, 8, 8, 1\).*Received: shape \(256, 4, 8, 1\)",
     ),
-    "no channel axis": (lambda x: (x[..., 0], None), r"Add a channel axis \(x\[..., None\]\)"),
+    "no channel axis": (
+        lambda x: (x[..., 0], None),
+        r"batch axis \(x\[None\]\) or a last axis of size 1 \(x\[..., None\]\)",
+    ),
     "NaN in x": (
         lambda x: (with_pixel(x, np.nan), None),
         "`x`.*Remove the NaN.*first at index 7",
@@ -57,7 +60,7 @@ BAD_FITS = {
     "lengths": (lambda x: (x, x[:100]), "same number of rows. Received: 256 and 100"),
     "three channels in y": (
         lambda x: (x, np.repeat(x, 3, axis=-1)),
-        r"`y` must have the shape \(n, 8, 8, 1\) of the decoder outputs.*3 channels",
+        r"`y` must have the shape \(n, 8, 8, 1\) of the decoder outputs.*size 3",
     ),
     "one color": (lambda x: (np.zeros_like(x), None), "must be positive.*pass `data_variance`"),
 }
@@ -299,14 +302,15 @@ def test_large_latents_are_no_images_of_8_bits():
 def test_latents_and_codes_of_another_shape(case):
     model = case.build()
     is_vq = hasattr(model, "encode_quantized")
-    latents = (model.encode_quantized if is_vq else model.encode)(np.zeros((2, 8, 8, 1), "float32"))
+    inputs = np.zeros((2, *case.input_shape), "float32")
+    latents = (model.encode_quantized if is_vq else model.encode)(inputs)
     shape = r"\(n, " + ", ".join(str(size) for size in latents.shape[1:]) + r"\)"
     for wrong in (latents[0], latents[..., None], latents[..., :1]):
         with pytest.raises(ValueError, match=rf"`latents` must have the shape {shape} of the de"):
             (model.decode_quantized if is_vq else model.decode)(wrong)
     if not is_vq:
         return
-    codes = model.encode(np.zeros((2, 8, 8, 1), "float32"))
+    codes = model.encode(inputs)
     parts = codes._asdict() if isinstance(codes, tuple) else {None: codes}
     for name, part in parts.items():
         shape = r"\(n, " + ", ".join(str(size) for size in part.shape[1:]) + r"\)"

@@ -233,7 +233,7 @@ def test_names_are_looked_for_in_the_package_first(saved, monkeypatch, tmp_path)
     assert list(presets.named_presets()) == ["of_checkout"]
     shutil.copytree(saved, roots[0] / "of_wheel")
     assert list(presets.named_presets()) == ["of_wheel"]
-    assert keras_vq.Autoencoder.from_preset("of_wheel").image_shape == (8, 8, 1)
+    assert keras_vq.Autoencoder.from_preset("of_wheel").input_shape == (None, 8, 8, 1)
 
 
 @pytest.mark.backend_free
@@ -329,7 +329,7 @@ def test_named_preset_is_what_its_record_says(name):
     assert 0.7 < figures["SSIM"] <= 1
     if isinstance(model, keras_vq.VQVAE):
         (size,) = model.quantizer.codebook_sizes
-        positions = model.encode(np.zeros((1, *model.image_shape), "float32")).size
+        positions = model.encode(np.zeros((1, *model.input_shape[1:]), "float32")).size
         assert figures["codes"] == size
         assert 0.9 * size < figures["codes used"] <= size
         assert 1 < figures["perplexity"] <= figures["codes used"]

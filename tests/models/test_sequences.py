@@ -76,7 +76,7 @@ def test_any_number_of_steps_with_padding(name, sequences):
     logs = model.fit(given, batch_size=4, verbose=0).history
     assert np.isfinite(logs["loss"][0])
     again = type(model).from_config(model.get_config())
-    assert again.image_shape == (11, 3)
+    assert again.input_shape == (None, 11, 3)
 
 
 @pytest.mark.parametrize("name", ["recurrent", "transformer"])

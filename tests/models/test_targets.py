@@ -220,7 +220,7 @@ def test_labels_are_no_targets(labels, unit):
             lambda: model.train_on_batch(unit, labels),
             lambda: model.test_on_batch(unit, labels),
         ):
-            with pytest.raises(ValueError, match=r"labels are not supported.*lambda image, label"):
+            with pytest.raises(ValueError, match=r"labels are not supported.*lambda x, label"):
                 call()
     assert float(model.measured_data_variance) == 0  # not the variance of labels
 
@@ -239,7 +239,7 @@ def test_labels_of_data_sets_are_no_targets(unit):
         torch.utils.data.DataLoader(tensors, batch_size=8),
     ):
         for method in (model.fit, model.evaluate):
-            with pytest.raises(ValueError, match=r"labels are not supported.*lambda image, label"):
+            with pytest.raises(ValueError, match=r"labels are not supported.*lambda x, label"):
                 method(data, verbose=0)
         assert model.encode(data).shape == (32, 2)  # does not use targets
 

@@ -181,7 +181,7 @@ def test_data_of_one_value_divides_by_one_and_is_not_kept(images):
 def test_variance_of_many_rows_far_from_zero():
     # More rows than one block, and an offset that float32 can't represent.
     values = np.random.default_rng(0).normal(1000.0, 0.01, (5000, 2, 2, 1))
-    measured = keras_vq.models._images.variance(values)
+    measured = keras_vq.models._arrays.variance(values)
     assert measured == pytest.approx(values.var(), rel=1e-9)
 
 

@@ -108,10 +108,10 @@ def test_adapt_places_the_bottom_codes_for_the_new_top(inputs):
     model = build()
     model.adapt(inputs, start="first")
     codes = ops.convert_to_numpy(model.top_quantizer.codebook.code_vectors())
-    latents = model._in_batches(model._top_latents, inputs, 128, model.image_shape)
+    latents = model._in_batches(model._top_latents, inputs, 128, "inputs")
     np.testing.assert_allclose(codes, latents.reshape(-1, 4)[:8], atol=1e-6)
     codes = ops.convert_to_numpy(model.bottom_quantizer.codebook.code_vectors())
-    latents = model._in_batches(model._bottom_latents, inputs, 128, model.image_shape)
+    latents = model._in_batches(model._bottom_latents, inputs, 128, "inputs")
     np.testing.assert_allclose(codes, latents.reshape(-1, 4)[:16], atol=1e-6)
 
 

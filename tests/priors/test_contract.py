@@ -161,7 +161,7 @@ def test_likelihood_is_a_function_of_the_grid_alone(pair):
         codes[[0, 5, 9]] = grids[4]
         nats = prior.log_likelihood(codes, batch_size=batch_size)
         np.testing.assert_allclose(nats[[0, 5, 9]], np.repeat(alone, 3), atol=1e-5)
-    bits = prior.bits_per_image(codes)
+    bits = prior.bits_per_input(codes)
     assert bits == pytest.approx(-nats.mean() / np.log(2), rel=1e-5)
     compiled = type(prior).from_config(prior.get_config())
     compiled.set_weights(prior.get_weights())
@@ -183,7 +183,7 @@ def test_likelihood_of_no_codes(case):
     assert is_empty(case.prior().log_likelihood(none))
     given = {"labels": np.zeros(0, int), "condition": np.zeros((0, *coarse, 2), int)}
     assert is_empty(case.prior(condition_shape=coarse, **GIVEN).log_likelihood(none, **given))
-    for method in (case.prior().bits_per_image, case.prior().fit):
+    for method in (case.prior().bits_per_input, case.prior().fit):
         with pytest.raises(ValueError, match=r"`codes` .* at least one row.*Received"):
             method(none)
 
@@ -250,7 +250,7 @@ def test_learns_what_codes_go_together(case):
     assert (samples == samples[:, :1]).mean() > 0.9
     if case in AUTOREGRESSIVE_CASES:  # in MaskGIT, one class dominates
         assert 0.2 < samples.mean() < 0.8
-    bits = prior.bits_per_image(codes[:500])
+    bits = prior.bits_per_input(codes[:500])
     assert 0.95 < bits < 2.5  # the codes have an entropy of 1 bit
     assert prior.bits_per_dimension(codes[:500], (4, 4, 1)) == pytest.approx(bits / 16)
 
@@ -283,7 +283,7 @@ def test_fits_the_codes_of_a_vqvae(digits):
     codes = vqvae.encode(digits[128:160])
     nats = -prior.log_likelihood(codes, labels[:32]).mean()
     assert history.history["val_loss"][0] == pytest.approx(nats / 32, rel=1e-5)
-    bits = prior.bits_per_image(codes, labels[:32])
+    bits = prior.bits_per_input(codes, labels[:32])
     assert history.history["val_bits_per_grid"][0] == pytest.approx(bits, rel=1e-5)
     with pytest.raises(ValueError, match=r"at least one row.*Received"):
         prior.fit_codes(vqvae, digits[:0], labels[:0])
@@ -304,11 +304,11 @@ def test_two_levels_are_one_prior():
     pairs = grids[:, :1].reshape(-1, 1, 1), grids[:, 1:].reshape(-1, 1, 2)
     nats = prior.log_likelihood(pairs).astype("float64")
     assert np.exp(nats).sum() == pytest.approx(1.0, abs=1e-4)
-    assert prior.bits_per_image(pairs) == pytest.approx(-nats.mean() / np.log(2), rel=1e-5)
+    assert prior.bits_per_input(pairs) == pytest.approx(-nats.mean() / np.log(2), rel=1e-5)
     none = pairs[0][:0], pairs[1][:0]
     assert is_empty(prior.log_likelihood(none))
     with pytest.raises(ValueError, match=r"at least one row.*Received"):
-        prior.bits_per_image(none)
+        prior.bits_per_input(none)
     drawn = prior.generate(3000, seed=0, batch_size=3000)
     places = np.ravel_multi_index(np.concatenate([d.reshape(3000, -1) for d in drawn], 1).T,
                                   (3, 2, 2))  # fmt: skip
@@ -353,7 +353,7 @@ def test_fits_the_codes_of_two_levels(digits, tmp_path):
     history = prior.fit_codes(vqvae, images, validation_data=images[:8], verbose=0).history
     codes = vqvae.encode(images[:8])
     logged = sum(history[f"{scale}_val_bits_per_grid"][0] for scale in ("top", "bottom"))
-    assert prior.bits_per_image(codes) == pytest.approx(logged, rel=1e-5)
+    assert prior.bits_per_input(codes) == pytest.approx(logged, rel=1e-5)
     assert vqvae.generate(3, prior, seed=0).shape == (3, 8, 8, 1)
     # Loaded parts are compiled, so training can continue.
     prior.save(tmp_path / "prior.keras")
@@ -389,7 +389,7 @@ def test_bad_input():
         (lambda: plain.as_inputs(codes * 0.5), "must be integers"),
         (lambda: plain.fit(codes[:0]), "at least one row"),
         (lambda: plain.evaluate(codes[:0]), "at least one row"),
-        (lambda: plain.bits_per_image(codes[:0]), "at least one row"),
+        (lambda: plain.bits_per_input(codes[:0]), "at least one row"),
         (lambda: plain.bits_per_dimension(codes[:0], (4, 4, 1)), "at least one row"),
         (lambda: plain.log_likelihood(codes[:0, :1]), r"shape \(n, 2, 2\)"),
         (lambda: plain.as_inputs(codes, labels=[1] * 5), "must be None"),

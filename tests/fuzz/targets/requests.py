@@ -61,7 +61,7 @@ class RequestTarget(Target):
     def make(self, rng: np.random.Generator) -> Case:
         """Returns a request with a mutated value, body or head."""
         signature, name, values, datatype = (
-            ("encode", "image", np.zeros((1, 4, 4, 1)), "FP32"),
+            ("encode", "inputs", np.zeros((1, 4, 4, 1)), "FP32"),
             ("decode", "codes", np.zeros((1, 2, 2), int), "INT32"),
         )[int(rng.integers(2))]
         tensor = {"name": name, "datatype": datatype, "shape": list(values.shape)}

@@ -1,4 +1,4 @@
-"""Checks of images, latents and codes that are passed to a model."""
+"""Checks of inputs, latents and codes that are passed to a model."""
 
 from typing import Any
 
@@ -10,18 +10,18 @@ from keras_vq._types import Shape
 # Rows per block, which bounds the memory use of a check.
 _ROWS = 4096
 
-# Ends of the error message of `check_image_shape`.
+# Ends of the error message of `check_shape`.
 MADE = "of the decoder outputs"
 TAKES = "of the decoder inputs"
 
 
-def check_images(
-    images: Any, expected: Shape | None, name: str, is_batch: bool = False
+def check_inputs(
+    inputs: Any, expected: Shape | None, name: str, is_batch: bool = False
 ) -> tuple[float, float]:
     """Checks the shape and the values of an array of inputs or targets.
 
     Args:
-        images: NumPy array or tensor of shape `(n, ...)`.
+        inputs: NumPy array or tensor of shape `(n, ...)`.
         expected: Shape of one input, with `None` for an axis of any size. If it is `None`, the
             shape is not checked.
         name: Name of the argument in error messages.
@@ -34,8 +34,8 @@ def check_images(
     Raises:
         ValueError: If the array contains NaN or infinity, or has another shape.
     """
-    check_image_shape(tuple(images.shape), expected, name, is_batch=is_batch)
-    return check_values(images, name)
+    check_shape(tuple(inputs.shape), expected, name, is_batch=is_batch)
+    return check_values(inputs, name)
 
 
 def check_values(array: Any, name: str) -> tuple[float, float]:
@@ -83,24 +83,24 @@ def check_not_empty(array: Any, name: str) -> None:
         )
 
 
-def check_image_shape(
+def check_shape(
     shape: Shape,
     expected: Shape | None,
     name: str,
     because: str = "of the model inputs",
-    is_image: bool = True,
+    has_hint: bool = True,
     is_batch: bool = False,
 ) -> None:
-    """Checks the static shape of a batch of images, latents or codes.
+    """Checks the static shape of a batch of inputs, latents or codes.
 
     Args:
         shape: Shape of the batch.
-        expected: Shape of one image, with `None` for an axis of any size. If it is `None`, nothing
+        expected: Shape of one row, with `None` for an axis of any size. If it is `None`, nothing
             is checked.
         name: Name of the argument in error messages.
         because: Relative clause of the error message that names the origin of `expected`.
-        is_image: Boolean. Whether the error message has hints on channel and batch axes. Defaults
-            to `True`.
+        has_hint: Boolean. Whether the error message has hints on the first and the last axis.
+            Defaults to `True`.
         is_batch: Boolean. Whether the array is a batch of a data set. Defaults to `False`.
 
     Raises:
@@ -113,18 +113,18 @@ def check_image_shape(
         for have, want in zip(shape[1:], expected, strict=True)
     )
     if not fits:
-        hint = _hint(shape, expected, is_batch) if is_image else ""
+        hint = _hint(shape, expected, is_batch) if has_hint else ""
         raise ValueError(
             f"`{name}` must have the shape (n, {_readable(expected)}) {because}{hint}. "
             f"Received: shape {tuple(shape)}"
         )
 
 
-def variance(images: Any) -> float:
+def variance(array: Any) -> float:
     """Computes the variance of all values of an array, in float64 and bounded memory."""
     count, mean, squares = 0, 0.0, 0.0
-    for start in range(0, images.shape[0], _ROWS):
-        rows = np.asarray(ops.convert_to_numpy(images[start : start + _ROWS]), dtype="float64")
+    for start in range(0, array.shape[0], _ROWS):
+        rows = np.asarray(ops.convert_to_numpy(array[start : start + _ROWS]), dtype="float64")
         # Chan et al., 1979: a stable update of the mean and the sum of squares.
         step, total = rows.mean() - mean, count + rows.size
         squares += ((rows - rows.mean()) ** 2).sum() + step**2 * count * rows.size / total
@@ -138,10 +138,9 @@ def _readable(shape: Shape) -> str:
 
 
 def _hint(shape: Shape, expected: Shape, is_batch: bool) -> str:
-    if len(shape) == len(expected) and is_batch:
-        return ". Batch the data set (`dataset.batch(64)`) or add a channel axis (x[..., None])"
-    if len(shape) == len(expected):
-        return ". Add a channel axis (x[..., None]) or a batch axis (x[None])"
     if len(shape) == len(expected) + 1 and shape[-1] != expected[-1]:
-        return f". The last axis has {shape[-1]} channels, not {expected[-1]}"
-    return ""
+        return f". The last axis has size {shape[-1]}, not {expected[-1]}"
+    if len(shape) != len(expected):
+        return ""
+    batch = "Batch the data set (`dataset.batch(64)`)" if is_batch else "Add a batch axis (x[None])"
+    return f". {batch}" + (" or a last axis of size 1 (x[..., None])" if expected[-1] == 1 else "")
