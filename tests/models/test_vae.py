@@ -274,7 +274,7 @@ def test_traversal_moves_one_latent_at_a_time(images):
 
     latents = model.encode(images[:1])
     for arguments, text in [
-        ({"latents": latents}, r"the shape \(3,\) of .* `encode\(images\)\[0\]`.*shape \(1, 3\)"),
+        ({"latents": latents}, r"the shape \(3,\) of .* `encode\(inputs\)\[0\]`.*shape \(1, 3\)"),
         ({"dimensions": [3]}, r"integers from 0 to 2\. Received: \[3\]"),
         ({"dimensions": [-1]}, "`dimensions` must be"),
         ({"dimensions": []}, "`dimensions` must be"),
