@@ -59,35 +59,48 @@ class Model(ConfigurableLayer, _ModelWithoutAutotune):
     ) -> keras.callbacks.History:
         """Trains the model. Takes the arguments of `keras.Model.fit`.
 
+        Args:
+            x: Inputs of shape `(n, ...)`, or a dataset: a `keras.utils.PyDataset`, a
+                `tf.data.Dataset`, a PyTorch `DataLoader`, an `ImageDataset` of `keras_vq.data`, or
+                a generator of batches. A prior takes codes, the output of `as_inputs`, or a dataset
+                of batches of them.
+            y: Targets, e.g. for denoising. Defaults to `None`: the inputs are the targets. `None`
+                for a prior.
+            batch_size: Integer or `None`. Batch size of arrays and of an `ImageDataset`; do not set
+                it if `x` yields batches. Defaults to `None`, which means 32.
+            epochs: Integer. Number of passes over the data. Defaults to 1.
+            verbose: See `keras.Model.fit`, as for all other arguments.
+            callbacks: List of callbacks. Defaults to `None`.
+            validation_split: Float. Share of the arrays, from the end, to evaluate after each
+                epoch. Defaults to 0.
+            validation_data: Inputs or `(x, y)` to evaluate after each epoch, or a dataset; `(x,
+                None)` or a dataset for a prior. Defaults to `None`.
+            shuffle: Boolean. Whether to shuffle arrays in each epoch. Defaults to `True`.
+            class_weight: Dictionary or `None`. Weights of classes. Defaults to `None`.
+            sample_weight: Weights of the inputs in the reconstruction term, or of the code grids of
+                a prior, of shape `(n,)`, or `None`. Defaults to `None`.
+            initial_epoch: Integer. Epoch at which to resume training. Defaults to 0.
+            steps_per_epoch: Integer or `None`. Number of batches per epoch. Defaults to `None`:
+                all of them.
+            validation_steps: Integer or `None`. Number of batches per evaluation. Defaults to
+                `None`: all of them.
+            validation_batch_size: Integer or `None`. Defaults to `None`, which means `batch_size`.
+            validation_freq: Integer. Number of epochs per evaluation. Defaults to 1.
+
         Returns:
-            A `keras.callbacks.History` with all logged values of each epoch.
+            A `keras.callbacks.History` with every logged value of each epoch, such as the terms of
+            the loss.
 
         Raises:
             NonFiniteLossError: If the loss becomes NaN or infinite. It is a subclass of
                 `ValueError`.
+            ValueError: If there are no inputs, or their shape differs from the shape the model was
+                built for; if inputs or targets contain NaN or infinity; if the targets are labels,
+                or exceed the output range of the decoder; if the loss is a likelihood and the
+                targets are not in [0, 1], or the outputs of the decoder are clipped or exceed
+                [0, 1]; or if the codes of a prior have a wrong shape or range.
         """
-        if not isinstance(callbacks, keras.callbacks.CallbackList):
-            # First in the list, so that `ModelCheckpoint` does not save weights that are NaN.
-            callbacks = [FiniteLoss(), *_as_list(callbacks)]
-        with backend.preserve_weights(self):
-            return super().fit(
-                backend.without_autotune(x),
-                y,
-                batch_size,
-                epochs,
-                verbose,
-                callbacks,
-                validation_split,
-                backend.without_autotune(validation_data),
-                shuffle,
-                class_weight,
-                sample_weight,
-                initial_epoch,
-                steps_per_epoch,
-                validation_steps,
-                validation_batch_size,
-                validation_freq,
-            )
+        return self._run_fit(_without_self(locals()))
 
     def evaluate(
         self,
@@ -101,12 +114,26 @@ class Model(ConfigurableLayer, _ModelWithoutAutotune):
         return_dict: bool = False,
         **kwargs: Any,
     ) -> Any:
-        """Computes the loss and metrics. Takes the arguments of `keras.Model.evaluate`."""
-        x = backend.without_autotune(x)
-        with backend.preserve_weights(self):
-            return super().evaluate(
-                x, y, batch_size, verbose, sample_weight, steps, callbacks, return_dict, **kwargs
-            )
+        """Computes the loss and metrics. Takes the arguments of `keras.Model.evaluate`.
+
+        Args:
+            x: Inputs or codes, in the form that `fit` takes.
+            y: Targets. Defaults to `None`: the inputs are the targets. `None` for a prior.
+            batch_size: Integer or `None`. Defaults to `None`, which means 32.
+            verbose: See `keras.Model.evaluate`, as for all other arguments.
+            sample_weight: Weights, as for `fit`. Defaults to `None`.
+            steps: Integer or `None`. Number of batches. Defaults to `None`: all of them.
+            callbacks: List of callbacks. Defaults to `None`.
+            return_dict: Boolean. Whether to return a dictionary. Defaults to `False`.
+            **kwargs: Private arguments of Keras.
+
+        Returns:
+            A list of scalars, or a dictionary of scalars by name if `return_dict=True`.
+
+        Raises:
+            ValueError: As for `fit`.
+        """
+        return self._run_evaluate(_without_self(locals()))
 
     def predict(
         self,
@@ -116,11 +143,50 @@ class Model(ConfigurableLayer, _ModelWithoutAutotune):
         steps: int | None = None,
         callbacks: Any = None,
     ) -> Any:
-        """Computes the outputs of `call`. Takes the arguments of `keras.Model.predict`."""
+        """Computes the outputs of `call` in batches. Takes the arguments of `keras.Model.predict`.
+
+        Args:
+            x: Inputs or codes, in the form that `fit` takes.
+            batch_size: Integer or `None`. Defaults to `None`, which means 32.
+            verbose: See `keras.Model.predict`, as for all other arguments.
+            steps: Integer or `None`. Number of batches. Defaults to `None`: all of them.
+            callbacks: List of callbacks. Defaults to `None`.
+
+        Returns:
+            The outputs of `call` as NumPy arrays. Those of a model of inputs have no rows if `x`
+            has none.
+
+        Raises:
+            ValueError: If the inputs are an array of another shape, or contain NaN or infinity.
+        """
+        return self._run_predict(_without_self(locals()))
+
+    # `fit`, `evaluate` and `predict` pass all arguments to these methods, which subclasses override
+    # to check and convert the data.
+
+    def _run_fit(self, arguments: dict[str, Any]) -> keras.callbacks.History:
+        """Runs `fit` with all of its arguments, by name."""
+        callbacks = arguments["callbacks"]
+        if not isinstance(callbacks, keras.callbacks.CallbackList):
+            # First in the list, so that `ModelCheckpoint` does not save weights that are NaN.
+            callbacks = [FiniteLoss(), *_as_list(callbacks)]
+        changed = {
+            name: backend.without_autotune(arguments[name]) for name in ("x", "validation_data")
+        }
         with backend.preserve_weights(self):
-            return super().predict(
-                backend.without_autotune(x), batch_size, verbose, steps, callbacks
-            )
+            return super().fit(**arguments | changed | {"callbacks": callbacks})
+
+    def _run_evaluate(self, arguments: dict[str, Any]) -> Any:
+        """Runs `evaluate` with all of its arguments, by name."""
+        arguments = {**arguments, "x": backend.without_autotune(arguments["x"])}
+        private = arguments.pop("kwargs")
+        with backend.preserve_weights(self):
+            return super().evaluate(**arguments, **private)
+
+    def _run_predict(self, arguments: dict[str, Any]) -> Any:
+        """Runs `predict` with all of its arguments, by name."""
+        with backend.preserve_weights(self):
+            return super().predict(**arguments | {"x": backend.without_autotune(arguments["x"])})
 
     def make_train_function(self, force: bool = False) -> None:
         """Creates the training step function; see `keras.Model.make_train_function`."""
@@ -262,6 +328,10 @@ def of_no_rows(function: Callable[..., Any], inputs: Any, **options: Any) -> Any
         inputs,
     )
     return keras.tree.map_structure(lambda rows: rows[:0], function(one_row, **options))
+
+
+def _without_self(arguments: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in arguments.items() if name != "self"}
 
 
 def _as_list(value: Any) -> list[Any]:

@@ -1,9 +1,10 @@
 """Helper functions that do not depend on the backend."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import keras
 from keras import ops
 
 from keras_vq._types import Search, Tensor
@@ -46,3 +47,32 @@ def without_autotune(data: Any) -> Any:
     if data.options().autotune.enabled is None:
         options.autotune.enabled = False
     return data.with_options(options)
+
+
+def step_with_rollback(
+    step: Callable[..., Any],
+    state_and_data: Sequence[Any],
+    model: keras.Model,
+    variables: list[Any],
+    assign_if: Callable[..., None],
+) -> Any:
+    """Runs a training step, and reverts its changes to some variables if loss scaling skips it.
+
+    A `LossScaleOptimizer` skips a step whose gradients are not finite, and halves its scale.
+
+    Args:
+        step: Callable. Training step of the Keras model.
+        state_and_data: Sequence of the arguments of the step: `(data,)`.
+        model: Keras model compiled with a `LossScaleOptimizer`.
+        variables: List of non-trainable variables that a skipped step must not change.
+        assign_if: Callable. `assign_if` of the backend.
+
+    Returns:
+        The result of the step.
+    """
+    optimizer: Any = model.optimizer
+    scale = ops.copy(optimizer.dynamic_scale) if optimizer.built else optimizer.initial_scale
+    before = [ops.copy(variable) for variable in variables]
+    logs = step(*state_and_data)
+    assign_if(variables, before, ops.less(optimizer.dynamic_scale, scale))
+    return logs

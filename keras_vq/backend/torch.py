@@ -14,7 +14,7 @@ from keras import ops
 
 from keras_vq._types import Search, Tensor
 from keras_vq.backend import _private
-from keras_vq.backend._common import SearchBlocks, search_rows
+from keras_vq.backend._common import SearchBlocks, search_rows, step_with_rollback
 
 __all__ = [
     "NAME",
@@ -178,25 +178,8 @@ def train_step_with_rollback(
     model: keras.Model,
     variables: list[Any],
 ) -> Any:
-    """Runs a training step, and reverts its changes to some variables if loss scaling skips it.
-
-    A `LossScaleOptimizer` skips a step whose gradients are not finite, and halves its scale.
-
-    Args:
-        step: Callable. Training step of the Keras model.
-        state_and_data: Sequence of the arguments of the step: `(data,)`.
-        model: Keras model compiled with a `LossScaleOptimizer`.
-        variables: List of non-trainable variables that a skipped step must not change.
-
-    Returns:
-        The result of the step.
-    """
-    optimizer: Any = model.optimizer
-    scale = ops.copy(optimizer.dynamic_scale) if optimizer.built else optimizer.initial_scale
-    before = [ops.copy(variable) for variable in variables]
-    logs = step(*state_and_data)
-    assign_if(variables, before, ops.less(optimizer.dynamic_scale, scale))
-    return logs
+    """Runs a training step; see `_common.step_with_rollback`."""
+    return step_with_rollback(step, state_and_data, model, variables, assign_if)
 
 
 def gradients(function: Callable[[Tensor], Sequence[Tensor]], at: Tensor) -> list[Tensor]:

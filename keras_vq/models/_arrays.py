@@ -11,8 +11,8 @@ from keras_vq._types import Shape
 _ROWS = 4096
 
 # Ends of the error message of `check_shape`.
-MADE = "of the decoder outputs"
-TAKES = "of the decoder inputs"
+DECODER_OUTPUTS = "of the decoder outputs"
+DECODER_INPUTS = "of the decoder inputs"
 
 
 def check_inputs(
@@ -87,7 +87,7 @@ def check_shape(
     shape: Shape,
     expected: Shape | None,
     name: str,
-    because: str = "of the model inputs",
+    origin: str = "of the model inputs",
     has_hint: bool = True,
     is_batch: bool = False,
 ) -> None:
@@ -98,7 +98,7 @@ def check_shape(
         expected: Shape of one row, with `None` for an axis of any size. If it is `None`, nothing
             is checked.
         name: Name of the argument in error messages.
-        because: Relative clause of the error message that names the origin of `expected`.
+        origin: Relative clause of the error message that names the origin of `expected`.
         has_hint: Boolean. Whether the error message has hints on the first and the last axis.
             Defaults to `True`.
         is_batch: Boolean. Whether the array is a batch of a data set. Defaults to `False`.
@@ -115,7 +115,7 @@ def check_shape(
     if not fits:
         hint = _hint(shape, expected, is_batch) if has_hint else ""
         raise ValueError(
-            f"`{name}` must have the shape (n, {_readable(expected)}) {because}{hint}. "
+            f"`{name}` must have the shape (n, {_readable(expected)}) {origin}{hint}. "
             f"Received: shape {tuple(shape)}"
         )
 

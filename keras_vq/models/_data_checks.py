@@ -16,7 +16,7 @@ from keras_vq._inputs import (
 from keras_vq._types import Shape
 from keras_vq.layers.straight_through_clip import StraightThroughClip
 from keras_vq.losses.bernoulli import BernoulliNegativeLogLikelihood
-from keras_vq.models._arrays import MADE, check_inputs, check_not_empty, check_shape
+from keras_vq.models._arrays import DECODER_OUTPUTS, check_inputs, check_not_empty, check_shape
 from keras_vq.models._batches import check_not_labels
 from keras_vq.models._inference import BatchedInference
 from keras_vq.models._ranges import PROBABILITIES, Range, output_range
@@ -68,7 +68,7 @@ class DataChecks(BatchedInference):
         if self._has_own_targets():
             check_not_labels(target, tuple(inputs.shape) if made is None else (None, *made))
         if self.loss is None:
-            check_shape(tuple(target.shape), made, "y", MADE)
+            check_shape(tuple(target.shape), made, "y", DECODER_OUTPUTS)
         self._check_range("y", target, *check_inputs(target, None, "y"))
         if len(inputs) != len(target):
             raise ValueError(

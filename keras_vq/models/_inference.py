@@ -15,7 +15,7 @@ from keras_vq._inputs import (
 )
 from keras_vq._model import Model
 from keras_vq._types import Shape, Tensor
-from keras_vq.models._arrays import TAKES, check_inputs, check_shape, check_values
+from keras_vq.models._arrays import DECODER_INPUTS, check_inputs, check_shape, check_values
 from keras_vq.models._ranges import output_range
 
 
@@ -67,7 +67,7 @@ class BatchedInference(Model):
         latents = latents if is_array(latents) else np.asarray(latents)
         if self.built:
             expected = self._latents_taken()
-            check_shape(tuple(latents.shape), expected, "latents", TAKES, has_hint=False)
+            check_shape(tuple(latents.shape), expected, "latents", DECODER_INPUTS, has_hint=False)
         return latents
 
     def reconstruct(self, inputs: Any, batch_size: int = 128) -> np.ndarray:

@@ -17,7 +17,7 @@ from keras_vq._inputs import (
 )
 from keras_vq._model import of_no_rows
 from keras_vq._types import Shape, Tensor
-from keras_vq.models._arrays import MADE, TAKES, check_inputs, check_shape
+from keras_vq.models._arrays import DECODER_INPUTS, DECODER_OUTPUTS, check_inputs, check_shape
 from keras_vq.models._batches import check_not_labels
 from keras_vq.models._data_checks import DataChecks, target_of_weights
 from keras_vq.models._exportable import Exportable
@@ -189,7 +189,7 @@ class ReconstructionModel(DataChecks, Exportable, HasPresets):
             sample_weight = _over_values(self.loss, target, reconstruction, sample_weight)
             return replicas * backend.compiled_loss(self, target, reconstruction, sample_weight)
         # Subtraction would silently broadcast one channel to three.
-        check_shape(tuple(target.shape), tuple(reconstruction.shape[1:]), "y", MADE)
+        check_shape(tuple(target.shape), tuple(reconstruction.shape[1:]), "y", DECODER_OUTPUTS)
         loss = self._default_loss()
         sample_weight = _over_values(loss, target, reconstruction, sample_weight)
         scale = replicas * self._reconstruction_scale()
@@ -213,64 +213,10 @@ class ReconstructionModel(DataChecks, Exportable, HasPresets):
         target = x if y is None else y
         return super().compute_metrics(x, target, y_pred["reconstruction"], sample_weight)
 
-    def fit(
-        self,
-        x: Any = None,
-        y: Any = None,
-        batch_size: int | None = None,
-        epochs: int = 1,
-        verbose: Any = "auto",
-        callbacks: Any = None,
-        validation_split: float = 0.0,
-        validation_data: Any = None,
-        shuffle: Any = True,
-        class_weight: Any = None,
-        sample_weight: Any = None,
-        initial_epoch: int = 0,
-        steps_per_epoch: int | None = None,
-        validation_steps: int | None = None,
-        validation_batch_size: int | None = None,
-        validation_freq: Any = 1,
-    ) -> keras.callbacks.History:
-        """Trains the model. Takes the arguments of `keras.Model.fit`.
-
-        Args:
-            x: Inputs of shape `(n, ...)`, or a dataset: a
-                `keras.utils.PyDataset`, a `tf.data.Dataset`, a PyTorch `DataLoader`, an
-                `ImageDataset` of `keras_vq.data`, or a generator of batches.
-            y: Targets, e.g. for denoising. Defaults to `None`: the inputs are the targets.
-            batch_size: Integer or `None`. Batch size of arrays and of an `ImageDataset`; do not set
-                it if `x` yields batches. Defaults to `None`, which means 32.
-            epochs: Integer. Number of passes over the data. Defaults to 1.
-            verbose: See `keras.Model.fit`, as for all other arguments.
-            callbacks: List of callbacks. Defaults to `None`.
-            validation_split: Float. Share of the arrays, from the end, to evaluate after each
-                epoch. Defaults to 0.
-            validation_data: Inputs or `(x, y)` to evaluate after each epoch, or a dataset. Defaults
-                to `None`.
-            shuffle: Boolean. Whether to shuffle arrays in each epoch. Defaults to `True`.
-            class_weight: Dictionary or `None`. Weights of classes. Defaults to `None`.
-            sample_weight: Weights of the inputs in the reconstruction term, of shape `(n,)`, or
-                `None`. Defaults to `None`.
-            initial_epoch: Integer. Epoch at which to resume training. Defaults to 0.
-            steps_per_epoch: Integer or `None`. Number of batches per epoch. Defaults to `None`:
-                all of them.
-            validation_steps: Integer or `None`. Number of batches per evaluation. Defaults to
-                `None`: all of them.
-            validation_batch_size: Integer or `None`. Defaults to `None`, which means `batch_size`.
-            validation_freq: Integer. Number of epochs per evaluation. Defaults to 1.
-
-        Returns:
-            A `keras.callbacks.History` with every loss term of each epoch.
-
-        Raises:
-            ValueError: If there are no inputs, or their shape differs from the shape the model was
-                built for; if inputs or targets contain NaN or infinity; if the targets are labels,
-                or exceed the output range of the decoder; if the loss is a likelihood and the
-                targets are not in [0, 1], or the outputs of the decoder are clipped or exceed
-                [0, 1]; or if the loss becomes NaN or infinite.
-        """
-        x = for_keras(x, batch_size, shuffle)
+    def _run_fit(self, arguments: dict[str, Any]) -> keras.callbacks.History:
+        """Checks the data, and builds and prepares the model for it, before training."""
+        x, y, batch_size = (arguments[name] for name in ("x", "y", "batch_size"))
+        x = for_keras(x, batch_size, arguments["shuffle"])
         # The length of a data set may be unknown, where `len` raises a `TypeError`.
         if not is_array(x) and operator.length_hint(x, 1) == 0:
             raise ValueError("`x` must not be empty. Received: an empty data set")
@@ -278,66 +224,17 @@ class ReconstructionModel(DataChecks, Exportable, HasPresets):
         self._check_likelihood()
         x = self._checked(x, y, build=True)
         self._prepare_fit(x, y)
-        y = target_of_weights(x, y, sample_weight)
-        validation_data = self._checked_validation(
-            validation_data, validation_batch_size or batch_size
+        validation = self._checked_validation(
+            arguments["validation_data"], arguments["validation_batch_size"] or batch_size
         )
-        return super().fit(
-            x,
-            y,
-            batch_size,
-            epochs,
-            verbose,
-            callbacks,
-            validation_split,
-            validation_data,
-            shuffle,
-            class_weight,
-            sample_weight,
-            initial_epoch,
-            steps_per_epoch,
-            validation_steps,
-            validation_batch_size,
-            validation_freq,
-        )
+        y = target_of_weights(x, y, arguments["sample_weight"])
+        return super()._run_fit(arguments | {"x": x, "y": y, "validation_data": validation})
 
-    def evaluate(
-        self,
-        x: Any = None,
-        y: Any = None,
-        batch_size: int | None = None,
-        verbose: Any = "auto",
-        sample_weight: Any = None,
-        steps: int | None = None,
-        callbacks: Any = None,
-        return_dict: bool = False,
-        **kwargs: Any,
-    ) -> Any:
-        """Computes the loss and metrics on data. Takes the arguments of `keras.Model.evaluate`.
-
-        Args:
-            x: Inputs of shape `(n, ...)`, or a dataset as for `fit`.
-            y: Targets. Defaults to `None`: the inputs are the targets.
-            batch_size: Integer or `None`. Defaults to `None`, which means 32.
-            verbose: See `keras.Model.evaluate`, as for all other arguments.
-            sample_weight: Weights of the inputs in the reconstruction term, of shape `(n,)`, or
-                `None`. Defaults to `None`.
-            steps: Integer or `None`. Number of batches. Defaults to `None`: all of them.
-            callbacks: List of callbacks. Defaults to `None`.
-            return_dict: Boolean. Whether to return a dictionary. Defaults to `False`.
-            **kwargs: Private arguments of Keras.
-
-        Returns:
-            A list of scalars, or a dictionary of scalars by name if `return_dict=True`.
-
-        Raises:
-            ValueError: As for `fit`.
-        """
-        x = self._checked(for_keras(x, batch_size), y)
-        y = target_of_weights(x, y, sample_weight)
-        return super().evaluate(
-            x, y, batch_size, verbose, sample_weight, steps, callbacks, return_dict, **kwargs
-        )
+    def _run_evaluate(self, arguments: dict[str, Any]) -> Any:
+        """Checks the data before evaluation."""
+        x = self._checked(for_keras(arguments["x"], arguments["batch_size"]), arguments["y"])
+        y = target_of_weights(x, arguments["y"], arguments["sample_weight"])
+        return super()._run_evaluate(arguments | {"x": x, "y": y})
 
     def train_on_batch(
         self,
@@ -358,50 +255,22 @@ class ReconstructionModel(DataChecks, Exportable, HasPresets):
         self._check_batch(x, y)
         return super().test_on_batch(x, y, sample_weight, return_dict)
 
-    def predict(
-        self,
-        x: Any,
-        batch_size: int | None = None,
-        verbose: Any = "auto",
-        steps: int | None = None,
-        callbacks: Any = None,
-    ) -> Any:
-        """Computes the outputs of `call` in batches. Takes the arguments of `keras.Model.predict`.
-
-        Args:
-            x: Inputs of shape `(n, ...)`, or a dataset as for `fit`.
-            batch_size: Integer or `None`. Defaults to `None`, which means 32.
-            verbose: See `keras.Model.predict`, as for all other arguments.
-            steps: Integer or `None`. Number of batches. Defaults to `None`: all of them.
-            callbacks: List of callbacks. Defaults to `None`.
-
-        Returns:
-            A dictionary of arrays, which have no rows if `x` has none.
-
-        Raises:
-            ValueError: If the inputs are an array of another shape, or contain NaN or infinity.
-        """
-        x = for_keras(x, batch_size)
-        inputs = x
+    def _run_predict(self, arguments: dict[str, Any]) -> Any:
+        """Checks the inputs before prediction."""
+        inputs = x = for_keras(arguments["x"], arguments["batch_size"])
         if is_data_set(x):
             batch, x = first_batch(x)
             inputs, _, _ = keras.utils.unpack_x_y_sample_weight(batch)
         check_not_nested("x", inputs)
+        run = super()._run_predict
         if is_array(x):
             check_inputs(x, self._example_shape, "x")
             if x.shape[0] == 0:
-                return of_no_rows(
-                    super().predict,
-                    x,
-                    batch_size=batch_size,
-                    verbose=verbose,
-                    steps=steps,
-                    callbacks=callbacks,
-                )
-        return super().predict(x, batch_size, verbose, steps, callbacks)
+                return of_no_rows(lambda row: run(arguments | {"x": row}), x)
+        return run(arguments | {"x": x})
 
     def _prepare_fit(self, x: Any, y: Any) -> None:
-        """Prepares the model for training data, e.g. measures their variance. Called by `fit`."""
+        """Prepares the model for training data, e.g. measures their variance."""
 
     # --- structure
 
@@ -432,7 +301,7 @@ class ReconstructionModel(DataChecks, Exportable, HasPresets):
         """
         takes = getattr(self.decoder, "input_shape", None) if self.decoder.built else None
         if isinstance(takes, tuple):
-            check_shape(latent_shape, takes[1:], "latents", TAKES)
+            check_shape(latent_shape, takes[1:], "latents", DECODER_INPUTS)
         self.reconstruction_shape = build_part(self.decoder, latent_shape)[1:]
         self._latents_built = tuple(latent_shape[1:])
 

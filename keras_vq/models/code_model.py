@@ -144,23 +144,10 @@ class CodeModel(ReconstructionModel):
         if self._lacks_variance():
             self._keep_variance(self._target_variance(x, y))
 
-    def evaluate(
-        self,
-        x: Any = None,
-        y: Any = None,
-        batch_size: int | None = None,
-        verbose: Any = "auto",
-        sample_weight: Any = None,
-        steps: int | None = None,
-        callbacks: Any = None,
-        return_dict: bool = False,
-        **kwargs: Any,
-    ) -> Any:
-        """Computes the loss and metrics on data; see `ReconstructionModel.evaluate`."""
-        self._measure_first(x, y)
-        return super().evaluate(
-            x, y, batch_size, verbose, sample_weight, steps, callbacks, return_dict, **kwargs
-        )
+    def _run_evaluate(self, arguments: dict[str, Any]) -> Any:
+        """Measures the variance of the targets before evaluation, unless it is known."""
+        self._measure_first(arguments["x"], arguments["y"])
+        return super()._run_evaluate(arguments)
 
     def _check_batch(self, x: Any, y: Any) -> None:
         """Checks one batch, on which the variance of the targets is measured if it is unknown."""

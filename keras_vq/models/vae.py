@@ -162,7 +162,7 @@ class VAE(ReconstructionModel):
                 "another projection to means and log-variances. The first projection discards "
                 "information for the log-variances. Build the networks with `latent_dim=None`, and "
                 "pass `latent_dim` only to the VAE.",
-                stacklevel=3,
+                stacklevel=4,
             )
 
     def _warn_of_mean_loss(self, x: Any, y: Any) -> None:
@@ -184,7 +184,7 @@ class VAE(ReconstructionModel):
                 "or with a loss that sums over the values of an input, or set "
                 f"`beta` to about {1 / values:.2g}, the inverse of the number of values.",
                 PosteriorCollapseWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
 
     def _loss_terms(self, outputs: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -262,98 +262,17 @@ class CodePrior(Model):
             kwargs["validation_data"] = (validation, None)
         return self.fit(inputs, **kwargs)
 
-    def fit(
-        self,
-        x: Any = None,
-        y: Any = None,
-        batch_size: int | None = None,
-        epochs: int = 1,
-        verbose: Any = "auto",
-        callbacks: Any = None,
-        validation_split: float = 0.0,
-        validation_data: Any = None,
-        shuffle: Any = True,
-        class_weight: Any = None,
-        sample_weight: Any = None,
-        initial_epoch: int = 0,
-        steps_per_epoch: int | None = None,
-        validation_steps: int | None = None,
-        validation_batch_size: int | None = None,
-        validation_freq: Any = 1,
-    ) -> keras.callbacks.History:
-        """Trains the prior. Accepts the arguments of `keras.Model.fit`.
+    def _run_fit(self, arguments: dict[str, Any]) -> keras.callbacks.History:
+        """Checks the codes before training."""
+        validation = arguments["validation_data"]
+        self._check_inputs(arguments["x"])
+        self._check_inputs(validation[0] if isinstance(validation, tuple) else None)
+        return super()._run_fit(arguments)
 
-        Args:
-            x: Codes, the output of `as_inputs`, or a data set of batches of them.
-            y: None. The codes are their own targets.
-            batch_size: Integer. Code grids per step. None means 32, or the batches of a data set.
-                Defaults to None.
-            epochs: Integer. Number of epochs. Defaults to 1.
-            verbose: See `keras.Model.fit`, as for all other arguments.
-            callbacks: List of callbacks. Defaults to None.
-            validation_split: Float. Share of the arrays, from the end, to evaluate after each
-                epoch. Defaults to 0.
-            validation_data: Tuple (`x`, None) or a data set to evaluate after each epoch. Defaults
-                to None.
-            shuffle: Boolean. Whether to shuffle arrays in each epoch. Defaults to True.
-            class_weight: Dictionary or None. Weights of classes. Defaults to None.
-            sample_weight: Weights of the code grids, or None. Defaults to None.
-            initial_epoch: Integer. Epoch at which to resume training. Defaults to 0.
-            steps_per_epoch: Integer or None. Number of batches per epoch. Defaults to None: all of
-                them.
-            validation_steps: Integer or None. Number of batches per evaluation. Defaults to None:
-                all of them.
-            validation_batch_size: Integer or None. Defaults to None, which means `batch_size`.
-            validation_freq: Integer. Number of epochs per evaluation. Defaults to 1.
-
-        Returns:
-            A `keras.callbacks.History` with the loss in nats per code and `bits_per_grid`.
-
-        Raises:
-            ValueError: If codes have a wrong shape or range, or if the loss becomes NaN or
-                infinite.
-        """
-        self._check_inputs(x)
-        self._check_inputs(validation_data[0] if isinstance(validation_data, tuple) else None)
-        return super().fit(
-            x,
-            y,
-            batch_size,
-            epochs,
-            verbose,
-            callbacks,
-            validation_split,
-            validation_data,
-            shuffle,
-            class_weight,
-            sample_weight,
-            initial_epoch,
-            steps_per_epoch,
-            validation_steps,
-            validation_batch_size,
-            validation_freq,
-        )
-
-    def evaluate(
-        self,
-        x: Any = None,
-        y: Any = None,
-        batch_size: int | None = None,
-        verbose: Any = "auto",
-        sample_weight: Any = None,
-        steps: int | None = None,
-        callbacks: Any = None,
-        return_dict: bool = False,
-        **kwargs: Any,
-    ) -> Any:
-        """Computes the loss in nats per code and `bits_per_grid`.
-
-        Accepts the arguments of `keras.Model.evaluate`.
-        """
-        self._check_inputs(x)
-        return super().evaluate(
-            x, y, batch_size, verbose, sample_weight, steps, callbacks, return_dict, **kwargs
-        )
+    def _run_evaluate(self, arguments: dict[str, Any]) -> Any:
+        """Checks the codes before evaluation."""
+        self._check_inputs(arguments["x"])
+        return super()._run_evaluate(arguments)
 
     def _check_inputs(self, x: Any) -> None:
         """Checks the codes of arrays; batches of a data set are not checked."""

@@ -1,5 +1,6 @@
 """Gaussian mixture prior over continuous latents."""
 
+import inspect
 import math
 from typing import Any
 
@@ -35,6 +36,11 @@ class GaussianMixturePrior(Model):
     `latent_shape`. They are `None` before `fit`. `dim` is the number of values in the latents of
     one input, also for a latent map. `save` and `keras_vq.load_model` store them in a `.keras`
     file.
+
+    `fit(x)` takes latents of shape `(n, ...)`, where n should be much larger than `n_components` ·
+    dim, and uses all of them at once, until convergence. Its other arguments must keep their
+    defaults. The history has one entry, `loss`: the mean negative log density of the latents, in
+    nats.
 
     Source: Ghosh et al., "From Variational to Deterministic Autoencoders", 2020. Fitting uses the
     expectation-maximization (EM) algorithm of scikit-learn.
@@ -87,79 +93,21 @@ class GaussianMixturePrior(Model):
         densities = ops.cast(constants, "float32") - 0.5 * ops.sum(ops.square(whitened), axis=-1)
         return ops.logsumexp(densities, axis=-1)
 
-    def fit(
-        self,
-        x: Any = None,
-        y: Any = None,
-        batch_size: int | None = None,
-        epochs: int = 1,
-        verbose: Any = "auto",
-        callbacks: Any = None,
-        validation_split: float = 0.0,
-        validation_data: Any = None,
-        shuffle: Any = True,
-        class_weight: Any = None,
-        sample_weight: Any = None,
-        initial_epoch: int = 0,
-        steps_per_epoch: int | None = None,
-        validation_steps: int | None = None,
-        validation_batch_size: int | None = None,
-        validation_freq: Any = 1,
-    ) -> keras.callbacks.History:
+    def _run_fit(self, arguments: dict[str, Any]) -> keras.callbacks.History:
         """Fits the mixture to latents by expectation-maximization (EM), initialized by k-means.
-
-        All latents are used at once, until convergence: other arguments of `keras.Model.fit` than
-        `x` and `verbose` must keep their defaults.
-
-        Args:
-            x: Float array of shape `(n, ...)`, the latents. n should be much larger than
-                `n_components` · dim.
-            y: `None`.
-            batch_size: `None`.
-            epochs: 1.
-            verbose: Not used: EM has no progress bar.
-            callbacks: `None`.
-            validation_split: 0.
-            validation_data: `None`.
-            shuffle: `True`.
-            class_weight: `None`.
-            sample_weight: `None`.
-            initial_epoch: 0.
-            steps_per_epoch: `None`.
-            validation_steps: `None`.
-            validation_batch_size: `None`.
-            validation_freq: 1.
-
-        Returns:
-            A `keras.callbacks.History` with `loss`, the mean negative log density of the latents in
-            nats.
 
         Raises:
             ValueError: If there are fewer latents than components, latents are not finite, or
                 another argument is given.
         """
-        del verbose
-        given = {
-            "y": y,
-            "batch_size": batch_size,
-            "callbacks": callbacks,
-            "validation_data": validation_data,
-            "class_weight": class_weight,
-            "sample_weight": sample_weight,
-            "steps_per_epoch": steps_per_epoch,
-            "validation_steps": validation_steps,
-            "validation_batch_size": validation_batch_size,
-            "epochs": None if epochs == 1 else epochs,
-            "validation_split": validation_split or None,
-            "shuffle": None if shuffle is True else shuffle,
-            "initial_epoch": initial_epoch or None,
-            "validation_freq": None if validation_freq == 1 else validation_freq,
-        }
-        for name, value in given.items():
-            if value is not None:
+        x = arguments["x"]
+        for name, parameter in inspect.signature(self.fit).parameters.items():
+            value, default = arguments[name], parameter.default
+            is_default = value is default or (isinstance(value, int | float) and value == default)
+            if name not in ("x", "verbose") and not is_default:
                 raise ValueError(
-                    f"`{name}` must be None, because a GaussianMixturePrior is fitted to all "
-                    f"latents at once. Received: {name}={value!r}"
+                    f"`{name}` must be {default}, because a GaussianMixturePrior is fitted to "
+                    f"all latents at once. Received: {name}={value!r}"
                 )
         from sklearn.mixture import GaussianMixture
 

@@ -104,7 +104,7 @@ def test_history_has_the_negative_log_density(latents):
 @backend_free
 @pytest.mark.parametrize("argument", [{"epochs": 3}, {"batch_size": 8}, {"callbacks": [1]}])
 def test_arguments_without_effect(argument, latents):
-    with pytest.raises(ValueError, match=f"`{next(iter(argument))}` must be None"):
+    with pytest.raises(ValueError, match=f"`{next(iter(argument))}` must be .*, because"):
         GaussianMixturePrior(2).fit(latents, **argument)
 
 
