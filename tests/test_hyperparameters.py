@@ -119,7 +119,7 @@ OWNERS = {
 def hyperparameters_of(row, root):
     """Returns pairs (object, name) of active scalars of a layer, its sublayers and their parts."""
     found = {}
-    for layer in root._flatten_layers():
+    for layer in keras_vq.backend.nested_layers(root):
         for owner in (layer, *vars(layer).values()):
             if isinstance(owner, Configurable) and isinstance(owner, OWNERS.get(row, object)):
                 for name, attribute in inspect.getmembers_static(type(owner), is_hyperparameter):

@@ -6,6 +6,7 @@ import pytest
 
 import keras_vq
 from keras_vq import networks
+from keras_vq.backend import nested_layers
 from tests.models.cases import MODEL_CASES
 from tests.priors.cases import PRIOR_CASES
 from tests.quantizers.cases import QUANTIZER_CASES
@@ -30,7 +31,7 @@ def channels_first():
 
 def data_formats(layer):
     """Returns the data formats of all sublayers."""
-    return {getattr(part, "data_format", None) for part in layer._flatten_layers()} - {None}
+    return {getattr(part, "data_format", None) for part in nested_layers(layer)} - {None}
 
 
 @pytest.mark.backend_free

@@ -10,6 +10,7 @@ import pytest
 
 import keras_vq
 from keras_vq import export
+from keras_vq.backend import nested_layers
 from keras_vq.export import formats, saved_model, tensorflow_process
 from tests.export.models import NEEDED, images, networks
 from tests.needed import needed
@@ -219,7 +220,7 @@ def constant():
     encoder, decoder = networks()
     model = keras_vq.VQVAE(encoder, keras_vq.VectorQuantizer(16), decoder)
     model(images(2))
-    last = [layer for layer in decoder._flatten_layers() if hasattr(layer, "kernel")][-1]
+    last = [layer for layer in nested_layers(decoder) if hasattr(layer, "kernel")][-1]
     last.kernel.assign(0 * last.kernel)
     last.bias.assign(0 * last.bias + 0.455)
     return model

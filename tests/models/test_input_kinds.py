@@ -127,7 +127,7 @@ MISTAKES = {
 
 @pytest.mark.backend_free
 @pytest.mark.parametrize("name", MODELS)
-def test_errors_do_not_speak_of_images(name, shape):
+def test_errors_do_not_mention_images(name, shape):
     model, x = MODELS[name](shape), rows(shape)
     model.compile("sgd")
     for mistake in MISTAKES.values():
@@ -137,7 +137,7 @@ def test_errors_do_not_speak_of_images(name, shape):
 
 
 @pytest.mark.backend_free
-def test_warnings_do_not_speak_of_images(shape):
+def test_warnings_do_not_mention_images(shape):
     x = rows(shape)
     vae, quantized = MODELS["vae"](shape), vqvae(shape)
     vae.compile("sgd", loss="mse")
@@ -153,7 +153,7 @@ def test_warnings_do_not_speak_of_images(shape):
 
 
 @pytest.mark.backend_free
-def test_messages_in_the_code_do_not_speak_of_images():
+def test_messages_in_the_code_do_not_mention_images():
     root = Path(keras_vq.__file__).parent
     of_models = {*root.glob("models/*.py"), *root.glob("priors/*.py"), *root.glob("_*.py")}
     found = []

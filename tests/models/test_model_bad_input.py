@@ -19,7 +19,7 @@ def model():
 
 
 @pytest.fixture
-def unspoilt(model):
+def unchanged(model):
     """Yields the model and checks after the test that its weights are unchanged."""
     before = weights_of(model)
     yield model
@@ -28,9 +28,9 @@ def unspoilt(model):
 
 
 def with_pixel(images, value):
-    spoilt = images.copy()
-    spoilt[7, 3, 3, 0] = value
-    return spoilt
+    bad = images.copy()
+    bad[7, 3, 3, 0] = value
+    return bad
 
 
 BAD_FITS = {
@@ -67,10 +67,10 @@ BAD_FITS = {
 
 
 @pytest.mark.parametrize("name", BAD_FITS)
-def test_fit(name, unspoilt, images):
+def test_fit(name, unchanged, images):
     make, text = BAD_FITS[name]
     with pytest.raises(ValueError, match=text):
-        unspoilt.fit(*make(images), verbose=0)
+        unchanged.fit(*make(images), verbose=0)
 
 
 class Batches(keras.utils.PyDataset):
@@ -85,9 +85,9 @@ class Batches(keras.utils.PyDataset):
         return self.arrays
 
 
-def test_fit_on_an_empty_data_set(unspoilt, images):
+def test_fit_on_an_empty_data_set(unchanged, images):
     with pytest.raises(ValueError, match=r"`x` must not be empty. Received: an empty data set"):
-        unspoilt.fit(Batches(images, length=0), verbose=0)
+        unchanged.fit(Batches(images, length=0), verbose=0)
 
 
 def test_target_of_a_data_set_that_would_be_stretched(images):
@@ -103,37 +103,37 @@ def test_target_of_a_data_set_that_would_be_stretched(images):
 @pytest.mark.parametrize(
     "method", ["encode_quantized", "reconstruct", "encode", "evaluate", "predict"]
 )
-def test_methods_given_images_of_another_shape(method, unspoilt, images):
+def test_methods_given_images_of_another_shape(method, unchanged, images):
     arguments = {"verbose": 0} if method in ("evaluate", "predict") else {}
     for bad in (np.repeat(images, 3, axis=-1), images[:, :4]):
         with pytest.raises(ValueError, match="8, 8, 1"):
-            getattr(unspoilt, method)(bad, **arguments)
+            getattr(unchanged, method)(bad, **arguments)
 
 
-def test_decoding_of_another_shape(unspoilt):
+def test_decoding_of_another_shape(unchanged):
     with pytest.raises(ValueError, match=r"`latents` must have the shape \(n, 4, 4, 4\)"):
-        unspoilt.decode_quantized(np.zeros((3, 4, 4, 9), "float32"))
+        unchanged.decode_quantized(np.zeros((3, 4, 4, 9), "float32"))
 
 
 @pytest.mark.parametrize("method", ["encode_quantized", "reconstruct", "encode"])
-def test_methods_given_no_batch(method, unspoilt, images):
+def test_methods_given_no_batch(method, unchanged, images):
     with pytest.raises(ValueError, match="`batch_size` must be a positive integer"):
-        getattr(unspoilt, method)(images, batch_size=0)
+        getattr(unchanged, method)(images, batch_size=0)
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int64", "float32"])
 def test_images_of_eight_bits(dtype, images):
     model = keras_vq.Autoencoder(*keras_vq.networks.dense((8, 8, 1), units=(8,), latent_dim=2))
     model.compile(keras.optimizers.SGD(0.0))
-    spoilt = np.rint(images * 255).astype(dtype)
+    bad = np.rint(images * 255).astype(dtype)
     with pytest.raises(ValueError, match=r"in \[0, 1\], the range.*Divide 8-bit.*from 0 to 255"):
-        model.fit(spoilt, verbose=0)
+        model.fit(bad, verbose=0)
     with pytest.warns(UserWarning, match=r"values up to 255.*\[0, 1\].*Divide 8-bit") as caught:
-        model.encode(spoilt)
+        model.encode(bad)
     assert caught[0].filename == __file__
 
 
-def test_loss_that_is_lost(images, tmp_path):
+def test_diverging_loss_raises_an_error(images, tmp_path):
     model = keras_vq.Autoencoder(
         *keras_vq.networks.dense((8, 8, 1), units=(8,), latent_dim=2, output_activation=None)
     )
@@ -247,7 +247,7 @@ def test_no_file(tmp_path):
 @pytest.mark.parametrize(
     "method", ["encode_quantized", "reconstruct", "encode", "evaluate", "predict"]
 )
-def test_nan_pixels_do_not_pass_unnoticed_after_training(method, digits):
+def test_nan_inputs_raise_an_error_after_training(method, digits):
     encoder, decoder = keras_vq.networks.convolutional((8, 8, 1), filters=(4,), latent_dim=4)
     model = keras_vq.VQVAE(encoder, keras_vq.VectorQuantizer(8), decoder)
     model.compile("adam")
@@ -258,7 +258,7 @@ def test_nan_pixels_do_not_pass_unnoticed_after_training(method, digits):
 
 
 @pytest.mark.backend_free
-def test_nan_in_a_later_batch_is_no_constant_image(digits):
+def test_nan_in_a_later_batch_is_reported_as_nan(digits):
     class Batches(keras.utils.PyDataset):
         def __len__(self):
             return 2
@@ -286,13 +286,13 @@ def test_second_build_changes_nothing(digits):
         model.build((None, 16, 16, 1))
 
 
-def test_nan_latents_do_not_pass_unnoticed():
+def test_nan_latents_raise_an_error():
     model = keras_vq.Autoencoder(*keras_vq.networks.dense((8, 8, 1), units=(4,), latent_dim=2))
     with pytest.raises(ValueError, match="`latents` must be finite"):
         model.decode(np.full((3, 2), np.inf, "float32"))
 
 
-def test_large_latents_are_no_images_of_8_bits():
+def test_large_latents_raise_no_warning_about_8_bit_values():
     model = keras_vq.Autoencoder(*keras_vq.networks.dense((8, 8, 1), units=(4,), latent_dim=2))
     assert model.decode(np.full((3, 2), 100.0, "float32")).shape == (3, 8, 8, 1)
 

@@ -433,7 +433,7 @@ def tuned_pipelines(monkeypatch, run):
 
 @pytest.mark.backend_free
 @pytest.mark.parametrize("data_set", [np.asarray, Batches, tf_dataset])
-def test_no_loop_waits_for_the_tuning_of_its_pipeline(data_set, small, monkeypatch):
+def test_training_loops_disable_autotuning(data_set, small, monkeypatch):
     model = build("autoencoder")
 
     def run():
@@ -447,7 +447,7 @@ def test_no_loop_waits_for_the_tuning_of_its_pipeline(data_set, small, monkeypat
 
 
 @pytest.mark.parametrize(("chosen", "enabled"), [(None, False), (True, True), (False, False)])
-def test_a_pipeline_tunes_itself_where_its_user_says_so(chosen, enabled, small, monkeypatch):
+def test_autotuning_set_by_the_user_is_kept(chosen, enabled, small, monkeypatch):
     import tensorflow as tf
 
     options = tf.data.Options()
@@ -505,7 +505,7 @@ def test_nothing_is_said_while_nothing_is_wrong(small, capsys, caplog):
 
 
 @pytest.mark.backend_free
-def test_losses_of_probabilities_refuse_clipped_pixels(small):
+def test_likelihoods_reject_clipped_outputs(small):
     encoder, decoder = keras_vq.networks.dense((8, 8, 1), units=(8,), latent_dim=None)
     vae = keras_vq.VAE(encoder, decoder, latent_dim=4, beta=1 / 64)
     vae.compile("adam")

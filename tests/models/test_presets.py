@@ -104,7 +104,7 @@ def test_folder_may_be_empty_and_is_given_as_a_text_too(tmp_path, images):
     np.testing.assert_array_equal(again.reconstruct(images), model.reconstruct(images))
 
 
-def test_a_folder_called_like_a_name_is_given_by_its_path(saved, tmp_path, monkeypatch):
+def test_folder_with_the_name_of_a_preset_is_loaded_by_path(saved, tmp_path, monkeypatch):
     saved.rename(tmp_path / "vae_mnist")
     monkeypatch.chdir(tmp_path)
     assert isinstance(ReconstructionModel.from_preset("vae_mnist"), keras_vq.VAE)

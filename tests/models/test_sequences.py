@@ -32,10 +32,10 @@ def vqvae(networks):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_what_is_masked_counts_for_nothing(name, sequences):
+def test_masked_steps_have_no_effect(name, sequences):
     model = vqvae(NETWORKS[name]())
     # Otherwise Keras would build layers eagerly in each call.
-    assert all(layer.built for layer in model._flatten_layers())
+    assert all(layer.built for layer in keras_vq.backend.nested_layers(model))
     codes = model.encode(sequences)
     assert np.array_equal(codes >= 0, np.arange(4) * 3 < LENGTHS[:, None])
     model.compile("adam")

@@ -189,7 +189,7 @@ def test_latents_are_projected_once(pair, features, positions):
 @pytest.mark.parametrize(
     "build_networks", [keras_vq.networks.dense, keras_vq.networks.convolutional]
 )
-def test_an_encoder_that_projects_to_the_latents_is_warned_of(build_networks, images):
+def test_encoder_that_projects_to_the_latents_raises_a_warning(build_networks, images):
     networks = build_networks((8, 8, 1), latent_dim=4, output_activation="sigmoid")
     model = keras_vq.VAE(*networks, latent_dim=4)
     model.compile("adam")

@@ -185,7 +185,7 @@ def test_variance_of_many_rows_far_from_zero():
     assert measured == pytest.approx(values.var(), rel=1e-9)
 
 
-def test_variance_is_no_matter_of_a_loss_of_ones_own(images):
+def test_user_defined_loss_needs_no_variance(images):
     model = build()
     model.compile("sgd", loss="mse")
     model._prepare_fit(images, None)
@@ -238,7 +238,7 @@ def test_bad_codes(vqvae):
             model.decode(codes)
 
 
-def test_no_codes_are_decoded_to_no_images(vqvae):
+def test_empty_codes_decode_to_empty_results(vqvae):
     made = vqvae.model.decode(np.zeros((0, 4, 4), "int32"))
     assert made.shape == (0, *vqvae.model.reconstruction_shape)
 

@@ -56,7 +56,7 @@ def test_codes_of_no_probability_are_never_drawn():
     assert ops.convert_to_numpy(codes).tolist() == [2, 2, 2]
 
 
-def test_guidance_goes_from_without_labels_past_with_labels():
+def test_guidance_extrapolates_from_unconditional_to_conditional_logits():
     with_labels, without = np.array([[1.0, 2.0]] * 3), np.array([[0.0, 5.0]] * 3)
     logits = np.concatenate([with_labels, without]).astype("float32")
     moved = guided(logits, np.array([0.0, 1.0, 3.0], "float32"))
