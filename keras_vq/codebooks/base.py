@@ -1,24 +1,20 @@
 """Base class of codebooks."""
 
-import warnings
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import keras
-import numpy as np
 from keras import ops
 
 from keras_vq import _validation, backend
 from keras_vq import ops as vq_ops
 from keras_vq._configurable import ConfigurableLayer
 from keras_vq._hyperparameter import Hyperparameter
-from keras_vq._inputs import as_array
 from keras_vq._non_finite import WarnsOfNonFinite
 from keras_vq._types import Shape, Tensor
 from keras_vq.codebooks.batch_stats import AssignedVectors, CodeStatistics
+from keras_vq.codebooks.kmeans import Start, kmeans_centers, read_vectors
 from keras_vq.codebooks.restart import RestartRule
 from keras_vq.codebooks.restart import get as get_restart_rule
-
-Start = Literal["kmeans", "first"]
 
 # Count of a code vector set before training, which the first batch replaces by its mean count.
 OF_MEAN_COUNT = -1.0
@@ -269,10 +265,14 @@ class Codebook(WarnsOfNonFinite, ConfigurableLayer):
 
         Args:
             vectors: Array or data set of inputs of shape `(..., dim)`, with at least
-                `codebook_size` vectors and finite values.
-            start: `"kmeans"` uses the cluster centers of scikit-learn's k-means (10 iterations on
-                at most 256 vectors per code); `"first"` uses the first `codebook_size` vectors.
-                Defaults to `"kmeans"`.
+                `codebook_size` vectors and finite values. Of a data set, which may be larger than
+                memory, a random sample of at most 256 vectors per code is kept.
+            start: String. `"kmeans"`, `"kmeans++"` and `"kmeans_random"` use cluster centers of
+                k-means (10 iterations on a random sample of at most 256 vectors per code).
+                `"kmeans++"` spreads the initial centers, in a time that grows with the square of
+                the codebook size; `"kmeans_random"` samples them; `"kmeans"` is the former for at
+                most 1,024 codes and else the latter. `"first"` uses the first `codebook_size`
+                vectors without k-means. Defaults to `"kmeans"`.
 
         Raises:
             ValueError: If there are too few vectors, or if they have another dimension or contain
@@ -284,7 +284,8 @@ class Codebook(WarnsOfNonFinite, ConfigurableLayer):
             >>> codebook = keras_vq.EMACodebook(16)
             >>> codebook.adapt(vectors)
         """
-        vectors = _as_vectors(vectors)
+        _validation.check_choice("start", start, get_args(Start))
+        vectors = read_vectors(vectors, self.codebook_size, start)
         if not self.built:
             self.build(vectors.shape)
         if vectors.shape[1] != self.dim or len(vectors) < self.codebook_size:
@@ -293,54 +294,13 @@ class Codebook(WarnsOfNonFinite, ConfigurableLayer):
                 f"dimension {self.dim}. Received: {vectors.shape[0]} vectors of dimension "
                 f"{vectors.shape[1]}"
             )
-        _validation.check_choice("start", start, get_args(Start))
         if start == "first":
             embeddings = vectors[: self.codebook_size]
         else:
-            embeddings = kmeans_centers(vectors, self.codebook_size, self.seed)
+            embeddings = kmeans_centers(vectors, self.codebook_size, self.seed, start=start)
         # PyTorch processes may have received different vectors.
         embeddings = backend.broadcast_first_replica(ops.convert_to_tensor(embeddings))
         self._place_embeddings(embeddings)
-
-
-def kmeans_centers(
-    vectors: np.ndarray, clusters: int, seed: int | None = None, iterations: int = 10
-) -> np.ndarray:
-    """Computes cluster centers with scikit-learn (k-means++ initialization, Lloyd's algorithm).
-
-    Args:
-        vectors: Float32 array of shape `(n, dim)`. If n exceeds 256 * clusters, a random sample of
-            that size is used.
-        clusters: Integer. Number of clusters.
-        seed: Integer or `None`. Seed of the sample and of the initialization. Defaults to `None`.
-        iterations: Integer. Maximum number of iterations of Lloyd's algorithm. Defaults to 10.
-
-    Returns:
-        Float32 array of shape `(clusters, dim)`.
-    """
-    from sklearn.cluster import KMeans
-    from sklearn.exceptions import ConvergenceWarning
-
-    most = 256 * clusters
-    if len(vectors) > most:
-        chosen = np.random.default_rng(seed).choice(len(vectors), most, replace=False)
-        vectors = vectors[np.sort(chosen)]
-    means = KMeans(clusters, n_init=1, max_iter=iterations, random_state=seed, algorithm="lloyd")
-    with warnings.catch_warnings():
-        # Raised for too few iterations or repeated vectors; neither harms an initialization.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        means.fit(vectors)
-    return means.cluster_centers_.astype("float32")
-
-
-def _as_vectors(vectors: Any) -> np.ndarray:
-    vectors = np.asarray(ops.convert_to_numpy(as_array("vectors", vectors)), dtype="float32")
-    if vectors.ndim < 2 or not np.isfinite(vectors).all():
-        raise ValueError(
-            "`adapt` requires finite vectors of shape (..., dim). "
-            f"Received: shape {vectors.shape}, all finite: {bool(np.isfinite(vectors).all())}"
-        )
-    return vectors.reshape(-1, vectors.shape[-1])
 
 
 def move_average(average: Tensor, value: Tensor, decay: float) -> Tensor:

@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops
 
 from keras_vq._types import Shape, Tensor
-from keras_vq.codebooks.base import Start
+from keras_vq.codebooks.kmeans import Start
 from keras_vq.models.code_model import CodeModel, check_quantizer
 from keras_vq.quantizers.base import Quantizer
 

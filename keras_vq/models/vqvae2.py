@@ -10,7 +10,7 @@ from keras import layers, ops
 from keras_vq._building import build_part
 from keras_vq._inputs import SOURCES, is_read_once
 from keras_vq._types import Shape, Tensor
-from keras_vq.codebooks.base import Start
+from keras_vq.codebooks.kmeans import Start
 from keras_vq.models.base import check_layer
 from keras_vq.models.code_model import CodeModel, check_quantizer
 from keras_vq.models.hierarchical_codes import HierarchicalCodes

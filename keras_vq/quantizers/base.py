@@ -12,7 +12,7 @@ from keras_vq._configurable import ConfigurableLayer
 from keras_vq._export_mode import is_traced_for_export
 from keras_vq._non_finite import WarnsOfNonFinite
 from keras_vq._types import Shape, Tensor
-from keras_vq.codebooks.base import Start
+from keras_vq.codebooks.kmeans import Start
 from keras_vq.estimators import Estimator
 
 

@@ -11,9 +11,8 @@ from keras import layers, ops
 from keras_vq import _validation
 from keras_vq import ops as vq_ops
 from keras_vq._hyperparameter import Hyperparameter
-from keras_vq._inputs import as_array
 from keras_vq._types import Shape, Tensor
-from keras_vq.codebooks.base import Start
+from keras_vq.codebooks.kmeans import Start, read_vectors
 from keras_vq.estimators import straight_through
 from keras_vq.quantizers.base import Assignment, DeferredUpdates, Quantizer
 
@@ -230,7 +229,9 @@ class MultiScaleQuantizer(Quantizer):
 
         The data are the cells of all scales, computed from residuals without quantization.
         """
-        residual = ops.convert_to_tensor(as_array("vectors", vectors), "float32")
+        largest = max(self.quantizer.codebook_sizes)
+        vectors = read_vectors(vectors, largest, start, flatten=False)
+        residual = ops.convert_to_tensor(vectors)
         self._build_for(residual.shape)
         cells_of_scales = []
         for grid in self.grids:

@@ -5,9 +5,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_vq._inputs import as_array
 from keras_vq._types import Shape, Tensor
-from keras_vq.codebooks.base import Start
+from keras_vq.codebooks.kmeans import Start, read_vectors
 from keras_vq.quantizers._parts import (
     checked_parts,
     distinct,
@@ -140,7 +139,7 @@ class ProductQuantizer(Quantizer):
 
         A shared quantizer is initialized from the vectors of all its parts.
         """
-        vectors = ops.convert_to_tensor(as_array("vectors", vectors), "float32")
+        vectors = ops.convert_to_tensor(read_vectors(vectors, max(self.codebook_sizes), start))
         self._build_for(vectors.shape)
         chunks = self._split(vectors)
         for part in distinct(self.quantizers):

@@ -7,9 +7,8 @@ import keras
 
 from keras_vq import _validation
 from keras_vq._building import build_part
-from keras_vq._inputs import as_array
 from keras_vq._types import Shape, Tensor
-from keras_vq.codebooks.base import Start
+from keras_vq.codebooks.kmeans import Start, read_vectors
 from keras_vq.quantizers.base import Assignment, DeferredUpdates, Quantizer
 
 
@@ -131,7 +130,9 @@ class ProjectedQuantizer(Quantizer):
 
     def adapt(self, vectors: Any, start: Start = "kmeans") -> None:
         """Initializes the code vectors from data; see `VectorQuantizer.adapt`."""
-        vectors = keras.ops.convert_to_tensor(as_array("vectors", vectors), "float32")
+        largest = max(self.codebook_sizes)
+        vectors = read_vectors(vectors, largest, start)
+        vectors = keras.ops.convert_to_tensor(vectors)
         self._build_for(vectors.shape)
         self.quantizer.adapt(self._projected(vectors, False), start)
 

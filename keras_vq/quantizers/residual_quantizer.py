@@ -7,9 +7,8 @@ from keras import ops
 
 from keras_vq import _validation
 from keras_vq._hyperparameter import Hyperparameter
-from keras_vq._inputs import as_array
 from keras_vq._types import Shape, Tensor
-from keras_vq.codebooks.base import Start
+from keras_vq.codebooks.kmeans import Start, read_vectors
 from keras_vq.estimators import Estimator
 from keras_vq.quantizers._parts import (
     checked_parts,
@@ -208,7 +207,7 @@ class ResidualQuantizer(Quantizer):
 
         A shared quantizer is initialized once, from the residuals of its first stage.
         """
-        vectors = ops.convert_to_tensor(as_array("vectors", vectors), "float32")
+        vectors = ops.convert_to_tensor(read_vectors(vectors, max(self.codebook_sizes), start))
         self._build_for(vectors.shape)
         placed: set[int] = set()
         for part in self.quantizers:

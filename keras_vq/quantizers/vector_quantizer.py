@@ -8,11 +8,11 @@ from keras import ops
 from keras_vq import _validation, codebooks, losses
 from keras_vq import ops as vq_ops
 from keras_vq._hyperparameter import Hyperparameter
-from keras_vq._inputs import as_array
 from keras_vq._types import Shape, Tensor
-from keras_vq.codebooks.base import Codebook, Start
+from keras_vq.codebooks.base import Codebook
 from keras_vq.codebooks.batch_stats import CodeStatistics
 from keras_vq.codebooks.ema_codebook import EMACodebook
+from keras_vq.codebooks.kmeans import Start, read_vectors
 from keras_vq.codebooks.restart import DeadCodeRestart
 from keras_vq.estimators import Estimator
 from keras_vq.losses.commitment import CrossEntropyCommitmentLoss
@@ -56,7 +56,8 @@ class VectorQuantizer(Quantizer):
         entropy_loss: `losses.EntropyLoss`, float or `None`. A float is the weight of both entropy
             terms; 0 or `None` disables the entropy loss, which stores a score per vector and code.
             Defaults to `None`.
-        seed: Integer. Seed of the random codes. Defaults to `None`.
+        seed: Integer. Seed of the random codes, and of the codebook unless that is an object.
+            Defaults to `None`.
         **kwargs: `return_codes` and keyword arguments of `keras.layers.Layer`; see `Quantizer`.
 
     Raises:
@@ -89,7 +90,7 @@ class VectorQuantizer(Quantizer):
         **kwargs: Any,
     ) -> None:
         super().__init__(estimator, **kwargs)
-        self.codebook = _codebook(codebook_size, codebook)
+        self.codebook = _codebook(codebook_size, codebook, seed)
         self.commitment_weight = commitment_weight
         self.commitment_loss = losses.get(commitment_loss)
         self.metric = _validation.check_choice("metric", metric, get_args(Metric))
@@ -220,7 +221,7 @@ class VectorQuantizer(Quantizer):
 
     def adapt(self, vectors: Any, start: Start = "kmeans") -> None:
         """Initializes the code vectors from data, before training; see `Codebook.adapt`."""
-        vectors = ops.convert_to_tensor(as_array("vectors", vectors), "float32")
+        vectors = ops.convert_to_tensor(read_vectors(vectors, self.codebook_size, start))
         self._build_for(vectors.shape)
         self.codebook.adapt(self._project_in(vectors), start)
 
@@ -264,7 +265,9 @@ class VectorQuantizer(Quantizer):
         return vectors, embeddings
 
 
-def _codebook(codebook_size: int | None, codebook: str | Codebook | None) -> Codebook:
+def _codebook(
+    codebook_size: int | None, codebook: str | Codebook | None, seed: int | None
+) -> Codebook:
     """Returns the codebook that the arguments of a `VectorQuantizer` describe.
 
     Raises:
@@ -287,9 +290,10 @@ def _codebook(codebook_size: int | None, codebook: str | Codebook | None) -> Cod
             "example: VectorQuantizer(512), or VectorQuantizer(codebook=keras_vq.EMACodebook(512))."
         )
     if codebook is None:
-        return EMACodebook(codebook_size, restart=DeadCodeRestart())  # type: ignore[arg-type]
+        rule = DeadCodeRestart()
+        return EMACodebook(codebook_size, restart=rule, seed=seed)  # type: ignore[arg-type]
     if isinstance(codebook, str):
-        return codebooks.get(codebook, codebook_size=codebook_size)
+        return codebooks.get(codebook, codebook_size=codebook_size, seed=seed)
     if codebook_size is not None:
         raise ValueError(
             "`codebook_size` must be None if `codebook` is an object, which has its own size. "
