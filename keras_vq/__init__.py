@@ -19,6 +19,7 @@ from keras_vq import (
     networks,
     ops,
     plots,
+    pretrained,
     priors,
     quantizers,
     regularizers,
@@ -32,6 +33,7 @@ from keras_vq.codebooks import (
     SGDCodebook,
 )
 from keras_vq.models import VAE, VQGAN, VQVAE, VQVAE2, Autoencoder, load_model
+from keras_vq.pretrained import from_pretrained
 from keras_vq.quantizers import (
     FiniteScalarQuantizer,
     GumbelSoftmaxQuantizer,
@@ -81,6 +83,7 @@ __all__ = [
     "data",
     "estimators",
     "export",
+    "from_pretrained",
     "layers",
     "load_model",
     "losses",
@@ -89,6 +92,7 @@ __all__ = [
     "networks",
     "ops",
     "plots",
+    "pretrained",
     "priors",
     "quantizers",
     "regularizers",

@@ -7,6 +7,7 @@ from keras_vq.layers.gated_masked_convolution import GatedMaskedConvolution
 from keras_vq.layers.gaussian_sampling import GaussianSampling
 from keras_vq.layers.grid_positions import GridPositions
 from keras_vq.layers.implicit_neural_codebook import ImplicitNeuralCodebook
+from keras_vq.layers.post_activation_block import PostActivationBlock
 from keras_vq.layers.residual_stack import ResidualStack
 from keras_vq.layers.sequence_patches import EndMasking, PatchSteps, SequencePatches
 from keras_vq.layers.straight_through_clip import StraightThroughClip
@@ -22,6 +23,7 @@ __all__ = [
     "GridPositions",
     "ImplicitNeuralCodebook",
     "PatchSteps",
+    "PostActivationBlock",
     "ResidualStack",
     "SequencePatches",
     "StraightThroughClip",

@@ -41,6 +41,8 @@ class ReconstructionModel(DataChecks, Exportable, HasPresets):
     Args:
         encoder: Layer or model that maps inputs to latents.
         decoder: Layer or model that maps latents to reconstructions.
+        provenance: Dictionary or `None`. Origin and preprocessing of a model that was converted by
+            `from_pretrained`, saved with the model. Defaults to `None`.
         **kwargs: Arguments of `keras.Model`.
     """
 
@@ -48,8 +50,16 @@ class ReconstructionModel(DataChecks, Exportable, HasPresets):
     # Layers that are constructor arguments, configuration entries and attributes of the same name.
     _part_names: tuple[str, ...] = ("encoder", "decoder")
 
-    def __init__(self, encoder: keras.Layer, decoder: keras.Layer, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        encoder: keras.Layer,
+        decoder: keras.Layer,
+        *,
+        provenance: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
+        self.provenance = provenance
         self.encoder = check_layer("encoder", encoder)
         self.decoder = check_layer("decoder", decoder)
         self.loss_trackers = [keras.metrics.Mean(name=name) for name in self._loss_names]

@@ -12,6 +12,7 @@ from keras_vq.networks.sequences import (
     recurrent_sequence,
     transformer_sequence,
 )
+from keras_vq.networks.tiny_autoencoder import tiny_autoencoder
 
 __all__ = [
     "EncoderDecoder",
@@ -26,5 +27,6 @@ __all__ = [
     "patch_discriminator",
     "recurrent_sequence",
     "residual_convolutional",
+    "tiny_autoencoder",
     "transformer_sequence",
 ]

@@ -46,6 +46,33 @@ def check_image_shape(image_shape: Any, strides: int, pad: bool = False) -> tupl
     return height, width, channels
 
 
+def dynamic_image_shape(
+    image_shape: Any, strides: int
+) -> tuple[tuple[int | None, ...], tuple[int | None, ...]]:
+    """Returns the checked shape of images and of their latent map, where sizes may be `None`.
+
+    Args:
+        image_shape: Tuple (height, width, channels). `None` is a height or width of any size that
+            the strides divide.
+        strides: Integer. Product of the strides.
+
+    Raises:
+        IndivisibleSizeError: If the strides do not divide a known height or width.
+        ValueError: If `image_shape` is not such a shape.
+    """
+    try:
+        height, width, channels = image_shape
+    except (TypeError, ValueError):
+        height = width = channels = 0  # raises the error of `check_image_shape`
+    known = (strides if size is None else size for size in (height, width))
+    checked = check_image_shape((*known, channels), strides)
+    shape = tuple(
+        None if size is None else known
+        for size, known in zip((height, width, channels), checked, strict=True)
+    )
+    return shape, tuple(None if size is None else size // strides for size in shape[:2])
+
+
 def check_sequence_shape(sequence_shape: Any, divisor: int, pad: bool = False) -> tuple[int, int]:
     """Returns (steps, channels) after checking that the divisor divides the steps.
 

@@ -6,6 +6,7 @@ import keras
 from keras import layers
 
 from keras_vq import _validation
+from keras_vq._types import Shape
 from keras_vq.layers.straight_through_clip import StraightThroughClip
 
 
@@ -104,12 +105,14 @@ def projection(latent_dim: int | None, layer: Any = layers.Dense, **options: Any
     return [layer(_validation.check_positive_integer("latent_dim", latent_dim), **options)]
 
 
-def latent_shape(latent_dim: int | None, *axes: int) -> tuple[int, ...] | None:
+def latent_shape(latent_dim: int | None, *axes: int | None) -> Shape | None:
     """Returns the input shape of a decoder; None, which accepts any size, for `latent_dim=None`."""
     return None if latent_dim is None else (*axes, latent_dim)
 
 
-def sequential(name: str, input_shape: tuple[int, ...] | None, parts: list[Any]) -> keras.Model:
+def sequential(
+    name: str, input_shape: tuple[int | None, ...] | None, parts: list[Any]
+) -> keras.Model:
     """Creates a `keras.Sequential` model, built if the input shape is known."""
     head = [] if input_shape is None else [keras.Input(input_shape)]
     return keras.Sequential([*head, *parts], name=name)

@@ -1,0 +1,77 @@
+"""Interface of the converters, one for each family of models."""
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+
+from keras_vq._types import Shape
+from keras_vq.pretrained._errors import ConversionError
+from keras_vq.pretrained._tensors import NameMap
+
+Config = dict[str, Any]
+Tensors = Mapping[str, np.ndarray]
+
+
+class Family(NamedTuple):
+    """Converter of one family of models.
+
+    Args:
+        name: String. Name of the family, which is recorded in the model.
+        matches: Function `(config, names)` that returns whether a configuration and tensor names
+            are of this family.
+        build: Function `(config, tensors, input_shape, provenance)` that returns a built model. It
+            raises a `ConversionError` for a configuration that it can't represent, and adds its
+            preprocessing to `provenance`, the dictionary that the model records.
+        name_map: Function `(model)` that returns the name map of the model.
+        prepare: Function `(tensors)` that renames or combines tensors, e.g. folds weight
+            normalization. Defaults to the identity.
+        ignored: Regular expressions of names of tensors that are not weights. Defaults to none.
+    """
+
+    name: str
+    matches: Callable[[Config, Collection[str]], bool]
+    build: Callable[[Config, Tensors, Shape | None, dict[str, Any]], keras.Model]
+    name_map: Callable[[Any], NameMap]
+    prepare: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]] = lambda tensors: tensors
+    ignored: tuple[str, ...] = ()
+
+
+def check_fixed(config: Config, fixed: Mapping[str, Any], family: str) -> None:
+    """Checks entries of a configuration for which only some values can be represented.
+
+    Args:
+        config: Configuration of the source.
+        fixed: Dictionary of the only possible value, or of a tuple of possible values, by name of
+            the entry. A missing entry passes.
+        family: Name of the family in the error message.
+
+    Raises:
+        ConversionError: If an entry has another value.
+    """
+    for name, allowed in fixed.items():
+        options = allowed if isinstance(allowed, tuple) else (allowed,)
+        if name in config and config[name] not in options:
+            listed = " or ".join(repr(option) for option in options)
+            raise ConversionError(
+                f"A {family} must have `{name}` = {listed}, because other values are not "
+                f"supported. Received: {name}={config[name]!r}"
+            )
+
+
+def config_shape(input_shape: Shape | None, channels: int) -> Any:
+    """Returns the shape of images: the given one, or that of images of any size.
+
+    Raises:
+        ConversionError: If the given shape has other channels than the source.
+    """
+    if input_shape is None:
+        return (None, None, channels)
+    shape = tuple(input_shape)
+    if len(shape) != 3 or shape[-1] != channels:
+        raise ConversionError(
+            f"`input_shape` must be (height, width, {channels}), with the channels of the source. "
+            f"Received: {input_shape!r}"
+        )
+    return shape

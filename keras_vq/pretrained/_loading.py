@@ -1,0 +1,83 @@
+"""Loading of pretrained models of other libraries."""
+
+import os
+from typing import Any, Literal, get_args
+
+import keras
+
+from keras_vq import _validation
+from keras_vq._types import Shape
+from keras_vq.pretrained import _source, _tensors
+from keras_vq.pretrained._errors import ConversionError
+from keras_vq.pretrained._families import FAMILIES
+from keras_vq.pretrained._family import Config, Family
+
+Trainable = Literal["all", "decoder", "none"]
+
+
+def from_pretrained(
+    source: str | os.PathLike[str],
+    config: Config | str | os.PathLike[str] | None = None,
+    input_shape: Shape | None = None,
+    trainable: Trainable = "all",
+) -> Any:
+    """Loads a pretrained model of another library as a model of this package.
+
+    Codes and outputs are those of the source. Images are float32 in [0, 1], channels last, and
+    sound is `(batch, samples, channels)`: the model itself maps them to the value range of the
+    source. `model.provenance` records the source, the family and the preprocessing.
+
+    Args:
+        source: String or path. A folder with `config.json` and safetensors files, or with such a
+            folder as `vae`, `vqvae` or `movq`; one .safetensors file; or
+            `hf://owner/name[@revision][/subfolder]`, which needs the extra `hub`. Pickle files are
+            refused.
+        config: Dictionary, or path of a JSON file, that replaces `config.json`. Defaults to `None`.
+        input_shape: Tuple. Shape of one input, such as `(256, 256, 3)`, which `export` and
+            `codec.ImageCodec` require. Defaults to `None`, for inputs of any size that the strides
+            divide.
+        trainable: String. `"all"`, `"decoder"` to freeze all other parts, so that training does not
+            change codes, or `"none"`. Defaults to `"all"`.
+
+    Returns:
+        A model that is not compiled: a `VQVAE`, `VAE`, `Autoencoder`, or the model of the family.
+
+    Raises:
+        ConversionError: If the source can't be read or represented, or tensors are missing,
+            surplus or misshapen. It is a subclass of `ValueError`.
+        ImportError: If the extra `hub` is not installed.
+
+    Example:
+        >>> import keras_vq
+        >>> model = keras_vq.from_pretrained("hf://owner/name")  # doctest: +SKIP
+        >>> codes = model.encode(images)  # doctest: +SKIP
+    """
+    _validation.check_choice("trainable", trainable, get_args(Trainable))
+    known, tensors = _source.read(source, config)
+    family = _family_of(known, set(tensors), source)
+    tensors = family.prepare(tensors)
+    provenance = {"source": os.fspath(source), "family": family.name}
+    model = family.build(known, tensors, input_shape, provenance)
+    _tensors.assign(family.name_map(model), tensors, family.ignored)
+    freeze(model, trainable)
+    return model
+
+
+def freeze(model: keras.Model, trainable: Trainable) -> None:
+    """Freezes all parts of a model except the given ones."""
+    kept = {"all": model.layers, "decoder": [model.decoder], "none": []}[trainable]
+    for layer in model.layers:
+        layer.trainable = any(layer is other for other in kept)
+
+
+def _family_of(config: Config, names: set[str], source: Any) -> Family:
+    for family in FAMILIES:
+        if family.matches(config, names):
+            return family
+    kind = config.get("_class_name") or config.get("model_type") or "no class name"
+    known = ", ".join(family.name for family in FAMILIES)
+    raise ConversionError(
+        f"The source must be a model of a known family: {known}. Pass `config` for a single file. "
+        f"Received: {os.fspath(source)!r} with {kind} and tensors such as "
+        f"{', '.join(sorted(names)[:3])}"
+    )
