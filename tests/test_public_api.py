@@ -144,6 +144,7 @@ def test_surface_of_a_model_and_a_quantizer():
         "reconstruct",
         "save_to_preset",
         "signatures",
+        "trainable_parts",
     }
     assert public_names(keras_vq.VectorQuantizer, keras.Layer) == {
         "adapt",

@@ -9,6 +9,8 @@ from keras_vq.layers.grid_positions import GridPositions
 from keras_vq.layers.implicit_neural_codebook import ImplicitNeuralCodebook
 from keras_vq.layers.post_activation_block import PostActivationBlock
 from keras_vq.layers.residual_stack import ResidualStack
+from keras_vq.layers.resnet_block_2d import ResNetBlock2D
+from keras_vq.layers.self_attention_2d import SelfAttention2D
 from keras_vq.layers.sequence_patches import EndMasking, PatchSteps, SequencePatches
 from keras_vq.layers.straight_through_clip import StraightThroughClip
 from keras_vq.layers.transformer_block import TransformerBlock
@@ -24,7 +26,9 @@ __all__ = [
     "ImplicitNeuralCodebook",
     "PatchSteps",
     "PostActivationBlock",
+    "ResNetBlock2D",
     "ResidualStack",
+    "SelfAttention2D",
     "SequencePatches",
     "StraightThroughClip",
     "TransformerBlock",

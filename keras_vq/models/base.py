@@ -1,12 +1,12 @@
 """Base class of models that reconstruct their inputs: loss terms and training step."""
 
 import operator
-from typing import Any
+from typing import Any, Literal, get_args
 
 import keras
 from keras import ops
 
-from keras_vq import backend
+from keras_vq import _validation, backend
 from keras_vq._building import build_part
 from keras_vq._inputs import (
     check_not_nested,
@@ -24,6 +24,8 @@ from keras_vq.models._exportable import Exportable
 from keras_vq.models._preset_methods import HasPresets
 from keras_vq.models._ranges import PROBABILITIES
 from keras_vq.quantizers.base import Quantizer
+
+TrainableParts = Literal["all", "decoder", "none"]
 
 
 class ReconstructionModel(DataChecks, Exportable, HasPresets):
@@ -43,6 +45,7 @@ class ReconstructionModel(DataChecks, Exportable, HasPresets):
         decoder: Layer or model that maps latents to reconstructions.
         provenance: Dictionary or `None`. Origin and preprocessing of a model that was converted by
             `from_pretrained`, saved with the model. Defaults to `None`.
+        trainable_parts: String; see the property of the same name. Defaults to `"all"`.
         **kwargs: Arguments of `keras.Model`.
     """
 
@@ -56,16 +59,46 @@ class ReconstructionModel(DataChecks, Exportable, HasPresets):
         decoder: keras.Layer,
         *,
         provenance: dict[str, Any] | None = None,
+        trainable_parts: TrainableParts = "all",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.provenance = provenance
+        self._trainable_parts = _checked_parts(trainable_parts)
         self.encoder = check_layer("encoder", encoder)
         self.decoder = check_layer("decoder", decoder)
         self.loss_trackers = [keras.metrics.Mean(name=name) for name in self._loss_names]
         self.has_regularizers = False
         # Shape of one reconstruction, once the decoder is built.
         self.reconstruction_shape: Shape | None = None
+
+    @property
+    def trainable_parts(self) -> TrainableParts:
+        """Parts of the model that training changes; saved with the model.
+
+        `"all"`; `"decoder"` for the decoder alone (and the discriminator of a `VQGAN`), so that
+        codes and latents of images do not change; or `"none"`. Call `compile` after an assignment.
+        """
+        return self._trainable_parts
+
+    @trainable_parts.setter
+    def trainable_parts(self, parts: TrainableParts) -> None:
+        self._trainable_parts = _checked_parts(parts)
+        if self.built:
+            self._set_trainable()
+
+    def _set_trainable(self) -> None:
+        """Freezes the parts that are not trained, and unfreezes the others."""
+        decoding = (self.decoder, getattr(self, "discriminator", None))
+        for layer in self.layers:
+            layer.trainable = self.trainable_parts == "all" or (
+                self.trainable_parts == "decoder" and any(layer is each for each in decoding)
+            )
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor arguments, with the current `trainable_parts`."""
+        changed = {"trainable_parts": self.trainable_parts}
+        return super().get_config() | (changed if self.trainable_parts != "all" else {})
 
     # --- hooks of subclasses
 
@@ -297,6 +330,8 @@ class ReconstructionModel(DataChecks, Exportable, HasPresets):
         self.has_regularizers = bool(self._regularized_weights())
         if self.has_regularizers:
             self.loss_trackers.append(keras.metrics.Mean(name="regularization_loss"))
+        if self.trainable_parts != "all":  # keeps the layers that the user froze
+            self._set_trainable()
         self.built = True
 
     def _build_encoder(self, input_shape: Shape) -> Shape:
@@ -319,6 +354,10 @@ class ReconstructionModel(DataChecks, Exportable, HasPresets):
         """Builds the model if the encoder already has an input shape."""
         if self._example_shape is not None and not self.built:
             self.build((None, *self._example_shape))
+
+
+def _checked_parts(parts: Any) -> TrainableParts:
+    return _validation.check_choice("trainable_parts", parts, get_args(TrainableParts))
 
 
 def check_layer(name: str, part: Any) -> keras.Layer:

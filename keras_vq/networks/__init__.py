@@ -4,6 +4,7 @@ from keras_vq.networks._shapes import IndivisibleSizeError
 from keras_vq.networks.convolutional import convolutional
 from keras_vq.networks.dense import dense
 from keras_vq.networks.hierarchical import HierarchicalNetworks, hierarchical
+from keras_vq.networks.latent_diffusion import latent_diffusion
 from keras_vq.networks.pair import EncoderDecoder, MaskedSequential, flat_latent
 from keras_vq.networks.patch_discriminator import patch_discriminator
 from keras_vq.networks.residual_convolutional import residual_convolutional
@@ -24,6 +25,7 @@ __all__ = [
     "dense",
     "flat_latent",
     "hierarchical",
+    "latent_diffusion",
     "patch_discriminator",
     "recurrent_sequence",
     "residual_convolutional",

@@ -2,5 +2,6 @@
 
 from keras_vq.pretrained._errors import ConversionError
 from keras_vq.pretrained._loading import from_pretrained
+from keras_vq.pretrained._saving import save_as_diffusers
 
-__all__ = ["ConversionError", "from_pretrained"]
+__all__ = ["ConversionError", "from_pretrained", "save_as_diffusers"]

@@ -28,6 +28,9 @@ class Family(NamedTuple):
         prepare: Function `(tensors)` that renames or combines tensors, e.g. folds weight
             normalization. Defaults to the identity.
         ignored: Regular expressions of names of tensors that are not weights. Defaults to none.
+        to_source: Function `(model)` that returns the configuration of the source and the name map
+            for writing, or raises a `ConversionError`. Defaults to `None`: models can't be written.
+        model_class: Class of the models that `to_source` takes. Defaults to `None`.
     """
 
     name: str
@@ -36,6 +39,8 @@ class Family(NamedTuple):
     name_map: Callable[[Any], NameMap]
     prepare: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]] = lambda tensors: tensors
     ignored: tuple[str, ...] = ()
+    to_source: Callable[[Any], tuple[Config, NameMap]] | None = None
+    model_class: type | None = None
 
 
 def check_fixed(config: Config, fixed: Mapping[str, Any], family: str) -> None:

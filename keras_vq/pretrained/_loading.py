@@ -1,25 +1,22 @@
 """Loading of pretrained models of other libraries."""
 
 import os
-from typing import Any, Literal, get_args
-
-import keras
+from typing import Any, get_args
 
 from keras_vq import _validation
 from keras_vq._types import Shape
+from keras_vq.models.base import TrainableParts
 from keras_vq.pretrained import _source, _tensors
 from keras_vq.pretrained._errors import ConversionError
 from keras_vq.pretrained._families import FAMILIES
 from keras_vq.pretrained._family import Config, Family
-
-Trainable = Literal["all", "decoder", "none"]
 
 
 def from_pretrained(
     source: str | os.PathLike[str],
     config: Config | str | os.PathLike[str] | None = None,
     input_shape: Shape | None = None,
-    trainable: Trainable = "all",
+    trainable: TrainableParts = "all",
 ) -> Any:
     """Loads a pretrained model of another library as a model of this package.
 
@@ -37,7 +34,7 @@ def from_pretrained(
             `codec.ImageCodec` require. Defaults to `None`, for inputs of any size that the strides
             divide.
         trainable: String. `"all"`, `"decoder"` to freeze all other parts, so that training does not
-            change codes, or `"none"`. Defaults to `"all"`.
+            change codes, or `"none"`. It sets `model.trainable_parts`. Defaults to `"all"`.
 
     Returns:
         A model that is not compiled: a `VQVAE`, `VAE`, `Autoencoder`, or the model of the family.
@@ -52,22 +49,16 @@ def from_pretrained(
         >>> model = keras_vq.from_pretrained("hf://owner/name")  # doctest: +SKIP
         >>> codes = model.encode(images)  # doctest: +SKIP
     """
-    _validation.check_choice("trainable", trainable, get_args(Trainable))
+    _validation.check_choice("trainable", trainable, get_args(TrainableParts))
     known, tensors = _source.read(source, config)
     family = _family_of(known, set(tensors), source)
     tensors = family.prepare(tensors)
     provenance = {"source": os.fspath(source), "family": family.name}
     model = family.build(known, tensors, input_shape, provenance)
     _tensors.assign(family.name_map(model), tensors, family.ignored)
-    freeze(model, trainable)
+    if trainable != "all":
+        model.trainable_parts = trainable
     return model
-
-
-def freeze(model: keras.Model, trainable: Trainable) -> None:
-    """Freezes all parts of a model except the given ones."""
-    kept = {"all": model.layers, "decoder": [model.decoder], "none": []}[trainable]
-    for layer in model.layers:
-        layer.trainable = any(layer is other for other in kept)
 
 
 def _family_of(config: Config, names: set[str], source: Any) -> Family:

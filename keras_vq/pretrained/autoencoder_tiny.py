@@ -1,5 +1,6 @@
 """Converter of `AutoencoderTiny` of diffusers (TAESD)."""
 
+import itertools
 from collections.abc import Collection
 from typing import Any
 
@@ -79,6 +80,46 @@ def _name_map(model: Autoencoder) -> NameMap:
     }
 
 
+def _to_source(model: Any) -> tuple[Config, NameMap]:
+    parts = (model.encoder, model.decoder)
+    blocks = [[layer for layer in part.layers if _is_block(layer)] for part in parts]
+    convolutions = [layer for layer in model.encoder.layers if isinstance(layer, layers.Conv2D)]
+    if not all(blocks):
+        raise ConversionError(
+            f"An {_NAME} must have the networks of keras_vq.networks.tiny_autoencoder. "
+            f"Received: an encoder with {len(blocks[0])} and a decoder with {len(blocks[1])} "
+            "blocks of the class PostActivationBlock"
+        )
+    counts = [_blocks_per_resolution(part) for part in parts]
+    recorded = model.provenance or {}
+    widths = [convolutions[0].filters] * len(counts[0])
+    channels = model.image_shape[-1]
+    config = {
+        "_class_name": _NAME,
+        "in_channels": channels,
+        "out_channels": channels,
+        "encoder_block_out_channels": widths,
+        "decoder_block_out_channels": widths,
+        "num_encoder_blocks": counts[0],
+        "num_decoder_blocks": counts[1],
+        "act_fn": blocks[0][0].activation.__name__,
+        "latent_channels": convolutions[-1].filters,
+        "scaling_factor": recorded.get("scaling_factor", 1.0),
+        "shift_factor": recorded.get("shift_factor", 0.0),
+    }
+    return config, _name_map(model)
+
+
+def _is_block(layer: Any) -> bool:
+    return isinstance(layer, PostActivationBlock)
+
+
+def _blocks_per_resolution(part: Any) -> list[int]:
+    """Returns the lengths of the runs of blocks in a network."""
+    runs = itertools.groupby(part.layers, _is_block)
+    return [len(list(run)) for is_block, run in runs if is_block]
+
+
 def _numbered(prefix: str, part: Any, counted: tuple[type, ...]) -> NameMap:
     """Returns the name map of layers that the source numbers in one list."""
     found: NameMap = {}
@@ -95,4 +136,4 @@ def _numbered(prefix: str, part: Any, counted: tuple[type, ...]) -> NameMap:
     return found
 
 
-FAMILY = Family(_NAME, _matches, _build, _name_map)
+FAMILY = Family(_NAME, _matches, _build, _name_map, to_source=_to_source, model_class=Autoencoder)

@@ -25,7 +25,7 @@ def photographs(height=32, width=32):
     return np.stack(crops).astype("float32")
 
 
-def randomized(model, codebook=None):
+def randomized(model):
     """Returns a model of PyTorch with weights that are neither zero nor one.
 
     The initial values of normalization layers and biases would hide errors in their names.
@@ -34,19 +34,31 @@ def randomized(model, codebook=None):
     with torch.no_grad():
         for weight in model.parameters():
             weight.add_(0.05 * torch.randn(weight.shape, generator=generator))
-        if codebook is not None:
-            codebook.normal_(generator=generator)
     return model.eval()
 
 
 def live(name, **config):
-    """Returns a model of diffusers with random weights."""
+    """Returns a model of diffusers with random weights, many codes in use and few clipped pixels.
+
+    Args:
+        name: String. Name of the class.
+        **config: Configuration.
+    """
     torch.manual_seed(0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model = getattr(diffusers, name)(**config)
-    codes = model.quantize.embedding.weight if name == "VQModel" else None
-    return randomized(model, codes)
+        model = randomized(getattr(diffusers, name)(**config))
+    with torch.no_grad():
+        images = to_torch(photographs())[:, : model.config.in_channels]
+        if name == "VQModel":
+            spread(model.quant_conv, model.encode(images).latents, deviation=1.0)
+            model.quantize.embedding.weight.normal_()
+        outputs = model(images).sample
+    if name == "AutoencoderTiny":
+        spread(model.decoder.layers[-1], (outputs + 1) / 2, mean=0.5, deviation=0.2)
+    else:
+        spread(model.decoder.conv_out, outputs)
+    return model
 
 
 def to_torch(images):
