@@ -77,6 +77,12 @@ def test_code_of_the_page_on_models_runs(run_page):
     assert logs["reconstruction_loss"][0] > logs["mse"][0]
 
 
+def test_code_of_the_page_on_pretrained_models_runs(run_page):
+    names = run_page("pretrained.md")
+    assert names["codes"].shape == (1, 16, 16)
+    assert names["unchanged"]
+
+
 def test_code_of_the_page_on_compression_runs(run_page, tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (40, 70, 3), "uint8")
     Image.fromarray(noise).save(tmp_path / "photo.jpg")

@@ -16,6 +16,8 @@ BUILDERS = {
     "convolutional": lambda: networks.convolutional((7, 5, 2), (4,), latent_dim=2, pad=True),
     "flat_latent": lambda: networks.flat_latent(networks.convolutional((8, 4, 2), (4,)), 3),
     "residual": lambda: networks.residual_convolutional((7, 5, 2), (4,), 2, 1, 4, pad=True),
+    "latent_diffusion": lambda: networks.latent_diffusion((8, 4, 2), (4, 8), 2, 1, (1,), groups=2),
+    "tiny_autoencoder": lambda: networks.tiny_autoencoder((8, 4, 2), 4, 2, (1, 1)),
     "sequence": lambda: networks.convolutional_sequence((7, 2), (4,), latent_dim=2, pad=True),
     "recurrent": lambda: networks.recurrent_sequence((7, 2), 4, latent_dim=2, patch=2, pad=True),
     "transformer": lambda: networks.transformer_sequence((8, 2), 8, 1, 2, latent_dim=2),

@@ -1,0 +1,132 @@
+"""Converters of the layouts of taming-transformers and latent diffusion (VQ and KL), and LlamaGen.
+
+These files have no configuration: the networks are inferred from the names and shapes of tensors.
+"""
+
+from collections.abc import Callable, Collection
+from typing import Any
+
+from keras_vq._types import Shape
+from keras_vq.models import VAE, VQVAE
+from keras_vq.networks import latent_diffusion
+from keras_vq.pretrained._errors import ConversionError
+from keras_vq.pretrained._family import Config, Family, Tensors, config_shape
+from keras_vq.pretrained._naming import Naming, codebook_map, inferred, network_map
+from keras_vq.pretrained._tensors import POINTWISE, NameMap
+from keras_vq.pretrained.autoencoder_kl import name_map_of, vae
+from keras_vq.pretrained.vq_model import vqvae
+
+_PARTS = {
+    "shortcut": "nin_shortcut",
+    "norm": "norm",
+    "query": "q",
+    "key": "k",
+    "value": "v",
+    "output_projection": "proj_out",
+}
+TAMING = Naming(
+    {
+        "down_block": "down.{level}.block.{place}",
+        "down_attention": "down.{level}.attn.{place}",
+        "down_downsample": "down.{level}.downsample.conv",
+        "mid_block": "mid.block_{ordinal}",
+        "mid_attention": "mid.attn_{ordinal}",
+        "up_block": "up.{level}.block.{place}",
+        "up_attention": "up.{level}.attn.{place}",
+        "up_upsample": "up.{level}.upsample.conv",
+    },
+    _PARTS,
+    POINTWISE,
+)
+LLAMAGEN = Naming(
+    {
+        "down_block": "conv_blocks.{level}.res.{place}",
+        "down_attention": "conv_blocks.{level}.attn.{place}",
+        "down_downsample": "conv_blocks.{level}.downsample.conv",
+        "mid_block": "mid.{double}",
+        "mid_attention": "mid.1",
+        "up_block": "conv_blocks.{mirrored}.res.{place}",
+        "up_attention": "conv_blocks.{mirrored}.attn.{place}",
+        "up_upsample": "conv_blocks.{mirrored}.upsample.conv",
+    },
+    _PARTS,
+    POINTWISE,
+)
+_CODEBOOK = "quantize.embedding.weight"
+# The loss of the training: a discriminator and LPIPS.
+_LOSS = (r"loss\..*", r"model_ema\..*")
+
+
+def _has(block: str, quantizer: bool) -> Callable[[Config, Collection[str]], bool]:
+    def matches(config: Config, names: Collection[str]) -> bool:
+        del config
+        found = f"encoder.{block}.0.{'block' if block == 'down' else 'res'}.0.conv1.weight"
+        return found in names and (_CODEBOOK in names) == quantizer and not _is_multi_scale(names)
+
+    return matches
+
+
+def _is_multi_scale(names: Collection[str]) -> bool:
+    return any(name.startswith("quantize.quant_resi") for name in names)
+
+
+def _arguments(naming: Naming, config: Config, tensors: Tensors) -> dict[str, Any]:
+    """Returns the arguments of `networks.latent_diffusion`, with 32 groups unless configured."""
+    arguments = inferred(naming, tensors)
+    stem = tensors["encoder.conv_in.weight"].shape[0]
+    if stem != arguments["filters"][0]:
+        raise ConversionError(
+            "The first convolution must have the channels of the first resolution. "
+            f"Received: {stem} and {arguments['filters'][0]} channels"
+        )
+    return {**arguments, "groups": config.get("norm_num_groups", 32)}
+
+
+def _vq_family(name: str, naming: Naming, block: str, metric: str) -> Family:
+    def build(
+        config: Config, tensors: Tensors, input_shape: Shape | None, provenance: dict[str, Any]
+    ) -> VQVAE:
+        codes, dim = tensors[_CODEBOOK].shape
+        encoder, decoder = latent_diffusion(
+            config_shape(input_shape, tensors["encoder.conv_in.weight"].shape[1]),
+            latent_dim=dim,
+            **_arguments(naming, config, tensors),
+        )
+        # LlamaGen can be trained without unit vectors, which tensors do not show.
+        is_unit = config.get("codebook_l2_norm", metric == "cosine")
+        return vqvae(encoder, decoder, codes, "cosine" if is_unit else "euclidean", provenance)
+
+    def name_map(model: VQVAE) -> NameMap:
+        return {
+            **network_map(naming, model.encoder, model.decoder),
+            **codebook_map(model.quantizer.codebook.embeddings),
+        }
+
+    ignored = (*_LOSS, r"quantize\.codebook_used")
+    return Family(name, _has(block, True), build, name_map, ignored=ignored)
+
+
+def _build_kl(
+    config: Config, tensors: Tensors, input_shape: Shape | None, provenance: dict[str, Any]
+) -> VAE:
+    arguments = _arguments(TAMING, config, tensors)
+    latent_dim = tensors["decoder.conv_in.weight"].shape[1]
+    encoder, decoder = latent_diffusion(
+        config_shape(input_shape, tensors["encoder.conv_in.weight"].shape[1]),
+        latent_dim=latent_dim,
+        double_z=True,
+        **{**arguments, "z_channels": arguments["z_channels"] // 2},
+    )
+    scaling = {"scaling_factor": config.get("scaling_factor", config.get("scale_factor", 1.0))}
+    return vae(encoder, decoder, latent_dim, {**provenance, **scaling})
+
+
+def _kl_name_map(model: VAE) -> NameMap:
+    return name_map_of(model, TAMING)
+
+
+VQ_FAMILY = _vq_family("taming VQGAN", TAMING, "down", "euclidean")
+KL_FAMILY = Family(
+    "latent diffusion KL", _has("down", False), _build_kl, _kl_name_map, ignored=_LOSS
+)
+LLAMAGEN_FAMILY = _vq_family("LlamaGen VQ", LLAMAGEN, "conv_blocks", "cosine")
