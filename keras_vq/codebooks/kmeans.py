@@ -59,7 +59,8 @@ def read_vectors(data: Any, codebook_size: int, start: Start, flatten: bool = Tr
     most, seen, rng = 0, 0, np.random.default_rng(0)
     for rows in batches:
         if sample is None:
-            most = -(-VECTORS_PER_CLUSTER * codebook_size * rows.shape[-1] // math.prod(rows.shape[1:]))
+            vectors_per_row = math.prod(rows.shape[1:-1])
+            most = math.ceil(VECTORS_PER_CLUSTER * codebook_size / vectors_per_row)
             # The operating system allocates only the rows that are filled.
             sample = np.empty((most, *rows.shape[1:]), "float32")
         if rows.shape[1:] != sample.shape[1:]:
