@@ -97,7 +97,7 @@ def _to_source(model: Any) -> tuple[Config, NameMap]:
     recorded = model.provenance or {}
     config = {
         "_class_name": _NAME,
-        **config_of(structure(model.encoder), model.image_shape[-1]),
+        **config_of(structure(model.encoder), model.input_shape[-1]),
         "latent_channels": model.latent_dim,
         "scaling_factor": recorded.get("scaling_factor", 1.0),
         "shift_factor": recorded.get("shift_factor"),

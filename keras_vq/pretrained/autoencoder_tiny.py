@@ -93,7 +93,7 @@ def _to_source(model: Any) -> tuple[Config, NameMap]:
     counts = [_blocks_per_resolution(part) for part in parts]
     recorded = model.provenance or {}
     widths = [convolutions[0].filters] * len(counts[0])
-    channels = model.image_shape[-1]
+    channels = model.input_shape[-1]
     config = {
         "_class_name": _NAME,
         "in_channels": channels,

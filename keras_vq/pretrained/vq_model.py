@@ -83,7 +83,7 @@ def _to_source(model: Any) -> tuple[Config, NameMap]:
         )
     config = {
         "_class_name": _NAME,
-        **config_of(arguments, model.image_shape[-1]),
+        **config_of(arguments, model.input_shape[-1]),
         "latent_channels": arguments["z_channels"],
         "num_vq_embeddings": quantizer.codebook_sizes[0],
         "vq_embed_dim": quantizer.dim,

@@ -40,7 +40,7 @@ def test_export_and_verify_of_a_run(run, copied_run, tmp_path):
     assert result.code == 0, result.err
     assert "100.000 %" in result.out
     report = json.loads((folder / "verify.json").read_text())
-    assert (report["images"], report["codes_agree"]) == (20, 1.0)
+    assert (report["inputs"], report["codes_agree"]) == (20, 1.0)
 
     # A moved export finds its model by fingerprint.
     shutil.copytree(folder, tmp_path / "moved")

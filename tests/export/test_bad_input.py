@@ -28,7 +28,7 @@ def names_in(folder):
 def test_an_unbuilt_model(tmp_path):
     model = keras_vq.Autoencoder(keras.Sequential([]), keras.Sequential([]))
     with pytest.raises(
-        ValueError, match=r"image shape of an exported model must be known.*an unbuilt model"
+        ValueError, match=r"input shape of an exported model must be known.*an unbuilt model"
     ):
         model.export(tmp_path / "m")
     assert names_in(tmp_path) == []
@@ -43,7 +43,7 @@ def test_an_unbuilt_model(tmp_path):
         ({"format": "litert"}, r"must end in \.tflite\. Received"),
         (
             {"format": "litert", "precision": "int8_convolutions"},
-            r"training images. Received: None",
+            r"training inputs. Received: None",
         ),
     ],
 )

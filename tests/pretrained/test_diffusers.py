@@ -84,7 +84,7 @@ def test_codes_latents_and_images_are_those_of_diffusers(source, name):
         posterior = ours._apply_to_batch(ours._posterior_batch, images)
         close(np.split(posterior, 2, axis=-1)[1], from_torch(log_variance), 1e-5)
     assert np.mean((decoded > 0) & (decoded < 1)) > 0.5
-    assert ours.image_shape == (None, None, theirs.config.in_channels)
+    assert ours.input_shape == (None, None, None, theirs.config.in_channels)
     assert ours.provenance["family"] == CASES[name][0]
 
 
