@@ -54,13 +54,14 @@ def read_vectors(data: Any, codebook_size: int, start: Start, flatten: bool = Tr
         batches = (_as_vectors(batch, flatten) for batch in inputs_of(data, name="vectors"))
     else:
         array = _as_vectors(as_array("vectors", data), flatten)
+        if 0 < len(array) <= _most_rows(array.shape, codebook_size):
+            return array
         batches = (array[row : row + _MOST_ROWS] for row in range(0, len(array), _MOST_ROWS))
     sample: Any = None
     most, seen, rng = 0, 0, np.random.default_rng(0)
     for rows in batches:
         if sample is None:
-            vectors_per_row = math.prod(rows.shape[1:-1])
-            most = math.ceil(VECTORS_PER_CLUSTER * codebook_size / vectors_per_row)
+            most = _most_rows(rows.shape, codebook_size)
             # The operating system allocates only the rows that are filled.
             sample = np.empty((most, *rows.shape[1:]), "float32")
         if rows.shape[1:] != sample.shape[1:]:
@@ -144,6 +145,11 @@ def lloyd(
     if bar is not None:
         bar.update(bar.target, finalize=True)
     return centers
+
+
+def _most_rows(shape: tuple[int, ...], codebook_size: int) -> int:
+    """Returns the number of rows of a sample, from the shape `(n, ..., dim)` of the inputs."""
+    return math.ceil(VECTORS_PER_CLUSTER * codebook_size / max(1, math.prod(shape[1:-1])))
 
 
 def _as_vectors(inputs: Any, flatten: bool) -> np.ndarray:

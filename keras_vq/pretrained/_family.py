@@ -43,6 +43,11 @@ class Family(NamedTuple):
     model_class: type | None = None
 
 
+def has_entry(name: str, value: Any) -> Callable[[Config, Collection[str]], bool]:
+    """Returns a function `matches` of a family that one entry of the configuration identifies."""
+    return lambda config, names: config.get(name) == value
+
+
 def check_fixed(config: Config, fixed: Mapping[str, Any], family: str) -> None:
     """Checks entries of a configuration for which only some values can be represented.
 

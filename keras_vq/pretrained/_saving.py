@@ -1,5 +1,6 @@
 """Writing of models as folders of diffusers."""
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -64,10 +65,11 @@ def save_as_diffusers(model: Any, folder: str | os.PathLike[str], overwrite: boo
     config, name_map = writer(model)
     with staged(folder) as beside:
         beside.mkdir()
-        _source.write_json(beside / _source.CONFIG_FILE, config)
+        text = json.dumps(config, indent=2, sort_keys=True) + "\n"
+        (beside / _source.CONFIG_FILE).write_text(text, encoding="utf-8")
         safetensors.numpy.save_file(
             _tensors.extract(name_map),
-            beside / "diffusion_pytorch_model.safetensors",
+            beside / _source.WEIGHT_FILES[0],
             # Required by diffusers and transformers.
             metadata={"format": "pt"},
         )

@@ -1,6 +1,5 @@
 """Reading of a source: a folder, a safetensors file, or a repository of the Hugging Face Hub."""
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +15,8 @@ CONFIG_FILE = "config.json"
 HUB_PREFIX = "hf://"
 # Folders of the autoencoder in a diffusers pipeline, in order of preference.
 _SUBFOLDERS = ("vae", "vqvae", "movq")
-_WEIGHT_FILES = ("diffusion_pytorch_model.safetensors", "model.safetensors")
+# The first one is the name that diffusers writes.
+WEIGHT_FILES = ("diffusion_pytorch_model.safetensors", "model.safetensors")
 _SUFFIX = ".safetensors"
 _INDEX_SUFFIX = ".safetensors.index.json"
 _PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
@@ -108,7 +108,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 def _weight_files(folder: Path) -> list[Path]:
     """Returns the safetensors files of a folder: one file, or the parts of an index file."""
     present = sorted(path.name for path in folder.iterdir())
-    for name in _WEIGHT_FILES:
+    for name in WEIGHT_FILES:
         if name in present:
             return [folder / name]
         index = name.removesuffix(_SUFFIX) + _INDEX_SUFFIX
@@ -119,7 +119,7 @@ def _weight_files(folder: Path) -> list[Path]:
         return [folder / found[0]]
     if found:
         raise ConversionError(
-            f"{str(folder)!r} must contain one of {', '.join(_WEIGHT_FILES)}, or a single "
+            f"{str(folder)!r} must contain one of {', '.join(WEIGHT_FILES)}, or a single "
             f"safetensors file. Pass the path of one file, and `config`. Received: "
             f"{', '.join(found)}"
         )
@@ -206,14 +206,9 @@ def _download(source: str) -> Path:
     wanted = [
         f"{folder}{kind}"
         for folder in folders
-        for kind in (CONFIG_FILE, *_WEIGHT_FILES, f"*{_INDEX_SUFFIX}", "*-of-*.safetensors")
+        for kind in (CONFIG_FILE, *WEIGHT_FILES, f"*{_INDEX_SUFFIX}", "*-of-*.safetensors")
     ]
     folder = huggingface_hub.snapshot_download(
         f"{owner}/{name}", revision=revision or None, allow_patterns=wanted
     )
     return Path(folder, *below.split("/"))
-
-
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Writes a dictionary as a JSON file, as diffusers does."""
-    path.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")

@@ -1,6 +1,5 @@
 """Converter of `AutoencoderKL` of diffusers (the autoencoder of Stable Diffusion, SDXL, FLUX)."""
 
-from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,14 @@ from keras_vq._types import Shape
 from keras_vq.models import VAE
 from keras_vq.networks import latent_diffusion
 from keras_vq.pretrained._diffusers import DEFAULTS, config_of, network_arguments, renamed
-from keras_vq.pretrained._family import Config, Family, Tensors, check_fixed, config_shape
+from keras_vq.pretrained._family import (
+    Config,
+    Family,
+    Tensors,
+    check_fixed,
+    config_shape,
+    has_entry,
+)
 from keras_vq.pretrained._naming import DIFFUSERS, network_map, structure
 from keras_vq.pretrained._tensors import POINTWISE, NameMap, Slot
 
@@ -24,11 +30,6 @@ _DEFAULTS: Config = {
 }
 # Latents of each channel are normalized by other means than one factor.
 _FIXED = {"latents_mean": None, "latents_std": None}
-
-
-def _matches(config: Config, names: Collection[str]) -> bool:
-    del names
-    return config.get("_class_name") == _NAME
 
 
 def _build(
@@ -107,4 +108,12 @@ def _to_source(model: Any) -> tuple[Config, NameMap]:
     return config, name_map
 
 
-FAMILY = Family(_NAME, _matches, _build, _name_map, renamed, to_source=_to_source, model_class=VAE)
+FAMILY = Family(
+    _NAME,
+    has_entry("_class_name", _NAME),
+    _build,
+    _name_map,
+    renamed,
+    to_source=_to_source,
+    model_class=VAE,
+)

@@ -1,7 +1,6 @@
 """Converter of `AutoencoderTiny` of diffusers (TAESD)."""
 
 import itertools
-from collections.abc import Collection
 from typing import Any
 
 from keras import layers
@@ -11,7 +10,14 @@ from keras_vq.layers import PostActivationBlock
 from keras_vq.models import Autoencoder
 from keras_vq.networks import tiny_autoencoder
 from keras_vq.pretrained._errors import ConversionError
-from keras_vq.pretrained._family import Config, Family, Tensors, check_fixed, config_shape
+from keras_vq.pretrained._family import (
+    Config,
+    Family,
+    Tensors,
+    check_fixed,
+    config_shape,
+    has_entry,
+)
 from keras_vq.pretrained._tensors import NameMap, layer_map
 
 _NAME = "AutoencoderTiny"
@@ -32,11 +38,6 @@ _FIXED = {
     "upsample_fn": "nearest",
     "act_fn": ("relu", "silu", "gelu", "mish"),
 }
-
-
-def _matches(config: Config, names: Collection[str]) -> bool:
-    del names
-    return config.get("_class_name") == _NAME
 
 
 def _build(
@@ -136,4 +137,11 @@ def _numbered(prefix: str, part: Any, counted: tuple[type, ...]) -> NameMap:
     return found
 
 
-FAMILY = Family(_NAME, _matches, _build, _name_map, to_source=_to_source, model_class=Autoencoder)
+FAMILY = Family(
+    _NAME,
+    has_entry("_class_name", _NAME),
+    _build,
+    _name_map,
+    to_source=_to_source,
+    model_class=Autoencoder,
+)

@@ -1,6 +1,5 @@
 """Converter of `VQModel` of diffusers (VQGAN, VQ-Diffusion, latent diffusion with codes)."""
 
-from collections.abc import Collection
 from typing import Any
 
 from keras_vq._types import Shape
@@ -8,7 +7,7 @@ from keras_vq.models import VQVAE
 from keras_vq.networks import latent_diffusion
 from keras_vq.pretrained._diffusers import DEFAULTS, config_of, network_arguments, renamed
 from keras_vq.pretrained._errors import ConversionError
-from keras_vq.pretrained._family import Config, Family, Tensors, config_shape
+from keras_vq.pretrained._family import Config, Family, Tensors, config_shape, has_entry
 from keras_vq.pretrained._naming import DIFFUSERS, codebook_map, network_map, structure
 from keras_vq.pretrained._tensors import NameMap
 from keras_vq.quantizers import VectorQuantizer
@@ -23,11 +22,6 @@ _DEFAULTS: Config = {
 }
 
 
-def _matches(config: Config, names: Collection[str]) -> bool:
-    del names
-    return config.get("_class_name") == _NAME
-
-
 def _build(
     config: Config, tensors: Tensors, input_shape: Shape | None, provenance: dict[str, Any]
 ) -> VQVAE:
@@ -39,16 +33,8 @@ def _build(
         z_channels=given["latent_channels"],
         **network_arguments(given, _NAME),
     )
-    return vqvae(
-        encoder,
-        decoder,
-        given["num_vq_embeddings"],
-        "euclidean",
-        {
-            **provenance,
-            "scaling_factor": given["scaling_factor"],
-        },
-    )
+    provenance = {**provenance, "scaling_factor": given["scaling_factor"]}
+    return vqvae(encoder, decoder, given["num_vq_embeddings"], "euclidean", provenance)
 
 
 def vqvae(
@@ -96,5 +82,11 @@ def _to_source(model: Any) -> tuple[Config, NameMap]:
 
 
 FAMILY = Family(
-    _NAME, _matches, _build, _name_map, renamed, to_source=_to_source, model_class=VQVAE
+    _NAME,
+    has_entry("_class_name", _NAME),
+    _build,
+    _name_map,
+    renamed,
+    to_source=_to_source,
+    model_class=VQVAE,
 )
