@@ -15,7 +15,7 @@ def make(network: str, batch: int, compiled: bool = False) -> Callable[[], objec
     model = (mnist() if network == "mnist" else cifar10()).to(DEVICE).train()
     called = torch.compile(model) if compiled else model
     optimizer = torch.optim.Adam(model.parameters(), 1e-3)
-    pixels = np.random.default_rng(0).random((batch, *model.input_shape[1:])).astype("float32")
+    pixels = np.random.default_rng(0).random((batch, *model.image_shape)).astype("float32")
 
     def step() -> None:
         # Copies the batch from the host and the loss back, like `train_on_batch`.
