@@ -11,6 +11,7 @@ import pytest
 import keras_vq
 from tests.models.cases import MODEL_CASES
 from tests.needed import needed
+from tests.pretrained.cases import LDM
 
 IDS = ("autoencoder", "vae", "vqvae_ema", "vqvae2", "vqgan")
 
@@ -39,6 +40,15 @@ for id in ids:
 """
 
 
+def _converted(folder):
+    """Returns a model that is converted from a `VQModel` of diffusers with random weights."""
+    from tests.pretrained.references import live
+
+    theirs = live("VQModel", **LDM, in_channels=1, out_channels=1, num_vq_embeddings=64)
+    theirs.save_pretrained(folder / "source")
+    return keras_vq.from_pretrained(folder / "source")
+
+
 # One saving backend is enough.
 @pytest.mark.skipif(keras.backend.backend() != "torch", reason="runs under torch")
 def test_files_cross_backends(images, tmp_path):
@@ -53,6 +63,8 @@ def test_files_cross_backends(images, tmp_path):
         # One step, so that code vectors differ from their initial values.
         models[case.id].fit(images[:64], batch_size=64, verbose=0)
         models[case.id].save(tmp_path / f"{case.id}.keras")
+    models["vqvae_converted"] = _converted(tmp_path)
+    models["vqvae_converted"].save(tmp_path / "vqvae_converted.keras")
     np.save(tmp_path / "images.npy", images)
 
     processes = [
@@ -74,6 +86,7 @@ def test_files_cross_backends(images, tmp_path):
             np.testing.assert_allclose(found["images"], model.reconstruct(images), atol=1e-5)
             if id.startswith("vqvae"):
                 codes = keras.tree.flatten(model.encode(images))[-1]
+                assert len(np.unique(codes)) > 3
                 np.testing.assert_array_equal(found["codes"], codes)
             if isinstance(model, keras_vq.VAE):
                 np.testing.assert_allclose(found["generated"], model.generate(8, seed=1), atol=1e-5)

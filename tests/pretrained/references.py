@@ -76,6 +76,20 @@ def pixels(tensor):
     return np.clip(from_torch(tensor) / 2 + 0.5, 0, 1)
 
 
+def latents_of(model, images):
+    """Returns latents of a model of diffusers, or means of latents, as a tensor."""
+    with torch.no_grad():
+        encoded = model.encode(to_torch(images))
+    return encoded.latent_dist.mean if hasattr(encoded, "latent_dist") else encoded.latents
+
+
+def codes_of(model, latents):
+    """Returns the codes of a `VQModel` of diffusers for latents, as an array of grids."""
+    with torch.no_grad():
+        codes = model.quantize(latents)[2][2]
+    return codes.reshape(latents.shape[0], *latents.shape[2:]).numpy()
+
+
 def spread(convolution, outputs, mean=0.0, deviation=0.4):
     """Changes a convolution so that its outputs have a given mean and standard deviation.
 

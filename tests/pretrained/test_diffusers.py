@@ -11,8 +11,10 @@ import keras_vq
 from keras_vq.pretrained import ConversionError, save_as_diffusers
 from tests.pretrained.cases import CASES
 from tests.pretrained.references import (
+    codes_of,
     diffusers,
     from_torch,
+    latents_of,
     live,
     photographs,
     pixels,
@@ -42,19 +44,6 @@ def source(tmp_path_factory):
 
 def images_for(model, height=24, width=32):
     return photographs(height, width)[..., : model.config.in_channels]
-
-
-def latents_of(model, images):
-    """Returns latents, or means of latents, as a tensor."""
-    with torch.no_grad():
-        encoded = model.encode(to_torch(images))
-    return encoded.latent_dist.mean if hasattr(encoded, "latent_dist") else encoded.latents
-
-
-def codes_of(model, latents):
-    with torch.no_grad():
-        codes = model.quantize(latents)[2][2]
-    return codes.reshape(latents.shape[0], *latents.shape[2:]).numpy()
 
 
 def close(ours, theirs, relative):
