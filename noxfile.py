@@ -27,6 +27,15 @@ def lint(session: nox.Session) -> None:
     session.run("codespell")
     session.run("mypy")
     session.run("lint-imports")
+    session.run("python", "docs/build_site.py")
+
+
+@nox.session(default=False)
+def docs(session: nox.Session) -> None:
+    """Builds the site in build/site; `nox -s docs -- serve` shows it."""
+    session.install("-e", ".[codec,docs,tensorflow]")
+    serve = ("--serve",) if "serve" in session.posargs else ()
+    session.run("python", "docs/build_site.py", *serve)
 
 
 @nox.session

@@ -327,9 +327,14 @@ def table_of_exports() -> str:
 
 def table_of_recipe(record: dict[str, Any]) -> list[str]:
     """Returns the table of a recipe whose figures are rows."""
-    made = f"`{record['command']}`, seed {record['seed']}, {record['seconds']:.0f} s"
     rows = record["figures"]
-    return [f"{made}, {record['backend']}:", "", *table_of_rows(rows, columns_of(rows))]
+    return [heading_of_table(record), "", *table_of_rows(rows, columns_of(rows))]
+
+
+def heading_of_table(record: dict[str, Any]) -> str:
+    """Returns the line above a table of figures: command, seed, duration and backend."""
+    made = f"`{record['command']}`, seed {record['seed']}, {record['seconds']:.0f} s"
+    return f"{made}, {record['backend']}:"
 
 
 def results(recipe: str) -> dict[str, dict[str, object]]:

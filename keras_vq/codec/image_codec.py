@@ -13,6 +13,7 @@ from keras_vq.codec.container import CorruptFileError, Header
 from keras_vq.codec.range_coding import RangeCoder, check_prior
 
 DEFAULT_MAX_PIXELS = 2**28
+"""Largest number of pixels of a file that `ImageCodec.decompress` accepts by default."""
 
 
 class ImageCodec:

@@ -33,7 +33,10 @@ PRECISIONS: dict[str, tuple[str, ...]] = {
     "onnx": ("float32",),
     "openvino": ("float32", "float16"),
 }
+"""Precisions of each export format, the default first."""
+
 FORMATS = tuple(PRECISIONS)
+"""Export formats of `model.export`."""
 
 # Formats written by TensorFlow, with the extra of keras-vq that installs the requirements.
 _OF_TENSORFLOW = {"tf_saved_model": "saved-model", "litert": "litert"}
