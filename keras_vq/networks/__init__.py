@@ -2,7 +2,9 @@
 
 from keras_vq.networks._shapes import IndivisibleSizeError
 from keras_vq.networks.convolutional import convolutional
+from keras_vq.networks.dac import dac
 from keras_vq.networks.dense import dense
+from keras_vq.networks.encodec import encodec
 from keras_vq.networks.hierarchical import HierarchicalNetworks, hierarchical
 from keras_vq.networks.latent_diffusion import latent_diffusion
 from keras_vq.networks.pair import EncoderDecoder, MaskedSequential, flat_latent
@@ -22,7 +24,9 @@ __all__ = [
     "MaskedSequential",
     "convolutional",
     "convolutional_sequence",
+    "dac",
     "dense",
+    "encodec",
     "flat_latent",
     "hierarchical",
     "latent_diffusion",

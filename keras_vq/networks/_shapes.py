@@ -105,6 +105,36 @@ def check_sequence_shape(sequence_shape: Any, divisor: int, pad: bool = False) -
     return steps, channels
 
 
+def dynamic_sequence_shape(
+    sequence_shape: Any, strides: int
+) -> tuple[tuple[int | None, int], int | None]:
+    """Returns the checked shape of sequences and their number of frames, which may be `None`.
+
+    Args:
+        sequence_shape: Tuple (steps, channels). `None` is any number of steps.
+        strides: Integer. Product of the strides.
+
+    Raises:
+        IndivisibleSizeError: If the strides do not divide a known number of steps.
+        ValueError: If `sequence_shape` is not such a shape.
+    """
+    try:
+        steps, channels = sequence_shape
+    except (TypeError, ValueError):
+        steps = channels = 0  # raises the error of `check_sequence_shape`
+    known, channels = check_sequence_shape(
+        (strides if steps is None else steps, channels), strides, pad=True
+    )
+    if known % strides:
+        raise IndivisibleSizeError(
+            f"The number of steps must be divisible by {strides}, the product of the strides, or "
+            f"`None`, with which an incomplete last frame is padded. Received: {known}"
+        )
+    return (None, channels) if steps is None else (known, channels), (
+        None if steps is None else known // strides
+    )
+
+
 class Padding(NamedTuple):
     """Layers that pad inputs to a multiple of the strides, and crop outputs to the input size."""
 

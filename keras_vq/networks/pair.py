@@ -1,12 +1,13 @@
 """Encoder-decoder pairs, and helpers of all network builders."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import keras
 from keras import layers
 
 from keras_vq import _validation
-from keras_vq._types import Shape
+from keras_vq._types import Shape, Tensor
 from keras_vq.layers.straight_through_clip import StraightThroughClip
 
 
@@ -116,6 +117,14 @@ def sequential(
     """Creates a `keras.Sequential` model, built if the input shape is known."""
     head = [] if input_shape is None else [keras.Input(input_shape)]
     return keras.Sequential([*head, *parts], name=name)
+
+
+def functional(
+    name: str, input_shape: tuple[int | None, ...], apply: Callable[[Tensor], Tensor]
+) -> keras.Model:
+    """Creates a functional model from a function of its input."""
+    inputs = keras.Input(input_shape)
+    return keras.Model(inputs, apply(inputs), name=name)
 
 
 def output_bias(activation: str | None) -> Any:
