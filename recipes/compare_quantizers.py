@@ -77,7 +77,7 @@ QUANTIZERS: dict[str, Callable[[int], Quantizer]] = {
     "EMA": lambda bits: VectorQuantizer(codebook=EMACodebook(2**bits, decay=0.95)),
     "EMA, restarts": lambda bits: VectorQuantizer(codebook=ema(2**bits)),
     "EMA, restarts, rotation trick": lambda bits: VectorQuantizer(
-        ema(2**bits), estimator="rotation_trick"
+        codebook=ema(2**bits), estimator="rotation_trick"
     ),
     "EMA, restarts, cosine in 8 dimensions": lambda bits: ProjectedQuantizer(
         VectorQuantizer(codebook=ema(2**bits), metric="cosine"), 8

@@ -1,4 +1,4 @@
-"""Writes the generated parts of the README: example, output, figures; and the recipe pages.
+"""Writes the generated parts of README and guides, and the recipe pages.
 
 The example is `recipes/quickstart.py`. Figures come from `recipes/results/*.json`, which the other
 recipes write.
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from recipes._goals import GOALS, table_of_goals
+from recipes._guides import GUIDES, with_figures
 from recipes.common import FOLDER, Stopwatch, columns_of, save, shown, table_of_rows
 
 README = Path(__file__).parents[1] / "README.md"
@@ -193,6 +194,8 @@ def main() -> None:
     (FOLDER / "README.md").write_text(table_of_results())
     LIST.write_text(list_of_recipes())
     EXPORTS.write_text(table_of_exports())
+    for path in GUIDES.glob("*.md"):
+        path.write_text(with_figures(path.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 def run_quickstart() -> None:

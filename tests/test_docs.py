@@ -71,7 +71,6 @@ def test_code_of_the_page_on_generation_runs(run_page):
 
 def test_code_of_the_page_on_models_runs(run_page):
     names = run_page("models.md")
-    assert names["encoder"].predict(names["images"], verbose=0).shape == (64, 7, 7)
     assert names["vae"].beta == pytest.approx(0.1)
     logs = names["logs"]
     assert logs["reconstruction_loss"][0] > logs["mse"][0]

@@ -18,6 +18,7 @@ from rich.console import Console
 import keras_vq
 from recipes import _classifier, common, notebooks
 from recipes.common import DATASETS, name_of_run
+from recipes.compare_quantizers import QUANTIZERS
 from tests.needed import needed
 
 ROOT = Path(__file__).parents[1]
@@ -202,6 +203,7 @@ TABLES = {
         ["image_analysis_cifar10_codes", "image_analysis_cifar10_tsne"],
         6,
     ),
+    "codebook_collapse": (ONE_EPOCH, ["codebook_collapse"], 8),
     "choose_codebook": (
         ("--steps", "2", "--limit", "128", "--sizes", "4"),
         ["choose_codebook"],
@@ -268,6 +270,11 @@ def test_compare_quantizers(run, tmp_path):
     for row in record["figures"].values():
         assert all(np.isfinite(value) for value in row.values())
     assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.backend_free
+def test_all_compared_quantizers_are_built():
+    assert all(isinstance(build(9), keras_vq.Quantizer) for build in QUANTIZERS.values())
 
 
 @pytest.mark.backend_free
