@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import _processes
-from keras_vq_cli.backend import BACKENDS
+from keras_vq_cli.session import BACKENDS
 
 _FIRST_STEP = """
 import numpy as np, keras, keras_vq

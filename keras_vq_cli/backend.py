@@ -8,19 +8,18 @@ import sys
 import tempfile
 from collections.abc import Iterator
 
-from keras_vq_cli import interrupts
-
-BACKENDS = ("tensorflow", "jax", "torch")
+from keras_vq_cli import console, interrupts, session
 
 
-def import_keras(asked: str | None = None, debug: bool = False) -> str:
-    """Imports Keras and keras_vq.
+def import_keras(preferred: str | None = None) -> str:
+    """Imports Keras and keras_vq on the backend of --backend, else on the preferred one.
+
+    Without --verbose, warnings of TensorFlow and its messages about CPU features and drivers are
+    not shown. TensorFlow's C++ code prints some of them before it applies its logging settings.
 
     Args:
-        asked: String or `None`. Required backend; `None` leaves the choice to `import keras_vq`.
-        debug: Boolean. Whether to show the warnings of TensorFlow and its messages about CPU
-            features and drivers. TensorFlow's C++ code prints some of these messages before it
-            applies its logging settings. Defaults to `False`.
+        preferred: String or `None`. Backend without --backend; `None` leaves the choice to
+            `import keras_vq`.
 
     Returns:
         Name of the running backend.
@@ -29,10 +28,14 @@ def import_keras(asked: str | None = None, debug: bool = False) -> str:
         ValueError: If Keras already runs on another backend.
         ImportError: If the backend is broken or not installed.
     """
-    if asked is not None and "keras" not in sys.modules:
-        os.environ["KERAS_BACKEND"] = asked
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0" if debug else "3")
-    with importing(debug):
+    options = session.current()
+    asked = options.backend or preferred
+    if "keras" not in sys.modules:
+        console.message("Starting Keras ...")
+        if asked is not None:
+            os.environ["KERAS_BACKEND"] = asked
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0" if options.verbose else "3")
+    with importing():
         import keras_vq  # noqa: F401  # before Keras, because it selects the backend
     import keras
 
@@ -42,7 +45,7 @@ def import_keras(asked: str | None = None, debug: bool = False) -> str:
         raise ValueError(
             f"Keras is already running in this process on {running}. Received: backend {asked}"
         )
-    if running == "tensorflow" and not debug:
+    if running == "tensorflow" and not options.verbose:
         import logging
 
         logging.getLogger("tensorflow").setLevel(logging.ERROR)
@@ -50,13 +53,10 @@ def import_keras(asked: str | None = None, debug: bool = False) -> str:
 
 
 @contextlib.contextmanager
-def importing(debug: bool = False) -> Iterator[None]:
-    """Makes imports of packages with native code silent, and safe from Ctrl-C.
-
-    Args:
-        debug: Whether the notes of packages about processor and drivers are shown.
-    """
-    with interrupts.suspended(), contextlib.nullcontext() if debug else _kept_back_notes():
+def importing() -> Iterator[None]:
+    """Makes imports of packages with native code silent, and safe from Ctrl-C."""
+    shown = contextlib.nullcontext() if session.current().verbose else _kept_back_notes()
+    with interrupts.suspended(), shown:
         yield
 
 

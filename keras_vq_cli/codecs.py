@@ -2,81 +2,71 @@
 
 from __future__ import annotations
 
-import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from keras_vq_cli import arguments, console, fingerprints, trained
-from keras_vq_cli.backend import import_keras
+import click
+
+from keras_vq_cli import backend, console, fingerprints, models, options
 from keras_vq_cli.files import shown
 
 PRESET = "vqvae_cifar10"
 _LONGEST_ORIGIN = 64  # in UTF-8 bytes, limited by the .kvq format
 
 
-def add_options(parser: argparse.ArgumentParser, default: str | None = None) -> None:
-    """Adds the options that `compress` and `decompress` share.
-
-    Args:
-        parser: Parser of the command.
-        default: String. Description of the defaults of --model and --prior for the help. Defaults
-            to those of `compress`.
-    """
-    parser.add_argument(
-        "--model",
-        metavar="RUN",
-        help=f"{trained.MODEL_HELP} (default: {default or f'{PRESET}, for color images'})",
-    )
-    parser.add_argument(
+def prior_option(default: str) -> Callable[[Any], Any]:
+    """Adds the option --prior; `default` describes its default."""
+    return options.option(
         "--prior",
         metavar="FILE",
+        type=click.Path(path_type=Path),
+        callback=_check_prior,
         help=".keras file of a PixelCNNPrior or TransformerPrior of the model, for arithmetic "
-        "coding; files with a prior are smaller, but can be decoded only on the same backend and "
-        f"type of machine (default: {default or 'none, fixed-length codes'})",
+        "coding. Files with a prior are smaller, but can be decoded only on the same backend and "
+        f"type of machine.  [default: {default}]",
     )
-    arguments.add_backend(
-        parser, "the configured backend of Keras; with a prior, use one backend for both commands"
-    )
-    arguments.add_debug(parser)
 
 
-def of_options(given: dict[str, Any]) -> Any:
-    """Returns the `ImageCodec` selected by the options; imports Keras.
+def _check_prior(context: Any, option: Any, path: Path | None) -> Path | None:
+    if path is not None and not (path.suffix == ".keras" and path.is_file()):
+        raise ValueError(f"--prior must be a .keras file of a prior. Received: {shown(path)}")
+    return path
+
+
+def of_options(model: models.Source | None, prior: Path | None, max_pixels: int | None) -> Any:
+    """Returns the `ImageCodec` of a model and a prior; imports Keras.
 
     Args:
-        given: Dict of the given options. `max_pixels`, a limit per image, raises the limit of the
-            codec, which is per file, but does not lower it.
-
-    Raises:
-        ValueError: If --model or --prior does not name a model or prior.
+        model: `Source` of the model. Defaults to the preset for color images.
+        prior: Path of the prior, if any.
+        max_pixels: Integer. Limit per image; it raises the limit of the codec, which is per file,
+            but does not lower it.
     """
-    model = trained.named(given.get("model", PRESET))
-    prior_file = _prior_file(given)
-    import_keras(given.get("backend"), given.get("debug", False))
+    backend.import_keras()
 
     from keras_vq.codec import DEFAULT_MAX_PIXELS
 
-    limit = max(given.get("max_pixels", 0), DEFAULT_MAX_PIXELS)
-    return _codec(model, prior_file, max_pixels=limit)
+    limit = max(max_pixels or 0, DEFAULT_MAX_PIXELS)
+    return _codec(model or models.named(PRESET), prior, max_pixels=limit)
 
 
-def of_file(data: bytes, file: Path, given: dict[str, Any]) -> tuple[Any, Any]:
+def of_file(
+    data: bytes,
+    file: Path,
+    model: models.Source | None,
+    prior: Path | None,
+    max_pixels: int | None,
+) -> tuple[Any, Any]:
     """Returns the header and the `ImageCodec` of a `.kvq` file; imports Keras.
 
-    A model or prior that is not given as an option is searched for by its fingerprint. The origins
-    stored in the file are used in messages only.
-
-    Args:
-        data: Bytes. Content of the file.
-        file: Path of the file.
-        given: Dict of the given options.
+    A model or prior that is not given is searched for by its fingerprint. The origins stored in the
+    file are used in messages only.
 
     Raises:
         ValueError: If the file is corrupt, or the model or the prior is not found.
     """
-    model = trained.named(given["model"]) if "model" in given else None
-    prior_file = _prior_file(given)
-    import_keras(given.get("backend"), given.get("debug", False))
+    backend.import_keras()
 
     from keras_vq.codec import read_header
 
@@ -86,38 +76,31 @@ def of_file(data: bytes, file: Path, given: dict[str, Any]) -> tuple[Any, Any]:
         if model is None:
             raise ValueError(_not_found("model", header.model, header.model_origin))
         console.message(f"Model: {shown(model.name)}")
-    if header.prior and prior_file is None:
+    if header.prior and prior is None:
         folders = (file.parent, Path(), model.model_file.parent)
-        prior_file = fingerprints.find_file(header.prior, folders)
-        if prior_file is None:
+        prior = fingerprints.find_file(header.prior, folders)
+        if prior is None:
             raise ValueError(_not_found("prior", header.prior, header.prior_origin))
-        console.message(f"Prior: {shown(prior_file)}")
-    limit = {"max_pixels": given["max_pixels"]} if "max_pixels" in given else {}
-    return header, _codec(model, prior_file, **limit)
+        console.message(f"Prior: {shown(prior)}")
+    limit = {} if max_pixels is None else {"max_pixels": max_pixels}
+    return header, _codec(model, prior, **limit)
 
 
-def _codec(model: trained.Trained, prior_file: Path | None, **options: Any) -> Any:
+def _codec(model: models.Source, prior_file: Path | None, **options: Any) -> Any:
+    import keras
+
     import keras_vq
 
     prior = None
     if prior_file is not None:
         prior = keras_vq.load_model(prior_file, compile=False)
     return keras_vq.codec.ImageCodec(
-        model.load(),
+        model.load(keras.config.backend()),
         prior,
         model_origin=_origin(f"preset {model.name}" if model.is_preset else model.name),
         prior_origin="" if prior_file is None else _origin(prior_file.name),
         **options,
     )
-
-
-def _prior_file(given: dict[str, Any]) -> Path | None:
-    if "prior" not in given:
-        return None
-    path = Path(given["prior"])
-    if not (path.suffix == ".keras" and path.is_file()):
-        raise ValueError(f"--prior must be a .keras file of a prior. Received: {shown(path)}")
-    return path
 
 
 def _origin(name: str) -> str:

@@ -1,30 +1,39 @@
-"""Argument parsing, command dispatch and error messages of `keras-vq`."""
+"""Group of commands, dispatch and error messages of `keras-vq`.
+
+Exit codes: 0 for success, also if a reader closes the pipe early; 1 for a failed check; 2 for an
+error; 130 after Ctrl-C.
+"""
 
 from __future__ import annotations
 
-import argparse
-import re
+import os
 import sys
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from keras_vq_cli import arguments, console, interrupts
+import click
 
+from keras_vq_cli import console, interrupts, options
+from keras_vq_cli.session import Session
+
+PROGRAM = "keras-vq"
 MISTAKE = 2
 INTERRUPTED = 130
+_COMPLETION = "_KERAS_VQ_COMPLETE"
+_COMMANDS = Path(__file__).with_name("commands")
 
 
 def run(argv: Sequence[str] | None) -> int:
     """Runs the command line; see `keras_vq_cli.main.main`."""
     if argv is None:
         console.prepare_streams()
-    args = sys.argv[1:] if argv is None else list(argv)
-    debug = "--debug" in args
+    session = Session(sys.argv[1:] if argv is None else list(argv))
     try:
         with interrupts.noted():
             try:
-                code = _run(args)
+                code = _run(session)
                 console.flush()
                 return code
             except Exception:
@@ -34,26 +43,104 @@ def run(argv: Sequence[str] | None) -> int:
         # `train` attaches a message about the saved epochs.
         console.message(str(interrupt) or "Stopped.")
         return INTERRUPTED
-    except (ValueError, OSError, ImportError, MemoryError) as error:
-        if debug:
-            raise
+    except click.UsageError as error:
+        console.error(_usage_text(error))
+        return MISTAKE
+    except BrokenPipeError:
+        console.discard_output()
+        return 0
+    except (ValueError, OSError, ImportError, MemoryError, click.ClickException) as error:
+        if session.verbose:
+            import traceback
+
+            console.message(traceback.format_exc())
         console.error(_text(error))
         return MISTAKE
+    finally:
+        console.log_to(None)
 
 
-def _run(args: list[str]) -> int:
-    parser = _parser()
-    try:
-        given = vars(parser.parse_args(args))
-    except SystemExit as error:  # argparse exits for --help, --version and errors
-        return int(error.code or 0)
-    run = given.pop("run", None)
-    if run is None:
-        parser.print_help()
-        return 0
+def _run(session: Session) -> int:
+    if _COMPLETION in os.environ:
+        from click.shell_completion import shell_complete
+
+        return shell_complete(commands, {}, PROGRAM, _COMPLETION, os.environ[_COMPLETION])
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
-        return run(given, args) or 0
+        try:
+            with commands.make_context(PROGRAM, session.arguments, obj=session) as context:
+                return commands.invoke(context) or 0
+        except click.exceptions.Exit as end:  # after --help and --version
+            return end.exit_code
+
+
+class Commands(click.Group):
+    """Group with one command per file of `commands/`, imported only when it runs."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Returns the names of the commands, from the names of the files."""
+        names = (path.stem for path in _COMMANDS.glob("[!_]*.py"))
+        return sorted(name.replace("_", "-") for name in names)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Imports and returns a command, or `None` for an unknown name."""
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        import importlib
+
+        module = importlib.import_module(f"keras_vq_cli.commands.{cmd_name.replace('-', '_')}")
+        module.command.name = cmd_name
+        return module.command
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        """Returns the command of the arguments; an error for an unknown name has a suggestion."""
+        known = self.list_commands(ctx)
+        if args[0] not in known:
+            hint = options.did_you_mean(args[0], known)
+            ctx.fail(f"No such command {args[0]!r}.{hint}")
+        return super().resolve_command(ctx, args)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Writes the commands and the global options."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, _summary(name)) for name in self.list_commands(ctx)])
+        options.format_groups(self, ctx, formatter)
+
+
+def _summary(command: str) -> str:
+    """Returns what follows the name in the docstring of a command's file, without importing it."""
+    with open(_COMMANDS / f"{command.replace('-', '_')}.py", encoding="utf-8") as file:
+        text = file.readline().partition(": ")[2].strip().strip('"')
+    return text[:1].upper() + text[1:]
+
+
+@click.pass_context
+def _help(context: click.Context) -> None:
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+
+
+commands = Commands(
+    help="Trains autoencoders, VAEs and VQ-VAEs on images, reconstructs and compresses images with "
+    "them, and exports them for inference without Keras.",
+    epilog=f"Example: {PROGRAM} train (trains a VQ-VAE on 8 x 8 digits in under a minute)",
+    params=options.global_options(),
+    no_args_is_help=False,
+    invoke_without_command=True,
+    callback=_help,
+    context_settings={"max_content_width": 100},
+)
+
+
+def _usage_text(error: click.UsageError) -> str:
+    text = " ".join(error.format_message().split())
+    text += "" if text.endswith((".", "?")) else "."
+    if isinstance(error, click.NoSuchOption) and error.ctx is not None:
+        known = [name for parameter in error.ctx.command.params for name in parameter.opts]
+        hint = options.did_you_mean(error.option_name, [n for n in known if n.startswith("--")])
+        text = f"No such option {error.option_name}.{hint}"
+    path = PROGRAM if error.ctx is None else error.ctx.command_path
+    return f"{text} All options: {path} --help"
 
 
 def _text(error: Exception) -> str:
@@ -62,62 +149,6 @@ def _text(error: Exception) -> str:
     if error.args and isinstance(error.args[0], list):  # shutil.Error: (source, target, reason)
         return str(error.args[0][0][2])
     return str(error) or type(error).__name__
-
-
-def _parser() -> argparse.ArgumentParser:
-    # Imported here, where KeyboardInterrupt is already handled.
-    from keras_vq_cli import compress, decompress, export, reconstruct, serve, train, verify
-
-    parser = Parser(
-        prog="keras-vq",
-        description="Trains autoencoders, VAEs and VQ-VAEs on images, reconstructs and compresses "
-        "images with them, and exports them for inference without Keras.",
-        epilog="Example: keras-vq train (trains a VQ-VAE on 8 x 8 digits in under a minute)",
-    )
-    parser.add_argument(
-        "--version",
-        action=_PrintVersion,
-        nargs=0,
-        dest=argparse.SUPPRESS,
-        default=argparse.SUPPRESS,
-        help="print the version and exit",
-    )
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=Parser)
-    for command in (train, reconstruct, compress, decompress, export, verify, serve):
-        command.add_parser(commands)
-    return parser
-
-
-class Parser(argparse.ArgumentParser):
-    """Argument parser whose errors go to the console and suggest close names."""
-
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Parses arguments; reports unknown ones as an error of the subcommand."""
-        parsed, unknown = super().parse_known_args(args, namespace)
-        if unknown:
-            options = self._option_string_actions
-            known = [name for name in options if name.startswith("--") and name != "--help"]
-            hint = arguments.did_you_mean(unknown[0].partition("=")[0], known)
-            self.error(f"unrecognized arguments: {' '.join(unknown)}.{hint}")
-        return parsed, unknown
-
-    def error(self, message: str) -> Any:
-        """Prints the error with a suggestion and exits with code 2."""
-        choice = re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message)
-        if choice:
-            known = re.findall(r"[\w-]+", choice[2])
-            message += f".{arguments.did_you_mean(choice[1], known)}"
-        console.error(f"{message.removesuffix('.')}\nAll options: {self.prog} --help")
-        raise SystemExit(MISTAKE)
-
-
-class _PrintVersion(argparse.Action):
-    def __call__(self, *_: Any) -> None:
-        # Imported here because it takes a third of the time of --help.
-        from importlib.metadata import version
-
-        print(f"keras-vq {version('keras-vq')}")
-        raise SystemExit(0)
 
 
 def _show_warning(

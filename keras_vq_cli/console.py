@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import sys
+import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TextIO
 
+from keras_vq_cli import session
 from keras_vq_cli.files import printable
 
 _WIDEST = 10_000  # in columns, of a table
+_log: TextIO | None = None
 
 # Errors of keras_vq name Python arguments; these are the options to show instead.
 _OPTION_OF_ARGUMENT = {
@@ -31,21 +35,66 @@ def error(text: str) -> None:
     """Prints an error message in red."""
     for argument, option in _OPTION_OF_ARGUMENT.items():
         text = text.replace(argument, option)
-    _print(_console(stderr=True), f"Error: {text}", "red")
+    _say(f"Error: {text}", "red")
 
 
 def warning(text: str) -> None:
     """Prints a warning in yellow."""
-    _print(_console(stderr=True), f"Warning: {text}", "yellow")
+    _say(f"Warning: {text}", "yellow")
 
 
 def message(text: str) -> None:
-    """Prints a progress message."""
-    _print(_console(stderr=True), text, None)
+    """Prints a progress message, except with --quiet."""
+    if not session.current().quiet:
+        _say(text)
 
 
-def result(what: Any) -> None:
-    """Prints text or a rich table to standard output."""
+def result(record: Any, *shown: Any) -> None:
+    """Prints the result of a command to standard output.
+
+    Args:
+        record: Value that JSON can represent: the whole result, printed with --json.
+        *shown: Strings and rich tables, printed without --json and --quiet.
+    """
+    options = session.current()
+    if options.json:
+        _print(_console(), json.dumps(record, indent=2), None)
+    elif not options.quiet:
+        for what in shown:
+            _show(what)
+
+
+def table(*columns: str, numbers: bool = False) -> Any:
+    """Returns a rich table: a first column of text, which is never cut, and further columns.
+
+    Args:
+        *columns: Strings. Headers of the columns.
+        numbers: Boolean. Whether the further columns are aligned to the right. Defaults to `False`.
+    """
+    from rich.table import Table
+
+    table = Table()
+    for place, name in enumerate(columns):
+        table.add_column(name, overflow="fold", justify="right" if numbers and place else "left")
+    return table
+
+
+def log_to(path: str | None) -> None:
+    """Appends all further messages to a file, or ends this for `None`."""
+    global _log
+    if _log is not None:
+        _log.close()
+    _log = None if path is None else open(path, "a", encoding="utf-8")  # noqa: SIM115
+
+
+def _say(text: str, style: str | None = None) -> None:
+    if _log is not None:
+        _log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {printable(text, kept=chr(10))}\n")
+        _log.flush()
+    _print(_console(stderr=True), text, style)
+
+
+def _show(what: Any) -> None:
     if isinstance(what, str):
         _print(_console(), what, None)
         return
@@ -91,9 +140,18 @@ def _silenced_when_broken(stream: Any) -> Iterator[None]:
     try:
         yield
     except BrokenPipeError:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, stream.fileno())
-        os.close(nowhere)
+        _discard(stream)
+
+
+def discard_output() -> None:
+    """Redirects standard output to the null device, after its reader has closed the pipe."""
+    _discard(sys.stdout)
+
+
+def _discard(stream: Any) -> None:
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 def _console(stderr: bool = False) -> Any:

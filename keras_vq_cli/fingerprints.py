@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from keras_vq_cli import files, trained
+from keras_vq_cli import files, models
 
 if TYPE_CHECKING:
     import keras
@@ -24,7 +24,7 @@ _MOST_BYTES = 2**20
 _MOST_FILES = 1000
 
 
-def find_model(wanted: bytes, beside: Path) -> trained.Trained | None:
+def find_model(wanted: bytes, beside: Path) -> models.Source | None:
     """Returns the preset, run or `.keras` file with a given fingerprint, or `None`.
 
     Searches the presets of the package, then the runs and presets in ./runs, then the runs, presets
@@ -34,18 +34,18 @@ def find_model(wanted: bytes, beside: Path) -> trained.Trained | None:
         wanted: Bytes. The fingerprint.
         beside: Path of a folder.
     """
-    for name, folder in trained.presets().items():
+    for name, folder in models.presets().items():
         if stored(folder / "model.keras") == wanted:
-            return trained.Trained(name, folder / "model.keras", {})
+            return models.Source(name, folder / "model.keras", {})
     for place in (Path("runs"), beside):
         for folder in (place, *_entries(place)):
             if stored(folder / "model.keras") == wanted:
                 is_run = (folder / "config.json").is_file()
                 if is_run:
-                    return trained.of_run(folder)
-                return trained.Trained(folder.resolve().name, folder / "model.keras", {})
+                    return models.of_run(folder)
+                return models.Source(folder.resolve().name, folder / "model.keras", {})
     file = find_file(wanted, (beside,))
-    return None if file is None else trained.named(str(file))
+    return None if file is None else models.named(str(file))
 
 
 def write_origin(export: Path, model: keras.Model, name: str) -> None:
@@ -61,7 +61,7 @@ def write_origin(export: Path, model: keras.Model, name: str) -> None:
     files.write_json(_origin_file(export), {"fingerprint": fingerprint(model).hex(), "model": name})
 
 
-def find_model_of_export(export: Path) -> tuple[trained.Trained | None, str]:
+def find_model_of_export(export: Path) -> tuple[models.Source | None, str]:
     """Returns the model that an export was made from, or `None`, and its recorded name."""
     try:
         file = _origin_file(export)

@@ -38,6 +38,7 @@ def noted() -> Iterator[None]:
     try:
         yield
     finally:
+        _asked.clear()
         sys.unraisablehook = print_dropped
         signal.signal(signal.SIGINT, _before)
 

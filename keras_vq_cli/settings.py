@@ -70,7 +70,7 @@ class Settings:
             foreign = [name for name in options if name in given and kind != model]
             if foreign:
                 raise ValueError(
-                    f"{option(foreign[0])} requires --model {kind}. Received: --model {model}"
+                    f"{option_of(foreign[0])} requires --model {kind}. Received: --model {model}"
                 )
         return cls(**_with_tuples({**ONLY_FOR.get(model, {}), **given}))
 
@@ -111,7 +111,7 @@ class Settings:
         return dataclasses.replace(self, network=network, filters=filters, epochs=epochs)
 
 
-def option(name: str) -> str:
+def option_of(name: str) -> str:
     """Returns the command line option of a setting."""
     return "--" + name.replace("_", "-")
 

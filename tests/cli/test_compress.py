@@ -12,8 +12,8 @@ import keras_vq
 from keras_vq._fingerprint import fingerprint
 from keras_vq.codec import read_header
 from keras_vq.priors import PixelCNNPrior
-from keras_vq_cli import fingerprints, trained
-from keras_vq_cli.decompress import file_names
+from keras_vq_cli import fingerprints, models
+from keras_vq_cli.commands.decompress import file_names
 
 pytestmark = pytest.mark.backend_free
 
@@ -264,7 +264,7 @@ def test_a_fingerprint_that_lies_is_noticed(run, finished_run, images, tmp_path)
     """A stored fingerprint selects the file; that of the loaded weights is verified."""
     assert run("compress", "mine", "-o", "a.kvq", "--model", finished_run).code == 0
     wanted = read_header((tmp_path / "a.kvq").read_bytes()).model
-    preset = trained.presets()["vqvae_mnist"] / "model.keras"
+    preset = models.presets()["vqvae_mnist"] / "model.keras"
     shutil.copy(preset, tmp_path / "liar.keras")
     with zipfile.ZipFile(tmp_path / "liar.keras", "a") as archive:
         archive.writestr("fingerprint.txt", wanted.hex())
@@ -274,7 +274,7 @@ def test_a_fingerprint_that_lies_is_noticed(run, finished_run, images, tmp_path)
 
 
 def test_presets_store_their_fingerprint():
-    for name, folder in trained.presets().items():
+    for name, folder in models.presets().items():
         model = keras_vq.load_model(folder / "model.keras", compile=False)
         assert fingerprints.stored(folder / "model.keras") == fingerprint(model), name
 

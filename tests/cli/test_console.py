@@ -19,11 +19,11 @@ from keras_vq_cli import console
 console.prepare_streams()
 table = Table("file", "n")
 table.add_row({LONG!r}, "1")
-console.result(table)
+console.result(None, table)
 console.message("Read " + {LONG!r})
-console.result("\\udc80 Written " + {LONG!r})
-for _ in range(20_000):
-    console.result("more")
+console.result(None, "\\udc80 Written " + {LONG!r})
+for _ in range(200):  # more than the buffer of a pipe
+    console.result(None, 1_000 * "x")
 console.message("done")
 console.flush()
 """

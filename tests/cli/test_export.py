@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from keras_vq import export
-from keras_vq_cli import export as export_command
+from keras_vq_cli.commands import export as export_command
 from tests.needed import needed
 
 pytestmark = [
@@ -89,8 +89,8 @@ def test_a_keras_file_has_no_images_of_its_own(run, copied_run, tmp_path):
     [
         (["export", "nowhere"], "must be a run folder of keras-vq train, a .keras file"),
         (["verify", "nowhere"], "must be an existing file or folder. Received: nowhere"),
-        (["verify", ".", "--least-agreement", "101"], "expected a percentage from 0 to 100"),
-        (["export", ".", "--format", "h5"], "invalid choice: 'h5'"),
+        (["verify", ".", "--least-agreement", "101"], "101.0 is not in the range 0<=x<=100"),
+        (["export", ".", "--format", "h5"], "'h5' is not one of"),
     ],
 )
 def test_mistakes(run, arguments, message):

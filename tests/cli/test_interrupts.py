@@ -1,21 +1,20 @@
 """Tests that Ctrl-C stops commands even where Python discards KeyboardInterrupt."""
 
 import contextlib
-import os
 import signal
 import subprocess
 import sys
 
 import pytest
 
-from keras_vq_cli import backend, codecs, export, interrupts, reconstruct, train, verify
+from keras_vq_cli import backend, interrupts
 
 pytestmark = pytest.mark.backend_free
 
 
 class Destroyed:
     def __del__(self):
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
 
 
 def test_an_interrupt_in_a_destructor_is_raised_at_the_next_check():
@@ -31,36 +30,36 @@ def test_an_interrupt_in_a_destructor_is_raised_at_the_next_check():
 
 def test_an_old_interrupt_is_forgotten():
     with interrupts.noted(), pytest.raises(KeyboardInterrupt):
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
     with interrupts.noted():
         interrupts.check()
 
 
 @pytest.mark.parametrize(
-    ("module", "command"),
+    "command",
     [
-        (train, ["train", "--out", "new"]),
-        (reconstruct, ["reconstruct", "vqvae_mnist", "a.png"]),
-        (codecs, ["compress", "a.png", "-o", "a.kvq"]),
-        (export, ["export", "vqvae_mnist", "--out", "new"]),
-        (verify, ["verify", "a.png", "--model", "vqvae_mnist"]),
+        ["train", "--out", "new"],
+        ["reconstruct", "vqvae_mnist", "a.png"],
+        ["compress", "a.png", "-o", "a.kvq"],
+        ["export", "vqvae_mnist", "--out", "new"],
+        ["verify", "a.png", "--model", "vqvae_mnist"],
     ],
-    ids=lambda value: value[0] if isinstance(value, list) else "",
+    ids=lambda command: command[0],
 )
 @pytest.mark.parametrize("becomes", [KeyboardInterrupt, ValueError, SystemError])
-def test_every_command_stops_without_a_trace(run, tmp_path, monkeypatch, module, command, becomes):
+def test_every_command_stops_without_a_trace(run, tmp_path, monkeypatch, command, becomes):
     """Includes libraries that replace KeyboardInterrupt with another exception."""
 
     def interrupted(*args, **kwargs):
         try:
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
         except KeyboardInterrupt:
             if becomes is KeyboardInterrupt:
                 raise
         raise becomes("of a library")
 
     (tmp_path / "a.png").write_bytes(b"")
-    monkeypatch.setattr(module, "import_keras", interrupted)
+    monkeypatch.setattr(backend, "import_keras", interrupted)
     result = run(*command)
     assert result.code == 130
     assert "Stopped" in result.err
@@ -70,7 +69,7 @@ def test_every_command_stops_without_a_trace(run, tmp_path, monkeypatch, module,
 def test_an_interrupt_that_an_import_drops_is_raised_after_it(environment):
     with interrupts.noted():
         with contextlib.suppress(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
             backend.import_keras()
 
@@ -85,7 +84,7 @@ class Stop:
     def find_spec(self, name, path=None, target=None):
         if name == module:
             print("asked", flush=True)
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
 
 sys.meta_path.insert(0, Stop())
 from keras_vq_cli.main import main
@@ -98,7 +97,7 @@ sys.exit(main())
     [
         ("keras_vq_cli.command_line", -signal.SIGINT),
         ("keras_vq_cli.console", -signal.SIGINT),
-        ("keras_vq_cli.train", 130),
+        ("keras_vq_cli.commands.train", 130),
         ("keras_vq", -signal.SIGINT),
     ],
 )
@@ -121,13 +120,13 @@ def test_imports_take_the_handler_from_before():
     before = signal.signal(signal.SIGINT, lambda *_: seen.append("before"))
     try:
         with interrupts.suspended():  # nothing to suspend
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
         with interrupts.noted():
             with interrupts.suspended():
-                os.kill(os.getpid(), signal.SIGINT)
+                signal.raise_signal(signal.SIGINT)
             interrupts.check()
             with pytest.raises(KeyboardInterrupt):
-                os.kill(os.getpid(), signal.SIGINT)
+                signal.raise_signal(signal.SIGINT)
         assert seen == ["before", "before"]
     finally:
         signal.signal(signal.SIGINT, before)

@@ -9,7 +9,8 @@ import keras
 import pytest
 
 import keras_vq
-from keras_vq_cli import backend, codecs, verify
+from keras_vq_cli import backend
+from keras_vq_cli.commands import verify
 from keras_vq_cli.main import main
 
 pytestmark = pytest.mark.backend_free
@@ -36,21 +37,21 @@ def test_help_names_every_option_with_its_default(run):
     text = " ".join(run("train", "--help").out.split())
     for option in ("--epochs", "--limit", "--image-size", "--kl-warmup-steps", "--resume"):
         assert option in text
-    assert text.count("(default: ") == 24
+    assert text.count("[default: ") == 23
     assert "keras-vq train --resume --out" in text
 
 
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["train", "--epochs", "0"], "expected an integer of at least 1, received '0'"),
-        (["train", "--epochs", "ten"], "received 'ten'"),
-        (["train", "--learning-rate", "nan"], "expected a positive number, received 'nan'"),
-        (["train", "--learning-rate", "-1"], "positive number"),
-        (["train", "--beta", "inf", "--model", "vae"], "non-negative number"),
-        (["train", "--seed", "-1"], "at least 0"),
-        (["train", "--model", "gan"], "invalid choice"),
-        (["train", "--nonsense"], "unrecognized arguments: --nonsense"),
+        (["train", "--epochs", "0"], "Invalid value for '--epochs': 0 is not in the range x>=1"),
+        (["train", "--epochs", "ten"], "'ten' is not a valid integer"),
+        (["train", "--learning-rate", "nan"], "nan is not a finite number"),
+        (["train", "--learning-rate", "-1"], "-1.0 is not in the range x>0"),
+        (["train", "--beta", "inf", "--model", "vae"], "inf is not a finite number"),
+        (["train", "--seed", "-1"], "x>=0"),
+        (["train", "--model", "gan"], "'gan' is not one of"),
+        (["train", "--nonsense"], "No such option --nonsense."),
         (["train", "--beta", "2"], "--beta requires --model vae"),
         (["train", "--model", "vae", "--codebook-size", "8"], "--model vqvae"),
         (["train", "--dataset", "./nowhere"], "must be an existing folder. Received: ./nowhere"),
@@ -60,12 +61,12 @@ def test_help_names_every_option_with_its_default(run):
         (["train", "--resume", "--out", "nowhere"], "a folder with the config.json"),
         (["train", "--resume", "--out", "nowhere", "--seed", "3"], "Remove --seed"),
         (["reconstruct", "nowhere", "a.png"], "must be a run folder"),
-        (["nonsense"], "invalid choice"),
-        (["trian"], "Did you mean 'train'?\nAll options: keras-vq --help"),
-        (["train", "--lr", "3"], "Did you mean '--learning-rate'?\nAll options: keras-vq train --"),
+        (["nonsense"], "No such command 'nonsense'"),
+        (["trian"], "Did you mean 'train'? All options: keras-vq --help"),
+        (["train", "--lr", "3"], "Did you mean '--learning-rate'? All options: keras-vq train --"),
         (["train", "--bs=3"], "Did you mean '--batch-size'?"),
         (["compress", "a", "-o", "b", "--skip-brocken"], "Did you mean '--skip-broken'?"),
-        (["serve", "a", "--prot", "80"], "Did you mean '--port'?\nAll options: keras-vq serve --"),
+        (["serve", "a", "--prot", "80"], "Did you mean '--port'? All options: keras-vq serve --"),
         (["export", "a", "--format", "onx"], "Did you mean 'onnx'?"),
         (["train", "--model", "vea"], "Did you mean 'vae'?"),
     ],
@@ -75,12 +76,13 @@ def test_a_mistake_is_one_message_and_code_2(run, args, message):
     assert result.code == 2
     assert result.out == ""
     assert result.err.startswith("Error: ")  # and not with "Starting Keras ..."
+    assert result.err.count("\n") == 1
     assert message in result.err
 
 
 def test_decompress_refuses_another_file_before_keras_starts(run, tmp_path, monkeypatch):
     (tmp_path / "photo.png").write_bytes(b"\x89PNG")
-    monkeypatch.setattr(codecs, "import_keras", None)
+    monkeypatch.setattr(backend, "import_keras", None)
     result = run("decompress", "photo.png")
     assert result.code == 2
     assert "must be a .kvq file" in result.err
@@ -88,13 +90,13 @@ def test_decompress_refuses_another_file_before_keras_starts(run, tmp_path, monk
 
 
 def test_warnings_for_users_are_shown_also_of_subclasses(run, monkeypatch):
-    def warn(*_):
+    def warn(**_):
         warnings.simplefilter("always")
         warnings.warn("of the base", UserWarning, stacklevel=1)
         warnings.warn("of a codebook", keras_vq.callbacks.CollapseWarning, stacklevel=1)
         warnings.warn("of a function", DeprecationWarning, stacklevel=1)
 
-    monkeypatch.setattr(verify, "run", warn)
+    monkeypatch.setattr(verify.command, "callback", warn)
     result = run("verify", "a")
     assert result.code == 0
     assert result.err == "Warning: of the base\nWarning: of a codebook\n"
@@ -113,12 +115,36 @@ def test_a_mistake_in_a_process_of_its_own(environment, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_debug_shows_where_an_error_comes_from(run):
-    with pytest.raises(ValueError, match="--beta requires --model vae"):
-        run("train", "--beta", "2", "--debug")
+def test_verbose_shows_where_an_error_comes_from(environment, capsys):
+    assert main(["--verbose", "train", "--beta", "2"]) == 2
+    trace, _, last = capsys.readouterr().err.strip().rpartition("\n")
+    assert trace.startswith("Traceback")
+    assert last == "Error: --beta requires --model vae. Received: --model vqvae"
 
 
 def test_keras_on_another_backend_is_noticed(environment):
     other = "jax" if keras.config.backend() != "jax" else "torch"
     with pytest.raises(ValueError, match="already running"):
         backend.import_keras(other)
+
+
+def test_global_options_stand_before_or_after_the_command(run, tmp_path):
+    wrong = ("train", "--beta", "2")
+    for command in (("--log-file", "a.log", *wrong), (*wrong, "--log-file", "a.log")):
+        assert run(*command).code == 2
+    lines = (tmp_path / "a.log").read_text().splitlines()
+    assert [line[20:] for line in lines] == 2 * [
+        "Error: --beta requires --model vae. Received: --model vqvae"
+    ]
+
+
+def test_shell_completion(environment):
+    words = {"COMP_WORDS": "keras-vq tr", "COMP_CWORD": "1", "_KERAS_VQ_COMPLETE": "bash_complete"}
+    done = subprocess.run(
+        [sys.executable, "-m", "keras_vq_cli"],
+        env={**environment, **words},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == ["plain,train"]

@@ -23,7 +23,8 @@ import keras
 import numpy as np
 import pytest
 
-from keras_vq_cli import serve
+from keras_vq_cli import server as application
+from keras_vq_cli.commands import serve
 from tests.models.cases import MODEL_CASES
 from tests.needed import needed
 from tests.poison import imported, poison
@@ -471,7 +472,7 @@ class TestConnections:
 
     def test_a_head_that_does_not_end(self, folder, tmp_path):
         log = tmp_path / "log.txt"
-        before = "import keras_vq_cli.serve as s; s._HEAD_SECONDS = 0.5; "
+        before = "import keras_vq_cli.server as s; s._HEAD_SECONDS = 0.5; "
         with started(folder, log, before=before) as server:
             host, port = server.address.removeprefix("http://").split(":")
             for sent in ("", self.HEAD):
@@ -516,9 +517,9 @@ class TestStart:
             (["file.onnx"], "Received: the file file.onnx"),
             (["codec", "--name", "a/b"], "--name must consist"),
             (["codec", "--name", ""], "--name must consist"),
-            (["codec", "--port", "70000"], "from 0 to 65535, received '70000'"),
-            (["codec", "--port", "http"], "received 'http'"),
-            (["codec", "--max-megabytes", "0"], "at least 1, received '0'"),
+            (["codec", "--port", "70000"], "70000 is not in the range 0<=x<=65535"),
+            (["codec", "--port", "http"], "'http' is not a valid integer"),
+            (["codec", "--max-megabytes", "0"], "0 is not in the range x>=1"),
             (
                 ["codec", "--host", "nowhere.invalid"],
                 "Cannot listen on port 8080 of nowhere.invalid",
@@ -595,12 +596,12 @@ class TestInference:
             "path_params": {"model_name": "tiny"},
             "headers": [(b"content-type", b"application/json")],
         }
-        asyncio.run(serve.Inference(None, "tiny", 1000)(scope, receive, send))
+        asyncio.run(application.Inference(None, "tiny", 1000)(scope, receive, send))
         return sent[0]["status"], json.loads(b"".join(m.get("body", b"") for m in sent))["error"]
 
     def test_a_client_that_falls_silent(self, monkeypatch):
-        monkeypatch.setattr(serve, "_SILENT_SECONDS", 0.01)
-        monkeypatch.setattr(serve, "_PATIENCE_SECONDS", 0.01)
+        monkeypatch.setattr(application, "_SILENT_SECONDS", 0.01)
+        monkeypatch.setattr(application, "_PATIENCE_SECONDS", 0.01)
 
         async def receive():
             await asyncio.sleep(60)

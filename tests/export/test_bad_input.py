@@ -243,13 +243,13 @@ def test_a_file_that_is_far_from_its_model(tmp_path, monkeypatch):
     model.export(path, "litert", precision="int8_convolutions", **options)
     report = export.verify(model, path, images())
     assert report.relative_decoded_error == pytest.approx(1)
-    from keras_vq_cli.verify import _faults
+    from keras_vq_cli.commands.verify import _faults
 
-    assert _faults(report, {"least_agreement": 50.0}) == [
+    assert _faults(report, 50.0, None) == [
         "Pixels decoded from the same codes or latents differ by 100 % of the largest value (RMS "
         "error), expected at most 10 %"
     ]
-    assert _faults(report, {"least_agreement": 50.0, "tolerance": 1.0}) == []
+    assert _faults(report, 50.0, 1.0) == []
 
 
 _TELEMETRY = """

@@ -10,8 +10,8 @@ from PIL import Image
 import keras_vq
 from keras_vq.data import image_folder
 from keras_vq.models import presets
-from keras_vq_cli import trained
-from keras_vq_cli.train import read_config, settings_of
+from keras_vq_cli import images, models
+from keras_vq_cli.runs import read_config, settings_of
 
 pytestmark = pytest.mark.backend_free
 
@@ -23,19 +23,19 @@ def write_image(path, size=(8, 8)):
 
 
 def test_presets_are_those_of_the_library():
-    assert trained.presets() == presets.named_presets()
-    assert "vqvae_mnist" in trained.presets()
+    assert models.presets() == presets.named_presets()
+    assert "vqvae_mnist" in models.presets()
 
 
 def test_a_model_is_a_run_a_file_or_a_preset(finished_run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert trained.named(str(finished_run)).backend == keras.config.backend()
-    file = trained.named(str(finished_run / "model.keras"))
+    assert models.named(str(finished_run)).backend == keras.config.backend()
+    file = models.named(str(finished_run / "model.keras"))
     assert (file.name, file.backend, file.is_preset) == ("model", None, False)
     assert isinstance(file.load(), keras_vq.VQVAE)
 
     (tmp_path / "vqvae_mnist").mkdir()  # empty
-    preset = trained.named("vqvae_mnist")
+    preset = models.named("vqvae_mnist")
     assert (preset.name, preset.is_preset, str(preset.folder)) == (
         "vqvae_mnist",
         True,
@@ -44,10 +44,10 @@ def test_a_model_is_a_run_a_file_or_a_preset(finished_run, tmp_path, monkeypatch
     model = preset.load()
     assert model.input_shape == (None, 28, 28, 1)
     own = model.save_to_preset(tmp_path / "own")
-    assert trained.named("own").folder == own.relative_to(tmp_path)
+    assert models.named("own").folder == own.relative_to(tmp_path)
     (own / "preset.json").write_text(json.dumps({"sha256": "0"}))
     with pytest.raises(ValueError, match="was changed or truncated"):
-        trained.named("own").load()
+        models.named("own").load()
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_a_wrong_name_gets_a_suggestion_in_every_command(run, tmp_path, command,
 def test_a_model_of_another_kind_is_refused(finished_run, tmp_path):
     keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]).save(tmp_path / "m.keras")
     with pytest.raises(ValueError, match=r"keras_vq model of images.*Received: Sequential"):
-        trained.named(str(tmp_path / "m.keras")).load()
+        models.named(str(tmp_path / "m.keras")).load()
 
 
 def test_hidden_and_system_files_are_left_out_as_by_the_library(tmp_path):
@@ -94,11 +94,11 @@ def test_hidden_and_system_files_are_left_out_as_by_the_library(tmp_path):
     for name in (*wanted, *others):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    found = trained.image_files([str(tmp_path)])
+    found = images.files_of([str(tmp_path)])
     assert [path.relative_to(tmp_path).as_posix() for path in found] == list(wanted)
     assert found == sorted(image_folder._walk(tmp_path, skip_broken=False))
-    assert trained.IMAGE_SUFFIXES == image_folder.SUFFIXES
-    assert trained.SYSTEM_FOLDERS == image_folder.SYSTEM_FOLDERS
+    assert images.IMAGE_SUFFIXES == image_folder.SUFFIXES
+    assert images.SYSTEM_FOLDERS == image_folder.SYSTEM_FOLDERS
 
 
 CRAFTED = {

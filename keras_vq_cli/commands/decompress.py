@@ -1,4 +1,4 @@
-"""`keras-vq decompress`: decodes a `.kvq` file of `keras-vq compress` to PNG files."""
+"""`keras-vq decompress`: decodes the images of a .kvq file to PNG files."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ import unicodedata
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-from keras_vq_cli import arguments, codecs, console
+import click
+
+from keras_vq_cli import codecs, console, models, options
 from keras_vq_cli.files import shown, whole_file
 
-_EPILOG = """\
-examples:
+_EXAMPLES = """
+Examples:
   keras-vq decompress holiday.kvq -o decoded
   keras-vq decompress photo.kvq --model runs/vqvae-photos --prior prior.keras
 
@@ -27,47 +29,30 @@ _RESERVED = {"CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"} | {
 }
 
 
-def add_parser(commands: Any) -> None:
-    """Adds the command to the command line."""
-    parser = arguments.add_command(
-        commands,
-        "decompress",
-        run,
-        help="decode the images of a .kvq file",
-        description="Decodes the images of a .kvq file and writes them as PNG files. Requires the\n"
-        "model, and the prior if any, with which the file was compressed.",
-        epilog=_EPILOG,
-    )
-    parser.add_argument("file", metavar="FILE", help=".kvq file written by keras-vq compress")
-    parser.add_argument(
-        "-o",
-        "--out",
-        metavar="FOLDER",
-        help="output folder, created if missing (default: NAME-decompressed beside FILE)",
-    )
-    parser.add_argument("--overwrite", action="store_true", help="replace existing images")
-    parser.add_argument(
-        "--max-pixels",
-        type=arguments.positive_integer,
-        metavar="N",
-        help="maximum number of pixels per file, with images padded to whole tiles (default: "
-        "268435456)",
-    )
-    codecs.add_options(parser, default="found by its fingerprint")
+@options.command(_EXAMPLES)
+@click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
+@options.out("Output folder, created if missing.  [default: NAME-decompressed beside FILE]")
+@options.overwrite
+@options.option(
+    "--max-pixels",
+    type=options.COUNT,
+    help="Maximum number of pixels per file, with images padded to whole tiles.  [default: "
+    "268435456]",
+)
+@models.model_option("found by its fingerprint")
+@codecs.prior_option("found by its fingerprint")
+def command(
+    file: Path,
+    out: Path | None,
+    overwrite: bool,
+    max_pixels: int | None,
+    model: models.Source | None,
+    prior: Path | None,
+) -> None:
+    """Decodes the images of a .kvq file to PNG files.
 
-
-def run(given: dict[str, Any], args: list[str]) -> None:
-    """Runs the command.
-
-    Args:
-        given: Dict of the given options.
-        args: List of the raw arguments.
-
-    Raises:
-        ValueError: If an argument is invalid.
+    Requires the model, and the prior if any, with which the file was compressed.
     """
-    del args
-    file = Path(given["file"])
     if not file.is_file():
         raise ValueError(f"FILE must be an existing file. Received: {shown(file)}")
     data = file.read_bytes()
@@ -76,19 +61,22 @@ def run(given: dict[str, Any], args: list[str]) -> None:
             f'FILE must be a .kvq file, which begins with "KVQ". Received: {shown(file)}, which '
             f"begins with {data[: len(_MAGIC)]!r}"
         )
-    header, codec = codecs.of_file(data, file, given)
-    stem = _cut(file.stem, "-decompressed")
-    out = Path(given["out"]) if "out" in given else file.with_name(f"{stem}-decompressed")
-    paths = [out / name for name in file_names(header.names, len(header.image_shapes))]
+    header, codec = codecs.of_file(data, file, model, prior, max_pixels)
+    folder = out or file.with_name(f"{_cut(file.stem, '-decompressed')}-decompressed")
+    paths = [folder / name for name in file_names(header.names, len(header.image_shapes))]
     there = [path for path in paths if path.exists()]
-    if there and not given.get("overwrite", False):
+    if there and not overwrite:
         raise ValueError(f"{shown(there[0])} already exists. Pass --overwrite to replace it.")
     images = codec.decompress(data)
-    out.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     for path, image in zip(paths, images, strict=True):
         with whole_file(path) as beside:
             _write_png(image, beside)
-    console.result(f"Written: {len(images)} image{'s' if len(images) != 1 else ''} in {shown(out)}")
+    plural = "s" if len(images) != 1 else ""
+    console.result(
+        {"files": [str(path) for path in paths]},
+        f"Written: {len(images)} image{plural} in {shown(folder)}",
+    )
 
 
 def file_names(names: tuple[str, ...], count: int) -> list[str]:

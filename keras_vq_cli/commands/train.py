@@ -1,19 +1,29 @@
-"""`keras-vq train`: trains a model on a data set of images and writes a run folder."""
+"""`keras-vq train`: trains a model on images and writes a run folder."""
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import dataclasses
 import os
 import platform
 import shlex
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from keras_vq_cli import arguments, console, files, interrupts
-from keras_vq_cli.backend import BACKENDS, import_keras
+from keras_vq_cli import backend, console, files, interrupts, options, runs, session
+from keras_vq_cli.options import (
+    COUNT,
+    NATURAL,
+    NOT_NEGATIVE,
+    POSITIVE,
+    Choice,
+    Integers,
+    image_reading,
+    option,
+    out,
+)
 from keras_vq_cli.settings import (
     EPOCHS,
     EPOCHS_OF_SMALL_SET,
@@ -22,7 +32,7 @@ from keras_vq_cli.settings import (
     ONLY_FOR,
     SMALL_SET,
     Settings,
-    option,
+    option_of,
 )
 
 if TYPE_CHECKING:
@@ -32,13 +42,13 @@ if TYPE_CHECKING:
     from keras_vq_cli.checkpoints import History
 
 # Options allowed with --resume; the others are read from config.json.
-_WITH_RESUME = {"out", "resume", "epochs", "backend", "data_dir", "quiet", "debug"}
+_WITH_RESUME = {"out", "resume", "epochs", "data_dir"}
 _VALIDATION_IMAGES = 1000
 _PICTURED = 20
 _SAMPLES = 40
 
-_EPILOG = """\
-examples:
+_EXAMPLES = """
+Examples:
   keras-vq train
       a VQ-VAE on 8 x 8 digits, without a network connection, in under a minute
   keras-vq train --model vae --dataset mnist --epochs 20 --beta 1 --out runs/vae
@@ -53,177 +63,200 @@ metrics.json, history.csv, history.png, reconstructions.png, and samples.png for
 """
 
 
-def add_parser(commands: Any) -> None:
-    """Adds the command to the command line."""
-    parser = arguments.add_command(
-        commands,
-        "train",
-        run,
-        help="train a model on images",
-        description="Trains a model and writes a folder with the model, its metrics and plots.\n"
-        "Without options: a VQ-VAE on the 8 x 8 digits of scikit-learn.",
-        epilog=_EPILOG,
-    )
-    _add_data_options(parser)
-    _add_model_options(parser)
-    _add_training_options(parser)
-    _add_run_options(parser)
+def _data_options(function: Any) -> Any:
+    group = "Images"
+    for add in (
+        option(
+            "--limit",
+            type=COUNT,
+            group=group,
+            help="Number of training images; the first ones are used.  [default: all]",
+        ),
+        lambda function: image_reading(function, group),
+        option(
+            "--image-size",
+            type=COUNT,
+            nargs=2,
+            metavar="H W",
+            group=group,
+            help="Height and width to which all images are resized.  [default: no resizing]",
+        ),
+        option(
+            "--data-dir",
+            metavar="DIR",
+            group=group,
+            help="Folder of prepared TensorFlow Datasets.  [default: $TFDS_DATA_DIR, else "
+            "~/tensorflow_datasets]",
+        ),
+        option(
+            "--dataset",
+            metavar="NAME|FOLDER",
+            group=group,
+            help="digits, mnist, fashion_mnist, cifar10, another image data set of TensorFlow "
+            "Datasets, or a folder of image files.  [default: digits]",
+        ),
+    ):
+        function = add(function)
+    return function
 
 
-def _add_data_options(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("images")
-    group.add_argument(
-        "--dataset",
-        metavar="NAME|FOLDER",
-        help="digits, mnist, fashion_mnist, cifar10, another image data set of TensorFlow "
-        "Datasets, or a folder of image files (default: digits)",
-    )
-    group.add_argument(
-        "--data-dir",
-        metavar="DIR",
-        help="folder of prepared TensorFlow Datasets (default: $TFDS_DATA_DIR, else "
-        "~/tensorflow_datasets)",
-    )
-    group.add_argument(
-        "--image-size",
-        nargs=2,
-        type=arguments.positive_integer,
-        metavar=("H", "W"),
-        help="height and width in pixels to which all images are resized (default: no resizing)",
-    )
-    arguments.add_image_options(group)
-    group.add_argument(
-        "--limit",
-        type=arguments.positive_integer,
-        metavar="N",
-        help="number of training images; the first N are used (default: all)",
-    )
+def _setting(
+    name: str, kind: Any, group: str, help: str, default: Any = None
+) -> Callable[..., Any]:
+    """Returns a decorator that adds an option without a default value of its own."""
+    text = f"{help}  [default: {default}]"
+    return option(option_of(name), type=kind, group=group, help=text)
 
 
-def _add_model_options(parser: argparse.ArgumentParser) -> None:
-    codes, latents = ONLY_FOR["vqvae"], ONLY_FOR["vae"]
-    group = parser.add_argument_group("model")
-    group.add_argument("--model", choices=MODELS, help="model type (default: vqvae)")
-    group.add_argument(
-        "--network",
-        choices=NETWORKS,
-        help="architecture of the encoder and decoder (default: convolutional); the convolutional "
-        "architectures pad images whose height or width is not divisible by the total stride",
-    )
-    group.add_argument(
-        "--filters",
-        nargs="+",
-        type=arguments.positive_integer,
-        metavar="N",
-        help="number of filters of each stride-2 convolution of the encoder, or number of units of "
-        "each hidden layer with --network dense (default: depends on the image size, for example "
-        "32 64 for 28 x 28 pixels; 512 256 for dense)",
-    )
-    group.add_argument(
-        "--latent-dim",
-        type=arguments.positive_integer,
-        metavar="N",
-        help="dimension of the latent vector; for a vqvae, dimension of each code vector "
-        f"(default: {Settings.latent_dim})",
-    )
-    group = parser.add_argument_group("vqvae only")
-    group.add_argument(
-        "--codebook-size",
-        type=arguments.positive_integer,
-        metavar="N",
-        help=f"number of code vectors (default: {codes['codebook_size']})",
-    )
-    group.add_argument(
-        "--codebook",
-        choices=("ema", "gradient"),
-        help="update rule of the codebook: exponential moving averages (ema) or gradient descent "
-        f"(default: {codes['codebook']})",
-    )
-    group.add_argument(
-        "--commitment",
-        type=arguments.not_negative_number,
-        metavar="X",
-        help=f"weight of the commitment loss (default: {codes['commitment']})",
-    )
-    group.add_argument(
-        "--estimator",
-        choices=("straight_through", "rotation_trick"),
-        help=f"gradient estimator of the quantizer (default: {codes['estimator']})",
-    )
-    group.add_argument(
-        "--start",
-        choices=("kmeans", "random"),
-        help="initialization of the codebook: k-means on encoder outputs, or random "
-        f"(default: {codes['start']})",
-    )
-    group = parser.add_argument_group("vae only")
-    group.add_argument(
-        "--beta",
-        type=arguments.not_negative_number,
-        metavar="X",
-        help=f"weight of the KL divergence (default: {latents['beta']:g})",
-    )
-    group.add_argument(
-        "--kl-warmup-steps",
-        type=arguments.not_negative_integer,
-        metavar="N",
-        help="number of training steps over which the KL weight increases from 0 to --beta "
-        f"(default: {latents['kl_warmup_steps']})",
-    )
+_CODES, _LATENTS = ONLY_FOR["vqvae"], ONLY_FOR["vae"]
+_SETTINGS = (
+    _setting("model", Choice(MODELS), "Model", "Type of model.", Settings.model),
+    _setting(
+        "network",
+        Choice(NETWORKS),
+        "Model",
+        "Architecture of the encoder and decoder. The convolutional ones pad images whose height "
+        "or width is not divisible by the total stride.",
+        NETWORKS[0],
+    ),
+    _setting(
+        "filters",
+        Integers(),
+        "Model",
+        "Number of filters of each stride-2 convolution of the encoder, or of units of each hidden "
+        "layer with --network dense.",
+        "by image size, 32,64 for 28 x 28 pixels; 512,256 for dense",
+    ),
+    _setting(
+        "latent_dim",
+        COUNT,
+        "Model",
+        "Dimension of the latent vector; for a vqvae, of each code vector.",
+        Settings.latent_dim,
+    ),
+    _setting(
+        "codebook_size", COUNT, "vqvae only", "Number of code vectors.", _CODES["codebook_size"]
+    ),
+    _setting(
+        "codebook",
+        Choice(("ema", "gradient")),
+        "vqvae only",
+        "Update rule of the codebook: exponential moving averages (ema) or gradient descent.",
+        _CODES["codebook"],
+    ),
+    _setting(
+        "commitment",
+        NOT_NEGATIVE,
+        "vqvae only",
+        "Weight of the commitment loss.",
+        _CODES["commitment"],
+    ),
+    _setting(
+        "estimator",
+        Choice(("straight_through", "rotation_trick")),
+        "vqvae only",
+        "Gradient estimator of the quantizer.",
+        _CODES["estimator"],
+    ),
+    _setting(
+        "start",
+        Choice(("kmeans", "random")),
+        "vqvae only",
+        "Initialization of the codebook: k-means on encoder outputs, or random.",
+        _CODES["start"],
+    ),
+    _setting(
+        "beta", NOT_NEGATIVE, "vae only", "Weight of the KL divergence.", f"{_LATENTS['beta']:g}"
+    ),
+    _setting(
+        "kl_warmup_steps",
+        NATURAL,
+        "vae only",
+        "Number of training steps over which the KL weight increases from 0 to --beta.",
+        _LATENTS["kl_warmup_steps"],
+    ),
+    _setting(
+        "epochs",
+        COUNT,
+        "Training",
+        "Total number of epochs, including those before --resume.",
+        f"{EPOCHS_OF_SMALL_SET} for fewer than {SMALL_SET:,} images, else {EPOCHS}",
+    ),
+    _setting("batch_size", COUNT, "Training", "Number of images per step.", Settings.batch_size),
+    _setting(
+        "learning_rate",
+        POSITIVE,
+        "Training",
+        "Learning rate of the Adam optimizer.",
+        f"{Settings.learning_rate:g}",
+    ),
+    _setting(
+        "mixed_precision",
+        Choice(("float16", "bfloat16")),
+        "Training",
+        "Data type of computations; weights stay in float32.",
+        "float32",
+    ),
+    _setting(
+        "seed",
+        NATURAL,
+        "Training",
+        "Random seed of the weights, the order of images and the samples.",
+        Settings.seed,
+    ),
+)
 
 
-def _add_training_options(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("training")
-    group.add_argument(
-        "--epochs",
-        type=arguments.positive_integer,
-        metavar="N",
-        help="total number of epochs, including those before --resume (default: "
-        f"{EPOCHS_OF_SMALL_SET} for fewer than {SMALL_SET:,} images, else {EPOCHS})",
-    )
-    group.add_argument(
-        "--batch-size",
-        type=arguments.positive_integer,
-        metavar="N",
-        help=f"number of images per training step (default: {Settings.batch_size})",
-    )
-    group.add_argument(
-        "--learning-rate",
-        type=arguments.positive_number,
-        metavar="X",
-        help=f"learning rate of the Adam optimizer (default: {Settings.learning_rate:g})",
-    )
-    group.add_argument(
-        "--mixed-precision",
-        choices=("float16", "bfloat16"),
-        help="data type of computations; weights stay in float32 (default: float32)",
-    )
-    arguments.add_backend(
-        group, "$KERAS_BACKEND, else the one in ~/.keras/keras.json, else the first installed"
-    )
-    group.add_argument(
-        "--seed",
-        type=arguments.not_negative_integer,
-        metavar="N",
-        help="random seed of the weights, the order of images and the samples (default: 0)",
-    )
+def _settings_options(function: Any) -> Any:
+    for add in reversed(_SETTINGS):
+        function = add(function)
+    return _data_options(function)
 
 
-def _add_run_options(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("run")
-    group.add_argument(
-        "--out",
-        metavar="DIR",
-        help="run folder to write, new or empty (default: runs/MODEL-DATASET, with a number "
-        "appended if it exists)",
-    )
-    group.add_argument(
-        "--resume",
-        action="store_true",
-        help="resume the run in --out with its settings; a larger --epochs extends it",
-    )
-    group.add_argument("--quiet", action="store_true", help="print only warnings and errors")
-    arguments.add_debug(group)
+@options.command(_EXAMPLES)
+@_settings_options
+@out(
+    "Run folder to write, new or empty.  [default: runs/MODEL-DATASET, with a number appended if "
+    "it exists]",
+    group="Run",
+)
+@option(
+    "--resume",
+    is_flag=True,
+    group="Run",
+    help="Resume the run in --out with its settings; a larger --epochs extends it.",
+)
+def command(**parameters: Any) -> None:
+    """Trains a model on images and writes a run folder.
+
+    The folder contains the model, its metrics and plots. Without options: a VQ-VAE on the 8 x 8
+    digits of scikit-learn.
+    """
+    given = {name: value for name, value in parameters.items() if value not in (None, False)}
+    typed = shlex.join(["keras-vq", *session.current().arguments])
+    run = _resumed_run(given, typed) if given.get("resume") else _new_run(given, typed)
+    _check_folder(run.settings.dataset)
+    try:
+        with run.locks:
+            if run.config and run.folder is not None:
+                run.locks.enter_context(files.locked(run.folder))
+            # A resumed run keeps its backend, because random numbers differ between backends.
+            _train(run, backend.import_keras(run.config.get("backend")))
+    except KeyboardInterrupt:
+        if run.folder is None or not (run.folder / "config.json").exists():
+            raise KeyboardInterrupt("Stopped before training. No files were written.") from None
+        raise KeyboardInterrupt(_what_is_kept(run.folder)) from None
+
+
+def settings_from(parameters: dict[str, Any]) -> Settings:
+    """Returns the settings of parsed options.
+
+    Raises:
+        ValueError: If an option does not apply to the type of model.
+    """
+    names = {field.name for field in dataclasses.fields(Settings)}
+    given = {k: v for k, v in parameters.items() if k in names and v not in (None, False)}
+    return Settings.from_options(given)
 
 
 @dataclasses.dataclass
@@ -234,41 +267,7 @@ class Run:
     folder: Path | None  # None until the default folder is created
     config: dict[str, Any]  # empty for a new run
     command: str
-    quiet: bool
     locks: contextlib.ExitStack = dataclasses.field(default_factory=contextlib.ExitStack)
-
-    def say(self, text: str) -> None:
-        """Prints a progress message, except with --quiet."""
-        if not self.quiet:
-            console.message(text)
-
-
-def run(given: dict[str, Any], args: list[str]) -> None:
-    """Runs the command.
-
-    Args:
-        given: Dict of the given options.
-        args: List of the raw arguments.
-
-    Raises:
-        ValueError: If an argument is invalid, or training diverges.
-        KeyboardInterrupt: After Ctrl-C, with a message about the saved epochs.
-    """
-    command = shlex.join(["keras-vq", *args])
-    run = _resumed_run(given, command) if given.get("resume") else _new_run(given, command)
-    # A resumed run keeps its backend, because random numbers differ between backends.
-    asked = given.get("backend") or run.config.get("backend")
-    _check_folder(run.settings.dataset)
-    run.say("Starting Keras ...")
-    try:
-        with run.locks:
-            if run.config and run.folder is not None:
-                run.locks.enter_context(files.locked(run.folder))
-            _train(run, import_keras(asked, given.get("debug", False)))
-    except KeyboardInterrupt:
-        if run.folder is None or not (run.folder / "config.json").exists():
-            raise KeyboardInterrupt("Stopped before training. No files were written.") from None
-        raise KeyboardInterrupt(_what_is_kept(run.folder)) from None
 
 
 def _check_folder(dataset: str) -> None:
@@ -279,14 +278,12 @@ def _check_folder(dataset: str) -> None:
 
 
 def _new_run(given: dict[str, Any], command: str) -> Run:
-    folder = Path(given["out"]) if "out" in given else None
+    folder = given.get("out")
     if folder is not None and folder.exists():
         if not folder.is_dir():
             raise ValueError(f"--out must be a folder. Received: the file {folder}")
         _check_is_free(folder)
-    names = {field.name for field in dataclasses.fields(Settings)}
-    settings = Settings.from_options({k: v for k, v in given.items() if k in names})
-    return Run(settings, folder, {}, command, given.get("quiet", False))
+    return Run(settings_from(given), folder, {}, command)
 
 
 def _check_is_free(folder: Path) -> None:
@@ -304,90 +301,27 @@ def _resumed_run(given: dict[str, Any], command: str) -> Run:
     foreign = sorted(set(given) - _WITH_RESUME)
     if foreign:
         raise ValueError(
-            f"A resumed run uses the settings in its config.json. Remove {option(foreign[0])}, "
+            f"A resumed run uses the settings in its config.json. Remove {option_of(foreign[0])}, "
             "or start a new run."
         )
-    folder = Path(given["out"])
+    folder = given["out"]
     if not (folder / "config.json").is_file():
         raise ValueError(
             f"--out must be a folder with the config.json of a run to resume. Received: {folder}"
         )
-    config = read_config(folder)
-    settings = settings_of(config)
+    config = runs.read_config(folder)
+    settings = runs.settings_of(config)
     epochs = given.get("epochs", settings.epochs)
     data_dir = given.get("data_dir", settings.data_dir)
     settings = dataclasses.replace(settings, epochs=epochs, data_dir=data_dir)
-    return Run(settings, folder, config, command, given.get("quiet", False))
+    return Run(settings, folder, config, command)
 
 
-def read_config(folder: Path) -> dict[str, Any]:
-    """Reads the configuration `config.json` of a run folder.
-
-    Raises:
-        ValueError: If the file is not a valid configuration.
-    """
-    path = folder / "config.json"
-    config = files.read_json(path)
-    shape = config.get("image_shape") if isinstance(config, dict) else None
-    if (
-        not isinstance(shape, list)
-        or [type(size) for size in shape] != [int] * 3
-        or config.get("backend") not in BACKENDS
-        or not isinstance(config.get("settings"), dict)
-        or not isinstance(config.get("command"), str)
-        or not isinstance(config.get("resumed_by"), list)
-    ):
-        raise ValueError(
-            f"{path} must be a run configuration written by keras-vq train. Restore it from a "
-            "backup, or start a new run."
-        )
-    return config
-
-
-def settings_of(config: dict[str, Any]) -> Settings:
-    """Returns the settings of a run, validated like command line options.
-
-    Raises:
-        ValueError: If a setting is invalid.
-    """
-    settings = Settings.from_json(config["settings"])
-    parser = _Checker(argument_default=argparse.SUPPRESS, allow_abbrev=False)
-    for add in (_add_data_options, _add_model_options, _add_training_options):
-        add(parser)
-    typed: list[str] = []
-    for name, value in settings.to_json().items():
-        if isinstance(value, tuple):
-            typed += [option(name), *map(str, value)]
-        elif value is True:
-            typed.append(option(name))
-        elif value not in (None, False):
-            typed.append(f"{option(name)}={value}")
-    try:
-        checked = Settings.from_options(vars(parser.parse_args(typed)))
-    except ValueError as error:
-        raise ValueError(f"config.json contains invalid settings: {error}") from None
-    if checked != settings:
-        wrong = {
-            name: value
-            for name, value in settings.to_json().items()
-            if value != getattr(checked, name)
-        }
-        raise ValueError(f"config.json contains invalid settings. Received: {wrong}")
-    return settings
-
-
-class _Checker(argparse.ArgumentParser):
-    """Argument parser that raises ValueError instead of exiting."""
-
-    def error(self, message: str) -> Any:
-        raise ValueError(message)
-
-
-def _train(run: Run, backend: str) -> None:
+def _train(run: Run, running: str) -> None:
     from keras_vq_cli import checkpoints, pipeline
 
     run.settings = pipeline.with_whole_path(run.settings)
-    train, test = pipeline.load_images(run.settings, progress=not run.quiet)
+    train, test = pipeline.load_images(run.settings, progress=not session.current().quiet)
     run.settings = run.settings.completed(train.image_shape, len(train))
     _check_same_images(run, train)
 
@@ -400,21 +334,22 @@ def _train(run: Run, backend: str) -> None:
     if _is_finished(run, len(history)):
         return
     interrupts.check()
-    folder = _write_config(run, backend, train, test)
+    folder = _write_config(run, running, train, test)
     if history:
-        run.say(f"Resuming after epoch {len(history)}.")
+        console.message(f"Resuming after epoch {len(history)}.")
         checkpoints.write_history(history, folder / "history.csv")
     elif run.settings.start is not None:
         pipeline.start_codes(model, run.settings, train)
     interrupts.check()
-    run.say(f"Training {run.settings.model} on {len(train):,} images of {train.name} in {folder}")
+    console.message(
+        f"Training {run.settings.model} on {len(train):,} images of {train.name} in {folder}"
+    )
     _fit(run, folder, model, history, train, test)
 
-    run.say(f"Evaluating on {len(test):,} test images ...")
+    console.message(f"Evaluating on {len(test):,} test images ...")
     metrics = _write_results(run.settings, folder, model, history, test)
-    if not run.quiet:
-        console.result(_table(run.settings, metrics))
-        console.result(_where_to_look(folder, run.settings))
+    record = {"folder": str(folder), "metrics": metrics}
+    console.result(record, _table(run.settings, metrics), _where_to_look(folder, run.settings))
 
 
 def _check_same_images(run: Run, train: ImageDataset) -> None:
@@ -443,14 +378,14 @@ def _is_finished(run: Run, done: int) -> bool:
     if files.read_json(metrics).get("epochs") != done:
         return False
     plural = "s" if done > 1 else ""
-    run.say(
+    console.message(
         f"The run in {run.folder} is complete after {done} epoch{plural}. Set a larger --epochs to "
         "extend it."
     )
     return True
 
 
-def _write_config(run: Run, backend: str, train: ImageDataset, test: ImageDataset) -> Path:
+def _write_config(run: Run, running: str, train: ImageDataset, test: ImageDataset) -> Path:
     if run.folder is None:
         name = train.name.replace("/", "-").replace(":", "-")
         run.folder = _new_folder(Path("runs"), f"{run.settings.model}-{name}")
@@ -465,10 +400,10 @@ def _write_config(run: Run, backend: str, train: ImageDataset, test: ImageDatase
         "image_shape": list(train.image_shape),
         "train_images": len(train),
         "test_images": len(test),
-        "backend": backend,
+        "backend": running,
         "versions": {
             "python": platform.python_version(),
-            **{name: _version(name) for name in ("keras-vq", "keras", "numpy", backend)},
+            **{name: _version(name) for name in ("keras-vq", "keras", "numpy", running)},
         },
         "command": run.config.get("command", run.command),
         "resumed_by": [*run.config.get("resumed_by", []), *([run.command] if run.config else [])],
@@ -523,7 +458,7 @@ def _fit(
         "verbose": 0,
     }
     try:
-        if run.quiet:
+        if session.current().quiet:
             model.fit(batches, callbacks=callbacks, **options)
             return
         with TrainingProgress(settings.epochs, done, len(batches)) as progress:

@@ -1,4 +1,4 @@
-"""`keras-vq serve`: HTTP server for an ONNX export (Open Inference Protocol).
+"""HTTP server of `keras-vq serve` for an ONNX export (Open Inference Protocol).
 
 Runs MLServer with `onnx_runtime.OnnxRuntime` as its only model, and replaces its inference endpoint
 with one that limits requests. Neither Keras nor keras_vq is imported: a server needs only the
@@ -7,28 +7,23 @@ exported files.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
 import errno
 import gc
 import json
 import logging
-import re
 import shlex
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Iterator
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from keras_vq_cli import arguments, console, interrupts
+from keras_vq_cli import console, interrupts
 
-_DEFAULT_HOST = "127.0.0.1"
-_DEFAULT_PORT = 8080
-_DEFAULT_MEGABYTES = 64
+DEFAULT_HOST = "127.0.0.1"
 _MEGABYTE = 1_000_000
 
 # Routes of MLServer to keep; its others load and unload models or stream responses.
@@ -53,19 +48,6 @@ _MOST_CONNECTIONS = 1000
 # File descriptors reserved for purposes other than connections.
 _OWN_DESCRIPTORS = 48
 
-_EPILOG = """\
-A request is POST /v2/models/NAME/infer with one input tensor as JSON. The parameter "signature"
-selects encode, decode or reconstruct (the default, also called serving_default):
-  {"parameters": {"signature": "decode"},
-   "inputs": [{"name": "codes", "datatype": "INT32", "shape": [1, 7, 7], "data": [3, 90, ...]}]}
-GET /v2/models/NAME returns the names, types and shapes of all tensors, GET /v2/health/ready the
-status of the server.
-
-examples:
-  keras-vq serve runs/vqvae-mnist/exports/onnx
-  keras-vq serve codec --name mnist --port 9000
-"""
-
 
 class Options(NamedTuple):
     """Model folder and name, address and size limit of the server."""
@@ -77,118 +59,8 @@ class Options(NamedTuple):
     megabytes: int
 
 
-def add_parser(commands: Any) -> None:
-    """Adds the command to the command line."""
-    parser = arguments.add_command(
-        commands,
-        "serve",
-        run,
-        help="serve an ONNX export over HTTP",
-        description="Serves an ONNX export over HTTP with the Open Inference Protocol (V2),\n"
-        'MLServer and onnxruntime. Requires: pip install "keras-vq[serve]".',
-        epilog=_EPILOG,
-    )
-    parser.add_argument(
-        "folder",
-        metavar="PATH",
-        help="folder written by keras-vq export --format onnx",
-    )
-    parser.add_argument(
-        "--port",
-        type=_port,
-        metavar="N",
-        help=f"port to listen on, 0 for any free port (default: {_DEFAULT_PORT})",
-    )
-    parser.add_argument(
-        "--host",
-        metavar="ADDRESS",
-        help="address to listen on; 0.0.0.0 for all interfaces, which accepts requests from the "
-        f"network without authentication (default: {_DEFAULT_HOST}, local requests only)",
-    )
-    parser.add_argument(
-        "--name", metavar="NAME", help="name of the model in requests (default: the folder name)"
-    )
-    parser.add_argument(
-        "--max-megabytes",
-        dest="megabytes",
-        type=arguments.positive_integer,
-        metavar="N",
-        help="maximum size of a request and of a response in megabytes; parsing a request takes "
-        f"up to about 20 times as much memory (default: {_DEFAULT_MEGABYTES})",
-    )
-    arguments.add_debug(parser)
-
-
-def run(given: dict[str, Any], args: list[str]) -> None:
-    """Runs the command until the server is stopped.
-
-    Args:
-        given: Dict of the given options.
-        args: List of the raw arguments.
-
-    Raises:
-        ValueError: If an argument is invalid.
-        ImportError: If a package is missing.
-        KeyboardInterrupt: After Ctrl-C.
-    """
-    del args
-    # Checks that need no MLServer come first, because its import takes seconds.
-    folder = _export_folder(Path(given["folder"]))
-    name = _model_name(given.get("name"), folder)
-    _check_packages()
-    host, port = given.get("host", _DEFAULT_HOST), given.get("port", _DEFAULT_PORT)
-    with _listening(host, port) as listener:
-        port = listener.getsockname()[1]
-        megabytes = given.get("megabytes", _DEFAULT_MEGABYTES)
-        console.message("Starting MLServer ...")
-        _serve(Options(folder, name, host, port, megabytes), listener)
-    console.message("Stopped.")
-
-
-def _port(text: str) -> int:
-    port = arguments.not_negative_integer(text)
-    if port > 65_535:
-        raise argparse.ArgumentTypeError(f"expected a port from 0 to 65535, received {text!r}")
-    return port
-
-
-def _export_folder(path: Path) -> Path:
-    if not path.is_dir():
-        received = f"the file {path}" if path.exists() else f"{path}, which does not exist"
-        raise ValueError(
-            "PATH must be the folder of an ONNX export (keras-vq export --format onnx, or "
-            f'model.export(PATH, format="onnx")). Received: {received}'
-        )
-    if not list(path.glob("*.onnx")):
-        raise ValueError(
-            "PATH must contain .onnx files. Write them with keras-vq export --format onnx. "
-            f"Received: {path}"
-        )
-    return path
-
-
-def _model_name(asked: str | None, folder: Path) -> str:
-    if asked is None:
-        return re.sub(r"[^A-Za-z0-9._-]+", "-", folder.resolve().name).strip("-.") or "model"
-    # The name is part of URLs and of a response header.
-    if not re.fullmatch(r"[A-Za-z0-9._-]*[A-Za-z0-9_-][A-Za-z0-9._-]*", asked):
-        raise ValueError(
-            "--name must consist of the letters a to z and A to Z, digits, '.', '_' and '-'. "
-            f"Received: {asked!r}"
-        )
-    return asked
-
-
-def _check_packages() -> None:
-    missing = [package for package in ("mlserver", "onnxruntime") if find_spec(package) is None]
-    if missing:
-        raise ImportError(
-            f'Serving requires {" and ".join(missing)}. Install with: pip install "keras-vq[serve]"'
-        )
-
-
 @contextlib.contextmanager
-def _listening(host: str, port: int) -> Iterator[socket.socket]:
+def listening(host: str, port: int) -> Iterator[socket.socket]:
     """Opens the listening socket, before slow imports so that a used port is reported at once."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
@@ -203,7 +75,8 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
         yield listener
 
 
-def _serve(options: Options, listener: socket.socket) -> None:
+def serve(options: Options, listener: socket.socket) -> None:
+    """Serves requests until SIGINT or SIGTERM."""
     with interrupts.suspended():
         import uvicorn
 
@@ -356,7 +229,7 @@ def _application(options: Options) -> tuple[Any, Any]:
 
 
 def _what_is_served(options: Options, model: Any) -> str:
-    host = {"0.0.0.0": _DEFAULT_HOST, "::": "::1"}.get(options.host, options.host)
+    host = {"0.0.0.0": DEFAULT_HOST, "::": "::1"}.get(options.host, options.host)
     address = f"http://{f'[{host}]' if ':' in host else host}:{options.port}"
     signatures = list(model.signatures.values())
     tried = model.signatures.get("encode", signatures[0])  # its response is the shortest

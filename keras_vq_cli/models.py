@@ -1,0 +1,171 @@
+"""Lookup of trained models by command line arguments."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+
+from keras_vq_cli import backend, interrupts, runs
+from keras_vq_cli.options import did_you_mean, option
+
+if TYPE_CHECKING:
+    import keras
+
+_PRESET_RECORD = "preset.json"
+
+
+class Source(NamedTuple):
+    """File of a trained model, and the configuration of its training run."""
+
+    name: str
+    model_file: Path
+    config: dict[str, Any]  # empty without a run
+
+    @property
+    def backend(self) -> str | None:
+        """Backend of the training run, or `None` if unknown."""
+        return self.config.get("backend")
+
+    @property
+    def is_preset(self) -> bool:
+        """True for presets of the package and of `save_to_preset`."""
+        return self.model_file.with_name(_PRESET_RECORD).is_file()
+
+    @property
+    def folder(self) -> Path:
+        """Folder for derived files; for a preset of the package, a folder of its name."""
+        if self.is_preset and self.model_file.parent in presets().values():
+            return Path(self.name)
+        return self.model_file.parent
+
+    def load(self, preferred: str | None = None) -> keras.Model:
+        """Imports Keras, by default on the backend of the run, and loads the model, uncompiled.
+
+        Args:
+            preferred: String or `None`. Backend to use instead, unless --backend is given.
+
+        Raises:
+            ValueError: If the file is corrupt, does not match the record of the preset, or holds no
+                model of keras_vq that takes images.
+        """
+        backend.import_keras(preferred or self.backend)
+        import keras_vq
+
+        kind = keras_vq.models.ReconstructionModel
+        if self.is_preset:
+            model = kind.from_preset(self.model_file.parent)
+        else:
+            model = keras_vq.load_model(self.model_file, compile=False)
+        interrupts.check()
+        if not isinstance(model, kind) or len(model.input_shape or ()) != 4:
+            raise ValueError(
+                f"{self.model_file} must contain a keras_vq model of images, such as a VQVAE. "
+                f"Received: {type(model).__name__}"
+            )
+        return model
+
+
+def presets() -> dict[str, Path]:
+    """Returns a dict from the name of each preset of the package to its folder."""
+    package = find_spec("keras_vq")
+    if package is None or package.origin is None:
+        return {}
+    parent = Path(package.origin).parent
+    roots = (parent / "saved_models", parent.parent / "saved_models")
+    root = next((root for root in roots if root.is_dir()), None)
+    folders = [] if root is None else sorted(root.iterdir())
+    return {folder.name: folder for folder in folders if (folder / _PRESET_RECORD).is_file()}
+
+
+def named(name: str) -> Source:
+    """Returns the model of a run folder, `.keras` file, preset folder or preset name.
+
+    A folder without a model does not hide a preset of the same name.
+
+    Raises:
+        ValueError: If there is no such model, or the run has no model yet.
+    """
+    path = Path(name)
+    if path.suffix == ".keras" and path.is_file():
+        return Source(path.stem, path, {})
+    if (path / "config.json").is_file():
+        return of_run(path)
+    if (path / _PRESET_RECORD).is_file() and (path / "model.keras").is_file():
+        return Source(path.resolve().name, path / "model.keras", {})
+    known = presets()
+    if name in known:
+        return Source(name, known[name] / "model.keras", {})
+    hint = did_you_mean(name, known) or near_path(path, _may_be_a_model)
+    reason = "a folder without config.json" if path.is_dir() else "no such file or folder"
+    if path.is_file():
+        reason = "not a .keras file"
+    raise ValueError(
+        "The model must be a run folder of keras-vq train, a .keras file, or a preset "
+        f"({', '.join(known) or 'none is installed'}).{hint} Received: {name} ({reason})"
+    )
+
+
+def of_run(folder: Path) -> Source:
+    """Returns the model of a run folder.
+
+    Raises:
+        ValueError: If the folder is not a run folder, or has no model yet.
+    """
+    config = runs.read_config(folder)
+    if not (folder / "model.keras").is_file():
+        raise ValueError(
+            "The run has no model because its first epoch is not complete. Resume it with: "
+            f"keras-vq train --resume --out {shlex.quote(str(folder))}"
+        )
+    return Source(folder.resolve().name, folder / "model.keras", config)
+
+
+def _may_be_a_model(path: Path) -> bool:
+    return path.is_dir() or path.suffix == ".keras"
+
+
+def near_path(path: Path, wanted: Callable[[Path], bool] = Path.exists) -> str:
+    """Returns a suggestion of an existing path close to a missing one, or an empty string."""
+    parent = path.parent
+    if not path.name or path.exists() or not parent.is_dir():
+        return ""
+    try:
+        names = [entry.name for entry in os.scandir(parent) if wanted(Path(entry.path))]
+    except OSError:  # for example, permission denied
+        return ""
+    return did_you_mean(str(path), (str(parent / name) for name in names))
+
+
+class ModelType(click.ParamType):
+    """Parameter that names a model; its value is a `Source`."""
+
+    name = "model"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Source:
+        """Looks the model up; see `named`."""
+        return value if isinstance(value, Source) else named(value)
+
+
+_KINDS = "run folder, .keras file, or name or folder of a preset"
+
+
+def model_argument(function: Any) -> Any:
+    """Adds the argument MODEL, passed as a `Source`."""
+    return click.argument("model", metavar="MODEL", type=ModelType())(function)
+
+
+def model_option(default: str, **settings: Any) -> Callable[[Any], Any]:
+    """Adds the option --model, passed as a `Source`.
+
+    Args:
+        default: String. Description of the model that is used without the option.
+        **settings: Keyword arguments of `click.option`.
+    """
+    text = f"Trained model: {_KINDS}.  [default: {default}]"
+    return option("--model", metavar="MODEL", type=ModelType(), help=text, **settings)

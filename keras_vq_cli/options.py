@@ -1,0 +1,233 @@
+"""Command class, types of values, and options that several commands share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from keras_vq_cli import console, session
+
+
+def did_you_mean(wrong: str, known: Iterable[str]) -> str:
+    """Returns a suggestion of the closest known name, or an empty string if none is close."""
+    import importlib.util
+    import runpy
+
+    # Runs the file, because an import of keras_vq would import Keras, which takes seconds.
+    spec = importlib.util.find_spec("keras_vq")
+    assert spec is not None
+    module = runpy.run_path(str(Path(str(spec.origin)).with_name("_spelling.py")))
+    return module["did_you_mean"](wrong, known, most=1)
+
+
+class Choice(click.Choice):
+    """One of several names; errors suggest the closest one."""
+
+    def get_invalid_choice_message(self, value: Any, ctx: click.Context | None) -> str:
+        """Returns the error message with a suggestion."""
+        hint = did_you_mean(str(value), map(str, self.choices))
+        return super().get_invalid_choice_message(value, ctx) + hint
+
+
+class Number(click.FloatRange):
+    """Finite number in a range."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> float:
+        """Converts text; fails on NaN and infinity."""
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number.", param, ctx)
+        return number
+
+
+class Integers(click.ParamType):
+    """Positive integers, separated by commas, as a tuple."""
+
+    name = "N,N..."
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int, ...]:
+        """Converts text such as "32,64"."""
+        try:
+            numbers = value if isinstance(value, tuple) else tuple(map(int, value.split(",")))
+        except ValueError:
+            numbers = ()
+        if not numbers or min(numbers) < 1:
+            self.fail(f"{value!r} must be positive integers separated by commas.", param, ctx)
+        return numbers
+
+
+class Integer(click.IntRange):
+    """Integer in a range."""
+
+    name = "integer"
+
+
+COUNT = Integer(min=1)
+NATURAL = Integer(min=0)
+POSITIVE = Number(min=0, min_open=True)
+NOT_NEGATIVE = Number(min=0)
+
+
+class Option(click.Option):
+    """Option that is listed under a heading of the help text.
+
+    Args:
+        group: String. The heading. Defaults to "Options".
+    """
+
+    def __init__(self, *args: Any, group: str = "Options", **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.group = group
+
+
+def _remember(context: click.Context, option: click.Parameter, value: Any) -> None:
+    if value:
+        setattr(session.current(), str(option.name), value)
+
+
+def _start_log(context: click.Context, option: click.Parameter, value: Any) -> None:
+    if value:
+        console.log_to(value)
+
+
+def _print_version(context: click.Context, option: click.Parameter, value: Any) -> None:
+    if value:
+        # Imported here because it takes a third of the time of --help.
+        from importlib.metadata import version
+
+        click.echo(f"keras-vq {version('keras-vq')}")
+        context.exit()
+
+
+def global_options() -> list[click.Parameter]:
+    """Returns the options that every command accepts, before and after its name."""
+
+    def add(*names: str, callback: Any = _remember, **settings: Any) -> click.Parameter:
+        return Option(
+            names, callback=callback, expose_value=False, group="Global options", **settings
+        )
+
+    return [
+        add("--quiet", is_flag=True, help="Print only warnings, errors and JSON results."),
+        add("--verbose", is_flag=True, help="Print messages of libraries, and stack traces."),
+        add("--json", is_flag=True, help="Print results as JSON on standard output."),
+        add(
+            "--log-file",
+            type=click.Path(dir_okay=False),
+            callback=_start_log,
+            help="File to which messages, warnings and errors are appended.",
+        ),
+        add(
+            "--backend",
+            type=Choice(session.BACKENDS),
+            help="Keras backend.  [default: that of the run, else $KERAS_BACKEND, else the one in "
+            "~/.keras/keras.json, else the first installed]",
+        ),
+        add(
+            "--version",
+            is_flag=True,
+            is_eager=True,
+            callback=_print_version,
+            help="Print the version and exit.",
+        ),
+    ]
+
+
+class Command(click.Command):
+    """Command with the global options, help text in groups, and verbatim examples.
+
+    Args:
+        examples: String. Lines for the end of the help text, printed as they are.
+    """
+
+    def __init__(self, *args: Any, examples: str = "", **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.examples = examples
+        self.params += global_options()
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Writes the options under the headings of their groups."""
+        format_groups(self, ctx, formatter)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Writes the examples."""
+        if self.examples:
+            formatter.write(f"\n{self.examples.strip()}\n")
+
+
+def format_groups(
+    command: click.Command, context: click.Context, formatter: click.HelpFormatter
+) -> None:
+    """Writes the options of a command under the headings of their groups."""
+    groups: dict[str, list[tuple[str, str]]] = {}
+    for parameter in command.get_params(context):
+        record = parameter.get_help_record(context)
+        if record is not None and isinstance(parameter, click.Option):
+            # Click's own --help belongs to the global options.
+            groups.setdefault(getattr(parameter, "group", "Global options"), []).append(record)
+    for title, records in groups.items():
+        with formatter.section(title):
+            formatter.write_dl(records)
+
+
+def command(examples: str = "", **settings: Any) -> Callable[[Callable[..., Any]], Command]:
+    """Returns a decorator that makes a function the command of its module.
+
+    Args:
+        examples: String. Lines for the end of the help text.
+        **settings: Keyword arguments of `click.Command`.
+    """
+    return click.command(cls=Command, examples=examples, **settings)
+
+
+def option(*names: str, group: str = "Options", **settings: Any) -> Callable[[Any], Any]:
+    """Adds an option; keyword arguments as in `click.option`."""
+    return click.option(*names, cls=Option, group=group, **settings)
+
+
+def out(help: str, **settings: Any) -> Callable[[Any], Any]:
+    """Adds the option -o, --out with a path."""
+    return option("-o", "--out", type=click.Path(path_type=Path), help=help, **settings)
+
+
+overwrite = option("--overwrite", is_flag=True, help="Replace existing files.")
+
+
+def images(required: bool = False) -> Callable[[Any], Any]:
+    """Adds image files and folders: arguments if required, else --images."""
+
+    def add(function: Any) -> Any:
+        if required:
+            function = click.argument("images", metavar="IMG...", nargs=-1, required=True)(function)
+        else:
+            function = option(
+                "--images",
+                metavar="IMG",
+                multiple=True,
+                help="Image file or folder, may be repeated.  [default: the data set of the run]",
+            )(function)
+        return image_reading(function)
+
+    return add
+
+
+def image_reading(function: Any, group: str = "Options") -> Any:
+    """Adds --skip-broken and --max-pixels."""
+    function = option(
+        "--max-pixels",
+        type=COUNT,
+        group=group,
+        help="Maximum number of pixels per image, checked before decoding.  [default: 33554432]",
+    )(function)
+    return option(
+        "--skip-broken",
+        is_flag=True,
+        group=group,
+        help="Skip unreadable files with a warning instead of stopping with an error.",
+    )(function)
