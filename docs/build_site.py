@@ -33,7 +33,7 @@ import check_links  # noqa: E402
 PACKAGE = "keras_vq"
 # Functions of a registry, documented once for all namespaces that have them.
 LOOKUPS = ("get", "serialize", "deserialize")
-COMMANDS = ("train", "reconstruct", "compress", "decompress", "export", "verify", "serve")
+COMMANDS = sorted(path.stem for path in (ROOT / "keras_vq_cli" / "commands").glob("[!_]*.py"))
 HIDDEN = "search:\n  exclude: true\n"
 # Titles of the tabs, with the files of the repository that they contain.
 TABS: dict[str, tuple[str, ...]] = {

@@ -45,10 +45,17 @@ def test_pages_link_to_the_line_of_the_definition(reference):
 
 def test_the_command_has_a_section_for_each_of_its_commands():
     text = "\n".join(build_site.command_page())
-    listed = subprocess.run(
-        [sys.executable, "-m", "keras_vq_cli", "--help"], capture_output=True, text=True, check=True
-    ).stdout.partition("  COMMAND\n")[2]
-    commands = set(re.findall(r"^ {4}(\w+)", listed, re.MULTILINE))
+    listed = (
+        subprocess.run(
+            [sys.executable, "-m", "keras_vq_cli", "--help"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        .stdout.partition("Commands:\n")[2]
+        .partition("\n\n")[0]
+    )
+    commands = set(re.findall(r"^ {2}(\w+)", listed, re.MULTILINE))
     assert commands == set(build_site.COMMANDS)
     assert all(f"## keras-vq {command}\n" in text for command in commands)
 
