@@ -30,7 +30,7 @@ class ModelFileError(ValueError):
     """Error for a `.keras` file that is damaged, too large, or has unknown classes."""
 
 
-class _Weights(NamedTuple):
+class Weights(NamedTuple):
     """Number of weights and total number of their values."""
 
     weights: int
@@ -60,7 +60,7 @@ def load_model(path: str | os.PathLike[str], **kwargs: Any) -> keras.Model:
         raise ModelFileError(f"`path` must be an existing `.keras` file. Received: {path!r}")
     held = _checked(path)
     try:
-        with _limited_weights(held) as problems, warnings.catch_warnings():
+        with limited_weights(held) as problems, warnings.catch_warnings():
             # A `ModelFileError` is raised below.
             warnings.simplefilter("ignore", NonFiniteWeightsWarning)
             model = keras.saving.load_model(path, **kwargs)
@@ -82,7 +82,7 @@ def load_model(path: str | os.PathLike[str], **kwargs: Any) -> keras.Model:
     return model
 
 
-def _checked(path: str) -> _Weights:
+def _checked(path: str) -> Weights:
     """Checks a file against the limits and counts the weights that it contains.
 
     Raises:
@@ -114,7 +114,7 @@ def _checked(path: str) -> _Weights:
     )
 
 
-def _weights_held(archive: zipfile.ZipFile) -> _Weights:
+def _weights_held(archive: zipfile.ZipFile) -> Weights:
     """Counts the weights in an archive and checks that it stores all of their values.
 
     Raises:
@@ -144,25 +144,32 @@ def _weights_held(archive: zipfile.ZipFile) -> _Weights:
         h5py.File(file, "r") as weights,
     ):
         weights.visititems(visit)
-    return _Weights(count, values)
+    return Weights(count, values)
 
 
 @contextlib.contextmanager
-def _limited_weights(held: _Weights) -> Iterator[list[str]]:
-    """Limits the weights that layers add in this thread; yields a list that receives the error."""
+def limited_weights(held: Weights) -> Iterator[list[str]]:
+    """Limits the weights that layers add in this thread, before they are allocated.
+
+    Args:
+        held: Weights that the file contains.
+
+    Yields:
+        List that receives the error message, because Keras may raise another error.
+    """
     problems: list[str] = []
-    most = _Weights(
+    most = Weights(
         2 * held.weights + _MORE_WEIGHTS,
         2 * held.values + _MORE_VALUES,
     )
-    added = _Weights(0, 0)
+    added = Weights(0, 0)
     thread = threading.get_ident()
 
     def limited(layer: keras.Layer, shape: Any = None, *args: Any, **kwargs: Any) -> Any:
         nonlocal added
         if threading.get_ident() == thread:
             values = _number_of_values(shape)
-            added = _Weights(added.weights + 1, added.values + values)
+            added = Weights(added.weights + 1, added.values + values)
             if added.weights > most.weights or added.values > most.values:
                 problems.append(
                     f"config.json declares more weights than the file contains ({added.values:,} "

@@ -1,5 +1,6 @@
 """Interface of the converters, one for each family of models."""
 
+import reprlib
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
@@ -12,6 +13,14 @@ from keras_vq.pretrained._tensors import NameMap
 
 Config = dict[str, Any]
 Tensors = Mapping[str, np.ndarray]
+
+# Limits of configurations, far above those of published models. The number of values in all weights
+# is limited by the tensors of the source.
+MAX_BLOCKS = 100
+MAX_LEVELS = 16
+MAX_INTEGER = 2**24
+MAX_WORDS = 200
+_COUNTS = ("layers_per_block", "num_encoder_blocks", "num_decoder_blocks")
 
 
 class Family(NamedTuple):
@@ -48,6 +57,51 @@ def has_entry(name: str, value: Any) -> Callable[[Config, Collection[str]], bool
     return lambda config, names: config.get(name) == value
 
 
+def filled(config: Config, defaults: Config, family: str) -> Config:
+    """Returns a configuration with defaults, after checking the type and size of each entry.
+
+    Args:
+        config: Configuration of the source.
+        defaults: Default of each entry: a positive integer, a float, a boolean, a string, a tuple
+            of one of these, or `None` for an entry that is a number or `None`.
+        family: Name of the family in the error message.
+
+    Raises:
+        ConversionError: If an entry is of another type than its default, or too large.
+    """
+    given = {**defaults, **config}
+    for name, default in defaults.items():
+        most = MAX_BLOCKS if name in _COUNTS else MAX_INTEGER
+        if not _is_like(given[name], default, most):
+            raise ConversionError(
+                f"A {family} must have a configuration with `{name}` of the type of {default!r}, "
+                f"integers from 1 to {most:,} and at most {MAX_LEVELS} entries. "
+                f"Received: {name}={shortened(given[name])}"
+            )
+    return given
+
+
+def _is_like(value: Any, default: Any, most: int) -> bool:
+    """Returns whether a value has the type of a default and allowed sizes."""
+    if isinstance(default, tuple):
+        is_sequence = isinstance(value, (list, tuple)) and 1 <= len(value) <= MAX_LEVELS
+        return is_sequence and all(_is_like(entry, default[0], most) for entry in value)
+    if default is None and value is None:
+        return True
+    if isinstance(default, (bool, str)):
+        return isinstance(value, type(default))
+    if isinstance(default, int):
+        return type(value) is int and 1 <= value <= most
+    # A comparison, because very large integers can't be converted to float.
+    return type(value) in (int, float) and abs(value) < 1e30
+
+
+def shortened(value: Any) -> str:
+    """Returns the representation of a value from a file, for an error message."""
+    text = reprlib.repr(value)
+    return text if len(text) <= MAX_WORDS else f"{text[:MAX_WORDS]}..."
+
+
 def check_fixed(config: Config, fixed: Mapping[str, Any], family: str) -> None:
     """Checks entries of a configuration for which only some values can be represented.
 
@@ -66,7 +120,7 @@ def check_fixed(config: Config, fixed: Mapping[str, Any], family: str) -> None:
             listed = " or ".join(repr(option) for option in options)
             raise ConversionError(
                 f"A {family} must have `{name}` = {listed}, because other values are not "
-                f"supported. Received: {name}={config[name]!r}"
+                f"supported. Received: {name}={shortened(config[name])}"
             )
 
 

@@ -6,10 +6,11 @@ from typing import Any, get_args
 from keras_vq import _validation
 from keras_vq._types import Shape
 from keras_vq.models.base import TrainableParts
-from keras_vq.pretrained import _source, _tensors
+from keras_vq.models.loading import Weights, limited_weights
+from keras_vq.pretrained import _hub, _source, _tensors
 from keras_vq.pretrained._errors import ConversionError
 from keras_vq.pretrained._families import FAMILIES
-from keras_vq.pretrained._family import Config, Family
+from keras_vq.pretrained._family import Config, Family, Tensors
 
 
 def from_pretrained(
@@ -27,9 +28,11 @@ def from_pretrained(
     Args:
         source: String or path. A folder with `config.json` and safetensors files, or with such a
             folder as `vae`, `vqvae` or `movq`; one .safetensors file; or
-            `hf://owner/name[@revision][/subfolder]`, which needs the extra `hub`. Pickle files are
-            refused.
-        config: Dictionary, or path of a JSON file, that replaces `config.json`. Defaults to `None`.
+            `hf://owner/name[@revision][/subfolder or file]`, which needs the extra `hub` and uses
+            the cache, the token and the environment variables of `huggingface_hub`. Pickle files
+            are refused.
+        config: Dictionary, or path of a JSON file, that replaces the `config.json` in the folder of
+            the weights. Defaults to `None`.
         input_shape: Tuple. Shape of one input, such as `(256, 256, 3)`, which `export` and
             `codec.ImageCodec` require. Defaults to `None`, for inputs of any size that the strides
             divide.
@@ -50,15 +53,38 @@ def from_pretrained(
         >>> codes = model.encode(images)  # doctest: +SKIP
     """
     _validation.check_choice("trainable", trainable, get_args(TrainableParts))
-    known, tensors = _source.read(source, config)
+    known, tensors = _source.read(_hub.local_path(source), config)
     family = _family_of(known, set(tensors), source)
     tensors = family.prepare(tensors)
     provenance = {"source": os.fspath(source), "family": family.name}
-    model = family.build(known, tensors, input_shape, provenance)
+    model = _built(family, known, tensors, input_shape, provenance)
     _tensors.assign(family.name_map(model), tensors, family.ignored)
     if trainable != "all":
         model.trainable_parts = trainable
     return model
+
+
+def _built(
+    family: Family,
+    config: Config,
+    tensors: Tensors,
+    input_shape: Shape | None,
+    provenance: dict[str, Any],
+) -> Any:
+    """Builds a model, with no more weights than the tensors justify."""
+    held = Weights(len(tensors), sum(tensor.size for tensor in tensors.values()))
+    problems: list[str] = []
+    try:
+        with limited_weights(held) as problems:
+            return family.build(config, tensors, input_shape, provenance)
+    except ConversionError:
+        raise
+    except ValueError as error:  # of networks and layers, about their arguments
+        reason = problems[0] if problems else error
+        raise ConversionError(
+            f"The configuration must be that of a {family.name}, and fit the tensors. "
+            f"Received: {reason}"
+        ) from error
 
 
 def _family_of(config: Config, names: set[str], source: Any) -> Family:

@@ -51,7 +51,7 @@ class Naming(NamedTuple):
         """Returns the tensor names of one kind of encoder layer, by (level, place)."""
         pattern = re.escape(f"encoder.{self.layers[kind]}.{end}")
         for field in ("level", "place"):
-            pattern = pattern.replace(re.escape(f"{{{field}}}"), rf"(?P<{field}>\d+)")
+            pattern = pattern.replace(re.escape(f"{{{field}}}"), rf"(?P<{field}>\d{{1,3}})")
         found = ((re.fullmatch(pattern, name), name) for name in names)
         return {(int(match["level"]), int(match["place"])): name for match, name in found if match}
 
@@ -133,23 +133,33 @@ def inferred(naming: Naming, tensors: Tensors) -> dict[str, Any]:
     blocks = naming.places("down_block", "conv1.weight", tensors)
     norm = f"{naming.parts['norm']}.weight"
     attended = naming.places("down_attention", norm, tensors)
-    end = "encoder.conv_out.weight"
-    if (0, 0) not in blocks or end not in tensors:
-        raise ConversionError(
-            f"The source must have the tensors of an encoder. Missing: {end} or those of the first "
-            "block"
-        )
-    levels = sorted({level for level, _ in blocks})
+    levels = range(len({level for level, _ in blocks}))
     middle = f"encoder.{naming.layers['mid_attention'].format(place=0, ordinal=1)}.{norm}"
-    quant = tensors.get("quant_conv.weight")
+    kernel = "quant_conv.weight"
+    first = [blocks.get((level, 0), f"first block of resolution {level}") for level in levels]
     return {
-        "filters": [tensors[blocks[level, 0]].shape[0] for level in levels],
+        "filters": [size(tensors, name) for name in first],
         "blocks": sum(level == 0 for level, _ in blocks),
         "attention_levels": sorted({level for level, _ in attended}),
         "mid_attention": middle in tensors,
-        "z_channels": tensors[end].shape[0],
-        "quant_kernel_size": None if quant is None else quant.shape[-1],
+        "z_channels": size(tensors, "encoder.conv_out.weight"),
+        "quant_kernel_size": size(tensors, kernel, -1) if kernel in tensors else None,
     }
+
+
+def size(tensors: Tensors, name: str, axis: int = 0) -> int:
+    """Returns the size of an axis of a kernel of two or four axes.
+
+    Raises:
+        ConversionError: If the tensor is missing or has another number of axes.
+    """
+    shape = tensors[name].shape if name in tensors else None
+    if shape is None or len(shape) not in (2, 4):
+        raise ConversionError(
+            f"The source must have the tensor {name}, the weights of a layer. "
+            f"Received: {'none' if shape is None else f'shape {shape}'}"
+        )
+    return shape[axis]
 
 
 DIFFUSERS = Naming(

@@ -1,4 +1,4 @@
-"""Reading of a source: a folder, a safetensors file, or a repository of the Hugging Face Hub."""
+"""Reading of a source: a folder or a safetensors file."""
 
 import os
 from collections.abc import Mapping
@@ -10,16 +10,16 @@ import safetensors
 
 from keras_vq import _archives
 from keras_vq.pretrained._errors import ConversionError
+from keras_vq.pretrained._family import shortened
 
 CONFIG_FILE = "config.json"
-HUB_PREFIX = "hf://"
 # Folders of the autoencoder in a diffusers pipeline, in order of preference.
-_SUBFOLDERS = ("vae", "vqvae", "movq")
+SUBFOLDERS = ("vae", "vqvae", "movq")
 # The first one is the name that diffusers writes.
 WEIGHT_FILES = ("diffusion_pytorch_model.safetensors", "model.safetensors")
-_SUFFIX = ".safetensors"
-_INDEX_SUFFIX = ".safetensors.index.json"
-_PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
+SUFFIX = ".safetensors"
+INDEX_SUFFIX = ".index.json"
+PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 _DTYPES = {
     "F64": "float64",
     "F32": "float32",
@@ -39,63 +39,71 @@ class Checkpoint(NamedTuple):
     tensors: dict[str, np.ndarray]
 
 
-def read(source: str | os.PathLike[str], config: Any = None) -> Checkpoint:
+def read(path: Path, config: Any = None) -> Checkpoint:
     """Reads the configuration and all tensors of a source.
 
     Args:
-        source: String or path; see `from_pretrained`.
+        path: Path of a folder or a file; see `from_pretrained`.
         config: Dictionary, path of a JSON file, or `None` for the configuration in the folder.
             Defaults to `None`.
 
     Raises:
         ConversionError: If files are missing or damaged, or the weights are a pickle file.
     """
-    text = os.fspath(source)
-    if text.startswith(HUB_PREFIX):
-        return _read_folder(_download(text), config)
-    path = Path(text)
-    if path.suffix in _PICKLES:
-        raise _pickle_error(path)
+    if path.suffix in PICKLES:
+        raise pickle_error(path)
     if path.is_dir():
         return _read_folder(path, config)
     if not path.is_file():
         raise ConversionError(
             "`source` must be a folder, a .safetensors file or hf://owner/name. "
-            f"Received: {text!r}, which does not exist"
+            f"Received: {str(path)!r}, which does not exist"
         )
-    if path.suffix != _SUFFIX:
+    if path.suffix != SUFFIX:
         raise ConversionError(
-            f"{text!r} must be a safetensors file. Received: a file with the suffix {path.suffix!r}"
+            f"{str(path)!r} must be a safetensors file. "
+            f"Received: a file with the suffix {path.suffix!r}"
         )
-    return Checkpoint(_configuration(config) or {}, _read_tensors(path))
+    return Checkpoint(_configuration(config, path.parent), _read_tensors(path))
 
 
 def _read_folder(folder: Path, config: Any) -> Checkpoint:
-    if not (folder / CONFIG_FILE).is_file():
-        folder = next(
-            (folder / name for name in _SUBFOLDERS if (folder / name / CONFIG_FILE).is_file()),
-            folder,
-        )
-    own = folder / CONFIG_FILE
-    known = _configuration(config)
-    if known is None and own.is_file():
-        known = _read_json(own)
+    candidates = (folder, *(folder / name for name in SUBFOLDERS))
+    folder = next((each for each in candidates if (each / CONFIG_FILE).is_file()), folder)
     tensors: dict[str, np.ndarray] = {}
     for path in _weight_files(folder):
-        tensors.update(_read_tensors(path))
-    return Checkpoint(known or {}, tensors)
+        part = _read_tensors(path)
+        repeated = sorted(set(part) & set(tensors))
+        if repeated:
+            raise ConversionError(
+                f"The files in {str(folder)!r} must contain each tensor once. "
+                f"Received: several tensors {', '.join(repeated[:5])}"
+            )
+        tensors.update(part)
+    return Checkpoint(_configuration(config, folder), tensors)
 
 
-def _configuration(config: Any) -> dict[str, Any] | None:
-    if config is None or isinstance(config, Mapping):
-        return None if config is None else dict(config)
+def _configuration(config: Any, folder: Path) -> dict[str, Any]:
+    """Returns the given configuration, or that of a folder, if any."""
+    if isinstance(config, Mapping):
+        return dict(config)
+    if config is None:
+        own = folder / CONFIG_FILE
+        return _read_json(own) if own.is_file() else {}
+    if not isinstance(config, (str, os.PathLike)):
+        raise ConversionError(
+            f"`config` must be a dictionary or the path of a JSON file. Received: {config!r}"
+        )
     return _read_json(Path(config))
 
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
-            value = _archives.parse_json(path.name, file.read(_archives.MAX_JSON_BYTES))
+            text = file.read(_archives.MAX_JSON_BYTES + 1)
+        if len(text) > _archives.MAX_JSON_BYTES:
+            raise _archives.ArchiveError(f"more than {_archives.MAX_JSON_BYTES:,} bytes")
+        value = _archives.parse_json(path.name, text)
     except (_archives.ArchiveError, OSError) as error:
         raise ConversionError(f"{str(path)!r} must be a JSON file. Received: {error}") from error
     if not isinstance(value, dict):
@@ -111,10 +119,10 @@ def _weight_files(folder: Path) -> list[Path]:
     for name in WEIGHT_FILES:
         if name in present:
             return [folder / name]
-        index = name.removesuffix(_SUFFIX) + _INDEX_SUFFIX
+        index = f"{name}{INDEX_SUFFIX}"
         if index in present:
-            return _indexed(folder, index)
-    found = [name for name in present if name.endswith(_SUFFIX)]
+            return _indexed(folder / index)
+    found = [name for name in present if name.endswith(SUFFIX)]
     if len(found) == 1:
         return [folder / found[0]]
     if found:
@@ -123,27 +131,44 @@ def _weight_files(folder: Path) -> list[Path]:
             f"safetensors file. Pass the path of one file, and `config`. Received: "
             f"{', '.join(found)}"
         )
-    pickles = [name for name in present if name.endswith(_PICKLES)]
+    pickles = [name for name in present if name.endswith(PICKLES)]
     if pickles:
-        raise _pickle_error(folder / pickles[0])
+        raise pickle_error(folder / pickles[0])
     raise ConversionError(
         f"{str(folder)!r} must contain a .safetensors file. "
         f"Received: {', '.join(present) or 'an empty folder'}"
     )
 
 
-def _indexed(folder: Path, index: str) -> list[Path]:
-    """Returns the files that an index names, all of which must be in the folder."""
-    mapped = _read_json(folder / index).get("weight_map")
-    names = sorted(set(mapped.values())) if isinstance(mapped, dict) else []
-    present = {path.name for path in folder.iterdir()}
-    missing = [str(name) for name in names if name not in present]
-    if missing or not names:
+def shards(index: Path) -> list[str]:
+    """Returns the names of the files that an index file lists, all in its folder.
+
+    Raises:
+        ConversionError: If the index has no `weight_map` of tensor names to file names.
+    """
+    mapped = _read_json(index).get("weight_map")
+    named = list(mapped.values()) if isinstance(mapped, dict) else []
+    if not named or not all(
+        isinstance(name, str) and name.endswith(SUFFIX) and Path(name).name == name
+        for name in named
+    ):
         raise ConversionError(
-            f"{str(folder)!r} must contain the files that {index} names. "
-            f"Missing: {', '.join(missing) or 'a weight_map'}"
+            f"{str(index)!r} must have a `weight_map`, a dictionary of safetensors files in its "
+            f"folder by tensor name. Received: {shortened(mapped)}"
         )
-    return [folder / name for name in names]
+    return sorted(set(named))
+
+
+def _indexed(index: Path) -> list[Path]:
+    """Returns the files that an index lists, all of which must exist."""
+    paths = [index.parent / name for name in shards(index)]
+    missing = [path.name for path in paths if not path.is_file()]
+    if missing:
+        raise ConversionError(
+            f"{str(index.parent)!r} must contain the files that {index.name} lists. "
+            f"Missing: {', '.join(missing[:5])}"
+        )
+    return paths
 
 
 def _read_tensors(path: Path) -> dict[str, np.ndarray]:
@@ -171,44 +196,14 @@ def _array(entry: dict[str, Any]) -> np.ndarray:
     return array
 
 
-def _pickle_error(path: Path) -> ConversionError:
-    name, target = path.name, path.with_suffix(_SUFFIX).name
+def pickle_error(path: Path) -> ConversionError:
+    """Returns the error for a pickle file, with the command that converts it."""
+    name, target = path.name, path.with_suffix(SUFFIX).name
     return ConversionError(
         f"{str(path)!r} must be a safetensors file, because a pickle file can run code. If you "
         'trust it, convert it with PyTorch: python -c "import torch, safetensors.torch as s; w = '
         f"torch.load({name!r}, map_location='cpu', weights_only=True); w = w.get('state_dict', w); "
-        "s.save_file({k: v.contiguous() for k, v in w.items() if isinstance(v, torch.Tensor)}, "
-        f'{target!r})". Received: a file with the suffix {path.suffix!r}'
+        "s.save_file({k: v.clone().contiguous() for k, v in w.items() if "
+        f'isinstance(v, torch.Tensor)}}, {target!r})". '
+        f"Received: a file with the suffix {path.suffix!r}"
     )
-
-
-def _download(source: str) -> Path:
-    """Downloads configuration and safetensors files of a repository, and returns their folder.
-
-    Args:
-        source: String. `hf://owner/name[@revision][/subfolder]`.
-    """
-    try:
-        import huggingface_hub
-    except ImportError as error:
-        raise ImportError(
-            f'{source!r} needs the package huggingface-hub. Install it: pip install "keras-vq[hub]"'
-        ) from error
-    owner, _, rest = source.removeprefix(HUB_PREFIX).partition("/")
-    name, _, subfolder = rest.partition("/")
-    name, _, revision = name.partition("@")
-    if not owner or not name:
-        raise ConversionError(
-            f"`source` must be hf://owner/name[@revision][/subfolder]. Received: {source!r}"
-        )
-    below = f"{subfolder.strip('/')}/" if subfolder else ""
-    folders = [below] if below else ["", *(f"{folder}/" for folder in _SUBFOLDERS)]
-    wanted = [
-        f"{folder}{kind}"
-        for folder in folders
-        for kind in (CONFIG_FILE, *WEIGHT_FILES, f"*{_INDEX_SUFFIX}", "*-of-*.safetensors")
-    ]
-    folder = huggingface_hub.snapshot_download(
-        f"{owner}/{name}", revision=revision or None, allow_patterns=wanted
-    )
-    return Path(folder, *below.split("/"))

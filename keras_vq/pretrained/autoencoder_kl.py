@@ -15,6 +15,7 @@ from keras_vq.pretrained._family import (
     Tensors,
     check_fixed,
     config_shape,
+    filled,
     has_entry,
 )
 from keras_vq.pretrained._naming import DIFFUSERS, network_map, structure
@@ -37,7 +38,7 @@ def _build(
 ) -> VAE:
     del tensors
     check_fixed(config, _FIXED, _NAME)
-    given = {**_DEFAULTS, **config}
+    given = filled(config, _DEFAULTS, _NAME)
     encoder, decoder = latent_diffusion(
         config_shape(input_shape, given["in_channels"]),
         latent_dim=given["latent_channels"],

@@ -16,6 +16,7 @@ from keras_vq.pretrained._family import (
     Tensors,
     check_fixed,
     config_shape,
+    filled,
     has_entry,
 )
 from keras_vq.pretrained._tensors import NameMap, layer_map
@@ -45,7 +46,7 @@ def _build(
 ) -> Autoencoder:
     del tensors
     check_fixed(config, _FIXED, _NAME)
-    given = {**_DEFAULTS, **config}
+    given = filled(config, _DEFAULTS, _NAME)
     widths = {*given["encoder_block_out_channels"], *given["decoder_block_out_channels"]}
     if len(widths) != 1 or given["in_channels"] != given["out_channels"]:
         raise ConversionError(

@@ -10,8 +10,8 @@ from keras_vq._types import Shape
 from keras_vq.models import VAE, VQVAE
 from keras_vq.networks import latent_diffusion
 from keras_vq.pretrained._errors import ConversionError
-from keras_vq.pretrained._family import Config, Family, Tensors, config_shape
-from keras_vq.pretrained._naming import Naming, codebook_map, inferred, network_map
+from keras_vq.pretrained._family import Config, Family, Tensors, config_shape, filled
+from keras_vq.pretrained._naming import Naming, codebook_map, inferred, network_map, size
 from keras_vq.pretrained._tensors import POINTWISE, NameMap
 from keras_vq.pretrained.autoencoder_kl import name_map_of, vae
 from keras_vq.pretrained.vq_model import vqvae
@@ -53,6 +53,8 @@ LLAMAGEN = Naming(
     POINTWISE,
 )
 _CODEBOOK = "quantize.embedding.weight"
+_STEM = "encoder.conv_in.weight"
+_DEFAULTS = {"norm_num_groups": 32}
 # The loss of the training: a discriminator and LPIPS.
 _LOSS = (r"loss\..*", r"model_ema\..*")
 
@@ -71,30 +73,30 @@ def _is_multi_scale(names: Collection[str]) -> bool:
 
 
 def _arguments(naming: Naming, config: Config, tensors: Tensors) -> dict[str, Any]:
-    """Returns the arguments of `networks.latent_diffusion`, with 32 groups unless configured."""
+    """Returns the arguments of `networks.latent_diffusion`."""
     arguments = inferred(naming, tensors)
-    stem = tensors["encoder.conv_in.weight"].shape[0]
+    stem = size(tensors, _STEM)
     if stem != arguments["filters"][0]:
         raise ConversionError(
             "The first convolution must have the channels of the first resolution. "
             f"Received: {stem} and {arguments['filters'][0]} channels"
         )
-    return {**arguments, "groups": config.get("norm_num_groups", 32)}
+    return {**arguments, "groups": config["norm_num_groups"]}
 
 
 def _vq_family(name: str, naming: Naming, block: str, metric: str) -> Family:
     def build(
         config: Config, tensors: Tensors, input_shape: Shape | None, provenance: dict[str, Any]
     ) -> VQVAE:
-        codes, dim = tensors[_CODEBOOK].shape
-        encoder, decoder = latent_diffusion(
-            config_shape(input_shape, tensors["encoder.conv_in.weight"].shape[1]),
-            latent_dim=dim,
-            **_arguments(naming, config, tensors),
-        )
         # LlamaGen can be trained without unit vectors, which tensors do not show.
-        is_unit = config.get("codebook_l2_norm", metric == "cosine")
-        return vqvae(encoder, decoder, codes, "cosine" if is_unit else "euclidean", provenance)
+        given = filled(config, {**_DEFAULTS, "codebook_l2_norm": metric == "cosine"}, name)
+        encoder, decoder = latent_diffusion(
+            config_shape(input_shape, size(tensors, _STEM, 1)),
+            latent_dim=size(tensors, _CODEBOOK, 1),
+            **_arguments(naming, given, tensors),
+        )
+        used_metric = "cosine" if given["codebook_l2_norm"] else "euclidean"
+        return vqvae(encoder, decoder, size(tensors, _CODEBOOK), used_metric, provenance)
 
     def name_map(model: VQVAE) -> NameMap:
         return {
@@ -109,16 +111,23 @@ def _vq_family(name: str, naming: Naming, block: str, metric: str) -> Family:
 def _build_kl(
     config: Config, tensors: Tensors, input_shape: Shape | None, provenance: dict[str, Any]
 ) -> VAE:
-    arguments = _arguments(TAMING, config, tensors)
-    latent_dim = tensors["decoder.conv_in.weight"].shape[1]
+    # The name in configurations of latent diffusion is `scale_factor`.
+    defaults = {**_DEFAULTS, "scale_factor": 1.0, "scaling_factor": None}
+    given = filled(config, defaults, "latent diffusion KL")
+    arguments = _arguments(TAMING, given, tensors)
+    latent_dim = size(tensors, "decoder.conv_in.weight", 1)
     encoder, decoder = latent_diffusion(
-        config_shape(input_shape, tensors["encoder.conv_in.weight"].shape[1]),
+        config_shape(input_shape, size(tensors, _STEM, 1)),
         latent_dim=latent_dim,
         double_z=True,
         **{**arguments, "z_channels": arguments["z_channels"] // 2},
     )
-    scaling = {"scaling_factor": config.get("scaling_factor", config.get("scale_factor", 1.0))}
-    return vae(encoder, decoder, latent_dim, {**provenance, **scaling})
+    scaling = given["scaling_factor"]
+    provenance = {
+        **provenance,
+        "scaling_factor": given["scale_factor"] if scaling is None else scaling,
+    }
+    return vae(encoder, decoder, latent_dim, provenance)
 
 
 def _kl_name_map(model: VAE) -> NameMap:

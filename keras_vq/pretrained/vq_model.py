@@ -7,7 +7,7 @@ from keras_vq.models import VQVAE
 from keras_vq.networks import latent_diffusion
 from keras_vq.pretrained._diffusers import DEFAULTS, config_of, network_arguments, renamed
 from keras_vq.pretrained._errors import ConversionError
-from keras_vq.pretrained._family import Config, Family, Tensors, config_shape, has_entry
+from keras_vq.pretrained._family import Config, Family, Tensors, config_shape, filled, has_entry
 from keras_vq.pretrained._naming import DIFFUSERS, codebook_map, network_map, structure
 from keras_vq.pretrained._tensors import NameMap
 from keras_vq.quantizers import VectorQuantizer
@@ -26,7 +26,7 @@ def _build(
     config: Config, tensors: Tensors, input_shape: Shape | None, provenance: dict[str, Any]
 ) -> VQVAE:
     del tensors
-    given = {**_DEFAULTS, **config}
+    given = filled(config, _DEFAULTS, _NAME)
     encoder, decoder = latent_diffusion(
         config_shape(input_shape, given["in_channels"]),
         latent_dim=given["vq_embed_dim"] or given["latent_channels"],

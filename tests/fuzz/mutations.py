@@ -1,6 +1,7 @@
 """Mutations of bytes, shared by all targets."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -31,6 +32,9 @@ _TOKENS = (
     b"a" * 300,
 )
 
+# Edge cases of constructor arguments and sizes.
+_VALUES = (0, -1, 10**6, 10**9, 2**31, 2**63, 1e30, None, True, "x", [], {}, [1] * 50, "mean")
+
 Mutation = Callable[[bytearray, np.random.Generator, Sequence[bytes]], None]
 
 
@@ -53,6 +57,20 @@ def mutate(
         mutation = _MUTATIONS[int(rng.integers(len(_MUTATIONS)))]
         mutation(made, rng, others or (data,))
     return bytes(made)
+
+
+def change_value(config: Any, rng: np.random.Generator) -> None:
+    """Replaces one entry of a JSON value, at a random depth, by an edge case."""
+    places: list[tuple[Any, Any]] = []
+    pending = [config]
+    while pending:
+        value = pending.pop()
+        for key in value if isinstance(value, dict) else range(len(value)):
+            places.append((value, key))
+            if isinstance(value[key], (dict, list)):
+                pending.append(value[key])
+    place, key = places[int(rng.integers(len(places)))]
+    place[key] = _VALUES[int(rng.integers(len(_VALUES)))]
 
 
 def flip_bits(made: bytearray, rng: np.random.Generator, others: Sequence[bytes] = ()) -> None:

@@ -11,6 +11,7 @@ TARGETS = {
     "requests": "requests:RequestTarget",
     "images": "images:ImageTarget",
     "keras": "model_files:ModelFileTarget",
+    "pretrained": "pretrained:PretrainedTarget",
 }
 
 

@@ -4,15 +4,12 @@ import io
 import json
 import zipfile
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from tests.fuzz import mutations
 from tests.fuzz.targets.base import SilentlyWrong, Target
-
-# Edge cases of constructor arguments and sizes.
-_VALUES = (0, -1, 10**6, 10**9, 2**31, 2**63, 1e30, None, True, "x", [], {}, [1] * 50, "mean")
 
 
 class Case(NamedTuple):
@@ -59,7 +56,7 @@ class ModelFileTarget(Target):
         name = "model.weights.h5" if kind == "weights" else "config.json"
         if kind == "value":
             config = json.loads(members[name])
-            _change(config, rng)
+            mutations.change_value(config, rng)
             members[name] = json.dumps(config).encode()
         else:
             members[name] = mutations.mutate(members[name], rng)
@@ -85,17 +82,3 @@ def _archive(members: dict[str, bytes]) -> bytes:
         for name, content in members.items():
             archive.writestr(name, content)
     return file.getvalue()
-
-
-def _change(config: Any, rng: np.random.Generator) -> None:
-    """Replaces one entry at a random depth."""
-    places: list[tuple[Any, Any]] = []
-    pending = [config]
-    while pending:
-        value = pending.pop()
-        for key in value if isinstance(value, dict) else range(len(value)):
-            places.append((value, key))
-            if isinstance(value[key], (dict, list)):
-                pending.append(value[key])
-    place, key = places[int(rng.integers(len(places)))]
-    place[key] = _VALUES[int(rng.integers(len(_VALUES)))]
