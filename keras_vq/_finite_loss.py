@@ -7,7 +7,19 @@ import keras
 
 
 class NonFiniteLossError(ValueError):
-    """Error of a training run whose loss became NaN or infinite."""
+    """Error of a training run whose loss became NaN or infinite.
+
+    Example:
+        >>> import numpy as np, keras, keras_vq
+        >>> networks = keras_vq.networks.dense((8, 8, 1), units=(8,), latent_dim=2)
+        >>> model = keras_vq.Autoencoder(*networks)
+        >>> model.compile(keras.optimizers.SGD(1e30))
+        >>> try:
+        ...     history = model.fit(np.ones((8, 8, 8, 1), "float32"), epochs=3, verbose=0)
+        ... except keras_vq.models.NonFiniteLossError as error:
+        ...     print("decrease the learning rate")
+        decrease the learning rate
+    """
 
 
 class FiniteLoss(keras.callbacks.Callback):

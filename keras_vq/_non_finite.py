@@ -8,7 +8,13 @@ from keras import ops
 
 
 class NonFiniteWeightsWarning(UserWarning):
-    """Warning about loaded weights that contain NaN or infinity."""
+    """Warning about loaded weights that contain NaN or infinity.
+
+    Example:
+        >>> import warnings, keras_vq
+        >>> # Reject such files:
+        >>> warnings.simplefilter("error", keras_vq.models.NonFiniteWeightsWarning)
+    """
 
 
 def non_finite_weights(layer: keras.Layer) -> list[str]:

@@ -34,6 +34,13 @@ class Registry:
         Raises:
             ValueError: If the name is unknown, the class needs more arguments, or the object is of
                 another kind.
+
+        Example:
+            >>> import keras_vq
+            >>> keras_vq.losses.get("commitment_loss")
+            <...CommitmentLoss object at ...>
+            >>> keras_vq.codebooks.get("ema_codebook", codebook_size=8).codebook_size
+            8
         """
         if identifier is None:
             return None
@@ -77,11 +84,25 @@ class Registry:
         return member(**arguments)
 
     def serialize(self, instance: Any) -> Any:
-        """Returns the configuration of an object."""
+        """Returns the configuration of an object.
+
+        Example:
+            >>> import keras_vq
+            >>> config = keras_vq.losses.serialize(keras_vq.losses.CommitmentLoss())
+            >>> config["class_name"]
+            'CommitmentLoss'
+        """
         return keras.saving.serialize_keras_object(instance)
 
     def deserialize(self, config: Any, custom_objects: Any = None) -> Any:
-        """Creates the object of a configuration."""
+        """Creates the object of a configuration.
+
+        Example:
+            >>> import keras_vq
+            >>> config = keras_vq.losses.serialize(keras_vq.losses.CommitmentLoss())
+            >>> keras_vq.losses.deserialize(config)
+            <...CommitmentLoss object at ...>
+        """
         return keras.saving.deserialize_keras_object(config, custom_objects=custom_objects)
 
 

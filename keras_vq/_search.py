@@ -254,6 +254,12 @@ def argmax(values: Tensor) -> Tensor:
 
     Returns:
         Int32 tensor of shape `(...)`.
+
+    Example:
+        >>> import numpy as np
+        >>> from keras_vq.ops import argmax
+        >>> np.array(argmax(np.array([[0.1, 0.9, 0.9]], "float32")))
+        array([1], dtype=int32)
     """
     if ranks_for_argmax():
         return ops.cast(ops.top_k(values, 1)[1][..., 0], "int32")

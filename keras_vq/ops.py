@@ -117,6 +117,14 @@ def sample_code(
 
     Returns:
         Int32 tensor of codes, of shape `(...)`.
+
+    Example:
+        >>> import numpy as np
+        >>> from keras_vq.ops import sample_code
+        >>> vectors, embeddings = np.zeros((3, 1), "float32"), np.array([[-1.0], [1.0]], "float32")
+        >>> uniforms = np.array([0.2, 0.4, 0.9], "float32")  # both codes have probability 1/2
+        >>> np.array(sample_code(vectors, embeddings, uniforms, temperature=1.0))
+        array([0, 0, 1], dtype=int32)
     """
     vectors, embeddings = centered(vectors, embeddings)
 
@@ -141,6 +149,13 @@ def stop_gradient_mse(values: Tensor, targets: Tensor, mask: Tensor | None) -> T
 
     Returns:
         Scalar float32 tensor; 0 if the mask is `False` everywhere.
+
+    Example:
+        >>> import numpy as np
+        >>> from keras_vq.ops import stop_gradient_mse
+        >>> values, targets = np.array([[1.0], [5.0]], "float32"), np.zeros((2, 1), "float32")
+        >>> float(stop_gradient_mse(values, targets, mask=np.array([True, False])))
+        1.0
     """
     errors = ops.mean(ops.square(values - ops.stop_gradient(targets)), axis=-1)
     return masked_mean(errors, mask)
@@ -180,6 +195,12 @@ def code_counts(codes: Tensor, codebook_size: int, weights: Tensor | None = None
 
     Returns:
         Float32 tensor of shape `(codebook_size,)`.
+
+    Example:
+        >>> import numpy as np
+        >>> from keras_vq.ops import code_counts
+        >>> np.array(code_counts(np.array([0, 2, 2], "int32"), codebook_size=4))
+        array([1., 0., 2., 0.], dtype=float32)
     """
     codes = ops.convert_to_tensor(codes)
     if weights is None:
@@ -201,6 +222,14 @@ def code_sums(
 
     Returns:
         Float32 tensor of shape `(codebook_size, dim)`.
+
+    Example:
+        >>> import numpy as np
+        >>> from keras_vq.ops import code_sums
+        >>> vectors = np.array([[1.0], [2.0], [3.0]], "float32")
+        >>> np.array(code_sums(vectors, np.array([0, 1, 1], "int32"), codebook_size=2))
+        array([[1.],
+               [5.]], dtype=float32)
     """
     vectors = ops.convert_to_tensor(vectors)
     if weights is not None:
@@ -265,6 +294,14 @@ def replace_gradient(value: Tensor, gradient_of: Tensor) -> Tensor:
 
     Returns:
         Tensor of that shape.
+
+    Example:
+        >>> import numpy as np
+        >>> from keras import ops
+        >>> from keras_vq.ops import replace_gradient
+        >>> inputs = ops.convert_to_tensor(np.array([0.4, 1.7], "float32"))
+        >>> np.array(replace_gradient(ops.round(inputs), inputs))  # gradient of `inputs`
+        array([0., 2.], dtype=float32)
     """
     return ops.stop_gradient(value) + (gradient_of - ops.stop_gradient(gradient_of))
 
@@ -278,6 +315,13 @@ def masked_mean(values: Tensor, mask: Tensor | None) -> Tensor:
 
     Returns:
         Scalar float32 tensor; 0 if no values are left.
+
+    Example:
+        >>> import numpy as np
+        >>> from keras_vq.ops import masked_mean
+        >>> values = np.array([1.0, 3.0, 100.0], "float32")
+        >>> float(masked_mean(values, np.array([True, True, False])))
+        2.0
     """
     values = ops.convert_to_tensor(values)
     if mask is None:

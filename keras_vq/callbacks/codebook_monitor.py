@@ -23,7 +23,13 @@ _FEWEST_CODES = 8
 
 
 class CollapseWarning(UserWarning):
-    """Warning of codebook collapse: few codes of a codebook are used."""
+    """Warning of codebook collapse: few codes of a codebook are used.
+
+    Example:
+        >>> import warnings, keras_vq
+        >>> # Stop such a run:
+        >>> warnings.simplefilter("error", keras_vq.callbacks.CollapseWarning)
+    """
 
 
 class CodebookMonitor(keras.callbacks.Callback):

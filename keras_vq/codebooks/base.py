@@ -47,6 +47,16 @@ class Codebook(WarnsOfNonFinite, ConfigurableLayer):
 
     Raises:
         ValueError: If an argument is out of its range.
+
+    Example:
+        >>> import numpy as np, keras_vq
+        >>> codebook = keras_vq.EMACodebook(3)  # a subclass
+        >>> codebook.build((None, 2))
+        >>> codebook.set_embeddings(np.eye(3, 2))
+        >>> np.array(codebook.code_vectors())
+        array([[1., 0.],
+               [0., 1.],
+               [0., 0.]], dtype=float32)
     """
 
     # Whether a batch updates the codebook before the lookup, and is quantized with the new vectors.

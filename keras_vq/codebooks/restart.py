@@ -28,6 +28,12 @@ class RestartRule(Configurable):
     """Base class of restart rules, which update rarely used code vectors after a training batch.
 
     A subclass implements `_propose`. Its constructor arguments are recorded for `get_config`.
+
+    Example:
+        >>> import keras_vq
+        >>> rule = keras_vq.OnlineClustering(decay=0.9)  # a subclass
+        >>> keras_vq.EMACodebook(512, restart=rule).restart.get_config()
+        {'anchor': 'closest', 'decay': 0.9}
     """
 
     # Whether average counts are initialized to 0, so that codes count as unused before their first

@@ -44,7 +44,16 @@ _LONGEST_NUMBER = 5
 
 
 class CorruptFileError(ValueError):
-    """Error for bytes that are not a valid, complete file of this format."""
+    """Error for bytes that are not a valid, complete file of this format.
+
+    Example:
+        >>> import keras_vq
+        >>> try:
+        ...     keras_vq.codec.read_header(b"not a file of this format")
+        ... except keras_vq.codec.CorruptFileError as error:
+        ...     print("rejected")
+        rejected
+    """
 
 
 class Header(NamedTuple):

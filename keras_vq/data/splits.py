@@ -10,7 +10,16 @@ _BOUNDARY = re.compile(r"(?P<number>-?\d+)(?P<percent>%?)")
 
 
 class UnknownSplitError(ValueError):
-    """Error for a split that a data set does not have."""
+    """Error for a split that a data set does not have.
+
+    Example:
+        >>> import keras_vq
+        >>> try:
+        ...     keras_vq.data.load("digits", "validation")
+        ... except keras_vq.data.UnknownSplitError as error:
+        ...     print(error)
+        `split` must be one of 'train', 'test'. Received: split='validation' ...
+    """
 
 
 def split_name(split: str) -> str:

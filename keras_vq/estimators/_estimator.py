@@ -8,7 +8,16 @@ from keras_vq._types import Tensor
 
 
 class Estimator(Protocol):
-    """Protocol of gradient estimators: callables `(inputs, quantized, training) -> outputs`."""
+    """Protocol of gradient estimators: callables `(inputs, quantized, training) -> outputs`.
+
+    Example:
+        >>> import numpy as np, keras_vq
+        >>> def scaled(inputs, quantized, training=False):
+        ...     return keras_vq.ops.replace_gradient(quantized, 0.5 * inputs)
+        >>> quantizer = keras_vq.VectorQuantizer(8, estimator=scaled)
+        >>> quantizer(np.zeros((2, 4), "float32"))[0].shape == (2, 4)
+        True
+    """
 
     def __call__(self, inputs: Tensor, quantized: Tensor, training: bool = False) -> Tensor:
         """Returns the code vectors, with the gradient of the estimator.

@@ -5,7 +5,22 @@ from importlib.util import find_spec
 
 
 class ExportError(ValueError):
-    """Error for a model that can't be exported to a format."""
+    """Error for a model that can't be exported to a format.
+
+    Example:
+        >>> import numpy as np, keras_vq
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> vae = keras_vq.VAE.from_preset("vae_mnist")
+        >>> with TemporaryDirectory() as folder:
+        ...     path = Path(folder, "vae.tflite")
+        ...     size = path.write_bytes(b"damaged")
+        ...     try:
+        ...         keras_vq.export.verify(vae, path, np.zeros((1, 28, 28, 1), "float32"))
+        ...     except keras_vq.export.ExportError:
+        ...         print("failed to run")
+        failed to run
+    """
 
 
 def require(packages: tuple[str, ...], extra: str, what: str) -> None:

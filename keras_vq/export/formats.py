@@ -76,6 +76,16 @@ def export_model(
         ValueError: If an argument is invalid, or `path` exists and can't be replaced.
         ExportError: If the format does not support the model.
         ImportError: If a required package is missing.
+
+    Example:
+        >>> import keras_vq
+        >>> from tempfile import TemporaryDirectory
+        >>> encoder, decoder = keras_vq.networks.convolutional((8, 8, 1), latent_dim=4)
+        >>> model = keras_vq.VQVAE(encoder, keras_vq.VectorQuantizer(16), decoder)
+        >>> with TemporaryDirectory() as folder:
+        ...     path = keras_vq.export.export_model(model, model.signatures(), f"{folder}/digits")
+        >>> path.name  # a version of TensorFlow Serving
+        '1'
     """
     _validation.check_choice("format", format, FORMATS)
     _validation.check_choice("precision", precision, PRECISIONS[format])

@@ -43,7 +43,7 @@ def round_convolutions(layer: keras.Layer) -> int:
         >>> encoder.trainable = False
         >>> model = keras_vq.VQVAE(encoder, keras_vq.VectorQuantizer(16), decoder)
         >>> model.compile("adam")
-        >>> model.fit(images)  # doctest: +SKIP
+        >>> # After training with `model.fit`:
         >>> round_convolutions(decoder)
         3
     """

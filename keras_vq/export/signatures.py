@@ -11,7 +11,14 @@ from keras_vq._types import Tensor
 
 
 class TensorSpec(NamedTuple):
-    """Input or output of a signature. `shape` excludes the batch dimension, which has any size."""
+    """Input or output of a signature. `shape` excludes the batch dimension, which has any size.
+
+    Example:
+        >>> import keras_vq
+        >>> model = keras_vq.VQVAE.from_preset("vqvae_mnist")
+        >>> model.signatures()[0].input
+        TensorSpec(name='inputs', dtype='float32', shape=(28, 28, 1), bounds=(0.0, 1.0))
+    """
 
     name: str
     dtype: str
@@ -29,6 +36,13 @@ class Signature(NamedTuple):
 
     `name` is `encode`, `decode` or `serving_default` (the default signature of TensorFlow Serving).
     `method` is the method of the model that computes it.
+
+    Example:
+        >>> import keras_vq
+        >>> model = keras_vq.VQVAE.from_preset("vqvae_mnist")
+        >>> encode = model.signatures()[0]
+        >>> encode.name, encode.input.name, encode.output.name
+        ('encode', 'inputs', 'codes')
     """
 
     name: str

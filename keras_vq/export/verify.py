@@ -20,6 +20,13 @@ class Report(NamedTuple):
     """Comparison of the outputs of an exported model with those of the Keras model.
 
     Fractions are in [0, 1]. Values for codes are None for a model without a codebook.
+
+    Example:
+        >>> from keras_vq.export import Report
+        >>> values = dict.fromkeys(Report._fields)  # `verify` measures them
+        >>> report = Report(**{**values, "format": "litert", "codes_agree": 1.0})
+        >>> report.codes_agree
+        1.0
     """
 
     format: str
@@ -87,11 +94,13 @@ def verify(model: keras.Model, path: str | os.PathLike[str], inputs: Any) -> Rep
 
     Example:
         >>> import numpy as np, keras_vq
+        >>> from tempfile import TemporaryDirectory
         >>> from keras_vq.export import verify
         >>> encoder, decoder = keras_vq.networks.convolutional((8, 8, 1), latent_dim=4)
         >>> model = keras_vq.VQVAE(encoder, keras_vq.VectorQuantizer(16), decoder)
-        >>> path = model.export("digits.tflite", format="litert")  # doctest: +SKIP
-        >>> verify(model, path, images).codes_agree  # doctest: +SKIP
+        >>> with TemporaryDirectory() as folder:
+        ...     path = model.export(f"{folder}/digits.tflite", format="litert")
+        ...     verify(model, path, np.zeros((4, 8, 8, 1), "float32")).codes_agree
         1.0
     """
     path = Path(path)
@@ -215,6 +224,15 @@ def write_report(report: Report, path: Path) -> Path:
         report: `Report`.
         path: Path of the exported model. The report of a folder is `verify.json` in the folder; the
             report of a file is `NAME.verify.json` beside the file.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> from keras_vq.export import Report, write_report
+        >>> report = Report(**{**dict.fromkeys(Report._fields), "format": "onnx"})
+        >>> with TemporaryDirectory() as folder:
+        ...     write_report(report, Path(folder)).name
+        'verify.json'
     """
     target = path / "verify.json" if path.is_dir() else path.with_name(f"{path.name}.verify.json")
     with whole_file(target) as beside:

@@ -13,6 +13,18 @@ class AdversarialLoss(Configurable):
 
     A subclass implements `generator` and `discriminator`. Both are functions of the logits of a
     discriminator D, which are high for images that D classifies as real.
+
+    Example:
+        >>> import numpy as np, keras_vq
+        >>> from keras import ops
+        >>> class LeastSquares(keras_vq.losses.AdversarialLoss):
+        ...     def generator(self, fake):
+        ...         return ops.mean((1.0 - fake) ** 2)
+        ...
+        ...     def discriminator(self, real, fake):
+        ...         return (ops.mean((1.0 - real) ** 2) + ops.mean(fake**2)) / 2
+        >>> float(LeastSquares().discriminator(np.ones(3), np.ones(3)))
+        0.5
     """
 
     def generator(self, fake: Tensor) -> Tensor:

@@ -47,6 +47,13 @@ class ReconstructionModel(DataChecks, Exportable, HasPresets):
             `from_pretrained`, saved with the model. Defaults to `None`.
         trainable_parts: String; see the property of the same name. Defaults to `"all"`.
         **kwargs: Arguments of `keras.Model`.
+
+    Example:
+        >>> import numpy as np, keras_vq
+        >>> networks = keras_vq.networks.dense((8, 8, 1), units=(8,), latent_dim=2)
+        >>> model = keras_vq.Autoencoder(*networks)  # a subclass
+        >>> model.reconstruct(np.zeros((3, 8, 8, 1), "float32")).shape
+        (3, 8, 8, 1)
     """
 
     _loss_names: tuple[str, ...] = ("reconstruction_loss",)

@@ -39,6 +39,13 @@ class CodeModel(ReconstructionModel):
             constant, in `fit` or any other method that computes the loss, and saved with the
             weights. Defaults to `None`.
         **kwargs: Arguments of `keras.Model`.
+
+    Example:
+        >>> import keras_vq
+        >>> encoder, decoder = keras_vq.networks.convolutional((8, 8, 1), latent_dim=4)
+        >>> model = keras_vq.VQVAE(encoder, keras_vq.VectorQuantizer(16), decoder)  # a subclass
+        >>> model.code_shape, model.codebook_sizes
+        ((2, 2), (16,))
     """
 
     _loss_names = ("reconstruction_loss", "quantization_loss")

@@ -27,7 +27,21 @@ _CHANGES_KERAS = threading.RLock()
 
 
 class ModelFileError(ValueError):
-    """Error for a `.keras` file that is damaged, too large, or has unknown classes."""
+    """Error for a `.keras` file that is damaged, too large, or has unknown classes.
+
+    Example:
+        >>> import keras_vq
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     path = Path(folder, "model.keras")
+        ...     size = path.write_bytes(b"damaged")
+        ...     try:
+        ...         keras_vq.load_model(path)
+        ...     except keras_vq.models.ModelFileError:
+        ...         print("rejected")
+        rejected
+    """
 
 
 class Weights(NamedTuple):
@@ -54,6 +68,16 @@ def load_model(path: str | os.PathLike[str], **kwargs: Any) -> keras.Model:
     Raises:
         ModelFileError: If the file does not exist or cannot be loaded, or a weight contains NaN or
             infinity. It is a subclass of `ValueError`.
+
+    Example:
+        >>> import keras_vq
+        >>> from tempfile import TemporaryDirectory
+        >>> encoder, decoder = keras_vq.networks.convolutional((8, 8, 1), latent_dim=4)
+        >>> model = keras_vq.VQVAE(encoder, keras_vq.VectorQuantizer(16), decoder)
+        >>> with TemporaryDirectory() as folder:
+        ...     model.save(f"{folder}/model.keras")
+        ...     keras_vq.load_model(f"{folder}/model.keras").codebook_sizes
+        (16,)
     """
     path = os.fspath(path)
     if not os.path.isfile(path):

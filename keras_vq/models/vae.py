@@ -25,7 +25,13 @@ _GREATEST_BETA_OF_A_MEAN = 10.0
 
 
 class PosteriorCollapseWarning(UserWarning):
-    """Warning of a VAE loss in which the KL divergence far outweighs the reconstruction term."""
+    """Warning of a VAE loss in which the KL divergence far outweighs the reconstruction term.
+
+    Example:
+        >>> import warnings, keras_vq
+        >>> # Stop such a run:
+        >>> warnings.simplefilter("error", keras_vq.models.PosteriorCollapseWarning)
+    """
 
 
 @keras.saving.register_keras_serializable("keras_vq")

@@ -10,7 +10,16 @@ from keras_vq.layers.edge_padding import EdgePadding
 
 
 class IndivisibleSizeError(ValueError):
-    """Error for an input size that the strides or the patch size of a network do not divide."""
+    """Error for an input size that the strides or the patch size of a network do not divide.
+
+    Example:
+        >>> import keras_vq
+        >>> try:
+        ...     keras_vq.networks.convolutional((30, 30, 1))
+        ... except keras_vq.networks.IndivisibleSizeError as error:
+        ...     print(error)
+        Height and width must be divisible by 4, the product of the strides. ...
+    """
 
 
 def check_image_shape(image_shape: Any, strides: int, pad: bool = False) -> tuple[int, int, int]:

@@ -74,6 +74,12 @@ class CodePrior(Model):
 
     Raises:
         ValueError: If an argument is out of range.
+
+    Example:
+        >>> import numpy as np, keras_vq
+        >>> prior = keras_vq.priors.PixelCNNPrior(16, (2, 2), hidden_dim=8)  # a subclass
+        >>> tuple(prior(np.zeros((3, 2, 2), "int32"))["logits"][0].shape)
+        (3, 4, 16)
     """
 
     label_dropout = Hyperparameter(_validation.check_fraction)

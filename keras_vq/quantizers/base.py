@@ -100,6 +100,13 @@ class Quantizer(WarnsOfNonFinite, ConfigurableLayer):
         A tuple `(quantized, codes)`. `quantized` has the shape and dtype of the inputs and is 0
         where masked. `codes` is an int32 tensor of codes of shape
         `inputs.shape[:-1] + code_shape`, -1 where masked.
+
+    Example:
+        >>> import numpy as np, keras_vq
+        >>> quantizer = keras_vq.FiniteScalarQuantizer([8, 5, 5])  # a subclass
+        >>> quantized, codes = quantizer(np.zeros((2, 3), "float32"))
+        >>> tuple(codes.shape), quantizer.codebook_sizes, round(quantizer.bits_per_vector, 2)
+        ((2,), (200,), 7.64)
     """
 
     # Whether each vector has its own codes; a class where it does not overrides
