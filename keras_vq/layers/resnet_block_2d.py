@@ -90,18 +90,19 @@ class ResNetBlock2D(ConfigurableLayer):
 
     def call(self, inputs: Tensor, training: bool = False) -> Tensor:
         """Applies the block."""
-        kept = None
+        # Without `None`, which TensorFlow does not accept in a recomputation.
+        kept: tuple[Tensor, ...] = ()
         if self.drop is not None and training:
             # Drawn here, because a recomputation would draw other random numbers.
             shape = (*ops.shape(inputs)[:-1], self.filters)
-            kept = self.drop(ops.ones(shape, self.compute_dtype), training=True)
+            kept = (self.drop(ops.ones(shape, self.compute_dtype), training=True),)
         residual = (
             keras.remat(self._residual) if self.rematerialize and training else self._residual
         )
         skipped = inputs if self.shortcut is None else self.shortcut(inputs)
-        return skipped + residual(inputs, kept)
+        return skipped + residual(inputs, *kept)
 
-    def _residual(self, inputs: Tensor, kept: Tensor | None) -> Tensor:
+    def _residual(self, inputs: Tensor, kept: Tensor | None = None) -> Tensor:
         """Computes F, with a factor per value for dropout."""
         x = self.conv1(self.activation(self.norm1(inputs)))
         x = self.activation(self.norm2(x))
