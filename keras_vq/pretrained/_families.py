@@ -1,6 +1,6 @@
 """List of all converters, in the order in which they are tried."""
 
-from keras_vq.pretrained import autoencoder_kl, autoencoder_tiny, taming, vq_model
+from keras_vq.pretrained import autoencoder_kl, autoencoder_tiny, taming, var, vq_model
 from keras_vq.pretrained._family import Family
 
 FAMILIES: tuple[Family, ...] = (
@@ -10,4 +10,5 @@ FAMILIES: tuple[Family, ...] = (
     taming.VQ_FAMILY,
     taming.KL_FAMILY,
     taming.LLAMAGEN_FAMILY,
+    var.FAMILY,
 )

@@ -16,6 +16,7 @@ _NAME = re.compile(
 )
 # Not below `encoder` or `decoder` in the sources.
 _OUTSIDE = ("quant_conv", "post_quant_conv")
+_PROJECTIONS = ("query", "key", "value")
 
 
 class Naming(NamedTuple):
@@ -25,7 +26,8 @@ class Naming(NamedTuple):
         layers: Dictionary of the name of a layer in the source, by side and kind of its name in
             Keras. Fields: `level` (0 is the finest), `mirrored` (0 is the coarsest), `place` in
             the level, `ordinal` (place + 1) and `double` (2 x place). Other layers keep their name.
-        parts: Dictionary of the names of parts of blocks, by attribute in Keras.
+        parts: Dictionary of the names of parts of blocks, by attribute in Keras. With an entry
+            `qkv`, one tensor holds query, key and value.
         projection: Layout of the projections of the attention. Defaults to that of a linear layer.
     """
 
@@ -72,7 +74,8 @@ def _layer_map(naming: Naming, prefix: str, layer: Any) -> NameMap:
     if isinstance(layer, ResNetBlock2D):
         parts = ("norm1", "conv1", "norm2", "conv2", "shortcut")
     elif isinstance(layer, SelfAttention2D):
-        parts = ("norm", "query", "key", "value", "output_projection")
+        joint = "qkv" in naming.parts
+        parts = ("norm", *(() if joint else _PROJECTIONS), "output_projection")
     else:
         return layer_map(prefix, layer)
     found: NameMap = {}
@@ -82,6 +85,12 @@ def _layer_map(naming: Naming, prefix: str, layer: Any) -> NameMap:
             is_dense = isinstance(part, layers.Dense)
             kernel = {"kernel": naming.projection} if is_dense else {}
             found |= layer_map(f"{prefix}.{naming.parts.get(name, name)}", part, **kernel)
+    if isinstance(layer, SelfAttention2D) and joint:
+        prefix = f"{prefix}.{naming.parts['qkv']}"
+        dense = [getattr(layer, name) for name in _PROJECTIONS]
+        kernels = tuple(each.kernel for each in dense)
+        found[f"{prefix}.weight"] = Slot(kernels, naming.projection)
+        found[f"{prefix}.bias"] = Slot(tuple(each.bias for each in dense))
     return found
 
 

@@ -52,8 +52,8 @@ LLAMAGEN = Naming(
     _PARTS,
     POINTWISE,
 )
-_CODEBOOK = "quantize.embedding.weight"
-_STEM = "encoder.conv_in.weight"
+CODEBOOK = "quantize.embedding.weight"
+STEM = "encoder.conv_in.weight"
 _DEFAULTS = {"norm_num_groups": 32}
 # The loss of the training: a discriminator and LPIPS.
 _LOSS = (r"loss\..*", r"model_ema\..*")
@@ -63,19 +63,20 @@ def _has(block: str, quantizer: bool) -> Callable[[Config, Collection[str]], boo
     def matches(config: Config, names: Collection[str]) -> bool:
         del config
         found = f"encoder.{block}.0.{'block' if block == 'down' else 'res'}.0.conv1.weight"
-        return found in names and (_CODEBOOK in names) == quantizer and not _is_multi_scale(names)
+        return found in names and (CODEBOOK in names) == quantizer and not is_multi_scale(names)
 
     return matches
 
 
-def _is_multi_scale(names: Collection[str]) -> bool:
+def is_multi_scale(names: Collection[str]) -> bool:
+    """Returns whether tensors are those of VAR, whose networks have the same names."""
     return any(name.startswith("quantize.quant_resi") for name in names)
 
 
-def _arguments(naming: Naming, config: Config, tensors: Tensors) -> dict[str, Any]:
+def network_arguments(naming: Naming, config: Config, tensors: Tensors) -> dict[str, Any]:
     """Returns the arguments of `networks.latent_diffusion`."""
     arguments = inferred(naming, tensors)
-    stem = size(tensors, _STEM)
+    stem = size(tensors, STEM)
     if stem != arguments["filters"][0]:
         raise ConversionError(
             "The first convolution must have the channels of the first resolution. "
@@ -91,12 +92,12 @@ def _vq_family(name: str, naming: Naming, block: str, metric: str) -> Family:
         # LlamaGen can be trained without unit vectors, which tensors do not show.
         given = filled(config, {**_DEFAULTS, "codebook_l2_norm": metric == "cosine"}, name)
         encoder, decoder = latent_diffusion(
-            config_shape(input_shape, size(tensors, _STEM, 1)),
-            latent_dim=size(tensors, _CODEBOOK, 1),
-            **_arguments(naming, given, tensors),
+            config_shape(input_shape, size(tensors, STEM, 1)),
+            latent_dim=size(tensors, CODEBOOK, 1),
+            **network_arguments(naming, given, tensors),
         )
         used_metric = "cosine" if given["codebook_l2_norm"] else "euclidean"
-        return vqvae(encoder, decoder, size(tensors, _CODEBOOK), used_metric, provenance)
+        return vqvae(encoder, decoder, size(tensors, CODEBOOK), used_metric, provenance)
 
     def name_map(model: VQVAE) -> NameMap:
         return {
@@ -114,10 +115,10 @@ def _build_kl(
     # The name in configurations of latent diffusion is `scale_factor`.
     defaults = {**_DEFAULTS, "scale_factor": 1.0, "scaling_factor": None}
     given = filled(config, defaults, "latent diffusion KL")
-    arguments = _arguments(TAMING, given, tensors)
+    arguments = network_arguments(TAMING, given, tensors)
     latent_dim = size(tensors, "decoder.conv_in.weight", 1)
     encoder, decoder = latent_diffusion(
-        config_shape(input_shape, size(tensors, _STEM, 1)),
+        config_shape(input_shape, size(tensors, STEM, 1)),
         latent_dim=latent_dim,
         double_z=True,
         **{**arguments, "z_channels": arguments["z_channels"] // 2},

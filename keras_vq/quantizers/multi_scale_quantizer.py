@@ -31,7 +31,8 @@ class MultiScaleQuantizer(Quantizer):
     where f̂ₛ is the sum up to scale s. It replaces the commitment loss and codebook loss of the
     quantizer. Other losses of the quantizer, such as an entropy loss, are averaged over scales too.
 
-    Source: Tian et al., "Visual Autoregressive Modeling" (VAR), 2024, section 3.2.
+    Source: Tian et al., "Visual Autoregressive Modeling" (VAR), 2024, section 3.2, with
+    the assignment of convolutions to scales of its public implementation.
 
     Args:
         quantizer: Quantizer with one code per vector, shared by all scales. It is updated once
@@ -41,6 +42,8 @@ class MultiScaleQuantizer(Quantizer):
         num_phi: Integer, at least 0. Number of convolutions of φ, each shared by adjacent scales.
             0 for φ(h) = h. Defaults to 4.
         commitment_weight: Float, at least 0. Weight β of the commitment loss. Defaults to 0.25.
+        use_bias: Boolean. Whether the convolutions of φ have a bias, as in released models.
+            Defaults to `False`, so that cells without a code contribute zero.
         estimator: Gradient estimator; see `Quantizer`. Defaults to `"straight_through"`.
         **kwargs: `return_codes` and keyword arguments of `keras.layers.Layer`; see `Quantizer`.
 
@@ -76,6 +79,7 @@ class MultiScaleQuantizer(Quantizer):
         scales: Sequence[int | Sequence[int]],
         num_phi: int = 4,
         commitment_weight: float = 0.25,
+        use_bias: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -94,6 +98,7 @@ class MultiScaleQuantizer(Quantizer):
         if isinstance(num_phi, bool) or not isinstance(num_phi, int) or num_phi < 0:
             raise ValueError(f"`num_phi` must be a non-negative integer. Received: {num_phi!r}")
         self.num_phi = num_phi
+        self.use_bias = use_bias
         self.commitment_weight = commitment_weight
 
     def build(self, input_shape: Shape) -> None:
@@ -117,14 +122,13 @@ class MultiScaleQuantizer(Quantizer):
             )
         self.quantizer._build_for((None, self.dim))
         convolution = (layers.Conv1D, layers.Conv2D, layers.Conv3D)[axes - 1]
-        # No bias, so that cells without a code contribute zero.
         self.convolutions = [
             convolution(
                 self.dim,
                 3,
                 padding="same",
                 data_format="channels_last",
-                use_bias=False,
+                use_bias=self.use_bias,
                 dtype="float32",
             )
             for _ in range(self.num_phi)
@@ -261,10 +265,19 @@ class MultiScaleQuantizer(Quantizer):
         cells = _grown(cells, self.grids[-1])
         if not self.num_phi:
             return cells
-        # Assigns the convolutions evenly to the scales, the last one to the last scale.
-        share = scale / max(1, len(self.grids) - 1)
-        place = min(int(share * self.num_phi), self.num_phi - 1)
+        place = phi_of_scale(scale, len(self.grids), self.num_phi)
         return 0.5 * cells + 0.5 * self.convolutions[place](cells)
+
+
+def phi_of_scale(scale: int, scales: int, num_phi: int) -> int:
+    """Returns the index of the convolution of a scale: the one with the nearest position in [0, 1].
+
+    Two of ten scales are equally far from two of four convolutions; their order is that of the
+    released models only if it is rounded as in the public implementation of VAR.
+    """
+    margin = 1 / 3 / num_phi if num_phi == 4 else 1 / 2 / num_phi
+    positions = np.linspace(margin, 1 - margin, num_phi)
+    return int(np.argmin(np.abs(positions - scale / max(1, scales - 1))))
 
 
 def area_matrix(size: int, cells: int) -> np.ndarray:
