@@ -20,7 +20,14 @@ MAX_BLOCKS = 100
 MAX_LEVELS = 16
 MAX_INTEGER = 2**24
 MAX_WORDS = 200
-_COUNTS = ("layers_per_block", "num_encoder_blocks", "num_decoder_blocks")
+_COUNTS = (
+    "layers_per_block",
+    "n_codebooks",
+    "num_decoder_blocks",
+    "num_encoder_blocks",
+    "num_lstm_layers",
+    "num_residual_layers",
+)
 
 
 class Family(NamedTuple):
@@ -30,9 +37,9 @@ class Family(NamedTuple):
         name: String. Name of the family, which is recorded in the model.
         matches: Function `(config, names)` that returns whether a configuration and tensor names
             are of this family.
-        build: Function `(config, tensors, input_shape, provenance)` that returns a built model. It
-            raises a `ConversionError` for a configuration that it can't represent, and adds its
-            preprocessing to `provenance`, the dictionary that the model records.
+        build: Function `(config, tensors, input_shape, provenance, **options)` that returns a built
+            model. It raises a `ConversionError` for a configuration that it can't represent, and
+            adds its preprocessing to `provenance`, the dictionary that the model records.
         name_map: Function `(model)` that returns the name map of the model.
         prepare: Function `(tensors)` that renames or combines tensors, e.g. folds weight
             normalization. Defaults to the identity.
@@ -40,16 +47,19 @@ class Family(NamedTuple):
         to_source: Function `(model)` that returns the configuration of the source and the name map
             for writing, or raises a `ConversionError`. Defaults to `None`: models can't be written.
         model_class: Class of the models that `to_source` takes. Defaults to `None`.
+        options: Names of the arguments of `from_pretrained` that `build` takes as `options`.
+            Defaults to none.
     """
 
     name: str
     matches: Callable[[Config, Collection[str]], bool]
-    build: Callable[[Config, Tensors, Shape | None, dict[str, Any]], keras.Model]
+    build: Callable[..., keras.Model]
     name_map: Callable[[Any], NameMap]
     prepare: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]] = lambda tensors: tensors
     ignored: tuple[str, ...] = ()
     to_source: Callable[[Any], tuple[Config, NameMap]] | None = None
     model_class: type | None = None
+    options: tuple[str, ...] = ()
 
 
 def has_entry(name: str, value: Any) -> Callable[[Config, Collection[str]], bool]:

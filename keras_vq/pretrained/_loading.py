@@ -18,6 +18,8 @@ def from_pretrained(
     config: Config | str | os.PathLike[str] | None = None,
     input_shape: Shape | None = None,
     trainable: TrainableParts = "all",
+    stages: int | None = None,
+    bandwidth: float | None = None,
 ) -> Any:
     """Loads a pretrained model of another library as a model of this package.
 
@@ -35,9 +37,13 @@ def from_pretrained(
             the weights. Defaults to `None`.
         input_shape: Tuple. Shape of one input, such as `(256, 256, 3)`, which `export` and
             `codec.ImageCodec` require. Defaults to `None`, for inputs of any size that the strides
-            divide.
+            divide, and sound of any length.
         trainable: String. `"all"`, `"decoder"` to freeze all other parts, so that training does not
             change codes, or `"none"`. It sets `model.trainable_parts`. Defaults to `"all"`.
+        stages: Integer. Number of residual stages of a codec of sound. The first ones are used.
+            Defaults to `None`, for all stages.
+        bandwidth: Float. Kilobits per second of a codec of sound, instead of `stages`. Defaults to
+            `None`.
 
     Returns:
         A model that is not compiled: a `VQVAE`, `VAE`, `Autoencoder`, or the model of the family.
@@ -45,6 +51,7 @@ def from_pretrained(
     Raises:
         ConversionError: If the source can't be read or represented, or tensors are missing,
             surplus or misshapen. It is a subclass of `ValueError`.
+        ValueError: If the family has no `stages`, or they are out of range.
         ImportError: If the extra `hub` is not installed.
 
     Example:
@@ -53,11 +60,23 @@ def from_pretrained(
         >>> codes = model.encode(images)  # doctest: +SKIP
     """
     _validation.check_choice("trainable", trainable, get_args(TrainableParts))
+    if stages is not None:
+        _validation.check_positive_integer("stages", stages)
+    if bandwidth is not None:
+        _validation.check_positive("bandwidth", bandwidth)
     known, tensors = _source.read(_hub.local_path(source), config)
     family = _family_of(known, set(tensors), source)
+    given = {"stages": stages, "bandwidth": bandwidth}
+    options = {name: value for name, value in given.items() if value is not None}
+    unused = [name for name in options if name not in family.options]
+    if unused:
+        raise ValueError(
+            f"`{unused[0]}` must be `None` for a {family.name}, which has no residual stages. "
+            f"Received: {options[unused[0]]}"
+        )
     tensors = family.prepare(tensors)
     provenance = {"source": os.fspath(source), "family": family.name}
-    model = _built(family, known, tensors, input_shape, provenance)
+    model = _built(family, known, tensors, input_shape, provenance, options)
     _tensors.assign(family.name_map(model), tensors, family.ignored)
     if trainable != "all":
         model.trainable_parts = trainable
@@ -70,13 +89,14 @@ def _built(
     tensors: Tensors,
     input_shape: Shape | None,
     provenance: dict[str, Any],
+    options: dict[str, Any],
 ) -> Any:
     """Builds a model, with no more weights than the tensors justify."""
     held = Weights(len(tensors), sum(tensor.size for tensor in tensors.values()))
     problems: list[str] = []
     try:
         with limited_weights(held) as problems:
-            return family.build(config, tensors, input_shape, provenance)
+            return family.build(config, tensors, input_shape, provenance, **options)
     except ConversionError:
         raise
     except ValueError as error:  # of networks and layers, about their arguments

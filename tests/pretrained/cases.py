@@ -1,4 +1,4 @@
-"""Small configurations of each family of diffusers."""
+"""Small configurations of each family of diffusers and transformers."""
 
 TINY = {"encoder_block_out_channels": (8, 8), "decoder_block_out_channels": (8, 8)}
 LDM = {
@@ -59,5 +59,64 @@ CASES = {
             "num_decoder_blocks": (1, 1, 1),
             "latent_channels": 16,
         },
+    ),
+}
+
+ENCODEC = {"num_filters": 4, "hidden_size": 16, "codebook_size": 64}
+DAC = {
+    "encoder_hidden_size": 4,
+    "decoder_hidden_size": 32,
+    "n_codebooks": 3,
+    "codebook_size": 64,
+    "codebook_dim": 4,
+}
+# (class, configuration, number of samples, which the strides do not divide) by name.
+SOUND_CASES = {
+    "encodec_24khz": (
+        "Encodec",
+        {**ENCODEC, "upsampling_ratios": [5, 4], "target_bandwidths": [7.2, 28.8]},
+        797,
+    ),
+    "encodec_48khz": (
+        "Encodec",
+        {
+            **ENCODEC,
+            "audio_channels": 2,
+            "sampling_rate": 48_000,
+            "use_causal_conv": False,
+            "norm_type": "time_group_norm",
+            "normalize": True,
+            "chunk_length_s": 1.0,
+            "overlap": 0.01,
+            "upsampling_ratios": [5, 4],
+            "target_bandwidths": [14.4, 43.2],
+        },
+        995,
+    ),
+    "encodec_16khz": (
+        "Encodec",
+        {
+            **ENCODEC,
+            "sampling_rate": 16_000,
+            "pad_mode": "constant",
+            "num_residual_layers": 2,
+            "compress": 1,
+            "num_lstm_layers": 1,
+            "use_conv_shortcut": False,
+            "upsampling_ratios": [4, 3],
+            "target_bandwidths": [9.0, 17.0],
+        },
+        601,
+    ),
+    "dac_16khz": ("Dac", {**DAC, "downsampling_ratios": [2, 4]}, 397),
+    "dac_24khz": (
+        "Dac",
+        {**DAC, "downsampling_ratios": [2, 5], "codebook_dim": 8, "sampling_rate": 24_000},
+        499,
+    ),
+    "dac_44khz": (
+        "Dac",
+        {**DAC, "downsampling_ratios": [8], "n_codebooks": 9, "sampling_rate": 44_100},
+        401,
     ),
 }

@@ -8,7 +8,8 @@ import keras_vq
 from keras_vq import export
 from tests.export.models import NEEDED
 from tests.needed import needed
-from tests.pretrained.cases import LDM
+from tests.pretrained import sounds
+from tests.pretrained.cases import LDM, SOUND_CASES
 from tests.pretrained.references import codes_of, latents_of, live, photographs
 
 needed(*NEEDED)
@@ -39,3 +40,20 @@ def test_exports_of_a_converted_model(converted, tmp_path, format):
     assert report.largest_decoded_difference <= 1e-4
     assert report.largest_reconstruction_difference <= 1e-4
     assert report.relative_decoded_error <= 1e-4
+
+
+@pytest.mark.parametrize(
+    ("name", "format"),
+    [("encodec_24khz", "onnx"), ("encodec_24khz", "tf_saved_model"), ("dac_44khz", "onnx")],
+)
+def test_exports_of_a_converted_codec(tmp_path, name, format):
+    if keras.backend.backend() != "tensorflow" and (name, format) != ("encodec_24khz", "onnx"):
+        pytest.skip("the other case stands for this one")
+    kind, config, _ = SOUND_CASES[name]
+    speech = sounds.speech(160)
+    sounds.live(kind, speech, **config).save_pretrained(tmp_path / "source")
+    ours = keras_vq.from_pretrained(tmp_path / "source", input_shape=(160, 1))
+    report = export.verify(ours, ours.export(tmp_path / "model", format=format), speech)
+    assert (report.codes_agree, report.distortion_rise) == (1, 0)
+    assert report.relative_decoded_error <= 1e-4
+    assert report.largest_reconstruction_difference <= 1e-4
