@@ -80,6 +80,8 @@ def test_code_of_the_page_on_pretrained_models_runs(run_page):
     names = run_page("pretrained.md")
     assert names["codes"].shape == (1, 16, 16)
     assert names["unchanged"]
+    assert names["sound_codes"].shape == (1, 10, 4)
+    assert names["restored"].shape == (9600, 1)
 
 
 def test_code_of_the_page_on_compression_runs(run_page, tmp_path):
