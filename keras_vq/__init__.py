@@ -32,7 +32,7 @@ from keras_vq.codebooks import (
     ProjectedCodebook,
     SGDCodebook,
 )
-from keras_vq.models import VAE, VQGAN, VQVAE, VQVAE2, Autoencoder, load_model
+from keras_vq.models import IWAE, VAE, VQGAN, VQVAE, VQVAE2, Autoencoder, load_model
 from keras_vq.pretrained import from_pretrained
 from keras_vq.quantizers import (
     FiniteScalarQuantizer,
@@ -53,6 +53,7 @@ from keras_vq.quantizers import (
 __version__ = "0.1.0.dev0"
 
 __all__ = [
+    "IWAE",
     "VAE",
     "VQGAN",
     "VQVAE",

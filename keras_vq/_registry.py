@@ -21,7 +21,7 @@ class Registry:
 
     def __init__(self, kind: str, members: Iterable[Any], base: Any = None) -> None:
         self.kind = kind
-        self.members: Mapping[str, Any] = {_snake_case(member): member for member in members}
+        self.members: Mapping[str, Any] = {snake_case(member): member for member in members}
         self.base = base
 
     def get(self, identifier: Any, **arguments: Any) -> Any:
@@ -106,7 +106,7 @@ class Registry:
         return keras.saving.deserialize_keras_object(config, custom_objects=custom_objects)
 
 
-def _snake_case(member: Any) -> str:
+def snake_case(member: Any) -> str:
     """Returns the snake_case name of a class or function, e.g. `ema_codebook`."""
     words = re.sub(r"([A-Z]+)([A-Z][a-z])", r"\1_\2", member.__name__)
     return re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", words).lower()

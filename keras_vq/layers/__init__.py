@@ -8,6 +8,7 @@ from keras_vq.layers.gated_masked_convolution import GatedMaskedConvolution
 from keras_vq.layers.gaussian_sampling import GaussianSampling
 from keras_vq.layers.grid_positions import GridPositions
 from keras_vq.layers.implicit_neural_codebook import ImplicitNeuralCodebook
+from keras_vq.layers.log_scale import LogScale
 from keras_vq.layers.loudness_normalization import LoudnessNormalization
 from keras_vq.layers.post_activation_block import PostActivationBlock
 from keras_vq.layers.residual_stack import ResidualStack
@@ -28,6 +29,7 @@ __all__ = [
     "GaussianSampling",
     "GridPositions",
     "ImplicitNeuralCodebook",
+    "LogScale",
     "LoudnessNormalization",
     "PatchSteps",
     "PostActivationBlock",

@@ -6,18 +6,30 @@ from keras_vq.losses.adversarial import (
     HingeAdversarialLoss,
     NonSaturatingAdversarialLoss,
 )
-from keras_vq.losses.bernoulli import BernoulliNegativeLogLikelihood
 from keras_vq.losses.commitment import CommitmentLoss, CrossEntropyCommitmentLoss
 from keras_vq.losses.entropy import EntropyLoss
+from keras_vq.losses.likelihoods import (
+    BernoulliNegativeLogLikelihood,
+    CategoricalNegativeLogLikelihood,
+    DiscretizedLogisticNegativeLogLikelihood,
+    GaussianNegativeLogLikelihood,
+    LaplaceNegativeLogLikelihood,
+    NegativeLogLikelihood,
+)
 from keras_vq.losses.perceptual import PerceptualLoss
 
 __all__ = [
     "AdversarialLoss",
     "BernoulliNegativeLogLikelihood",
+    "CategoricalNegativeLogLikelihood",
     "CommitmentLoss",
     "CrossEntropyCommitmentLoss",
+    "DiscretizedLogisticNegativeLogLikelihood",
     "EntropyLoss",
+    "GaussianNegativeLogLikelihood",
     "HingeAdversarialLoss",
+    "LaplaceNegativeLogLikelihood",
+    "NegativeLogLikelihood",
     "NonSaturatingAdversarialLoss",
     "PerceptualLoss",
     "deserialize",
@@ -29,10 +41,14 @@ _REGISTRY = Registry(
     "loss",
     (
         BernoulliNegativeLogLikelihood,
+        CategoricalNegativeLogLikelihood,
         CommitmentLoss,
         CrossEntropyCommitmentLoss,
+        DiscretizedLogisticNegativeLogLikelihood,
         EntropyLoss,
+        GaussianNegativeLogLikelihood,
         HingeAdversarialLoss,
+        LaplaceNegativeLogLikelihood,
         NonSaturatingAdversarialLoss,
         PerceptualLoss,
     ),

@@ -15,7 +15,7 @@ from keras_vq._inputs import (
 )
 from keras_vq._types import Shape
 from keras_vq.layers.straight_through_clip import StraightThroughClip
-from keras_vq.losses.bernoulli import BernoulliNegativeLogLikelihood
+from keras_vq.losses.likelihoods import BernoulliNegativeLogLikelihood
 from keras_vq.models._arrays import DECODER_OUTPUTS, check_inputs, check_not_empty, check_shape
 from keras_vq.models._batches import check_not_labels
 from keras_vq.models._inference import BatchedInference
@@ -99,7 +99,7 @@ class DataChecks(BatchedInference):
         if not self._has_own_targets() or not is_same_kind:
             return
         scale = "Divide 8-bit values by 255, or scale" if greatest > 8 else "Scale"
-        wanted = output_range(self.decoder)
+        wanted = self._value_range()
         if self._is_likelihood() and not PROBABILITIES.has(least, greatest):
             raise ValueError(
                 f"`{name}` must have values in [0, 1] because the loss {self._loss_name()!r} "

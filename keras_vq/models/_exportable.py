@@ -12,7 +12,6 @@ from keras_vq._types import Shape, Tensor
 from keras_vq.export import Signature, TensorSpec, export_model
 from keras_vq.export.formats import ONE_EXPORT
 from keras_vq.models._inference import BatchedInference
-from keras_vq.models._ranges import output_range
 
 
 class Exportable(BatchedInference):
@@ -113,7 +112,7 @@ class Exportable(BatchedInference):
         """Returns the range of the decoder outputs, if these have the shape of the inputs."""
         if self.reconstruction_shape != self._example_shape:
             return None, None
-        low, high = (None if math.isinf(bound) else bound for bound in output_range(self.decoder))
+        low, high = (None if math.isinf(bound) else bound for bound in self._value_range())
         return low, high
 
     def _made_of(self, method: Callable[[Tensor], Tensor], given: TensorSpec) -> tuple[int, ...]:

@@ -16,7 +16,7 @@ from keras_vq._inputs import (
 from keras_vq._model import Model
 from keras_vq._types import Shape, Tensor
 from keras_vq.models._arrays import DECODER_INPUTS, check_inputs, check_shape, check_values
-from keras_vq.models._ranges import output_range
+from keras_vq.models._ranges import Range, output_range
 
 
 class BatchedInference(Model):
@@ -161,11 +161,7 @@ class BatchedInference(Model):
             ValueError: If the model is not built, a dataset is empty, or the inputs have another
                 shape or contain NaN or infinity.
         """
-        if not self.built:
-            raise ValueError(
-                f"{type(self).__name__} must be built. Fit the model, or call it on a batch. "
-                "Received: an unbuilt model"
-            )
+        self._check_built()
         if is_data_set(inputs):
             _validation.check_positive_integer("batch_size", batch_size)
             parts = [
@@ -178,13 +174,20 @@ class BatchedInference(Model):
         inputs = self._checked_inputs(as_array(name, inputs), name)
         return self._apply_in_batches(method, inputs, batch_size)
 
+    def _check_built(self) -> None:
+        if not self.built:
+            raise ValueError(
+                f"{type(self).__name__} must be built. Fit the model, or call it on a batch. "
+                "Received: an unbuilt model"
+            )
+
     def _checked_inputs(self, inputs: Any, name: str, is_batch: bool = False) -> Any:
         """Checks inputs or latents, and warns of inputs far outside the decoder's output range."""
         if name != "inputs":
             check_values(inputs, name)
             return inputs
         greatest = max(map(abs, check_inputs(inputs, self._example_shape, name, is_batch)))
-        made = output_range(self.decoder)
+        made = self._value_range()
         if greatest > 8 * max(map(abs, made)):
             warnings.warn(
                 f"`{name}` has values up to {greatest:g}, far outside the range of the decoder "
@@ -192,6 +195,10 @@ class BatchedInference(Model):
                 stacklevel=4,
             )
         return inputs
+
+    def _value_range(self) -> Range:
+        """Returns the range of the reconstructions, unbounded if it is unknown."""
+        return output_range(self.decoder)
 
     def _latents_taken(self) -> Shape:
         """Returns the latent shape of one input, with `None` for axes of any size."""

@@ -117,6 +117,10 @@ class ReconstructionModel(DataChecks, Exportable, HasPresets):
         """Returns the reconstruction loss that is used when `compile` receives none."""
         return keras.losses.MeanSquaredError()
 
+    def _default_loss_inputs(self, outputs: dict[str, Tensor]) -> Tensor:
+        """Returns the output of `call` that the default loss compares with the targets."""
+        return outputs["reconstruction"]
+
     def _reconstruction_scale(self) -> Tensor | float:
         """Returns the factor by which the default reconstruction loss is multiplied."""
         return 1.0
@@ -132,6 +136,27 @@ class ReconstructionModel(DataChecks, Exportable, HasPresets):
         """
         del outputs
         return {}
+
+    def _objective(
+        self,
+        target: Tensor,
+        outputs: dict[str, Tensor],
+        reconstruction_loss: Tensor,
+        sample_weight: Tensor | None,
+    ) -> Tensor:
+        """Computes the loss, without the losses that layers add.
+
+        Args:
+            target: Batch of targets.
+            outputs: Dictionary. Output of `call`.
+            reconstruction_loss: Scalar. Reconstruction term.
+            sample_weight: Weights of the inputs, of shape `(batch,)`, or `None`.
+
+        Returns:
+            Scalar.
+        """
+        del target, sample_weight
+        return reconstruction_loss + self._latent_loss(outputs)
 
     def _latent_loss(self, outputs: dict[str, Tensor]) -> Tensor | float:
         """Computes an additional loss of the latents, such as a KL divergence. Zero by default.
@@ -213,7 +238,7 @@ class ReconstructionModel(DataChecks, Exportable, HasPresets):
         """
         target = x if y is None else y
         replicas = backend.loss_divisor()
-        reconstruction = self._reconstruction_loss(target, y_pred["reconstruction"], sample_weight)
+        reconstruction = self._reconstruction_loss(target, y_pred, sample_weight)
         terms = {"reconstruction_loss": reconstruction, **self._loss_terms(y_pred)}
         if self.has_regularizers:
             terms["regularization_loss"] = self._regularization_loss()
@@ -221,13 +246,14 @@ class ReconstructionModel(DataChecks, Exportable, HasPresets):
             tracker.update_state(terms[tracker.name], sample_weight=ops.shape(x)[0])
 
         # `losses` of the whole model: on JAX those of a part are empty outside its call.
-        loss = reconstruction + self._latent_loss(y_pred) + sum(self.losses, start=0.0)
-        return loss / replicas
+        objective = self._objective(target, y_pred, reconstruction, sample_weight)
+        return (objective + sum(self.losses, start=0.0)) / replicas
 
     def _reconstruction_loss(
-        self, target: Tensor, reconstruction: Tensor, sample_weight: Tensor | None = None
+        self, target: Tensor, outputs: dict[str, Tensor], sample_weight: Tensor | None = None
     ) -> Tensor:
         """Computes the reconstruction term: the loss of `compile`, or else the default loss."""
+        reconstruction = outputs["reconstruction"]
         if self._has_own_targets():
             check_not_labels(target, tuple(reconstruction.shape))
         if self._is_likelihood():
@@ -240,10 +266,10 @@ class ReconstructionModel(DataChecks, Exportable, HasPresets):
             return replicas * backend.compiled_loss(self, target, reconstruction, sample_weight)
         # Subtraction would silently broadcast one channel to three.
         check_shape(tuple(target.shape), tuple(reconstruction.shape[1:]), "y", DECODER_OUTPUTS)
-        loss = self._default_loss()
-        sample_weight = _over_values(loss, target, reconstruction, sample_weight)
+        loss, predicted = self._default_loss(), self._default_loss_inputs(outputs)
+        sample_weight = _over_values(loss, target, predicted, sample_weight)
         scale = replicas * self._reconstruction_scale()
-        return loss(target, reconstruction, sample_weight) * scale
+        return loss(target, predicted, sample_weight) * scale
 
     def _layer_losses(self) -> Tensor:
         """Returns the sum of the losses that layers added, without weight regularizers."""

@@ -337,7 +337,7 @@ class VQGAN(VQVAE):
         def likeness_and_verdict(value: Tensor) -> tuple[Tensor, Tensor]:
             with frozen(self.decoder, replaced=(kernel, value)):
                 made = self.decoder(latents, training=training)
-            likeness = self._reconstruction_loss(target, made, sample_weight)
+            likeness = self._reconstruction_loss(target, {"reconstruction": made}, sample_weight)
             likeness = likeness + self.perceptual_loss_weight * self._perceptual_loss(target, made)
             return likeness, self._generator_loss(made, training)
 

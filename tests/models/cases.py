@@ -28,6 +28,8 @@ class ModelCase(NamedTuple):
     infers: bool = True
     # Whether training has state of a kind that the other cases have not.
     has_own_state: bool = True
+    # Whether the loss is the sum of its terms, rather than a tighter bound.
+    loss_is_sum: bool = True
     # Shape of one input.
     input_shape: tuple[int, ...] = IMAGE_SHAPE
 
@@ -224,6 +226,15 @@ MODEL_CASES = [
         loss_weights={"reconstruction_loss": 1.0, "kl_loss": 0.5},
         other_logs=(),
         reference=_vae_logs,
+    ),
+    ModelCase(
+        "iwae",
+        lambda: keras_vq.IWAE(*_dense("sigmoid", None), latent_dim=4, num_samples=3, seed=3),
+        loss_weights={"reconstruction_loss": 1.0, "kl_loss": 1.0},
+        other_logs=(),
+        reference=_vae_logs,
+        infers=False,
+        loss_is_sum=False,
     ),
     _vqvae_case(
         "vqvae_ema",
