@@ -55,6 +55,7 @@ ABSTRACT = (
     codebooks.RestartRule,
     estimators.Estimator,
     losses.AdversarialLoss,
+    losses.NegativeLogLikelihood,
     quantizers.Quantizer,
     models.CodeModel,
     models.ReconstructionModel,

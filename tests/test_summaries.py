@@ -25,6 +25,7 @@ LAYERS = {
     "GridPositions": (lambda: layers.GridPositions((2, 3), dim=4), [(6, 4)]),
     "ImplicitNeuralCodebook": (lambda: layers.ImplicitNeuralCodebook(hidden_dim=5), [(8,)]),
     "LoudnessNormalization": (layers.LoudnessNormalization, [(6, 4)]),
+    "LogScale": (layers.LogScale, [GRID]),
     "PatchSteps": (lambda: layers.PatchSteps(2), [(3, 4)]),
     "PostActivationBlock": (layers.PostActivationBlock, [GRID]),
     "ResNetBlock2D": (lambda: layers.ResNetBlock2D(6, groups=2), [GRID]),
