@@ -33,6 +33,15 @@ class NegativeLogLikelihood(Configurable, keras.losses.Loss):
     Call arguments:
         y_true: Data of shape `(batch, ..., channels)`.
         y_pred: Decoder outputs of shape `(batch, ..., channels * parameters_per_value)`.
+
+    Example:
+        >>> import keras, numpy as np, keras_vq
+        >>> class ExponentialNegativeLogLikelihood(keras_vq.losses.NegativeLogLikelihood):
+        ...     def _nats(self, y_true, y_pred):  # y_pred: the expected value
+        ...         return keras.ops.log(y_pred) + y_true / y_pred
+        >>> loss = ExponentialNegativeLogLikelihood()
+        >>> float(loss(np.ones((3, 2)), np.ones((3, 2))))
+        2.0
     """
 
     # Whether p(x) is the probability of a value, rather than a density.
