@@ -32,7 +32,16 @@ from keras_vq.codebooks import (
     ProjectedCodebook,
     SGDCodebook,
 )
-from keras_vq.models import IWAE, VAE, VQGAN, VQVAE, VQVAE2, Autoencoder, load_model
+from keras_vq.models import (
+    IWAE,
+    VAE,
+    VQGAN,
+    VQVAE,
+    VQVAE2,
+    AnomalyDetector,
+    Autoencoder,
+    load_model,
+)
 from keras_vq.pretrained import from_pretrained
 from keras_vq.quantizers import (
     FiniteScalarQuantizer,
@@ -58,6 +67,7 @@ __all__ = [
     "VQGAN",
     "VQVAE",
     "VQVAE2",
+    "AnomalyDetector",
     "Autoencoder",
     "DeadCodeRestart",
     "EMACodebook",

@@ -2,6 +2,7 @@
 
 from keras_vq._finite_loss import NonFiniteLossError
 from keras_vq._non_finite import NonFiniteWeightsWarning
+from keras_vq.models.anomaly_detector import AnomalyDetector
 from keras_vq.models.autoencoder import Autoencoder
 from keras_vq.models.base import ReconstructionModel
 from keras_vq.models.code_model import CodeModel
@@ -19,6 +20,7 @@ __all__ = [
     "VQGAN",
     "VQVAE",
     "VQVAE2",
+    "AnomalyDetector",
     "Autoencoder",
     "CodeModel",
     "HierarchicalCodes",
