@@ -37,7 +37,7 @@ COMMANDS = sorted(path.stem for path in (ROOT / "keras_vq_cli" / "commands").glo
 HIDDEN = "search:\n  exclude: true\n"
 # Titles of the tabs, with the files of the repository that they contain.
 TABS: dict[str, tuple[str, ...]] = {
-    "Start": ("README.md",),
+    "Start": ("README.md", "docs/installation.md"),
     "Guides": (
         "docs/guides/*.md",
         "docs/models.md",

@@ -1,22 +1,9 @@
 """TensorBoard summaries without TensorFlow."""
 
 import time
-from importlib.util import find_spec
 from typing import Any
 
 from keras_vq.plots._figure import as_png
-
-
-def check_installed() -> None:
-    """Checks that tensorboard is installed.
-
-    Raises:
-        ImportError: If tensorboard is not installed.
-    """
-    if find_spec("tensorboard") is None:
-        raise ImportError(
-            'Logging images requires TensorBoard. Install with: pip install "keras-vq[tensorboard]"'
-        )
 
 
 def write_figure(log_dir: str, tag: str, figure: Any, step: int) -> None:

@@ -10,8 +10,9 @@ import numpy as np
 from keras import ops
 
 from keras_vq import _validation
+from keras_vq._extras import require
 from keras_vq._inputs import as_array
-from keras_vq.callbacks._tensorboard import check_installed, write_figure
+from keras_vq.callbacks._tensorboard import write_figure
 from keras_vq.plots import plot_rows, plot_samples
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class _FigureOfEpoch(keras.callbacks.Callback):
         if self.filepath is not None:
             _check_name(self.filepath)
         if self.log_dir is not None:
-            check_installed()
+            require(("tensorboard",), "tensorboard", "Logging images to TensorBoard")
         elif self.filepath is None:
             _notebook_display()
 

@@ -10,6 +10,7 @@ from keras import ops
 
 from keras_vq import backend
 from keras_vq import ops as vq_ops
+from keras_vq._extras import require
 from keras_vq._inputs import as_array, inputs_of, is_data_set
 from keras_vq._types import Tensor
 
@@ -236,6 +237,7 @@ def _initial_centers(
 ) -> np.ndarray:
     if start == "kmeans_random" or (start == "kmeans" and clusters > _MOST_PLUS_PLUS):
         return _sample(vectors, clusters, rng)
+    require(("sklearn",), "sklearn", "k-means++")
     from sklearn.cluster import kmeans_plusplus
 
     sample = _sample(vectors, _PLUS_PLUS_SAMPLE * clusters, rng)

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_vq._extras import require
 from keras_vq.priors.autoregressive import AutoregressivePrior
 
 # Show a progress bar above this number of batches.
@@ -133,10 +134,7 @@ def check_prior(prior: Any, codebook_sizes: tuple[int, ...], code_shape: Any) ->
 
 
 def _constriction() -> tuple[Any, Any]:
-    try:
-        import constriction
-    except ImportError as error:
-        raise ImportError(
-            'Coding with a prior requires constriction. Install with: pip install "keras-vq[codec]"'
-        ) from error
+    require(("constriction",), "codec", "Coding with a prior")
+    import constriction
+
     return constriction.stream.queue, constriction.stream.model.Categorical(perfect=False)

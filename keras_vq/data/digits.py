@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from keras_vq._extras import require
+
 SPLITS = ("train", "test")
 TRAIN_LENGTH = 1437
 
@@ -24,12 +26,9 @@ def read_digits(split: str) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
     Raises:
         ImportError: If scikit-learn is not installed.
     """
-    try:
-        from sklearn.datasets import load_digits
-    except ImportError as error:
-        raise ImportError(
-            'load("digits") requires scikit-learn. Install with: pip install scikit-learn'
-        ) from error
+    require(("sklearn",), "sklearn", 'load("digits")')
+    from sklearn.datasets import load_digits
+
     digits = load_digits()
     part = slice(TRAIN_LENGTH) if split == "train" else slice(TRAIN_LENGTH, None)
     pixels = np.round(digits.images[part] * (255 / 16)).astype(np.uint8)[..., np.newaxis]

@@ -12,10 +12,11 @@ import numpy as np
 from keras import ops
 
 from keras_vq import _validation, backend
+from keras_vq._extras import is_missing, require
 from keras_vq._files import is_unfinished
 from keras_vq._inputs import as_array
 from keras_vq.export import litert, onnx, openvino, saved_model, tensorflow_process
-from keras_vq.export.errors import ExportError, is_missing, require
+from keras_vq.export.errors import ExportError
 from keras_vq.export.signatures import Signature
 from keras_vq.export.staging import next_version, staged
 

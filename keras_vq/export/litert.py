@@ -9,8 +9,9 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_vq._extras import require
 from keras_vq.export import saved_model, trial
-from keras_vq.export.errors import ExportError, first_line, require
+from keras_vq.export.errors import ExportError, first_line
 from keras_vq.export.signatures import Signature, SignatureModel
 
 # Convolutions have nearly all weights. The nearest-code search stays in float32, because int8

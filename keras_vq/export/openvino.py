@@ -6,8 +6,9 @@ from typing import Any
 
 import keras
 
+from keras_vq._extras import require
 from keras_vq.export import foreign, onnx, trial
-from keras_vq.export.errors import ExportError, first_line, require
+from keras_vq.export.errors import ExportError, first_line
 from keras_vq.export.signatures import Signature, SignatureModel
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_vq.export.errors import require
+from keras_vq._extras import require
 from keras_vq.export.signatures import Signature, SignatureModel
 
 WARM_UP_BATCHES = (1, 4)

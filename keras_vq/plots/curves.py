@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keras_vq import ops as vq_ops
+from keras_vq._extras import require
 from keras_vq.plots._figure import new_figure, save
 
 if TYPE_CHECKING:
@@ -195,6 +196,7 @@ def plot_latent_space(
             "`latents` must be finite numbers of shape (n, ...) with n >= 2. "
             f"Received: shape {points.shape}"
         )
+    require(("sklearn",), "sklearn", "A plot of the latent space")
     from sklearn.decomposition import PCA
 
     points = points.reshape(len(points), -1)

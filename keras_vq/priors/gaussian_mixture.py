@@ -9,6 +9,7 @@ import numpy as np
 from keras import ops
 
 from keras_vq import _validation
+from keras_vq._extras import require
 from keras_vq._inputs import as_array
 from keras_vq._model import Model
 from keras_vq._types import Tensor
@@ -109,6 +110,7 @@ class GaussianMixturePrior(Model):
                     f"`{name}` must be {default}, because a GaussianMixturePrior is fitted to "
                     f"all latents at once. Received: {name}={value!r}"
                 )
+        require(("sklearn",), "sklearn", "Fitting a GaussianMixturePrior")
         from sklearn.mixture import GaussianMixture
 
         latents = np.asarray(ops.convert_to_numpy(as_array("x", x)))

@@ -160,14 +160,14 @@ def test_a_layer_that_a_format_has_no_operation_for(tmp_path):
 
 @pytest.mark.backend_free
 def test_a_missing_package(model, tmp_path, monkeypatch):
-    from keras_vq.export import errors
+    from keras_vq import _extras
 
     for missing, text in (
         (("onnx", "onnxruntime", "tf2onnx"), "onnx, onnxruntime and tf2onnx"),
         (("onnx", "tf2onnx"), "onnx and tf2onnx"),
         (("tf2onnx",), "tf2onnx"),
     ):
-        monkeypatch.setattr(errors, "is_missing", missing.__contains__)
+        monkeypatch.setattr(_extras, "is_missing", missing.__contains__)
         with pytest.raises(ImportError) as raised:
             model().export(tmp_path / "m", format="onnx")
         assert str(raised.value) == (
@@ -178,7 +178,7 @@ def test_a_missing_package(model, tmp_path, monkeypatch):
 
 @pytest.mark.backend_free
 def test_a_folder_of_the_name_of_a_package_is_not_installed(tmp_path, monkeypatch):
-    from keras_vq.export.errors import is_missing
+    from keras_vq._extras import is_missing
 
     (tmp_path / "no_such_package").mkdir()
     monkeypatch.syspath_prepend(tmp_path)
