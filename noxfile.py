@@ -1,6 +1,8 @@
 """Checks that must pass before a change is merged: `nox` runs all, `nox -s tests` the tests."""
 
 import os
+import shutil
+from pathlib import Path
 
 import nox
 from nox.command import CommandFailed
@@ -16,6 +18,24 @@ BACKENDS = ("tensorflow", "jax", "torch")
 # All backends in one environment, because tests load files of each backend in the others.
 # PyTorch is pinned because newer versions install gigabytes of CUDA packages.
 REQUIREMENTS = ("-e", ".[dev,benchmarks,tensorflow,jax,export,serve]", "torch==2.13.0")
+# Newest versions of the backends. PyPI has no pre-releases of PyTorch.
+PRERELEASES = {
+    "tensorflow": ("tensorflow",),
+    "jax": ("jax", "jaxlib"),
+    "torch": ("--index-url", "https://download.pytorch.org/whl/nightly/cpu", "torch"),
+}
+
+# Runs where only the wheel and one backend are installed.
+USE_OF_PACKAGE = """
+import numpy as np
+import keras_vq
+
+for kind in (keras_vq.VAE, keras_vq.VQVAE):
+    for name in sorted(kind.presets):
+        model = kind.from_preset(name)
+        codes = model.encode(np.zeros((1, *model.input_shape[1:]), "float32"))
+        print(keras_vq.__version__, name, codes.shape)
+"""
 
 
 @nox.session
@@ -36,6 +56,25 @@ def docs(session: nox.Session) -> None:
     session.install("-e", ".[codec,docs,tensorflow]")
     serve = ("--serve",) if "serve" in session.posargs else ()
     session.run("python", "docs/build_site.py", *serve)
+
+
+@nox.session
+def package(session: nox.Session) -> None:
+    """Builds wheel and source distribution, and checks them; `-- vX.Y.Z` checks the version."""
+    session.install("twine", "uv")
+    folder = Path("build", "dist").resolve()
+    shutil.rmtree(folder, ignore_errors=True)
+    session.run("uv", "build", "--quiet", "--out-dir", str(folder))
+    (wheel,), (source,) = folder.glob("*.whl"), folder.glob("*.tar.gz")
+    session.run("twine", "check", "--strict", str(wheel), str(source))
+    session.run("python", "tests/check_package.py", str(wheel), str(source), *session.posargs)
+    environment = folder.parent / "empty"
+    session.run("uv", "venv", "--quiet", "--clear", str(environment))
+    python = environment / ("Scripts" if os.name == "nt" else "bin") / "python"
+    session.run("uv", "pip", "install", "--quiet", "--python", str(python), f"{wheel}[jax]")
+    with session.chdir(folder):  # not the clone, which has a package of the same name
+        use = (str(python), "-I", "-c", USE_OF_PACKAGE)
+        session.run(*use, external=True, env={"KERAS_BACKEND": None})
 
 
 @nox.session
@@ -73,12 +112,13 @@ def fuzz(session: nox.Session) -> None:
 @nox.session(default=False)
 @nox.parametrize("backend", BACKENDS)
 def prerelease(session: nox.Session, backend: str) -> None:
-    """Runs the tests with the newest Keras, pre-releases included, beyond the bound in pyproject.
+    """Runs the tests with pre-releases of Keras and the backend, beyond the bounds in pyproject.
 
-    To be scheduled, e.g. weekly, so that a change in Keras is known before its release.
+    Scheduled every night, so that a change is known before its release.
     """
     session.install(*REQUIREMENTS)
     session.install("--upgrade", "--prerelease=allow", "--no-deps", "keras")
+    session.install("--upgrade", "--prerelease=allow", *PRERELEASES[backend])
     run_tests(session, backend, "tests")
 
 

@@ -62,6 +62,7 @@ TABS: dict[str, tuple[str, ...]] = {
     "Project": (
         "CHANGELOG.md",
         "CONTRIBUTING.md",
+        "CODE_OF_CONDUCT.md",
         "SECURITY.md",
         "ARCHITECTURE.md",
         "docs/licenses.md",

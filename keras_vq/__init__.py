@@ -59,7 +59,7 @@ from keras_vq.quantizers import (
     VectorQuantizer,
 )
 
-__version__ = "0.1.0.dev0"
+__version__ = "0.1.0"
 
 __all__ = [
     "IWAE",
