@@ -25,7 +25,8 @@ steps = EPOCHS * -(-len(train) // 128)
 model.compile(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(1e-3, steps)))
 history = model.fit(train, batch_size=128, epochs=EPOCHS, validation_data=(test, None), verbose=2)
 
-# %% [markdown] The loss is the negative evidence lower bound (ELBO) in nats: reconstruction loss
+# %% [markdown]
+# The loss is the negative evidence lower bound (ELBO) in nats: reconstruction loss
 # plus KL divergence from the standard normal distribution.
 
 # %%

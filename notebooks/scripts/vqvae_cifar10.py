@@ -18,7 +18,8 @@ train = keras_vq.data.load("cifar10", "train").take(IMAGES).images
 test = keras_vq.data.load("cifar10", "test").take(IMAGES).images
 print(f"variance of the pixels: {train.var():.4f}")
 
-# %% [markdown] The network is that of the DeepMind notebook. The codebook uses cosine similarity in
+# %% [markdown]
+# The network is that of the DeepMind notebook. The codebook uses cosine similarity in
 # 8 dimensions and dead-code restart; `recipes/vqvae_cifar10.py` measures the effect of both.
 
 # %%

@@ -18,7 +18,8 @@ keras.utils.set_random_seed(0)
 train = keras_vq.data.load("mnist", "train").take(IMAGES).images
 test = keras_vq.data.load("mnist", "test").take(IMAGES).images
 
-# %% [markdown] The model consists of encoder, quantizer and decoder. The codebook is updated by
+# %% [markdown]
+# The model consists of encoder, quantizer and decoder. The codebook is updated by
 # exponential moving averages (EMA), and dead codes are restarted.
 
 # %%
