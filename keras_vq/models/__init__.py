@@ -9,6 +9,7 @@ from keras_vq.models.code_model import CodeModel
 from keras_vq.models.hierarchical_codes import HierarchicalCodes
 from keras_vq.models.iwae import IWAE
 from keras_vq.models.loading import ModelFileError, load_model
+from keras_vq.models.tiled_model import TiledModel
 from keras_vq.models.vae import VAE, PosteriorCollapseWarning
 from keras_vq.models.vqgan import VQGAN
 from keras_vq.models.vqvae import VQVAE
@@ -29,5 +30,6 @@ __all__ = [
     "NonFiniteWeightsWarning",
     "PosteriorCollapseWarning",
     "ReconstructionModel",
+    "TiledModel",
     "load_model",
 ]
