@@ -5,7 +5,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks import _processes, fit_overhead, precision, quantizer, start_up, whole_step
+from benchmarks import (
+    _processes,
+    fit_overhead,
+    precision,
+    pretrained,
+    quantizer,
+    start_up,
+    whole_step,
+)
 from recipes import _machine
 
 Rows = Iterator[tuple[str, dict[str, Any]]]
@@ -25,6 +33,8 @@ benchmarks:
   step        a whole training step of a VQ-VAE on each backend, and by hand in PyTorch
   fit         what `fit` costs beside a loop written by hand
   precision   a training step in mixed precision, and how many codes it changes
+  pretrained  encoding and decoding of 256 x 256 images with the network of VQModel, beside
+              diffusers on PyTorch
   start_up    seconds until the command helps and the package is imported
 
 examples:
@@ -74,6 +84,7 @@ BENCHMARKS: dict[str, Callable[[int, int], Rows]] = {
     "step": _step,
     "fit": fit_overhead.rows,
     "precision": precision.rows,
+    "pretrained": pretrained.rows,
     "start_up": _start_up,
 }
 # Quantizers run on one core, because ratios on several cores depend on the memory bandwidth. Whole

@@ -30,6 +30,7 @@ _TITLES = {
     "fit": "What `fit` costs",
     "precision": "Mixed precision",
     "precision_emulated": "Mixed precision on a processor without units for bfloat16",
+    "pretrained": "Encoding and decoding 256 x 256 images beside diffusers",
     "start_up": "Starting up",
 }
 # The benchmark `sizes` varies one size at a time; the other two keep these values.

@@ -6,9 +6,18 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
-from benchmarks import _processes, fit_overhead, precision, quantizer, report, whole_step
+from benchmarks import (
+    _processes,
+    fit_overhead,
+    precision,
+    pretrained,
+    quantizer,
+    report,
+    whole_step,
+)
 from benchmarks.__main__ import name_of_results
 from recipes import _machine
 from tests.needed import needed
@@ -97,6 +106,20 @@ def test_the_model_by_hand_is_of_the_same_size_and_takes_a_step(network):
     ours = model.encoder.count_params() + model.decoder.count_params()
     assert sum(weight.numel() for weight in theirs) == ours
     by_hand.make(network, batch=4)()
+
+
+def test_both_pretrained_models_are_of_the_same_size_and_run(monkeypatch):
+    needed("torch", "diffusers")
+    monkeypatch.setattr(pretrained, "SIDE", 16)
+    from benchmarks.contenders import diffusers_vq_model
+
+    monkeypatch.setattr(diffusers_vq_model, "SIDE", 16)
+    theirs = sum(weight.numel() for weight in diffusers_vq_model.build().parameters())
+    ours = pretrained.build().trainable_weights
+    assert sum(int(np.prod(weight.shape)) for weight in ours) == theirs
+    for module in (pretrained, diffusers_vq_model):
+        assert module.make("encode", 2)().size == 2 * 2 * 2
+        assert module.make("decode", 2)().size == 2 * 16 * 16 * 3
 
 
 def test_a_gpu_has_results_of_its_own(monkeypatch, tmp_path):

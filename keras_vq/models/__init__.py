@@ -6,6 +6,7 @@ from keras_vq.models.anomaly_detector import AnomalyDetector
 from keras_vq.models.autoencoder import Autoencoder
 from keras_vq.models.base import ReconstructionModel
 from keras_vq.models.code_model import CodeModel
+from keras_vq.models.describing import describe
 from keras_vq.models.hierarchical_codes import HierarchicalCodes
 from keras_vq.models.iwae import IWAE
 from keras_vq.models.loading import ModelFileError, load_model
@@ -31,5 +32,6 @@ __all__ = [
     "PosteriorCollapseWarning",
     "ReconstructionModel",
     "TiledModel",
+    "describe",
     "load_model",
 ]
