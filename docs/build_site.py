@@ -40,6 +40,7 @@ TABS: dict[str, tuple[str, ...]] = {
     "Start": ("README.md", "docs/installation.md"),
     "Guides": (
         "docs/guides/*.md",
+        "docs/command_line.md",
         "docs/models.md",
         "docs/quantizers.md",
         "docs/names.md",

@@ -63,12 +63,15 @@ class SaveEpochs(keras.callbacks.Callback):
     Args:
         folder: Path. Run folder.
         history: List of dicts, one per finished epoch. The callback appends to it.
+        patience: Integer. Number of epochs without improvement after which training ends. Defaults
+            to `None`, for no early end.
     """
 
-    def __init__(self, folder: Path, history: History) -> None:
+    def __init__(self, folder: Path, history: History, patience: int | None = None) -> None:
         super().__init__()
         self.folder = folder
         self.history = history
+        self.patience = patience
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Stores the start time of the epoch."""
@@ -93,6 +96,16 @@ class SaveEpochs(keras.callbacks.Callback):
         self.history.append({"epoch": epoch + 1, **terms, "seconds": seconds})
         save(self.model, self.history, self.folder / "model.keras")
         write_history(self.history, self.folder / "history.csv")
+        if stops_early(self.history, self.patience):
+            self.model.stop_training = True
+
+
+def stops_early(history: History, patience: int | None) -> bool:
+    """Returns true if the validation loss was lowest at least `patience` epochs ago."""
+    losses = [row["val_loss"] for row in history]
+    if not losses or patience is None:
+        return False
+    return len(losses) - 1 - losses.index(min(losses)) >= patience
 
 
 def loss_first(logs: dict[str, Any]) -> dict[str, float]:

@@ -19,7 +19,7 @@ _log: TextIO | None = None
 
 # Errors of keras_vq name Python arguments; these are the options to show instead.
 _OPTION_OF_ARGUMENT = {
-    "`image_size`": "--image-size H W",
+    "`image_size`": "--image-size H,W",
     "`skip_broken=True`": "--skip-broken",
     "`max_pixels`": "--max-pixels",
     "Pass `cache_dir` or set": "Set",
@@ -27,7 +27,7 @@ _OPTION_OF_ARGUMENT = {
     "pass the folder as `data_dir` or": "pass the folder with --data-dir or",
     "`name`": "--dataset",
     "`filepath`": "--out",
-    "`adapt` requires": "The k-means initialization (see --start, --codebook-size) requires",
+    "`adapt` requires": "The k-means initialization (see --adapt, --codebook-size) requires",
 }
 
 

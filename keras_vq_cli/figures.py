@@ -8,8 +8,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_vq import VQVAE
 from keras_vq.data import ImageDataset
+from keras_vq.models import CodeModel
 from keras_vq.ops import peak_signal_to_noise_ratio
 from keras_vq_cli.checkpoints import loss_first
 
@@ -46,6 +46,38 @@ def test_figures(model: keras.Model, images: ImageDataset, batch_size: int) -> d
     }
 
 
+_MEANINGS = {
+    "loss": "total training loss",
+    "reconstruction_loss": "reconstruction term of the loss",
+    "quantization_loss": "commitment and codebook terms of the loss",
+    "kl_loss": "KL divergence, nats per image",
+    "perplexity": "perplexity of the codes",
+    "codebook_usage": "fraction of codes in use",
+    "mse": "mean squared error of pixels in [0, 1]",
+    "psnr": "peak signal-to-noise ratio, dB",
+    "bits_per_image": "size of the codes, bits per image",
+    "parameters": "number of trained parameters",
+    "epochs": "number of training epochs",
+    "train_seconds": "training time, seconds",
+}
+
+
+def table(figures: dict[str, Any], title: str) -> Any:
+    """Returns a rich table of figures with their descriptions."""
+    from rich.table import Table
+
+    table = Table(title=title)
+    table.add_column("metric")
+    table.add_column("value", justify="right")
+    table.add_column("description", style="dim")
+    for name, value in figures.items():
+        if value is not None and name != "test_images":
+            text = f"{value:.4g}" if isinstance(value, float) else str(value)
+            text = f"{value:,}" if isinstance(value, int) else text
+            table.add_row(name, text, _MEANINGS.get(name, ""))
+    return table
+
+
 def mean_squared_errors(images: np.ndarray, reconstructions: np.ndarray) -> np.ndarray:
     """Computes the MSE of each image and its clipped reconstruction. Float64, shape `(n,)`."""
     difference = np.clip(reconstructions, 0.0, 1.0).astype("float64") - images
@@ -59,19 +91,29 @@ def peak_signal_to_noise_ratios(errors: np.ndarray) -> np.ndarray:
 
 def bits_per_image(model: keras.Model, image: np.ndarray) -> float | None:
     """Computes the code size of an image `(1, ...)` in bits; `None` for a model without codes."""
-    if not isinstance(model, VQVAE):
+    if not isinstance(model, CodeModel):
         return None
-    sizes = model.quantizer.codebook_sizes
-    vectors = model.encode(image).size // len(sizes)
-    return vectors * sum(math.log2(size) for size in sizes)
+    codes = model.encode(image)
+    grids = codes if isinstance(codes, tuple) else (codes,)
+    return sum(
+        grid.size / len(quantizer.codebook_sizes) * quantizer.bits_per_vector
+        for grid, quantizer in zip(grids, quantizers(model), strict=True)
+    )
+
+
+def quantizers(model: keras.Model) -> list[Any]:
+    """Returns the quantizers of a model, in the order of its code grids."""
+    names = ("quantizer", "top_quantizer", "bottom_quantizer")
+    return [getattr(model, name) for name in names if hasattr(model, name)]
 
 
 def parameters(model: keras.Model) -> int:
     """Counts trainable weights and, if it is not trained by gradient, the codebook."""
     learned = sum(math.prod(weight.shape) for weight in model.trainable_weights)
-    codebook = getattr(getattr(model, "quantizer", None), "codebook", None)
-    if codebook is not None and not codebook.trainable_weights:
-        learned += codebook.codebook_size * codebook.dim
+    for quantizer in quantizers(model):
+        codebook = getattr(quantizer, "codebook", None)
+        if codebook is not None and not codebook.trainable_weights:
+            learned += codebook.codebook_size * codebook.dim
     return learned
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
-_MOST_BYTES_OF_JSON = 1_000_000
+_MOST_BYTES = 1_000_000
 
 
 def shown(path: str | os.PathLike[str]) -> str:
@@ -100,14 +101,64 @@ def read_json(path: Path) -> Any:
     Raises:
         ValueError: If the file is longer, or is not valid JSON.
     """
-    size = path.stat().st_size
-    if size > _MOST_BYTES_OF_JSON:
-        raise ValueError(
-            f"{path} must have at most {_MOST_BYTES_OF_JSON:,} bytes. Received: {size:,} bytes"
-        )
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(_text_of(path))
     except RecursionError:
         raise ValueError(f"{path} is nested too deeply") from None
     except ValueError as error:
         raise ValueError(f"{shown(path)} is not valid JSON ({error})") from error
+
+
+def read_yaml(path: Path) -> Any:
+    """Reads a YAML file of at most 1 MB.
+
+    Raises:
+        ValueError: If the file is longer, or is not valid YAML.
+    """
+    return parse_yaml(_text_of(path), shown(path))
+
+
+def parse_yaml(text: str, name: str) -> Any:
+    """Parses YAML, with numbers such as 1e-3, and without aliases, which can grow exponentially.
+
+    Args:
+        text: String.
+        name: String. Name of the source, for error messages.
+
+    Raises:
+        ValueError: If the text is not valid.
+    """
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        def compose_node(self, parent: Any, index: Any) -> Any:
+            if self.check_event(yaml.AliasEvent):
+                raise yaml.YAMLError("aliases are not supported")
+            return super().compose_node(parent, index)
+
+    number = re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$")
+    Loader.add_implicit_resolver("tag:yaml.org,2002:float", number, list("-+.0123456789"))
+    try:
+        return yaml.load(text, Loader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split()) or "nested too deeply"
+        raise ValueError(f"{name} is not valid YAML ({reason[:200]})") from error
+
+
+def write_yaml(path: Path, value: Any) -> None:
+    """Writes a YAML file atomically."""
+    import yaml
+
+    write_text(path, yaml.safe_dump(value, sort_keys=False, default_flow_style=None))
+
+
+def _text_of(path: Path) -> str:
+    size = path.stat().st_size
+    if size > _MOST_BYTES:
+        raise ValueError(
+            f"{path} must have at most {_MOST_BYTES:,} bytes. Received: {size:,} bytes"
+        )
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{shown(path)} must be UTF-8 text ({error.reason})") from error

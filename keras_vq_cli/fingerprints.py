@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from keras_vq_cli import files, models
+from keras_vq_cli import files, models, runs
 
 if TYPE_CHECKING:
     import keras
@@ -40,7 +40,7 @@ def find_model(wanted: bytes, beside: Path) -> models.Source | None:
     for place in (Path("runs"), beside):
         for folder in (place, *_entries(place)):
             if stored(folder / "model.keras") == wanted:
-                is_run = (folder / "config.json").is_file()
+                is_run = (folder / runs.CONFIG).is_file()
                 if is_run:
                     return models.of_run(folder)
                 return models.Source(folder.resolve().name, folder / "model.keras", {})

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from keras_vq_cli import console, models, runs
+from keras_vq_cli import console, files, models, session
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from keras_vq.data import ImageDataset
 
 # Equal to those of keras_vq.data, which can't be imported before the backend is selected.
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
@@ -64,7 +66,10 @@ def _raise(error: OSError) -> None:
 
 
 def read(
-    paths: Sequence[Path], image_shape: Any, skip_broken: bool = False, **limit: Any
+    paths: Sequence[Path],
+    image_shape: Any,
+    skip_broken: bool = False,
+    max_pixels: int | None = None,
 ) -> tuple[list[Path], list[np.ndarray]]:
     """Reads image files; imports Keras.
 
@@ -72,7 +77,7 @@ def read(
         paths: Sequence of paths.
         image_shape: Tuple `(height, width, channels)` or `None`, as in `keras_vq.data.read_image`.
         skip_broken: Boolean. Whether to skip unreadable files with a warning. Defaults to `False`.
-        **limit: `max_pixels` of `keras_vq.data.read_image`.
+        max_pixels: Integer. Limit of `keras_vq.data.read_image`. Defaults to its default.
 
     Returns:
         Tuple of the list of paths that were read and the list of their pixel arrays.
@@ -82,6 +87,7 @@ def read(
     """
     from keras_vq.data import read_image
 
+    limit = {} if max_pixels is None else {"max_pixels": max_pixels}
     read, images = [], []
     for path in paths:
         try:
@@ -101,37 +107,48 @@ def read(
 def of_model(
     source: models.Source,
     image_shape: tuple[int, int, int],
-    named: Sequence[str] | None,
-    test: bool,
-    count: int,
+    named: Sequence[str],
+    dataset: str | None = None,
+    test: bool = True,
     **options: Any,
-) -> np.ndarray:
-    """Returns images for a model, from given files or else from the data set of its run.
+) -> ImageDataset:
+    """Returns images for a model: given files, a given data set, or that of its run.
 
     Args:
         source: The model.
         image_shape: Tuple `(height, width, channels)`. Input shape of the model.
-        named: Sequence of file and folder names, or `None`.
-        test: Boolean. Whether to take test images of the run instead of training images.
-        count: Integer. Maximum number of images.
+        named: Sequence of file and folder names.
+        dataset: String. Name or folder of a data set. Defaults to `None`, for that of the run.
+        test: Boolean. Whether to take test images instead of training images. Defaults to `True`.
         **options: Keyword arguments of `read`.
-
-    Returns:
-        Float32 array of shape `(n, height, width, channels)`, in [0, 1].
 
     Raises:
         ValueError: If there are no images, or they can't be read.
     """
     import numpy as np
 
-    from keras_vq_cli.pipeline import load_images
+    from keras_vq.data import ImageDataset
+    from keras_vq_cli.building import load_images
 
     if named:
-        return np.stack(read(files_of(named)[:count], image_shape, **options)[1])
-    if "settings" not in source.config:
+        read_images = np.stack(read(files_of(named), image_shape, **options)[1])
+        return ImageDataset(np.round(read_images * 255).astype("uint8"), name=Path(named[0]).name)
+    data = source.config.get("data")
+    if dataset is not None:
+        data = {**options, "dataset": dataset, "image_size": image_shape[:2]}
+    elif data is None:
         raise ValueError(
             "Without a run folder, the data set of the model is unknown. Pass images with "
-            f"--images IMG.... Received: {source.model_file}"
+            f"--images IMG or --dataset NAME. Received: {source.model_file}"
         )
-    sets = load_images(runs.settings_of(source.config), progress=True)
-    return sets[1 if test else 0].take(count).images
+    return load_images({"data": data}, progress=not session.current().quiet)[1 if test else 0]
+
+
+def write_png(image: np.ndarray, path: Path) -> None:
+    """Writes a float image of shape `(height, width, channels)` in [0, 1] to a PNG file."""
+    import numpy as np
+    from PIL import Image
+
+    pixels = np.round(np.clip(image, 0, 1) * 255).astype("uint8")
+    with files.whole_file(path) as beside:
+        Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(beside)

@@ -25,7 +25,8 @@ class Source(NamedTuple):
 
     name: str
     model_file: Path
-    config: dict[str, Any]  # empty without a run
+    config: dict[str, Any] = {}  # empty without a run  # noqa: RUF012
+    pretrained: str | None = None  # source of `keras_vq.from_pretrained`
 
     @property
     def backend(self) -> str | None:
@@ -44,11 +45,15 @@ class Source(NamedTuple):
             return Path(self.name)
         return self.model_file.parent
 
-    def load(self, preferred: str | None = None) -> keras.Model:
+    def load(
+        self, preferred: str | None = None, input_shape: tuple[int, ...] = (256, 256, 3)
+    ) -> keras.Model:
         """Imports Keras, by default on the backend of the run, and loads the model, uncompiled.
 
         Args:
             preferred: String or `None`. Backend to use instead, unless --backend is given.
+            input_shape: Tuple. Shape of the images of a model of another library, which has none
+                of its own. Defaults to (256, 256, 3).
 
         Raises:
             ValueError: If the file is corrupt, does not match the record of the preset, or holds no
@@ -58,7 +63,9 @@ class Source(NamedTuple):
         import keras_vq
 
         kind = keras_vq.models.ReconstructionModel
-        if self.is_preset:
+        if self.pretrained is not None:
+            model = keras_vq.from_pretrained(self.pretrained, input_shape=input_shape)
+        elif self.is_preset:
             model = kind.from_preset(self.model_file.parent)
         else:
             model = keras_vq.load_model(self.model_file, compile=False)
@@ -84,31 +91,42 @@ def presets() -> dict[str, Path]:
 
 
 def named(name: str) -> Source:
-    """Returns the model of a run folder, `.keras` file, preset folder or preset name.
+    """Returns the model of a run folder, `.keras` file, preset, or source of another library.
 
-    A folder without a model does not hide a preset of the same name.
+    A folder without a model does not hide a preset of the same name. Sources of another library are
+    those of `keras_vq.from_pretrained`.
 
     Raises:
         ValueError: If there is no such model, or the run has no model yet.
     """
     path = Path(name)
     if path.suffix == ".keras" and path.is_file():
-        return Source(path.stem, path, {})
-    if (path / "config.json").is_file():
+        return Source(path.stem, path)
+    if (path / runs.CONFIG).is_file():
         return of_run(path)
+    if name.startswith("hf://") or path.suffix == ".safetensors" or _is_foreign(path):
+        stem = path.resolve().stem if path.exists() else path.name
+        return Source(stem, Path(stem) / "model", pretrained=name)
     if (path / _PRESET_RECORD).is_file() and (path / "model.keras").is_file():
-        return Source(path.resolve().name, path / "model.keras", {})
+        return Source(path.resolve().name, path / "model.keras")
     known = presets()
     if name in known:
-        return Source(name, known[name] / "model.keras", {})
+        return Source(name, known[name] / "model.keras")
     hint = did_you_mean(name, known) or near_path(path, _may_be_a_model)
-    reason = "a folder without config.json" if path.is_dir() else "no such file or folder"
+    reason = "a folder without config.yaml" if path.is_dir() else "no such file or folder"
     if path.is_file():
         reason = "not a .keras file"
     raise ValueError(
-        "The model must be a run folder of keras-vq train, a .keras file, or a preset "
-        f"({', '.join(known) or 'none is installed'}).{hint} Received: {name} ({reason})"
+        "The model must be a run folder of keras-vq train, a .keras file, a folder of another "
+        f"library, hf://OWNER/NAME, or a preset ({', '.join(known) or 'none is installed'}).{hint} "
+        f"Received: {name} ({reason})"
     )
+
+
+def _is_foreign(folder: Path) -> bool:
+    """Returns true for a folder with `config.json` and safetensors files, or one that has it."""
+    parts = (folder, *(folder / name for name in ("vae", "vqvae", "movq")))
+    return any((part / "config.json").is_file() and [*part.glob("*.safetensors")] for part in parts)
 
 
 def of_run(folder: Path) -> Source:
@@ -152,7 +170,7 @@ class ModelType(click.ParamType):
         return value if isinstance(value, Source) else named(value)
 
 
-_KINDS = "run folder, .keras file, or name or folder of a preset"
+_KINDS = "run folder, .keras file, preset, folder of another library, or hf://OWNER/NAME"
 
 
 def model_argument(function: Any) -> Any:

@@ -47,9 +47,15 @@ class Number(click.FloatRange):
 
 
 class Integers(click.ParamType):
-    """Positive integers, separated by commas, as a tuple."""
+    """Positive integers, separated by commas, as a tuple.
 
-    name = "N,N..."
+    Args:
+        length: Integer. Number of integers. Defaults to `None`, for any number.
+    """
+
+    def __init__(self, length: int | None = None) -> None:
+        self.length = length
+        self.name = ",".join("N" * length) if length else "N,N..."
 
     def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int, ...]:
         """Converts text such as "32,64"."""
@@ -57,8 +63,9 @@ class Integers(click.ParamType):
             numbers = value if isinstance(value, tuple) else tuple(map(int, value.split(",")))
         except ValueError:
             numbers = ()
-        if not numbers or min(numbers) < 1:
-            self.fail(f"{value!r} must be positive integers separated by commas.", param, ctx)
+        if not numbers or min(numbers) < 1 or len(numbers) != (self.length or len(numbers)):
+            count = f"{self.length} " if self.length else ""
+            self.fail(f"{value!r} is not {count}positive integers with commas.", param, ctx)
         return numbers
 
 
@@ -196,21 +203,29 @@ def out(help: str, **settings: Any) -> Callable[[Any], Any]:
     return option("-o", "--out", type=click.Path(path_type=Path), help=help, **settings)
 
 
+batch_size = option(
+    "--batch-size", type=COUNT, default=128, show_default=True, help="Number of images per batch."
+)
 overwrite = option("--overwrite", is_flag=True, help="Replace existing files.")
 
 
 def images(required: bool = False) -> Callable[[Any], Any]:
-    """Adds image files and folders: arguments if required, else --images."""
+    """Adds image files and folders: arguments if required, else --images and --dataset."""
 
     def add(function: Any) -> Any:
         if required:
             function = click.argument("images", metavar="IMG...", nargs=-1, required=True)(function)
         else:
             function = option(
+                "--dataset",
+                metavar="NAME|FOLDER",
+                help="Data set, as in keras-vq train.  [default: that of the run]",
+            )(function)
+            function = option(
                 "--images",
                 metavar="IMG",
                 multiple=True,
-                help="Image file or folder, may be repeated.  [default: the data set of the run]",
+                help="Image file or folder to use instead, may be repeated.",
             )(function)
         return image_reading(function)
 

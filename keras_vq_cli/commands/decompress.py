@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import unicodedata
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any
 
 import click
 
 from keras_vq_cli import codecs, console, models, options
-from keras_vq_cli.files import shown, whole_file
+from keras_vq_cli.files import shown
+from keras_vq_cli.images import write_png
 
 _EXAMPLES = """
 Examples:
@@ -70,8 +70,7 @@ def command(
     images = codec.decompress(data)
     folder.mkdir(parents=True, exist_ok=True)
     for path, image in zip(paths, images, strict=True):
-        with whole_file(path) as beside:
-            _write_png(image, beside)
+        write_png(image, path)
     plural = "s" if len(images) != 1 else ""
     console.result(
         {"files": [str(path) for path in paths]},
@@ -125,11 +124,3 @@ def _cut(stem: str, end: str) -> str:
     while len(os.fsencode(stem + end)) > _LONGEST_NAME:
         stem = stem[:-1]
     return stem
-
-
-def _write_png(image: Any, path: Path) -> None:
-    import numpy as np
-    from PIL import Image
-
-    pixels = np.round(np.clip(image, 0, 1) * 255).astype("uint8")
-    Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(path)

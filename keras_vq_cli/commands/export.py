@@ -89,14 +89,8 @@ def command(
     loaded = model.load(preferred="tensorflow" if writes else None)
     calibration = None
     if precision in _BY_ACTIVATIONS:
-        calibration = of_model(
-            model,
-            loaded.input_shape[1:],
-            images,
-            test=False,
-            count=_CALIBRATION_IMAGES,
-            **reading,
-        )
+        data = of_model(model, loaded.input_shape[1:], images, test=False, **reading)
+        calibration = data.take(_CALIBRATION_IMAGES).images
     console.message(f"Exporting {shown(model.model_file)} as {format}, {precision} ...")
     written = loaded.export(
         out,

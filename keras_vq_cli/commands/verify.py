@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from keras_vq_cli import console, fingerprints, models, options
+from keras_vq_cli import console, fingerprints, models, options, runs
 from keras_vq_cli.files import read_json, shown
 from keras_vq_cli.images import of_model
 
@@ -71,7 +71,7 @@ def command(
 
     from keras_vq import export
 
-    inputs = of_model(model, loaded.input_shape[1:], images, test=True, count=count, **reading)
+    inputs = of_model(model, loaded.input_shape[1:], images, **reading).take(count).images
     console.message(
         f"Running {shown(path)} on {len(inputs)} image{'s' if len(inputs) != 1 else ''} ..."
     )
@@ -96,7 +96,7 @@ def _newest_version(path: Path) -> Path:
 
 def _model_of(path: Path) -> models.Source:
     for folder in path.resolve().parents:
-        if (folder / "config.json").is_file() and (folder / "model.keras").is_file():
+        if (folder / runs.CONFIG).is_file() and (folder / "model.keras").is_file():
             return models.of_run(folder)
     found, name = fingerprints.find_model_of_export(path)
     if found is not None:

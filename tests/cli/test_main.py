@@ -1,17 +1,21 @@
 """Tests of features that do not import Keras: help, version, errors, backend selection."""
 
 import importlib.metadata
+import re
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import keras
 import pytest
 
 import keras_vq
 from keras_vq_cli import backend
+from keras_vq_cli.command_line import commands
 from keras_vq_cli.commands import verify
 from keras_vq_cli.main import main
+from keras_vq_cli.options import global_options
 
 pytestmark = pytest.mark.backend_free
 
@@ -37,7 +41,7 @@ def test_help_names_every_option_with_its_default(run):
     text = " ".join(run("train", "--help").out.split())
     for option in ("--epochs", "--limit", "--image-size", "--kl-warmup-steps", "--resume"):
         assert option in text
-    assert text.count("[default: ") == 23
+    assert text.count("[default: ") == 29
     assert "keras-vq train --resume --out" in text
 
 
@@ -53,13 +57,27 @@ def test_help_names_every_option_with_its_default(run):
         (["train", "--model", "gan"], "'gan' is not one of"),
         (["train", "--nonsense"], "No such option --nonsense."),
         (["train", "--beta", "2"], "--beta requires --model vae"),
+        (["train", "--set", "model.beta=2"], "--beta requires --model vae"),
+        (["train", "--set", "epochs"], "--set must be KEY=VALUE"),
+        (["train", "--set", "epochs=2"], "no section 'epochs'"),
+        (["train", "--set", "data.limmit=2"], "Did you mean 'data.limit'?"),
+        (["train", "--set", "data.limit=many"], "data.limit: 'many' is not a valid integer"),
+        (
+            [
+                "train",
+                "--set",
+                "data.limit=[",
+            ],
+            "--set data.limit is not valid YAML",
+        ),
+        (["train", "--config", "nowhere.yaml"], "'nowhere.yaml' does not exist"),
         (["train", "--model", "vae", "--codebook-size", "8"], "--model vqvae"),
         (["train", "--dataset", "./nowhere"], "must be an existing folder. Received: ./nowhere"),
         (["train", "--dataset", "mine-missing/"], "must be an existing folder"),
         (["train", "--dataset", "~nobody-of-this-name"], "must be an existing folder"),
         (["train", "--resume"], "--resume requires a run folder"),
-        (["train", "--resume", "--out", "nowhere"], "a folder with the config.json"),
-        (["train", "--resume", "--out", "nowhere", "--seed", "3"], "Remove --seed"),
+        (["train", "--resume", "--out", "nowhere"], "a folder with the config.yaml"),
+        (["train", "--resume", "--out", "nowhere", "--seed", "3"], "Remove seed"),
         (["reconstruct", "nowhere", "a.png"], "must be a run folder"),
         (["nonsense"], "No such command 'nonsense'"),
         (["trian"], "Did you mean 'train'? All options: keras-vq --help"),
@@ -148,3 +166,24 @@ def test_shell_completion(environment):
         check=True,
     )
     assert done.stdout.split() == ["plain,train"]
+
+
+def test_the_documentation_lists_every_command_and_global_option():
+    page = (Path(__file__).parents[2] / "docs" / "command_line.md").read_text()
+    rows = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
+    listed = {name for row in rows for name in re.findall(r"`(?:--)?([\w-]+)", row)}
+    options = {option.opts[-1].removeprefix("--") for option in global_options()}
+    assert listed == set(commands.list_commands(None)) | options
+
+
+def test_the_command_starts_fast(environment):
+    """Allows for a slow machine: about 0.1 s of processor time are usual."""
+    program = (
+        "import resource, subprocess, sys; subprocess.run([sys.executable, '-m', "
+        "'keras_vq_cli', '--help'], capture_output=True, check=True); "
+        "used = resource.getrusage(resource.RUSAGE_CHILDREN); print(used.ru_utime + used.ru_stime)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert float(done.stdout) < 0.5

@@ -1,6 +1,7 @@
 """Tests of the lookup of models and images, which all commands share."""
 
 import json
+import shutil
 
 import keras
 import numpy as np
@@ -10,8 +11,8 @@ from PIL import Image
 import keras_vq
 from keras_vq.data import image_folder
 from keras_vq.models import presets
-from keras_vq_cli import images, models
-from keras_vq_cli.runs import read_config, settings_of
+from keras_vq_cli import configuration, images, models
+from keras_vq_cli.runs import read_config, read_record
 
 pytestmark = pytest.mark.backend_free
 
@@ -102,71 +103,73 @@ def test_hidden_and_system_files_are_left_out_as_by_the_library(tmp_path):
 
 
 CRAFTED = {
-    "no object": "[]",
-    "no JSON": "{",
+    "no mapping": "[]",
+    "no YAML": "{",
     "nested deep": "[" * 100_000,
     "long": " " * 1_000_001,
-    "a number of 5,000 digits": "1" * 5000,
-    "backend": {"backend": "os"},
-    "backend of another type": {"backend": ["jax"]},
-    "image_shape": {"image_shape": [8, 8]},
-    "image_shape of text": {"image_shape": "8 8 1"},
-    "image_shape of truths": {"image_shape": [8, 8, True]},
-    "settings": {"settings": None},
-    "command": {"command": 5},
-    "resumed_by": {"resumed_by": "often"},
+    "not text": b"\xff",
+    "aliases": "data: &a {b: 1}\nmodel: *a",
+    "a Python object": "data: !!python/object/apply:os.system [ls]",
+    "no backend": "seed: 0",
+    "backend": "backend: os",
+    "backend of another type": "backend: [jax]",
+    "an unknown section": "sections: 1",
+    "a section of numbers": "data: {1: 2}",
+    "no section": "data: 5",
 }
+CHANGES = [
+    *({"model": {"type": value}} for value in ("gan", ["vae"], None)),
+    *({"data": {"dataset": value}} for value in ({"a": 1}, None, 5)),
+    {"data": {"skip_broken": "yes"}},
+    {"data": {"image_size": [8]}},
+    {"data": {"image_size": [8, True]}},
+    *({"training": {"epochs": value}} for value in (-1, "many", 1.5, True, [3])),
+    *({"training": {"batch_size": value}} for value in (0, None)),
+    *({"optimizer": {"learning_rate": value}} for value in (float("nan"), 1e999, -1)),
+    *({"network": {"filters": value}} for value in ([0], ["--resume"], [[8]], "a")),
+    {"seed": -1},
+    {"model": {"beta": 2.0}},
+    {"training": {"mixed_precision": "float64"}},
+    {"training": {"nonsense": 1}},
+]
 
 
 @pytest.mark.parametrize("kind", CRAFTED)
 def test_a_crafted_configuration_is_refused(run, finished_run, tmp_path, kind):
-    change = CRAFTED[kind]
-    if isinstance(change, dict):
-        change = json.dumps({**read_config(finished_run), **change})
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "config.json").write_text(change)
-    (tmp_path / "run" / "model.keras").touch()
+    shutil.copytree(finished_run, tmp_path / "run")
+    content = CRAFTED[kind]
+    content = content if isinstance(content, bytes) else content.encode()
+    (tmp_path / "run" / "config.yaml").write_bytes(content)
     write_image(tmp_path / "a.png")
-    commands = [("train", "--resume", "--out", "run"), ("reconstruct", "run", "a.png")]
-    for command in commands:
+    for command in (("train", "--resume", "--out", "run"), ("reconstruct", "run", "a.png")):
         result = run(*command)
         assert result.code == 2
-        assert "config.json" in result.err
-        assert len(result.err) < 500
+        assert "config.yaml" in result.err
+        assert len(result.err) < 700
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        {"model": "gan"},
-        {"model": ["vae"]},
-        {"dataset": {"a": 1}},
-        {"dataset": None},
-        {"data_dir": 5},
-        {"epochs": -1},
-        {"epochs": "5"},
-        {"epochs": 1.5},
-        {"batch_size": 0},
-        {"batch_size": None},
-        {"batch_size": True},
-        {"learning_rate": float("nan")},
-        {"learning_rate": 1e999},
-        {"filters": [0]},
-        {"filters": ["--resume"]},
-        {"filters": [[8]]},
-        {"filters": 8},
-        {"image_size": [8]},
-        {"seed": -1},
-        {"skip_broken": "yes"},
-        {"beta": 2.0},
-        {"mixed_precision": "float64"},
-        {"nonsense": 1},
+        [],
+        {"command": 5},
+        {"resumed_by": "often"},
+        {"image_shape": "8 8 1"},
+        {"train_images": None},
     ],
     ids=str,
 )
+def test_a_crafted_record_is_refused(finished_run, tmp_path, change):
+    record = {**read_record(finished_run), **change} if change else change
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    with pytest.raises(ValueError, match=r"run\.json must be a record"):
+        read_record(tmp_path)
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=str)
 def test_crafted_settings_are_refused(finished_run, change):
     config = read_config(finished_run)
-    assert settings_of(config).to_json() == settings_of(json.loads(json.dumps(config))).to_json()
-    config["settings"] = {**config["settings"], **change}
-    with pytest.raises(ValueError, match=r"config\.json (contains invalid|do not match)"):
-        settings_of(config)
+    for name, section in change.items():
+        config[name] = {**config[name], **section} if isinstance(section, dict) else section
+    with pytest.raises(ValueError, match=r"Invalid value|requires|has no setting|must be"):
+        configuration.check(config)

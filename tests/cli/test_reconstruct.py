@@ -106,7 +106,7 @@ def test_mistakes(run, finished_run, images, tmp_path):
     assert "folder of --out must exist" in refused(
         finished_run, "mine", "--out", "nowhere/picture.png"
     )
-    assert "without config.json" in refused("empty", "mine")
+    assert "without config.yaml" in refused("empty", "mine")
     copy = tmp_path / "copy"
     shutil.copytree(finished_run, copy)
     (copy / "model.keras").unlink()

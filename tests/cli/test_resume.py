@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 import keras_vq
-from keras_vq_cli import checkpoints, pipeline
+from keras_vq_cli import building, checkpoints
+from keras_vq_cli.runs import read_config, read_record
 from tests.cli.tiny_run import TINY, TINY_CODES
 
 VAE = ["--model", "vae", "--network", "dense", *TINY, "--kl-warmup-steps", "10"]
@@ -74,10 +75,10 @@ def test_resumed_equals_uninterrupted(run, tmp_path):
     assert result.code == 0
     assert "Resuming after epoch 2." in result.err
     assert_same_run(parts, whole)
-    config = json.loads((parts / "config.json").read_text())
-    assert config["settings"]["epochs"] == 4
-    assert config["command"].endswith(f"--epochs 2 --out {parts}")
-    assert config["resumed_by"] == [f"keras-vq train --resume --epochs 4 --out {parts}"]
+    record = read_record(parts)
+    assert read_config(parts)["training"]["epochs"] == 4
+    assert record["command"].endswith(f"--epochs 2 --out {parts}")
+    assert record["resumed_by"] == [f"keras-vq train --resume --epochs 4 --out {parts}"]
 
 
 def test_random_states_are_part_of_a_checkpoint(tmp_path):
@@ -148,7 +149,7 @@ def test_ctrl_c_before_the_first_epoch(run, tmp_path, monkeypatch):
     assert result.code == 130
     assert "No files were written" in result.err
     with monkeypatch.context() as patched:
-        patched.setattr("keras_vq_cli.pipeline.start_codes", interrupt)
+        patched.setattr("keras_vq_cli.building.initialize_codebook", interrupt)
         result = run("train", *TINY_CODES, "--epochs", 1, "--out", "new")
     assert result.code == 130
     assert "No epoch was completed" in result.err
@@ -194,14 +195,14 @@ def test_a_folder_has_one_run_at_a_time(run, finished_run, tmp_path):
 
 @pytest.mark.backend_free
 def test_a_run_that_began_meanwhile_is_not_overwritten(run, tmp_path, monkeypatch):
-    load = pipeline.load_images
+    load = building.load_images
 
     def load_while_another_begins(*args, **kwargs):
         (tmp_path / "new").mkdir()
-        (tmp_path / "new" / "config.json").write_text("of another run")
+        (tmp_path / "new" / "config.yaml").write_text("of another run")
         return load(*args, **kwargs)
 
-    monkeypatch.setattr(pipeline, "load_images", load_while_another_begins)
+    monkeypatch.setattr(building, "load_images", load_while_another_begins)
     result = run("train", *TINY_CODES, "--epochs", 1, "--quiet", "--out", "new")
     assert result.code == 2
     assert "not empty" in result.err
@@ -248,21 +249,20 @@ def test_what_can_not_be_resumed(run, finished_run, tmp_path):
         (folder / "model.keras").write_bytes(whole[: len(whole) // 2])
 
     def damaged_config(folder):
-        (folder / "config.json").write_text("{")
+        (folder / "config.yaml").write_text("{")
 
     def foreign_model(folder):
         keras_vq.load_model(folder / "model.keras").save(folder / "model.keras")
 
     def other_images(folder):
-        config = json.loads((folder / "config.json").read_text())
-        config["train_images"] = 95
-        (folder / "config.json").write_text(json.dumps(config))
+        record = {**read_record(folder), "train_images": 95}
+        (folder / "run.json").write_text(json.dumps(record))
 
     assert "must be at least 2, the number of completed epochs" in refused(
         fewer_epochs, "--epochs", 1
     )
     assert "not a complete" in refused(damaged_model)
-    assert "not valid JSON" in refused(damaged_config)
+    assert "not valid YAML" in refused(damaged_config)
     assert "must be a checkpoint of keras-vq train" in refused(foreign_model)
     assert "training images have changed" in refused(other_images)
 

@@ -8,21 +8,24 @@ import warnings
 import keras
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 import keras_vq
 import keras_vq.data
-from keras_vq_cli import pipeline
-from keras_vq_cli.settings import Settings, default_halvings
+from keras_vq_cli import building, configuration
+from keras_vq_cli.files import parse_yaml
+from keras_vq_cli.runs import read_config, read_record
 from tests.cli.tiny_run import TINY, TINY_CODES
 
 FILES = {
-    "config.json",
+    "config.yaml",
     "history.csv",
     "history.png",
     "metrics.json",
     "model.keras",
     "reconstructions.png",
+    "run.json",
 }
 
 
@@ -43,14 +46,14 @@ def write_images(folder, count, size=(8, 8)):
 def test_a_run_folder(finished_run, cache_folder, monkeypatch):
     assert {path.name for path in finished_run.iterdir()} == FILES
 
-    config = json.loads((finished_run / "config.json").read_text())
+    config, record = read_config(finished_run), read_record(finished_run)
     assert config["backend"] == keras.config.backend()
-    assert config["image_shape"] == [8, 8, 1]
-    assert config["train_images"] == 96
-    assert config["settings"]["network"] == "convolutional"
-    assert config["settings"]["seed"] == 0
-    assert config["versions"]["keras"] == keras.__version__
-    assert shlex.split(config["command"])[:2] == ["keras-vq", "train"]
+    assert config["network"]["type"] == "convolutional"
+    assert config["seed"] == 0
+    assert record["image_shape"] == [8, 8, 1]
+    assert record["train_images"] == 96
+    assert record["versions"]["keras"] == keras.__version__
+    assert shlex.split(record["command"])[:2] == ["keras-vq", "train"]
 
     history = read_history(finished_run)
     assert [row["epoch"] for row in history] == ["1", "2"]
@@ -122,10 +125,10 @@ def test_a_folder_of_images_without_splits_to_spare(run, tmp_path):
     result = run(*options, "--skip-broken", "--filters", 8, "--out", "new")
     assert result.code == 0
     assert "Warning: Skipped 1 of 41 images" in result.err
-    config = json.loads((tmp_path / "new" / "config.json").read_text())
-    assert config["settings"]["network"] == "convolutional"
-    assert config["settings"]["dataset"] == str((tmp_path / "photos").resolve())
-    assert (config["train_images"], config["test_images"]) == (36, 4)
+    config, record = read_config(tmp_path / "new"), read_record(tmp_path / "new")
+    assert config["network"]["type"] == "convolutional"
+    assert config["data"]["dataset"] == str((tmp_path / "photos").resolve())
+    assert (record["train_images"], record["test_images"]) == (36, 4)
     assert {path.name for path in (tmp_path / "new").iterdir()} == {*FILES, "samples.png"}
 
 
@@ -135,7 +138,7 @@ def test_a_folder_of_images_without_splits_to_spare(run, tmp_path):
     [
         (["--dataset", "mnits", "--data-dir", "."], ["Did you mean 'mnist'", "Received: 'mnits'"]),
         (["--dataset", "./nowhere"], ["must be an existing folder"]),
-        (["--dataset", "sizes"], ["--image-size H W", "8x8", "9x9"]),
+        (["--dataset", "sizes"], ["--image-size H,W", "8x8", "9x9"]),
         (["--limit", "10", "--codebook-size", "500"], ["--codebook-size", "500 vectors"]),
     ],
 )
@@ -176,53 +179,177 @@ def test_a_run_gone_astray_keeps_no_spoilt_model(run, tmp_path):
     ],
 )
 def test_strided_layers_fit_the_size(size, halvings):
-    assert default_halvings(*size) == halvings
-    completed = Settings().completed((*size, 3), images=10)
-    assert completed.network == "convolutional"
-    assert completed.filters is not None
-    assert len(completed.filters) == halvings
+    assert building.default_halvings(*size) == halvings
+    completed = building.completed({}, (*size, 3), images=10)
+    assert completed["network"]["type"] == "convolutional"
+    assert len(completed["network"]["filters"]) == halvings
+
+
+def built(values, image_shape=(8, 8, 1)):
+    config = building.completed(configuration.merged({}, values), image_shape, images=10)
+    # What is stored is read again as it was.
+    stored = yaml.safe_dump(config, sort_keys=False)
+    assert building.completed(parse_yaml(stored, "config"), image_shape, images=10) == config
+    return building.build_model(config, image_shape, images=10)
+
+
+@pytest.mark.backend_free
+def test_the_names_of_classes_are_those_of_the_library():
+    for names, base in (
+        (configuration.QUANTIZERS, keras_vq.quantizers.Quantizer),
+        (configuration.CODEBOOKS, keras_vq.codebooks.Codebook),
+        (configuration.MODELS, keras_vq.models.ReconstructionModel),
+    ):
+        for name in names:
+            assert issubclass(building.class_of(name, ""), base)
+    for name in configuration.NETWORKS:
+        assert building.class_of(name, "") is getattr(keras_vq.networks, name)
 
 
 @pytest.mark.backend_free
 @pytest.mark.parametrize("network", ["convolutional", "residual_convolutional", "dense"])
-@pytest.mark.parametrize("kind", ["vqvae", "vae", "autoencoder"])
+@pytest.mark.parametrize("kind", ["vqvae", "vae", "autoencoder", "vqgan"])
 def test_every_model_takes_every_network(kind, network):
-    options = {"model": kind, "network": network, "latent_dim": 3}
-    settings = Settings.from_options(options).completed((8, 12, 3), images=10)
-    model = pipeline.build_model(settings, (8, 12, 3))
+    model = built(
+        {"model.type": kind, "network.type": network, "network.latent_dim": 3}, (8, 12, 3)
+    )
     images = np.random.default_rng(0).random((2, 8, 12, 3), "float32")
     assert model.reconstruct(images).shape == images.shape
-    latents = model.encode_quantized(images) if kind == "vqvae" else model.encode(images)
+    is_coded = kind in ("vqvae", "vqgan")
+    latents = model.encode_quantized(images) if is_coded else model.encode(images)
     assert latents.shape[-1] == 3
-    # Models other than the VQ-VAE have one latent vector per image.
-    assert latents.ndim == (2 if kind != "vqvae" else 3 if network == "dense" else 4)
+    # Models without a quantizer have one latent vector per image.
+    assert latents.ndim == (2 if not is_coded else 3 if network == "dense" else 4)
 
 
-def test_settings_reach_the_model():
-    options = {
-        "codebook": "gradient",
-        "codebook_size": 7,
-        "commitment": 0.5,
-        "estimator": "rotation_trick",
-        "learning_rate": 0.01,
-        "mixed_precision": "bfloat16",
-    }
-    settings = Settings.from_options(options).completed((8, 8, 1), images=10)
-    assert Settings.from_json(json.loads(json.dumps(settings.to_json()))) == settings
-    model = pipeline.build_model(settings, (8, 8, 1))
-    assert isinstance(model.quantizer.codebook, keras_vq.GradientCodebook)
-    assert model.quantizer.codebook_size == 7
-    assert model.quantizer.commitment_weight == 0.5
-    assert model.quantizer.estimator is keras_vq.estimators.rotation_trick
-    assert float(model.optimizer.learning_rate) == pytest.approx(0.01)
-    assert model.encoder.layers[0].compute_dtype == "bfloat16"
+RESIDUAL = 3 * [{"type": "vector_quantizer", "codebook_size": 8}]
+QUANTIZERS = {
+    "finite_scalar_quantizer": {"levels": [5, 3]},
+    "lookup_free_quantizer": {},
+    "residual_quantizer": {"quantizers": RESIDUAL, "dropout": 0.5},
+    "product_quantizer": {"quantizers": RESIDUAL[:2]},
+    "gumbel_softmax_quantizer": {"temperature": 0.5},
+    "index_backpropagation_quantizer": {},
+    "implicit_neural_quantizer": {"codebook_size": 16},
+    "latent_quantizer": {"levels": [3, 3]},
+    "multi_scale_quantizer": {"quantizer": RESIDUAL[0], "scales": [1, 2, 4]},
+}
 
 
 @pytest.mark.backend_free
-@pytest.mark.parametrize("change", [{"model": None}, {"nonsense": 1}])
-def test_settings_of_another_version_are_refused(change):
-    values = {**Settings().to_json(), **change}
-    if None in change.values():
-        del values["model"]
-    with pytest.raises(ValueError, match="do not match this version"):
-        Settings.from_json(values)
+@pytest.mark.parametrize("kind", QUANTIZERS)
+def test_every_quantizer_can_be_configured(kind):
+    values = {f"quantizer.{name}": value for name, value in QUANTIZERS[kind].items()}
+    model = built({"quantizer.type": kind, "network.filters": [8], **values})
+    for name, value in QUANTIZERS[kind].items():
+        if name not in ("quantizer", "quantizers"):
+            assert list(np.atleast_1d(getattr(model.quantizer, name))) == list(np.atleast_1d(value))
+    assert model.encode(np.zeros((1, 8, 8, 1), "float32")).dtype == "int32"
+    stages = getattr(model.quantizer, "quantizers", ())
+    if len(stages) > 1:
+        one, other = (np.asarray(stage.codebook.embeddings) for stage in stages[:2])
+        assert not np.allclose(one, other)
+
+
+def test_settings_reach_the_model():
+    model = built(
+        {
+            "quantizer.codebook.type": "gradient_codebook",
+            "quantizer.codebook.codebook_loss_weight": 0.5,
+            "quantizer.codebook_size": 7,
+            "quantizer.commitment_weight": 0.5,
+            "quantizer.estimator": "rotation_trick",
+            "optimizer.learning_rate": 0.01,
+            "optimizer.beta_1": 0.5,
+            "training.mixed_precision": "bfloat16",
+            "training.loss": "mean_absolute_error",
+            "network.kernel_size": 5,
+        }
+    )
+    assert isinstance(model.quantizer.codebook, keras_vq.GradientCodebook)
+    assert model.quantizer.codebook_size == 7
+    assert model.quantizer.codebook.codebook_loss_weight == 0.5
+    assert model.quantizer.commitment_weight == 0.5
+    assert model.quantizer.estimator is keras_vq.estimators.rotation_trick
+    assert float(model.optimizer.learning_rate) == pytest.approx(0.01)
+    assert model.optimizer.beta_1 == 0.5
+    assert model.loss == "mean_absolute_error"
+    assert model.encoder.layers[0].compute_dtype == "bfloat16"
+    assert model.encoder.layers[0].kernel_size == (5, 5)
+
+
+def test_a_configuration_repeats_a_run_to_the_bit(run, finished_run, tmp_path):
+    def terms(folder):
+        return [[v for k, v in row.items() if k != "seconds"] for row in read_history(folder)]
+
+    repeat = ("train", "--config", finished_run / "config.yaml", "--quiet", "--out")
+    assert run(*repeat, "again").code == 0
+    assert read_config(tmp_path / "again") == read_config(finished_run)
+    assert terms(tmp_path / "again") == terms(finished_run)
+    folders = (tmp_path / "again", finished_run)
+    exact = [json.loads((each / "metrics.json").read_text()) for each in folders]
+    assert exact[0]["loss"] == exact[1]["loss"]
+    assert run(*repeat, "other", "--seed", 1).code == 0
+    assert terms(tmp_path / "other") != terms(finished_run)
+
+
+@pytest.mark.backend_free
+@pytest.mark.parametrize(
+    ("setting", "messages"),
+    [
+        ("quantizer.codebok_size=3", ["Did you mean 'codebook_size'?", "Number of code vectors"]),
+        ("quantizer.codebook.dcay=0", ["ema_codebook has no setting 'dcay'", "'decay'"]),
+        ("optimizer.type=admw", ["Did you mean 'adam_w'?"]),
+        ("quantizer.type=residual_quantizer", ["residual_quantizer requires quantizers"]),
+        ("quantizer.temperature=-1", ["quantizer: `temperature`", "Received: -1"]),
+        ("training.loss=mena_squared_error", ["Did you mean 'mean_squared_error'?"]),
+        ("model.type=vqvae2", ["vqvae2 requires the network hierarchical"]),
+    ],
+)
+def test_wrong_settings_of_classes(run, tmp_path, setting, messages):
+    options = ("--network", "dense") if "vqvae2" in setting else ()
+    result = run("train", "--set", setting, *options, "--out", "new")
+    assert result.code == 2
+    for message in messages:
+        assert message in result.err
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.backend_free
+def test_a_dry_run_writes_nothing(run, finished_run, tmp_path):
+    config = ("--config", finished_run / "config.yaml")
+    result = run("train", *config, "--schedule", "cosine", "--dry-run", "--json")
+    plan = json.loads(result.out)
+    assert (
+        plan["parameters"] == json.loads((finished_run / "metrics.json").read_text())["parameters"]
+    )
+    assert (plan["steps"], plan["bits_per_image"]) == (2 * 3, 4 * 4 * 3)
+    assert plan["config"]["training"]["schedule"] == "cosine"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.backend_free
+def test_training_ends_early_and_says_so(run, tmp_path):
+    options = ("--learning-rate", 1e-30, "--codebook", "gradient_codebook", "--adapt", "none")
+    train = ("train", *TINY_CODES, *options, "--early-stopping", 2, "--epochs", 9)
+    assert run(*train, "--out", "new", "--quiet").code == 0
+    assert len(read_history(tmp_path / "new")) == 3
+    result = run("train", "--resume", "--out", "new")
+    assert "is complete after 3 epochs" in result.err
+
+
+@pytest.mark.backend_free
+def test_a_run_can_start_from_another_model(run, finished_run, tmp_path):
+    options = ("--init-from", finished_run, "--limit", 32, "--epochs", 1, "--learning-rate", 1e-30)
+    assert run("train", *options, "--out", "new", "--quiet").code == 0
+    one, other = (
+        keras_vq.load_model(folder / "model.keras").encoder.get_weights()
+        for folder in (finished_run, tmp_path / "new")
+    )
+    for before, after in zip(one, other, strict=True):
+        np.testing.assert_allclose(before, after, atol=1e-6)
+    assert read_config(tmp_path / "new")["training"]["init_from"] == str(finished_run.resolve())
+    result = run("train", *options, "--filters", 8, "--out", "other")
+    assert "has its own network" in result.err
+    result = run("train", "--init-from", "vqvae_mnist", "--out", "other")
+    assert "takes images of (28, 28, 1)" in result.err

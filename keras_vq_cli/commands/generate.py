@@ -1,0 +1,110 @@
+"""`keras-vq generate`: generates images with a prior of a trained model."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+from keras_vq_cli import codecs, console, models, options
+from keras_vq_cli.files import shown
+from keras_vq_cli.images import write_png
+
+_EXAMPLES = """
+Examples:
+  keras-vq prior runs/vqvae-mnist --labels && keras-vq generate runs/vqvae-mnist --label 7
+  keras-vq generate vae_mnist -n 100 --out digits.png
+  keras-vq generate runs/vqvae-mnist -n 1000 --seed 0 --out digits/
+"""
+_SUFFIXES = (".png", ".pdf", ".svg")
+
+
+@options.command(_EXAMPLES)
+@models.model_argument
+@options.option(
+    "-n", "--count", type=options.COUNT, default=16, show_default=True, help="Number of images."
+)
+@codecs.prior_option("prior.keras beside the model; the standard normal for a VAE without one")
+@options.option("--label", type=options.NATURAL, help="Class, for a prior trained with --labels.")
+@options.option("--temperature", type=options.POSITIVE, help="Below 1: less variety.  [default: 1]")
+@options.option("--top-k", type=options.COUNT, help="Sample from the most likely codes only.")
+@options.option(
+    "--top-p",
+    type=options.Number(min=0, max=1, min_open=True),
+    help="Sample from the most likely codes with this total probability.",
+)
+@options.option(
+    "--guidance", type=options.NOT_NEGATIVE, help="Scale of classifier-free guidance to --label."
+)
+@options.option("--seed", type=options.NATURAL, help="Random seed.  [default: another each time]")
+@options.batch_size
+@options.out(
+    "Picture of all images: .png, .pdf or .svg; or a folder, for one PNG file per image.  "
+    "[default: samples-of-NAME.png]"
+)
+@options.overwrite
+def command(
+    model: models.Source,
+    count: int,
+    prior: Path | None,
+    label: int | None,
+    batch_size: int,
+    out: Path | None,
+    overwrite: bool,
+    **sampling: Any,
+) -> None:
+    """Generates images by decoding samples of a prior.
+
+    Train a prior with keras-vq prior. A VAE needs none.
+    """
+    out = out or Path(f"samples-of-{model.name}.png")
+    is_picture = out.suffix.lower() in _SUFFIXES
+    if not is_picture and (out.suffix or out.is_file()):
+        raise ValueError(
+            f"--out must end in {', '.join(_SUFFIXES)}, or be a folder. Received: {out}"
+        )
+    paths = [out] if is_picture else [out / f"{number:05}.png" for number in range(count)]
+    there = [path for path in paths if path.exists()]
+    if there and not overwrite:
+        raise ValueError(f"{shown(there[0])} already exists. Pass --overwrite to replace it.")
+    if not out.absolute().parent.is_dir():
+        raise ValueError(f"The folder of --out must exist. Received: {shown(out)}")
+    loaded = model.load()
+    images = _generated(loaded, model, prior, count, batch_size, {"labels": label, **sampling})
+    if is_picture:
+        from keras_vq import plots
+
+        plots.plot_samples(images, out)
+    else:
+        out.mkdir(exist_ok=True)
+        for image, path in zip(images, paths, strict=True):
+            write_png(image, path)
+    console.result({"files": [str(path) for path in paths]}, f"Written: {shown(out)}")
+
+
+def _generated(
+    loaded: Any,
+    model: models.Source,
+    prior: Path | None,
+    count: int,
+    batch_size: int,
+    sampling: dict[str, Any],
+) -> Any:
+    import keras_vq
+
+    beside = model.folder / "prior.keras"
+    file = prior or (beside if beside.is_file() else None)
+    if not hasattr(loaded, "generate") or (file is None and not isinstance(loaded, keras_vq.VAE)):
+        raise ValueError(
+            f"The model has no prior. Train one: keras-vq prior {model.name}. Received: {beside}, "
+            "which does not exist"
+        )
+    given = {name: value for name, value in sampling.items() if value is not None}
+    sampler = None if file is None else keras_vq.load_model(file, compile=False)
+    known = inspect.signature(loaded.generate if sampler is None else sampler.generate).parameters
+    kind = "the standard normal prior" if sampler is None else type(sampler).__name__
+    for name in given:
+        if name not in known:
+            option = name.removesuffix("s").replace("_", "-")
+            raise ValueError(f"--{option} is not supported by {kind}. Remove it.")
+    return loaded.generate(count, prior=sampler, batch_size=batch_size, **given)
