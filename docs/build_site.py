@@ -37,7 +37,7 @@ COMMANDS = sorted(path.stem for path in (ROOT / "keras_vq_cli" / "commands").glo
 HIDDEN = "search:\n  exclude: true\n"
 # Titles of the tabs, with the files of the repository that they contain.
 TABS: dict[str, tuple[str, ...]] = {
-    "Start": ("README.md", "docs/installation.md"),
+    "Start": ("README.md", "docs/installation.md", "docs/features.md"),
     "Guides": (
         "docs/guides/*.md",
         "docs/command_line.md",
@@ -54,6 +54,7 @@ TABS: dict[str, tuple[str, ...]] = {
     "Reference": (),
     "Gallery": (),
     "Results": (
+        "docs/figures.md",
         "recipes/README.md",
         "recipes/results/README.md",
         "benchmarks/results/README.md",

@@ -1,7 +1,7 @@
 """Writes the generated parts of README and guides, and the recipe pages.
 
-The example is `recipes/quickstart.py`. Figures come from `recipes/results/*.json`, which the other
-recipes write.
+The example of the README is `recipes/quickstart.py`. Figures come from `recipes/results/*.json`,
+which the other recipes write.
 
 Run: python -m recipes.readme [--run-quickstart]
 """
@@ -22,11 +22,12 @@ from recipes._guides import GUIDES, with_figures
 from recipes.common import FOLDER, Stopwatch, columns_of, save, shown, table_of_rows
 
 README = Path(__file__).parents[1] / "README.md"
+FIGURES = README.parent / "docs" / "figures.md"
 EXPORTS = README.parent / "saved_models" / "EXPORTS.md"
 LIST = Path(__file__).with_name("README.md")
 QUICKSTART = Path(__file__).with_name("quickstart.py")
 LITERT = "ai-edge-litert, no TensorFlow"
-# Figures of the README: recipe, figure (or table row and column), description.
+# Rows of docs/figures.md: recipe, figure (or table row and column), description.
 HIGHLIGHTS: list[tuple[str, str | tuple[str, str], str]] = [
     (
         "vqvae_mnist",
@@ -190,7 +191,8 @@ def main() -> None:
     parser.add_argument("--run-quickstart", action="store_true", help="run the example first")
     if parser.parse_args().run_quickstart:
         run_quickstart()
-    README.write_text(filled(README.read_text()))
+    for page in (README, FIGURES):
+        page.write_text(filled(page.read_text()))
     (FOLDER / "README.md").write_text(table_of_results())
     LIST.write_text(list_of_recipes())
     EXPORTS.write_text(table_of_exports())
@@ -213,8 +215,8 @@ def run_quickstart() -> None:
     save("quickstart", {"last line": output.splitlines()[-1]}, None, stopwatch)
 
 
-def filled(readme: str) -> str:
-    """Returns the README with up-to-date generated parts."""
+def filled(page: str) -> str:
+    """Returns a page with up-to-date generated parts."""
     code = QUICKSTART.read_text().partition('"""\n\n')[2]
     parts = {
         "example": f"```python\n{code}```",
@@ -223,12 +225,12 @@ def filled(readme: str) -> str:
     }
     for name, text in parts.items():
         between = re.compile(rf"(<!-- {name} -->\n).*?(\n<!-- end of {name} -->)", re.DOTALL)
-        readme = between.sub(lambda match, text=text: match[1] + text + match[2], readme)
-    return readme
+        page = between.sub(lambda match, text=text: match[1] + text + match[2], page)
+    return page
 
 
 def highlights() -> str:
-    """Returns the table of figures of the README."""
+    """Returns the table of figures."""
     rows = ["| what | figure | command |", "| --- | --- | --- |"]
     for recipe, figure, text in HIGHLIGHTS:
         record = results(recipe)

@@ -12,8 +12,9 @@ ROOT = Path(__file__).parents[1]
 
 
 def test_generated_parts_are_up_to_date():
-    text = (ROOT / "README.md").read_text()
-    assert readme.filled(text) == text, "run: python -m recipes.readme"
+    for page in (readme.README, readme.FIGURES):
+        text = page.read_text()
+        assert readme.filled(text) == text, "run: python -m recipes.readme"
     assert (readme.FOLDER / "README.md").read_text() == readme.table_of_results()
     assert readme.LIST.read_text() == readme.list_of_recipes()
 

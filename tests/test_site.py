@@ -35,6 +35,14 @@ def test_every_public_object_has_a_page(reference):
         assert {f"reference/{room}/{name}.md" for name in names} <= reference.written
 
 
+def test_every_markdown_file_of_the_documentation_is_in_a_tab():
+    shown = {
+        file for patterns in build_site.TABS.values() for file in build_site.files_of(patterns)
+    }
+    found = {path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md")}
+    assert found <= shown
+
+
 def test_pages_link_to_the_line_of_the_definition(reference):
     page = (reference.pages / "reference/networks/convolutional.md").read_text()
     lines = (ROOT / "keras_vq/networks/convolutional.py").read_text().splitlines()
