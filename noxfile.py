@@ -18,6 +18,12 @@ BACKENDS = ("tensorflow", "jax", "torch")
 # All backends in one environment, because tests load files of each backend in the others.
 # PyTorch is pinned because newer versions install gigabytes of CUDA packages.
 REQUIREMENTS = ("-e", ".[dev,benchmarks,tensorflow,jax,export,serve]", "torch==2.13.0")
+# Extras with a feature in `tests/features_of_extras.py`, for users of JAX.
+EXTRAS = (
+    *("cli", "codec", "hub", "litert", "onnx-jax", "openvino"),
+    *("saved-model", "serve", "sklearn", "tensorboard"),
+)
+
 # Newest versions of the backends. PyPI has no pre-releases of PyTorch.
 PRERELEASES = {
     "tensorflow": ("tensorflow",),
@@ -75,6 +81,16 @@ def package(session: nox.Session) -> None:
     with session.chdir(folder):  # not the clone, which has a package of the same name
         use = (str(python), "-I", "-c", USE_OF_PACKAGE)
         session.run(*use, external=True, env={"KERAS_BACKEND": None})
+
+
+@nox.session(default=False)
+@nox.parametrize("extra", EXTRAS)
+def extras(session: nox.Session, extra: str) -> None:
+    """Runs a feature of an extra on JAX, where no other extra is installed."""
+    exporter = ",onnx-jax" if extra == "openvino" else ""
+    session.install(f".[jax,{extra}{exporter}]")
+    environment = {"KERAS_BACKEND": "jax", "HF_HUB_OFFLINE": "1"}
+    session.run("python", "tests/features_of_extras.py", extra, env=environment)
 
 
 @nox.session

@@ -1,7 +1,8 @@
 """One feature of each extra, as a script that needs no other package than keras_vq and the extra.
 
 Run: python tests/features_of_extras.py EXTRA [EXTRA ...], in an environment with these extras. The
-result is a JSON object with "" or the message of an ImportError for each.
+result is a JSON object with "" or the message of an ImportError for each, and the exit code is 1 if
+there is a message.
 """
 
 import contextlib
@@ -72,6 +73,7 @@ def main() -> None:
             lines = [line for line in written.getvalue().splitlines() if "pip install" in line]
             messages[extra] = "".join(lines)
     print(json.dumps(messages))
+    sys.exit(any(messages.values()))
 
 
 if __name__ == "__main__":
