@@ -49,6 +49,7 @@ QUANTIZERS = (
     "latent_quantizer",
     "multi_scale_quantizer",
 )
+ESTIMATORS = ("straight_through", "rotation_trick")
 CODEBOOKS = ("ema_codebook", "gradient_codebook", "projected_codebook", "sgd_codebook")
 # Sections of constructor arguments; the others have the fields of this module.
 CLASSES = ("network", "quantizer", "model", "discriminator", "optimizer")
@@ -63,8 +64,6 @@ class Field(NamedTuple):
         kind: Type of the values.
         help: String. Help text.
         default: Default value, `None` if it depends on other settings.
-        group: String. Heading in the help text.
-        name: String. Name of the option. Defaults to the last part of the key.
         shown: String. Description of the default. Defaults to the value.
         models: Tuple of strings. Types of models that use it. Defaults to all.
     """
@@ -73,15 +72,19 @@ class Field(NamedTuple):
     kind: Any
     help: str
     default: Any = None
-    group: str = "Model"
-    name: str = ""
     shown: str = ""
     models: tuple[str, ...] = MODELS
 
     @property
+    def group(self) -> str:
+        """Heading in the help text."""
+        section = self.key.partition(".")[0]
+        return {"data": "Images", **dict.fromkeys(CLASSES[:-1], "Model")}.get(section, "Training")
+
+    @property
     def option(self) -> str:
-        """Name of the option, with dashes."""
-        return "--" + (self.name or self.key.rpartition(".")[2]).replace("_", "-")
+        """Name of the option: the last part of the key, or the section of a type."""
+        return "--" + self.key.removesuffix(".type").rpartition(".")[2].replace("_", "-")
 
     @property
     def parameter(self) -> str:
@@ -96,49 +99,22 @@ FIELDS = (
         "digits, mnist, fashion_mnist, cifar10, another image data set of TensorFlow Datasets, or "
         "a folder of image files.",
         "digits",
-        "Images",
     ),
     Field(
         "data.data_dir",
         click.STRING,
         "Folder of prepared TensorFlow Datasets.",
-        group="Images",
         shown="$TFDS_DATA_DIR, else ~/tensorflow_datasets",
     ),
-    Field(
-        "data.image_size",
-        Integers(2),
-        "Height and width to which all images are resized.",
-        group="Images",
-        shown="no resizing",
-    ),
-    Field(
-        "data.skip_broken",
-        click.BOOL,
-        "Skip unreadable files with a warning instead of stopping with an error.",
-        False,
-        "Images",
-    ),
-    Field(
-        "data.max_pixels",
-        COUNT,
-        "Maximum number of pixels per image, checked before decoding.",
-        group="Images",
-        shown="33554432",
-    ),
-    Field(
-        "data.limit",
-        COUNT,
-        "Number of training images; the first ones are used.",
-        group="Images",
-        shown="all",
-    ),
-    Field("model.type", Choice(MODELS), "Type of model.", MODELS[0], name="model"),
+    Field("data.image_size", Integers(2), "Height and width of all images.", shown="unchanged"),
+    Field("data.skip_broken", click.BOOL, "Skip unreadable files with a warning.", False),
+    Field("data.max_pixels", COUNT, "Maximum number of pixels per image.", shown="33554432"),
+    Field("data.limit", COUNT, "Number of training images, from the first one.", shown="all"),
+    Field("model.type", Choice(MODELS), "Type of model.", MODELS[0]),
     Field(
         "network.type",
         Choice(NETWORKS),
         "Architecture of the encoder and decoder.",
-        name="network",
         shown="convolutional; hierarchical for vqvae2",
     ),
     Field(
@@ -158,7 +134,6 @@ FIELDS = (
         "quantizer.type",
         Choice(QUANTIZERS),
         "Quantizer.",
-        name="quantizer",
         shown=QUANTIZERS[0],
         models=_WITH_QUANTIZER,
     ),
@@ -173,7 +148,6 @@ FIELDS = (
         "quantizer.codebook.type",
         Choice(CODEBOOKS),
         "Codebook of the vector_quantizer.",
-        name="codebook",
         shown=CODEBOOKS[0],
         models=_WITH_QUANTIZER,
     ),
@@ -186,17 +160,9 @@ FIELDS = (
     ),
     Field(
         "quantizer.estimator",
-        Choice(("straight_through", "rotation_trick")),
+        Choice(ESTIMATORS),
         "Gradient estimator.",
-        shown="straight_through",
-        models=_WITH_QUANTIZER,
-    ),
-    Field(
-        "training.adapt",
-        Choice(("kmeans", "first", "none")),
-        "Initialization of the codebook from encoder outputs.",
-        group="Model",
-        shown="kmeans if the quantizer supports it",
+        shown=ESTIMATORS[0],
         models=_WITH_QUANTIZER,
     ),
     Field("model.beta", NOT_NEGATIVE, "Weight of the KL divergence.", shown="1", models=("vae",)),
@@ -211,55 +177,50 @@ FIELDS = (
         "training.epochs",
         COUNT,
         "Total number of epochs, including those before --resume.",
-        group="Training",
         shown="30 for fewer than 10,000 images, else 10",
     ),
-    Field("training.batch_size", COUNT, "Number of images per step.", 64, "Training"),
-    Field("optimizer.type", click.STRING, "Optimizer.", "adam", "Training", name="optimizer"),
-    Field("optimizer.learning_rate", POSITIVE, "Learning rate.", 1e-3, "Training"),
+    Field("training.batch_size", COUNT, "Number of images per step.", 64),
+    Field("optimizer.type", click.STRING, "Optimizer.", "adam"),
+    Field("optimizer.learning_rate", POSITIVE, "Learning rate.", 1e-3),
     Field(
         "training.schedule",
         Choice(("constant", "cosine")),
         "Learning rate schedule; cosine decays it to 0 over all epochs.",
         "constant",
-        "Training",
     ),
     Field(
         "training.loss",
         click.STRING,
         "Reconstruction loss: a name of keras.losses.",
-        group="Training",
         shown="that of the model",
+    ),
+    Field(
+        "training.adapt",
+        Choice(("kmeans", "first", "none")),
+        "Initialization of the codebook from encoder outputs.",
+        shown="kmeans if the quantizer supports it",
+        models=_WITH_QUANTIZER,
     ),
     Field(
         "training.early_stopping",
         COUNT,
         "Number of epochs without a lower validation loss after which training ends.",
-        group="Training",
         shown="never",
     ),
     Field(
         "training.mixed_precision",
         Choice(("float16", "bfloat16")),
         "Data type of computations; weights stay in float32.",
-        group="Training",
         shown="float32",
     ),
     Field(
         "training.init_from",
         click.STRING,
-        "Model to train further, instead of a new one: run folder, preset, .keras file, folder "
-        "of another library, or hf://OWNER/NAME.",
-        group="Training",
+        "Model to train further: run folder, preset, .keras file, folder of another library, or "
+        "hf://OWNER/NAME.",
         shown="a new model",
     ),
-    Field(
-        "seed",
-        NATURAL,
-        "Random seed of the weights, the order of images and the samples.",
-        0,
-        "Training",
-    ),
+    Field("seed", NATURAL, "Random seed of weights, order of images and samples.", 0),
     Field("backend", Choice(session.BACKENDS), "Keras backend."),
 )
 _BY_KEY = {field.key: field for field in FIELDS}
@@ -319,12 +280,11 @@ def merged(config: Config, values: dict[str, Any]) -> Config:
     for key in sorted(values, key=lambda key: not key.endswith(".type")):
         *path, last = key.split(".")
         section = config
-        for depth, name in enumerate(path):
+        for name in path:
             inner = section.setdefault(name, {})
             if not isinstance(inner, dict):
                 inner = section[name] = {"type": inner} if isinstance(inner, str) else {}
             section = inner
-            del depth
         if last == "type" and section.get("type", values[key]) != values[key]:
             section.clear()
         section[last] = _copy(values[key])

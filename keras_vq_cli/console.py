@@ -64,19 +64,29 @@ def result(record: Any, *shown: Any) -> None:
             _show(what)
 
 
-def table(*columns: str, numbers: bool = False) -> Any:
-    """Returns a rich table: a first column of text, which is never cut, and further columns.
+def table(rows: list[dict[str, Any]], **columns: tuple[str, str] | str) -> Any:
+    """Returns a rich table of records.
 
     Args:
-        *columns: Strings. Headers of the columns.
-        numbers: Boolean. Whether the further columns are aligned to the right. Defaults to `False`.
+        rows: List of dictionaries. Strings are never cut; numbers are aligned to the right.
+        **columns: Heading of each shown key, or a tuple of heading and format of its values.
     """
     from rich.table import Table
 
     table = Table()
-    for place, name in enumerate(columns):
-        table.add_column(name, overflow="fold", justify="right" if numbers and place else "left")
+    titles = {key: (each, "") if isinstance(each, str) else each for key, each in columns.items()}
+    for key, (title, _) in titles.items():
+        is_text = all(isinstance(row[key], str) for row in rows)
+        table.add_column(title, overflow="fold", justify="left" if is_text else "right")
+    for row in rows:
+        table.add_row(*(_cell(row[key], form) for key, (_, form) in titles.items()))
     return table
+
+
+def _cell(value: Any, form: str) -> str:
+    if isinstance(value, str):
+        return printable(value)
+    return " x ".join(map(str, value)) if isinstance(value, list) else format(value, form or ",")
 
 
 def log_to(path: str | None) -> None:

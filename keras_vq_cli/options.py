@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from keras_vq_cli import console, session
+from keras_vq_cli.files import shown
 
 
 def did_you_mean(wrong: str, known: Iterable[str]) -> str:
@@ -75,6 +76,8 @@ class Integer(click.IntRange):
     name = "integer"
 
 
+_LONGEST_METAVAR = 40
+PICTURES = (".png", ".pdf", ".svg")
 COUNT = Integer(min=1)
 NATURAL = Integer(min=0)
 POSITIVE = Number(min=0, min_open=True)
@@ -91,6 +94,10 @@ class Option(click.Option):
     def __init__(self, *args: Any, group: str = "Options", **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.group = group
+        if isinstance(self.type, Choice) and len("|".join(self.type.choices)) > _LONGEST_METAVAR:
+            self.metavar = "NAME"
+            text, mark, default = str(self.help).partition("  [default")
+            self.help = f"{text} One of {', '.join(self.type.choices)}.{mark}{default}"
 
 
 def _remember(context: click.Context, option: click.Parameter, value: Any) -> None:
@@ -246,3 +253,23 @@ def image_reading(function: Any, group: str = "Options") -> Any:
         group=group,
         help="Skip unreadable files with a warning instead of stopping with an error.",
     )(function)
+
+
+def check_out(out: Path, suffixes: tuple[str, ...], overwrite: bool = True) -> None:
+    """Checks the file of --out, before the slow import of Keras.
+
+    Raises:
+        ValueError: If the suffix is wrong, the folder does not exist, or the file exists and is not
+            to be replaced.
+    """
+    if out.suffix.lower() not in suffixes:
+        raise ValueError(f"--out must end in {' or '.join(suffixes)}. Received: {shown(out)}")
+    if not out.absolute().parent.is_dir():
+        raise ValueError(f"The folder of --out must exist. Received: {shown(out)}")
+    check_free(out, overwrite)
+
+
+def check_free(path: Path, overwrite: bool) -> None:
+    """Raises ValueError if a path exists and is not to be replaced."""
+    if path.exists() and not overwrite:
+        raise ValueError(f"{shown(path)} already exists. Pass --overwrite to replace it.")

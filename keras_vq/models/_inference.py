@@ -1,7 +1,7 @@
 """Batched inference of models: arrays or data sets in, NumPy arrays out."""
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,9 +17,6 @@ from keras_vq._model import Model
 from keras_vq._types import Shape, Tensor
 from keras_vq.models._arrays import DECODER_INPUTS, check_inputs, check_shape, check_values
 from keras_vq.models._ranges import Range, output_range
-
-# Batches of an array per part of a result that is made in parts.
-_BATCHES_PER_PART = 200
 
 
 class BatchedInference(Model):
@@ -166,34 +163,16 @@ class BatchedInference(Model):
         """
         self._check_built()
         if is_data_set(inputs):
-            parts = list(self._parts(method, inputs, batch_size, name))
+            _validation.check_positive_integer("batch_size", batch_size)
+            parts = [
+                self._apply_to_batch(method, self._checked_inputs(batch, name, True))
+                for batch in inputs_of(inputs, batch_size, name)
+            ]
             if not parts:
                 raise ValueError(f"`{name}` must not be empty. Received: an empty data set")
             return np.concatenate(parts)
         inputs = self._checked_inputs(as_array(name, inputs), name)
         return self._apply_in_batches(method, inputs, batch_size)
-
-    def _parts(
-        self,
-        method: Callable[[Tensor], Tensor],
-        inputs: Any,
-        batch_size: int,
-        name: str = "latents",
-    ) -> Iterator[np.ndarray]:
-        """Yields the results of `_in_batches` in parts, so that they need not fit into memory.
-
-        A part is the result of one batch of a data set, or of several batches of an array.
-        """
-        self._check_built()
-        _validation.check_positive_integer("batch_size", batch_size)
-        if is_data_set(inputs):
-            for batch in inputs_of(inputs, batch_size, name):
-                yield self._apply_to_batch(method, self._checked_inputs(batch, name, True))
-            return
-        inputs = self._checked_inputs(as_array(name, inputs), name)
-        rows = _BATCHES_PER_PART * batch_size
-        for start in range(0, max(1, inputs.shape[0]), rows):
-            yield self._apply_in_batches(method, inputs[start : start + rows], batch_size)
 
     def _check_built(self) -> None:
         if not self.built:

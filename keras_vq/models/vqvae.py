@@ -110,19 +110,17 @@ class VQVAE(CodeModel):
     def adapt(self, inputs: Any, start: Start = "kmeans", batch_size: int = 128) -> None:
         """Initializes the codebook from the latents of inputs, before training.
 
-        Of the latents, which may be larger than memory, a random sample is kept: at most 256
-        vectors for each code.
-
         Args:
             inputs: Array of shape `(n, ...)`, or a dataset that yields batches of that form.
-            start: String. `"kmeans"`, `"kmeans++"`, `"kmeans_random"` or `"first"`; see
-                `Codebook.adapt`. Defaults to `"kmeans"`.
+            start: String. `"kmeans"` or `"first"`; see `Codebook.adapt`. Defaults to
+                `"kmeans"`.
             batch_size: Integer. Batch size of arrays and of an `ImageDataset`; other datasets
                 define their own. Defaults to 128.
         """
-        self._check_built()
-        latents = self._parts(self._latents_batch, inputs, batch_size, "inputs")
-        self.quantizer.adapt(latents, start=start)
+        self.quantizer.adapt(
+            self._in_batches(self._latents_batch, inputs, batch_size, "inputs"),
+            start=start,
+        )
 
     def _encode_quantized_batch(self, inputs: Tensor) -> Tensor:
         """Encodes a batch of inputs to quantized latents."""

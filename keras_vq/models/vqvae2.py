@@ -198,8 +198,8 @@ class VQVAE2(CodeModel):
 
         Args:
             inputs: Array of shape `(n, ...)`, or a dataset that yields batches of that form.
-            start: String. `"kmeans"`, `"kmeans++"`, `"kmeans_random"` or `"first"`; see
-                `Codebook.adapt`. Defaults to `"kmeans"`.
+            start: String. `"kmeans"` or `"first"`; see `Codebook.adapt`. Defaults to
+                `"kmeans"`.
             batch_size: Integer. Batch size of arrays and of an `ImageDataset`; other datasets
                 define their own. Defaults to 128.
 
@@ -216,7 +216,7 @@ class VQVAE2(CodeModel):
             # The bottom latents depend on the new top codebook.
             (self._bottom_latents, self.bottom_quantizer),
         ):
-            latents = self._parts(method, inputs, batch_size, "inputs")
+            latents = self._in_batches(method, inputs, batch_size, "inputs")
             quantizer.adapt(latents, start=start)
 
     def _top_latents(self, inputs: Tensor) -> Tensor:

@@ -358,8 +358,7 @@ class Quantizer(WarnsOfNonFinite, ConfigurableLayer):
 
         Args:
             vectors: Float array of shape `(..., dim)`.
-            start: `"kmeans"`, `"kmeans++"`, `"kmeans_random"` or `"first"`; see
-                `Codebook.adapt`. Defaults to `"kmeans"`.
+            start: `"kmeans"` or `"first"`; see `Codebook.adapt`. Defaults to `"kmeans"`.
 
         Raises:
             ValueError: If this quantizer has no initialization from data.

@@ -44,7 +44,7 @@ def command(
     PSNR of each image and the size of the file.
     """
     paths = files_of(images)
-    _check_output(out, overwrite)
+    options.check_out(out, (".kvq",), overwrite)
     codec = codecs.of_options(model, prior, reading["max_pixels"])
 
     from keras_vq.codec import ImageCodec
@@ -66,7 +66,7 @@ def command(
     }
     console.result(
         record,
-        _table(rows),
+        console.table(rows, file="file", size="size", bytes="bytes", psnr=("PSNR, dB", ".2f")),
         f"Written: {shown(out)}, {len(data):,} bytes, {record['bits_per_pixel']:.3f} bits per "
         f"pixel (input files: {record['input_bytes']:,} bytes)",
     )
@@ -76,15 +76,6 @@ def _name(path: Path) -> str:
     """Returns the stored name of an image: the file name as valid UTF-8 of limited length."""
     name = os.fsencode(path.name).decode("utf-8", "replace")
     return name.encode()[:_LONGEST_NAME].decode("utf-8", "ignore")
-
-
-def _check_output(out: Path, overwrite: bool) -> None:
-    if out.suffix != ".kvq":
-        raise ValueError(f"--out must end in .kvq. Received: {shown(out)}")
-    if not out.parent.is_dir():
-        raise ValueError(f"The folder of --out must exist. Received: {shown(out)}")
-    if out.exists() and not overwrite:
-        raise ValueError(f"{shown(out)} already exists. Pass --overwrite to replace it.")
 
 
 def _rows(
@@ -99,12 +90,3 @@ def _rows(
         size = [*image.shape[:2]]
         rows.append({"file": str(path), "size": size, "bytes": path.stat().st_size, "psnr": ratio})
     return rows
-
-
-def _table(rows: list[dict[str, Any]]) -> Any:
-    table = console.table("file", "size", "bytes", "PSNR, dB", numbers=True)
-    for row in rows:
-        height, width = row["size"]
-        size = f"{height} x {width}"
-        table.add_row(shown(row["file"]), size, f"{row['bytes']:,}", f"{row['psnr']:.2f}")
-    return table

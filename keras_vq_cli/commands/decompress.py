@@ -64,9 +64,8 @@ def command(
     header, codec = codecs.of_file(data, file, model, prior, max_pixels)
     folder = out or file.with_name(f"{_cut(file.stem, '-decompressed')}-decompressed")
     paths = [folder / name for name in file_names(header.names, len(header.image_shapes))]
-    there = [path for path in paths if path.exists()]
-    if there and not overwrite:
-        raise ValueError(f"{shown(there[0])} already exists. Pass --overwrite to replace it.")
+    for path in paths:
+        options.check_free(path, overwrite)
     images = codec.decompress(data)
     folder.mkdir(parents=True, exist_ok=True)
     for path, image in zip(paths, images, strict=True):

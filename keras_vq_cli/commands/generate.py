@@ -16,7 +16,6 @@ Examples:
   keras-vq generate vae_mnist -n 100 --out digits.png
   keras-vq generate runs/vqvae-mnist -n 1000 --seed 0 --out digits/
 """
-_SUFFIXES = (".png", ".pdf", ".svg")
 
 
 @options.command(_EXAMPLES)
@@ -58,17 +57,11 @@ def command(
     Train a prior with keras-vq prior. A VAE needs none.
     """
     out = out or Path(f"samples-of-{model.name}.png")
-    is_picture = out.suffix.lower() in _SUFFIXES
-    if not is_picture and (out.suffix or out.is_file()):
-        raise ValueError(
-            f"--out must end in {', '.join(_SUFFIXES)}, or be a folder. Received: {out}"
-        )
+    is_picture = bool(out.suffix) or out.is_file()
+    options.check_out(out if is_picture else out.with_suffix(".png"), options.PICTURES)
     paths = [out] if is_picture else [out / f"{number:05}.png" for number in range(count)]
-    there = [path for path in paths if path.exists()]
-    if there and not overwrite:
-        raise ValueError(f"{shown(there[0])} already exists. Pass --overwrite to replace it.")
-    if not out.absolute().parent.is_dir():
-        raise ValueError(f"The folder of --out must exist. Received: {shown(out)}")
+    for path in paths:
+        options.check_free(path, overwrite)
     loaded = model.load()
     images = _generated(loaded, model, prior, count, batch_size, {"labels": label, **sampling})
     if is_picture:

@@ -70,11 +70,10 @@ def command(
 
     compress and generate use it; see keras-vq compress --prior.
     """
+    if out is not None:
+        options.check_out(out, (".keras",), overwrite)
     out = out or model.folder / "prior.keras"
-    if out.suffix != ".keras":
-        raise ValueError(f"--out must end in .keras. Received: {shown(out)}")
-    if out.exists() and not overwrite:
-        raise ValueError(f"{shown(out)} already exists. Pass --overwrite to replace it.")
+    options.check_free(out, overwrite)
     arguments = configuration.parse_settings(settings)
     reading = {name: training.pop(name) for name in ("dataset", "skip_broken", "max_pixels")}
     loaded = model.load()
@@ -84,15 +83,15 @@ def command(
     keras.utils.set_random_seed(seed)
     shape = loaded.input_shape[1:]
     train, test = (of_model(model, shape, images, test=test, **reading) for test in (False, True))
-    options = {}
+    classes = {}
     if labels:
         if train.labels is None:
             raise ValueError(f"--labels requires a data set with labels. Received: {train.name}")
-        options["num_classes"] = int(train.labels.max()) + 1
-    prior = _built(loaded, kind, {**arguments, "seed": seed}, options)
+        classes["num_classes"] = int(train.labels.max()) + 1
+    prior = _built(loaded, kind, {**arguments, "seed": seed}, classes)
     console.message(f"Training {type(prior).__name__} on {len(train):,} images of {train.name}")
     figures = _fit(prior, loaded, train, test, labels, **training)
-    out.parent.mkdir(parents=True, exist_ok=True)
+    out.parent.mkdir(exist_ok=True)  # named after the preset
     with whole_file(out) as beside:
         prior.save(beside)
     rows = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())

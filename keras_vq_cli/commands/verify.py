@@ -135,8 +135,7 @@ def _faults(report: Any, least_agreement: float | None, tolerance: float | None)
 
 
 def _table(report: Any) -> Any:
-    table = console.table("", "")
-    for name, text in (
+    named = (
         ("format", report.format),
         ("images", str(report.inputs)),
         ("equal codes", _percent(report.codes_agree)),
@@ -155,10 +154,9 @@ def _table(report: Any) -> Any:
             (f"encode {count} image{'s' if count != '1' else ''}, ms", f"{milliseconds:.2f}")
             for count, milliseconds in report.milliseconds.items()
         ),
-    ):
-        if text is not None:
-            table.add_row(name, text)
-    return table
+    )
+    rows = [{"name": name, "text": text} for name, text in named if text is not None]
+    return console.table(rows, name="", text="")
 
 
 def _percent(share: float | None) -> str | None:

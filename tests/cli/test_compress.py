@@ -292,22 +292,3 @@ def test_what_is_no_fingerprint(tmp_path):
         assert fingerprints.stored(folder / "model.keras") is None
     assert fingerprints.stored(tmp_path / "none.keras") is None
     assert fingerprints.stored(tmp_path) is None
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (("compress", "mine", "-o", "mine.zip"), "must end in .kvq"),
-        (("compress", "mine", "-o", "no/mine.kvq"), "folder of --out must exist"),
-        (("compress", "none.png", "-o", "mine.kvq"), "must be an existing file"),
-        (("compress", "mine", "-o", "mine.kvq", "--model", "none"), "vqvae_cifar10"),
-        (("compress", "mine", "-o", "mine.kvq", "--prior", "none"), ".keras file of a prior"),
-        (("decompress", "none.kvq"), "must be an existing file"),
-        (("decompress", "mine/a.png"), "must be a .kvq file"),
-    ],
-)
-def test_mistakes(run, images, tmp_path, arguments, message):
-    result = run(*arguments)
-    assert result.code == 2
-    assert message in result.err.replace("\n", " ")
-    assert not (tmp_path / "mine.kvq").exists()

@@ -82,18 +82,3 @@ def test_a_keras_file_has_no_images_of_its_own(run, copied_run, tmp_path):
     assert result.code == 2
     assert "Pass images with --images IMG" in result.err
     assert run("verify", out, "--model", copied_run).code == 0
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["export", "nowhere"], "must be a run folder of keras-vq train, a .keras file"),
-        (["verify", "nowhere"], "must be an existing file or folder. Received: nowhere"),
-        (["verify", ".", "--least-agreement", "101"], "101.0 is not in the range 0<=x<=100"),
-        (["export", ".", "--format", "h5"], "'h5' is not one of"),
-    ],
-)
-def test_mistakes(run, arguments, message):
-    result = run(*arguments)
-    assert result.code == 2
-    assert message in result.err

@@ -49,7 +49,6 @@ def test_a_model_a_prior_and_images(run, with_prior, tmp_path):
             pixels = np.asarray(written, "int32")
         assert np.abs(pixels - np.clip(image[..., 0], 0, 1) * 255).max() <= 1
     assert run("generate", with_prior, *options, "--out", "images").code == 2
-    assert run("generate", with_prior, *options, "--out", "images", "--overwrite").code == 0
     assert run("generate", with_prior, "-n", 2).code == 0
     assert (tmp_path / "samples-of-tiny.png").exists()
 
@@ -77,31 +76,3 @@ def test_a_prior_of_two_scales(run, tmp_path):
     assert run("prior", "two.keras", *options, *TINY_PRIOR).code == 0
     prior = keras_vq.load_model(tmp_path / "prior.keras", compile=False)
     assert isinstance(prior, keras_vq.priors.HierarchicalPrior)
-
-
-@pytest.mark.backend_free
-@pytest.mark.parametrize(
-    ("args", "message"),
-    [
-        (["evaluate", "vqvae_mnist"], "Pass images with --images IMG or --dataset NAME"),
-        (["evaluate", "vqvae_mnist", "--images", "none.png"], "must be an existing file"),
-        (["generate", "vqvae_mnist"], "has no prior"),
-        (["generate", "vqvae_mnist", "--prior", "none.keras"], ".keras file of a prior"),
-        (["generate", "vae_mnist", "--top-k", "3"], "--top-k is not supported"),
-        (["generate", "vae_mnist", "--out", "a.txt"], "--out must end in .png"),
-        (["generate", "vae_mnist", "--out", "no/a.png"], "folder of --out must exist"),
-        (["prior", "vae_mnist", "--type", "masked_prior"], "requires a model with codes"),
-        (["prior", "vqvae_mnist", "--type", "gaussian_mixture_prior"], "a model with latents"),
-        (["prior", "vqvae_mnist", "--set", "hiden_dim=8"], "Did you mean 'hidden_dim'?"),
-        (["prior", "vqvae_mnist", "--set", "dropout=2"], "prior: `dropout`"),
-        (["prior", "vqvae_mnist", "--out", "prior.h5"], "--out must end in .keras"),
-        (["prior", "vqvae_mnist", "--labels", "--images", "a.png"], "requires a data set with"),
-    ],
-)
-def test_mistakes(run, tmp_path, args, message):
-    Image.fromarray(np.zeros((28, 28), "uint8")).save(tmp_path / "a.png")
-    if args[0] == "prior" and "--images" not in args:
-        args = [*args, "--images", "a.png"]
-    result = run(*args)
-    assert result.code == 2
-    assert message in result.err

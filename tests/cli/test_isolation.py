@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from keras_vq_cli import command_line
 from tests.cli.tiny_run import TINY_CODES
 from tests.needed import needed
 from tests.no_network import without_network
@@ -66,6 +67,13 @@ COMMANDS_ON = {
         ["verify", "run/exports/onnx", "--count", "2", "--backend", "torch"],
     ],
 }
+
+
+def test_every_command_runs_on_another_backend():
+    """Others than these run on all backends in their own tests, or do not use Keras."""
+    elsewhere = {"evaluate", "prior", "generate", "serve"}
+    here = {command[0] for commands in COMMANDS_ON.values() for command in commands}
+    assert here | elsewhere == set(command_line.commands.list_commands(None))
 
 
 @pytest.mark.parametrize("backend", COMMANDS_ON)

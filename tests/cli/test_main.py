@@ -45,59 +45,6 @@ def test_help_names_every_option_with_its_default(run):
     assert "keras-vq train --resume --out" in text
 
 
-@pytest.mark.parametrize(
-    ("args", "message"),
-    [
-        (["train", "--epochs", "0"], "Invalid value for '--epochs': 0 is not in the range x>=1"),
-        (["train", "--epochs", "ten"], "'ten' is not a valid integer"),
-        (["train", "--learning-rate", "nan"], "nan is not a finite number"),
-        (["train", "--learning-rate", "-1"], "-1.0 is not in the range x>0"),
-        (["train", "--beta", "inf", "--model", "vae"], "inf is not a finite number"),
-        (["train", "--seed", "-1"], "x>=0"),
-        (["train", "--model", "gan"], "'gan' is not one of"),
-        (["train", "--nonsense"], "No such option --nonsense."),
-        (["train", "--beta", "2"], "--beta requires --model vae"),
-        (["train", "--set", "model.beta=2"], "--beta requires --model vae"),
-        (["train", "--set", "epochs"], "--set must be KEY=VALUE"),
-        (["train", "--set", "epochs=2"], "no section 'epochs'"),
-        (["train", "--set", "data.limmit=2"], "Did you mean 'data.limit'?"),
-        (["train", "--set", "data.limit=many"], "data.limit: 'many' is not a valid integer"),
-        (
-            [
-                "train",
-                "--set",
-                "data.limit=[",
-            ],
-            "--set data.limit is not valid YAML",
-        ),
-        (["train", "--config", "nowhere.yaml"], "'nowhere.yaml' does not exist"),
-        (["train", "--model", "vae", "--codebook-size", "8"], "--model vqvae"),
-        (["train", "--dataset", "./nowhere"], "must be an existing folder. Received: ./nowhere"),
-        (["train", "--dataset", "mine-missing/"], "must be an existing folder"),
-        (["train", "--dataset", "~nobody-of-this-name"], "must be an existing folder"),
-        (["train", "--resume"], "--resume requires a run folder"),
-        (["train", "--resume", "--out", "nowhere"], "a folder with the config.yaml"),
-        (["train", "--resume", "--out", "nowhere", "--seed", "3"], "Remove seed"),
-        (["reconstruct", "nowhere", "a.png"], "must be a run folder"),
-        (["nonsense"], "No such command 'nonsense'"),
-        (["trian"], "Did you mean 'train'? All options: keras-vq --help"),
-        (["train", "--lr", "3"], "Did you mean '--learning-rate'? All options: keras-vq train --"),
-        (["train", "--bs=3"], "Did you mean '--batch-size'?"),
-        (["compress", "a", "-o", "b", "--skip-brocken"], "Did you mean '--skip-broken'?"),
-        (["serve", "a", "--prot", "80"], "Did you mean '--port'? All options: keras-vq serve --"),
-        (["export", "a", "--format", "onx"], "Did you mean 'onnx'?"),
-        (["train", "--model", "vea"], "Did you mean 'vae'?"),
-    ],
-)
-def test_a_mistake_is_one_message_and_code_2(run, args, message):
-    result = run(*args)
-    assert result.code == 2
-    assert result.out == ""
-    assert result.err.startswith("Error: ")  # and not with "Starting Keras ..."
-    assert result.err.count("\n") == 1
-    assert message in result.err
-
-
 def test_decompress_refuses_another_file_before_keras_starts(run, tmp_path, monkeypatch):
     (tmp_path / "photo.png").write_bytes(b"\x89PNG")
     monkeypatch.setattr(backend, "import_keras", None)

@@ -51,6 +51,25 @@ def test_a_model_is_a_run_a_file_or_a_preset(finished_run, tmp_path, monkeypatch
         models.named("own").load()
 
 
+def test_a_model_of_another_library(run, tmp_path):
+    pair = keras_vq.networks.latent_diffusion(
+        (16, 16, 3), filters=(8, 8), blocks=1, groups=4, mid_attention=False
+    )
+    model = keras_vq.VQVAE(pair.encoder, keras_vq.VectorQuantizer(8), pair.decoder)
+    keras_vq.pretrained.save_as_diffusers(model, tmp_path / "foreign")
+    (tmp_path / "inner").mkdir()
+    shutil.copytree(tmp_path / "foreign", tmp_path / "inner" / "vqvae")
+    pixels = np.random.default_rng(0).integers(0, 256, (16, 16, 3), "uint8")
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    result = run("reconstruct", "foreign", "a.png", "--json")
+    assert result.code == 0, result.err
+    assert json.loads(result.out)["images"][0]["bits"] == 128 * 128 * 3
+    loaded = models.named(str(tmp_path / "inner")).load(input_shape=(16, 16, 3))
+    inputs = pixels[None] / np.float32(255)
+    np.testing.assert_array_equal(loaded.encode(inputs), model.encode(inputs))
+    assert models.named("hf://owner/name").pretrained == "hf://owner/name"
+
+
 @pytest.mark.parametrize(
     ("name", "hint"),
     [

@@ -1,7 +1,5 @@
 """Tests of VQVAE: codes, codebook training and data variance."""
 
-import tracemalloc
-
 import keras
 import numpy as np
 import pytest
@@ -192,30 +190,6 @@ def test_user_defined_loss_needs_no_variance(images):
     model.compile("sgd", loss="mse")
     model._prepare_fit(images, None)
     assert float(model.measured_data_variance) == 0.0
-
-
-def test_adapt_of_data_larger_than_memory_keeps_a_sample():
-    """Latents of 120 MiB, of which 1 MiB is kept."""
-    encoder, decoder = (
-        keras.Sequential([keras.Input((256,)), keras.layers.Identity()]) for _ in range(2)
-    )
-    rows = np.random.default_rng(0).random((2000, 256), "float32")
-    models = [
-        keras_vq.VQVAE(
-            encoder, keras_vq.VectorQuantizer(codebook=keras_vq.EMACodebook(4, seed=1)), decoder
-        )
-        for _ in range(2)
-    ]
-    tracemalloc.start()
-    models[0].adapt(rows for _ in range(60))
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert peak < 60 * 2**20  # imports, several batches of 2 MiB, and the sample
-    models[1].adapt(np.tile(rows, (60, 1)), batch_size=64)
-    first, second = (
-        ops.convert_to_numpy(model.quantizer.codebook.code_vectors()) for model in models
-    )
-    np.testing.assert_allclose(first, second, rtol=1e-4)
 
 
 def test_adapt_puts_all_codes_to_use(images):

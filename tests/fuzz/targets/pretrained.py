@@ -21,7 +21,7 @@ class Case(NamedTuple):
 
 
 class PretrainedTarget(Target):
-    """Folders of small models in the layouts of diffusers, taming-transformers and VAR."""
+    """Folders of small models in the layouts of diffusers and taming-transformers."""
 
     cases = 200
 
@@ -37,7 +37,6 @@ class PretrainedTarget(Target):
             _tensors,
             save_as_diffusers,
             taming,
-            var,
         )
 
         keras.utils.set_random_seed(0)
@@ -70,19 +69,6 @@ class PretrainedTarget(Target):
                 _CONFIG: config,
                 "model.safetensors.index.json": json.dumps({"weight_map": weight_map}).encode(),
                 "model-00001-of-00001.safetensors": tensors,
-            }
-        )
-        multi_scale = keras_vq.VQVAE(
-            pair.encoder,
-            keras_vq.MultiScaleQuantizer(keras_vq.VectorQuantizer(4), [1, 2], 1, use_bias=True),
-            pair.decoder,
-        )
-        self.originals.append(
-            {
-                _CONFIG: json.dumps({"norm_num_groups": 2, "v_patch_nums": [1, 2]}).encode(),
-                "model.safetensors": safetensors.numpy.save(
-                    _tensors.extract(var.FAMILY.name_map(multi_scale))
-                ),
             }
         )
         for files in self.originals:
