@@ -39,6 +39,15 @@ HIDDEN = "search:\n  exclude: true\n"
 TABS: dict[str, tuple[str, ...]] = {
     "Start": ("README.md", "docs/installation.md", "docs/features.md"),
     "Guides": (
+        "docs/guides/quantizer_in_your_model.md",
+        "docs/guides/your_own_images.md",
+        "docs/guides/codebook_collapse.md",
+        "docs/guides/choosing_a_quantizer.md",
+        "docs/guides/latents_and_codes.md",
+        "docs/guides/sequences_tables_volumes.md",
+        "docs/guides/masks_and_lengths.md",
+        "docs/guides/several_devices.md",
+        "docs/guides/saving_and_serving.md",
         "docs/guides/*.md",
         "docs/command_line.md",
         "docs/models.md",
@@ -335,11 +344,12 @@ def write_gallery(site: Site) -> list[Any]:
 
 
 def files_of(patterns: tuple[str, ...]) -> list[str]:
-    """Returns the files of a tab."""
+    """Returns the files of a tab, each at the first pattern that it matches."""
     found = [
         sorted(ROOT.glob(pattern)) if "*" in pattern else [ROOT / pattern] for pattern in patterns
     ]
-    return [path.relative_to(ROOT).as_posix() for paths in found for path in paths]
+    files = (path.relative_to(ROOT).as_posix() for paths in found for path in paths)
+    return list(dict.fromkeys(files))
 
 
 def build(folder: Path) -> tuple[Path, int]:

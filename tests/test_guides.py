@@ -1,6 +1,7 @@
 """Tests of the guides: their code runs on each backend, and their links lead somewhere."""
 
 import re
+import socket
 
 import pytest
 
@@ -11,6 +12,13 @@ from tests.pages import GUIDES, ROOT, run_page
 @pytest.mark.parametrize("path", GUIDES, ids=lambda path: path.stem)
 def test_code_of_the_guide_runs(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    # The variables that torchrun sets, for one process.
+    variables = {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("MASTER_PORT", str(probe.getsockname()[1]))
     run_page(path)
 
 

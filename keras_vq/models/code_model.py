@@ -165,7 +165,9 @@ class CodeModel(ReconstructionModel):
     def _lacks_variance(self) -> bool:
         if self.loss is not None:
             return False
-        self._variance_is_known = self.built and float(self.measured_data_variance) > 0
+        if self.built:
+            # Converted, because a variable of a TensorFlow strategy has no `__float__`.
+            self._variance_is_known = bool(ops.convert_to_numpy(self.measured_data_variance) > 0)
         return not self._variance_is_known
 
     def _keep_variance(self, measured: float) -> None:

@@ -134,6 +134,14 @@ def frozen_vqvae():
     return model
 
 
+def test_a_given_variance_is_kept_by_the_first_evaluation(images):
+    encoder, decoder = (keras.Sequential([keras.layers.Dense(width)]) for width in (2, 1))
+    model = keras_vq.VQVAE(encoder, keras_vq.VectorQuantizer(4), decoder, data_variance=0.5)
+    model.compile("adam")
+    model.evaluate(images, verbose=0)
+    assert float(model.measured_data_variance) == 0.5
+
+
 def test_loss_has_one_scale_before_and_after_fit(images):
     model = frozen_vqvae()
     before = model.evaluate(images, verbose=0, return_dict=True)
