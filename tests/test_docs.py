@@ -17,12 +17,16 @@ from keras_vq import quantizers
 pytestmark = pytest.mark.backend_free
 
 ROOT = Path(__file__).parents[1]
-PAGE = (ROOT / "docs" / "quantizers.md").read_text(encoding="utf-8")
+# The table of quantizers, and those of vector-quantize-pytorch.
+PAGE = "\n".join(
+    (ROOT / "docs" / name).read_text(encoding="utf-8")
+    for name in ("quantizers.md", "guides/coming_from_vector_quantize_pytorch.md")
+)
 
 
 def rows(heading):
     """Returns the table rows below a heading."""
-    section = PAGE.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    section = re.split(r"\n##? ", PAGE.partition(f"\n## {heading}\n")[2])[0]
     return [line for line in section.splitlines() if line.startswith("|")][2:]
 
 
@@ -33,7 +37,7 @@ def expressions(heading):
 
 EXPRESSIONS = [
     *expressions("Which one"),
-    *expressions("For users of vector-quantize-pytorch"),
+    *expressions("Option by option"),
 ]
 TESTS = re.findall(r"`(tests/[^`]+)::([^`]+)`", PAGE)
 
@@ -104,7 +108,7 @@ def test_the_tables_are_found():
 
 
 def test_every_feature_of_the_other_library_has_a_row():
-    numbers = [int(line.split("|")[1]) for line in rows("For users of vector-quantize-pytorch")]
+    numbers = [int(line.split("|")[1]) for line in rows("Option by option")]
     assert numbers == list(range(1, 58))
 
 

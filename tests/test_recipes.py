@@ -277,6 +277,18 @@ def test_all_compared_quantizers_are_built():
     assert all(isinstance(build(9), keras_vq.Quantizer) for build in QUANTIZERS.values())
 
 
+@NEEDS_MNIST
+@pytest.mark.backend_free
+def test_keras_hub_rqvae(run):
+    """Without the row of KerasHub, which cannot be installed with this version of TensorFlow."""
+    few = ("--only", "keras_vq", "--epochs", "1", "--seeds", "1", "--limit", "128", "--codes", "4")
+    figures = run("keras_hub_rqvae", *few, name="keras_hub_rqvae_4")["figures"]
+    assert len(figures) == 3
+    for row in figures.values():
+        assert all(np.isfinite(value) for value in row.values())
+        assert 0 < row["different code tuples, %"] <= 100
+
+
 @pytest.mark.backend_free
 def test_large_codebook(run):
     small = ("--codes", "256", "--vectors", "512", "--dim", "8", "--backends", "torch")
