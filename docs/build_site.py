@@ -39,6 +39,7 @@ HIDDEN = "search:\n  exclude: true\n"
 TABS: dict[str, tuple[str, ...]] = {
     "Start": ("README.md", "docs/installation.md", "docs/features.md"),
     "Guides": (
+        "docs/guides/README.md",
         "docs/guides/quantizer_in_your_model.md",
         "docs/guides/your_own_images.md",
         "docs/guides/codebook_collapse.md",
