@@ -43,7 +43,7 @@ def code_center(embeddings: Tensor) -> Tensor:
         Float32 tensor of shape `(dim,)`, without a gradient.
     """
     embeddings = ops.stop_gradient(ops.convert_to_tensor(embeddings))
-    places = ops.arange(_SAMPLED, dtype="int32") * ops.shape(embeddings)[0] // _SAMPLED
+    places = ops.arange(0, _SAMPLED, dtype="int32") * ops.shape(embeddings)[0] // _SAMPLED
     ranked = ops.top_k(ops.transpose(ops.take(embeddings, places, axis=0)), _SAMPLED)[0]
     upper, median, lower = (ranked[:, rank] for rank in _QUARTILES)
     # Adding 2^25 times the range rounds the median to a multiple of two to four times the range.
@@ -241,7 +241,7 @@ def _first_row(values: Tensor) -> Tensor:
     """Returns the first true row of each column; 0 if there is none, as for NaN scores."""
     # Not an argmax, because XLA does not vectorize reductions of (value, index) pairs.
     count = ops.shape(values)[0]
-    rows = ops.arange(count, dtype="int32")[:, None]
+    rows = ops.arange(0, count, dtype="int32")[:, None]
     first = ops.amin(ops.where(values, rows, count), axis=0)
     return ops.where(first < count, first, 0)
 

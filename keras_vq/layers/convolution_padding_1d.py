@@ -91,7 +91,7 @@ class ConvolutionPadding1D(ConfigurableLayer):
         """Pads a batch with a number of steps that is unknown while it is traced."""
         steps = ops.shape(inputs)[1]
         left, right = self._left, self._right + -steps % self.strides
-        places = ops.arange(left + steps + right) - left
+        places = ops.arange(0, left + steps + right) - left
         if self.mode == "reflect":
             last = ops.maximum(steps - 1, ops.maximum(left, right))
             places = last - ops.abs(last - ops.abs(places))

@@ -42,7 +42,7 @@ class EndMasking(ConfigurableLayer):
         del previous_mask
         is_given = ops.cast(ops.any(ops.not_equal(inputs, 0), axis=-1), "int32")
         given_from_here = ops.flip(ops.cumsum(ops.flip(is_given, axis=1), axis=1), axis=1)
-        is_first = ops.equal(ops.arange(inputs.shape[1]), 0)
+        is_first = ops.equal(ops.arange(0, inputs.shape[1]), 0)
         return ops.logical_or(given_from_here > 0, is_first)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:

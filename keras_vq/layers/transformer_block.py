@@ -150,7 +150,7 @@ class TransformerBlock(ConfigurableLayer):
 
         A position always attends to itself, so that no row of the mask is empty.
         """
-        places = ops.arange(mask.shape[1])
+        places = ops.arange(0, mask.shape[1])
         before, itself = (
             compare(places[:, None], places) for compare in (ops.greater_equal, ops.equal)
         )
