@@ -64,23 +64,35 @@ def result(record: Any, *shown: Any) -> None:
             _show(what)
 
 
-def table(rows: list[dict[str, Any]], **columns: tuple[str, str] | str) -> Any:
-    """Returns a rich table of records.
+def table(*columns: str, numbers: bool = False) -> Any:
+    """Returns an empty rich table, whose text is never cut.
 
     Args:
-        rows: List of dictionaries. Strings are never cut; numbers are aligned to the right.
-        **columns: Heading of each shown key, or a tuple of heading and format of its values.
+        *columns: Strings. Headings of the columns.
+        numbers: Boolean. Whether columns after the first are aligned to the right. Defaults to
+            `False`.
     """
     from rich.table import Table
 
     table = Table()
-    titles = {key: (each, "") if isinstance(each, str) else each for key, each in columns.items()}
-    for key, (title, _) in titles.items():
-        is_text = all(isinstance(row[key], str) for row in rows)
-        table.add_column(title, overflow="fold", justify="left" if is_text else "right")
-    for row in rows:
-        table.add_row(*(_cell(row[key], form) for key, (_, form) in titles.items()))
+    for place, name in enumerate(columns):
+        table.add_column(name, overflow="fold", justify="right" if numbers and place else "left")
     return table
+
+
+def table_of(rows: list[dict[str, Any]], **columns: tuple[str, str] | str) -> Any:
+    """Returns a rich table of records, with columns after the first aligned to the right.
+
+    Args:
+        rows: List of dictionaries.
+        **columns: Heading of each shown key, or a tuple of heading and format of its values.
+    """
+    titles = {key: (each, "") if isinstance(each, str) else each for key, each in columns.items()}
+    numbers = not all(isinstance(value, str) for row in rows for value in row.values())
+    made = table(*(title for title, _ in titles.values()), numbers=numbers)
+    for row in rows:
+        made.add_row(*(_cell(row[key], form) for key, (_, form) in titles.items()))
+    return made
 
 
 def _cell(value: Any, form: str) -> str:

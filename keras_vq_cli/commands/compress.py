@@ -66,7 +66,7 @@ def command(
     }
     console.result(
         record,
-        console.table(rows, file="file", size="size", bytes="bytes", psnr=("PSNR, dB", ".2f")),
+        console.table_of(rows, file="file", size="size", bytes="bytes", psnr=("PSNR, dB", ".2f")),
         f"Written: {shown(out)}, {len(data):,} bytes, {record['bits_per_pixel']:.3f} bits per "
         f"pixel (input files: {record['input_bytes']:,} bytes)",
     )

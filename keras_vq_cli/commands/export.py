@@ -104,7 +104,7 @@ def command(
         {"function": each.name, "input": _words(each.input), "output": _words(each.output)}
         for each in loaded.signatures()
     ]
-    table = console.table(rows, function="function", input="input", output="output")
+    table = console.table_of(rows, function="function", input="input", output="output")
     console.result({"path": str(written), "functions": rows}, table, f"Written: {shown(written)}")
 
 

@@ -67,7 +67,7 @@ def command(
     title = f"{model.name}: mean PSNR {ratios.mean():.1f} dB"
     plots.plot_reconstructions(originals[:_PICTURED], made[:_PICTURED], out, title=title)
     record = {"plot": str(out), "images": rows}
-    console.result(record, console.table(rows, **columns), f"Plot: {shown(out)}")
+    console.result(record, console.table_of(rows, **columns), f"Plot: {shown(out)}")
 
 
 def _tell_changes(shapes: list[Any], model_shape: tuple[int, ...]) -> None:

@@ -156,7 +156,7 @@ def _table(report: Any) -> Any:
         ),
     )
     rows = [{"name": name, "text": text} for name, text in named if text is not None]
-    return console.table(rows, name="", text="")
+    return console.table_of(rows, name="", text="")
 
 
 def _percent(share: float | None) -> str | None:
