@@ -75,6 +75,10 @@ class AutoregressivePrior(CodePrior):
         """Computes the logits of all codes with teacher forcing."""
         return {"logits": self.code_heads(self._contexts(codes, given, training), codes)}
 
+    def _floats_per_sample(self) -> int:
+        """Returns the approximate number of floats held per sample, with logits of one code."""
+        return 4 * self._positions * self.hidden_dim + 8 * max(self.codebook_sizes)
+
     def _uniforms_shape(self) -> tuple[int, ...]:
         """Returns the shape of the uniform random numbers, one per code."""
         return (self._positions, len(self.codebook_sizes))

@@ -175,7 +175,7 @@ class CodePrior(Model):
         raise NotImplementedError
 
     def _floats_per_sample(self) -> int:
-        """Returns the approximate number of floats held per sample while sampling."""
+        """Returns the approximate number of floats held per sample while all codes are drawn."""
         return 4 * self._positions * (self.hidden_dim + sum(self.codebook_sizes))
 
     # --- training
@@ -505,8 +505,7 @@ class CodePrior(Model):
             if value is not None:
                 inputs[name] = np.full(n, value, "float32")
         if batch_size is None:
-            bytes_of_a_sample = 4 * self._floats_per_sample() * (1 if guidance is None else 2)
-            batch_size = min(_LARGEST_BATCH, max(1, _BYTES_OF_A_BATCH // bytes_of_a_sample))
+            batch_size = self._sampling_batch_size(guided=guidance is not None)
         codes = self._apply_in_batches(
             self._sample_batch,
             filled_up(inputs, n, batch_size),
@@ -517,6 +516,11 @@ class CodePrior(Model):
             guided=guidance is not None,
         )
         return codes[:n].reshape((n, *self.code_shape)).astype("int32")
+
+    def _sampling_batch_size(self, guided: bool) -> int:
+        """Returns the largest number of samples at once within the memory budget."""
+        bytes_of_a_sample = 4 * self._floats_per_sample() * (2 if guided else 1)
+        return min(_LARGEST_BATCH, max(1, _BYTES_OF_A_BATCH // bytes_of_a_sample))
 
     def _conditions_of(self, inputs: dict[str, Tensor], guided: bool) -> Tensor | None:
         """Computes the output of `Conditioning`; with guidance, followed by that without labels."""

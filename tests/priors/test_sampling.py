@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_vq.priors import sample_codes
+from keras_vq.priors import MaskedPrior, PixelCNNPrior, TransformerPrior, sample_codes
 from keras_vq.priors.sampling import _nucleus, guided
 
 PROBABILITIES = np.array([0.1, 0.4, 0.05, 0.3, 0.15])
@@ -124,3 +124,23 @@ def test_a_temperature_near_zero_takes_the_likeliest_code():
     logits = np.array([[10.0, 200.0, 150.0]], "float32")
     codes = sample_codes(logits, np.array([0.999], "float32"), 1e-37)
     assert ops.convert_to_numpy(codes).tolist() == [1]
+
+
+@pytest.mark.backend_free
+@pytest.mark.parametrize(
+    ("cls", "least", "most"),
+    [
+        # An autoregressive prior holds the logits of one code at a time.
+        (TransformerPrior, 48, 128),
+        (PixelCNNPrior, 128, 256),
+        # The logits of all codes of a sample take 64 MiB, with copies 256 MiB.
+        (MaskedPrior, 1, 8),
+    ],
+)
+def test_batch_is_as_large_as_memory_allows(cls, least, most):
+    options = {} if cls is PixelCNNPrior else {"num_heads": 4}
+    prior = cls(16384, (32, 32), hidden_dim=128, num_layers=4, **options)
+    size = prior._sampling_batch_size(guided=False)
+    assert least <= size <= most
+    assert prior._sampling_batch_size(guided=True) in (max(1, size // 2), size // 2 + 1)
+    assert cls(64, (4, 4), hidden_dim=8, num_layers=1)._sampling_batch_size(guided=False) == 256
