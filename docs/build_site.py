@@ -274,7 +274,8 @@ def command_page() -> Iterator[str]:
     """Yields the lines of the page with the help texts of the command."""
     yield from ("# Command line", "")
     environment = {**os.environ, "COLUMNS": "88"}
-    for command in ("", *COMMANDS):
+    listed = ["", *COMMANDS]
+    for command in listed:
         arguments = [*command.split(), "--help"]
         text = subprocess.run(
             [sys.executable, "-m", "keras_vq_cli", *arguments],
@@ -284,6 +285,11 @@ def command_page() -> Iterator[str]:
             env=environment,
             text=True,
         ).stdout
+        if command:  # a group of commands
+            inner = text.partition("\nCommands:\n")[2].partition("\n\n")[0]
+            names = re.findall(r"^ {2}([\w-]+)", inner, re.MULTILINE)
+            place = listed.index(command) + 1
+            listed[place:place] = [f"{command} {name}" for name in names]
         yield from (f"## keras-vq {command}".rstrip(), "", "```text", text.rstrip(), "```", "")
 
 

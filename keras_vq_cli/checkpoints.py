@@ -21,10 +21,7 @@ import keras_vq
 from keras_vq.models import NonFiniteLossError
 from keras_vq_cli import interrupts
 from keras_vq_cli.files import whole_file, write_text
-
-History = list[dict[str, float]]
-_MEMBER = "training.json"
-_MOST_BYTES = 16 * 2**20
+from keras_vq_cli.runs import HISTORY_MEMBER, History, read_history
 
 
 def save(model: keras.Model, history: History, path: Path) -> None:
@@ -32,7 +29,7 @@ def save(model: keras.Model, history: History, path: Path) -> None:
     with whole_file(path) as beside:
         model.save(beside)
         with zipfile.ZipFile(beside, "a") as archive:
-            archive.writestr(_MEMBER, json.dumps({"history": history}))
+            archive.writestr(HISTORY_MEMBER, json.dumps({"history": history}))
 
 
 def load(path: Path) -> tuple[keras.Model, History]:
@@ -42,12 +39,12 @@ def load(path: Path) -> tuple[keras.Model, History]:
         ValueError: If the file is corrupt or was not written by `save`.
     """
     model = keras_vq.load_model(path)
-    return model, _read_history(path)
+    return model, read_history(path)
 
 
 def finished_epochs(path: Path) -> int:
     """Returns the number of epochs in the history of a checkpoint, 0 if there is no file."""
-    return len(_read_history(path)) if path.exists() else 0
+    return len(read_history(path)) if path.exists() else 0
 
 
 def write_history(history: History, path: Path) -> None:
@@ -116,29 +113,3 @@ def loss_first(logs: dict[str, Any]) -> dict[str, float]:
         return (plain != name, plain != "loss", not plain.endswith("_loss"))
 
     return {name: float(logs[name]) for name in sorted(logs, key=place)}
-
-
-def _read_history(path: Path) -> History:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            if archive.getinfo(_MEMBER).file_size > _MOST_BYTES:
-                raise ValueError
-            history = json.loads(archive.read(_MEMBER))["history"]
-        for row in history:
-            if set(row) != {"epoch", "seconds", *history[0]}:
-                raise ValueError
-            sum(row.values())  # raises TypeError unless all values are numbers
-        return history
-    # A missing member or key, values that are not numbers, or a corrupt file.
-    except (
-        ValueError,
-        TypeError,
-        AttributeError,
-        LookupError,
-        RecursionError,
-        zipfile.BadZipFile,
-    ) as error:
-        raise ValueError(
-            f"{path} must be a checkpoint of keras-vq train. Received: a file without a valid "
-            f"{_MEMBER}, the training history"
-        ) from error

@@ -74,7 +74,7 @@ def _run(session: Session) -> int:
             return end.exit_code
 
 
-class Commands(click.Group):
+class Commands(options.Group):
     """Group with one command per file of `commands/`, imported only when it runs."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -92,42 +92,17 @@ class Commands(click.Group):
         module.command.name = cmd_name
         return module.command
 
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
-        """Returns the command of the arguments; an error for an unknown name has a suggestion."""
-        known = self.list_commands(ctx)
-        if args[0] not in known:
-            hint = options.did_you_mean(args[0], known)
-            ctx.fail(f"No such command {args[0]!r}.{hint}")
-        return super().resolve_command(ctx, args)
-
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Writes the commands and the global options."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, _summary(name)) for name in self.list_commands(ctx)])
-        options.format_groups(self, ctx, formatter)
-
-
-def _summary(command: str) -> str:
-    """Returns what follows the name in the docstring of a command's file, without importing it."""
-    with open(_COMMANDS / f"{command.replace('-', '_')}.py", encoding="utf-8") as file:
-        text = file.readline().partition(": ")[2].strip().strip('"')
-    return text[:1].upper() + text[1:]
-
-
-@click.pass_context
-def _help(context: click.Context) -> None:
-    if context.invoked_subcommand is None:
-        click.echo(context.get_help())
+    def summary(self, ctx: click.Context, name: str) -> str:
+        """Returns the description in the first line of a command's file, without importing it."""
+        with open(_COMMANDS / f"{name.replace('-', '_')}.py", encoding="utf-8") as file:
+            text = file.readline().partition(": ")[2].strip().strip('"')
+        return text[:1].upper() + text[1:]
 
 
 commands = Commands(
     help="Trains autoencoders, VAEs and VQ-VAEs on images, reconstructs and compresses images with "
     "them, and exports them for inference without Keras.",
-    epilog=f"Example: {PROGRAM} train (trains a VQ-VAE on 8 x 8 digits in under a minute)",
-    params=options.global_options(),
-    no_args_is_help=False,
-    invoke_without_command=True,
-    callback=_help,
+    examples=f"Example: {PROGRAM} train (trains a VQ-VAE on 8 x 8 digits in under a minute)",
     context_settings={"max_content_width": 100},
 )
 

@@ -27,6 +27,10 @@ _OPTION_OF_ARGUMENT = {
     "pass the folder as `data_dir` or": "pass the folder with --data-dir or",
     "`name`": "--dataset",
     "`filepath`": "--out",
+    "`folder`": "--out",
+    "`input_shape`": "--input-shape",
+    "`config`": "--config",
+    "`source`": "The source",
     "`adapt` requires": "The k-means initialization (see --adapt, --codebook-size) requires",
 }
 
@@ -80,25 +84,62 @@ def table(*columns: str, numbers: bool = False) -> Any:
     return table
 
 
-def table_of(rows: list[dict[str, Any]], **columns: tuple[str, str] | str) -> Any:
-    """Returns a rich table of records, with columns after the first aligned to the right.
+def table_of(rows: list[dict[str, Any]], /, **columns: tuple[str, str] | str) -> Any:
+    """Returns a rich table of records, with columns of numbers aligned to the right.
 
     Args:
         rows: List of dictionaries.
         **columns: Heading of each shown key, or a tuple of heading and format of its values.
     """
     titles = {key: (each, "") if isinstance(each, str) else each for key, each in columns.items()}
-    numbers = not all(isinstance(value, str) for row in rows for value in row.values())
-    made = table(*(title for title, _ in titles.values()), numbers=numbers)
+    made = table(*(title for title, _ in titles.values()))
+    for key, column in zip(titles, made.columns, strict=True):
+        if any(isinstance(row[key], int | float | list) for row in rows):
+            column.justify = "right"
     for row in rows:
         made.add_row(*(_cell(row[key], form) for key, (_, form) in titles.items()))
     return made
 
 
 def _cell(value: Any, form: str) -> str:
-    if isinstance(value, str):
-        return printable(value)
-    return " x ".join(map(str, value)) if isinstance(value, list) else format(value, form or ",")
+    if isinstance(value, list):
+        return " x ".join(map(str, value))
+    return words(value) if isinstance(value, str) or not form else format(value, form)
+
+
+def facts(record: dict[str, Any], name: str = "property") -> Any:
+    """Returns a rich table with a row for each entry of a record that is not `None`.
+
+    Entries of inner dictionaries have dotted names, such as "versions.keras".
+
+    Args:
+        record: Dictionary with numbers, strings, and lists and dictionaries of such.
+        name: String. Header of the first column. Defaults to "property".
+    """
+    rows = [
+        {"key": f"{key}.{inner}".rstrip("."), "value": words(entry)}
+        for key, value in record.items()
+        for inner, entry in (value if isinstance(value, dict) else {"": value}).items()
+        if entry is not None
+    ]
+    return table_of(rows, key=name, value="value")
+
+
+def words(value: Any) -> str:
+    """Returns a value of a record as printable text, with rounded numbers."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:,.0f}" if value.is_integer() and abs(value) < 1e15 else f"{value:.4g}"
+    if isinstance(value, dict):
+        return ", ".join(f"{words(key)}: {words(each)}" for key, each in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(map(words, value))
+    return printable(str(value))
 
 
 def log_to(path: str | None) -> None:

@@ -32,6 +32,11 @@ def printable(text: str, kept: str = "") -> str:
     return "".join(c if c.isprintable() or c in kept else ascii(c)[1:-1] for c in text)
 
 
+def size(count: int) -> str:
+    """Returns a number of bytes in decimal units."""
+    return f"{count / 1e6:,.1f} MB" if count >= 1e6 else f"{count / 1e3:,.1f} kB"
+
+
 def whole_file(path: Path) -> AbstractContextManager[Path]:
     """Returns a context manager for an atomic write; see `keras_vq._files.whole_file`."""
     # Imported here because the backend must be selected before keras_vq imports Keras.
@@ -41,11 +46,15 @@ def whole_file(path: Path) -> AbstractContextManager[Path]:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, share: bool = False) -> Iterator[None]:
     """Locks a folder against other processes.
 
     The operating system releases the lock when the process ends. Where `flock` is not supported
     (Windows, some network file systems), nothing is locked.
+
+    Args:
+        folder: Path of the folder.
+        share: Boolean. Whether other processes may hold such a lock too. Defaults to `False`.
 
     Raises:
         ValueError: If another process holds the lock.
@@ -58,7 +67,8 @@ def locked(folder: Path) -> Iterator[None]:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            kind = fcntl.LOCK_SH if share else fcntl.LOCK_EX
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ValueError(
                 f"Another keras-vq train process is writing to {folder}. Wait until it ends, or "
@@ -69,6 +79,15 @@ def locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def is_locked(folder: Path) -> bool:
+    """Returns true if another process holds the lock of `locked`."""
+    try:
+        with locked(folder, share=True):
+            return False
+    except ValueError:
+        return True
 
 
 def is_left_over(path: Path) -> bool:

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from keras_vq_cli import backend, interrupts, runs
-from keras_vq_cli.options import did_you_mean, option
+from keras_vq_cli import backend, console, files, interrupts, runs
+from keras_vq_cli.options import Integers, did_you_mean, option
 
 if TYPE_CHECKING:
     import keras
 
-_PRESET_RECORD = "preset.json"
+PRESET_RECORD = "preset.json"
+_WEIGHT_SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".pkl")
 
 
 class Source(NamedTuple):
@@ -36,7 +37,7 @@ class Source(NamedTuple):
     @property
     def is_preset(self) -> bool:
         """True for presets of the package and of `save_to_preset`."""
-        return self.model_file.with_name(_PRESET_RECORD).is_file()
+        return self.model_file.with_name(PRESET_RECORD).is_file()
 
     @property
     def folder(self) -> Path:
@@ -59,23 +60,56 @@ class Source(NamedTuple):
             ValueError: If the file is corrupt, does not match the record of the preset, or holds no
                 model of keras_vq that takes images.
         """
+        model = self._load(preferred, input_shape)
+        if len(model.input_shape or ()) != 4:
+            raise self._unsuitable(model, "model of images")
+        return model
+
+    def load_any(
+        self, input_shape: tuple[int, ...] | None = None, config: Path | None = None
+    ) -> keras.Model:
+        """Loads a model of images or other inputs; see `load`.
+
+        Args:
+            input_shape: Tuple. Shape of one input of a model of another library. Defaults to
+                `None`, for any size.
+            config: Path of the configuration of a model of another library. Defaults to `None`.
+
+        Raises:
+            ValueError: If the model can't be loaded, or an argument does not apply to it.
+        """
+        given = "--config" if config else "--input-shape" if input_shape else None
+        if given and self.pretrained is None:
+            raise ValueError(f"{given} requires a model of another library. Received: {self.name}")
+        return self._load(None, input_shape, config)
+
+    def _load(
+        self,
+        preferred: str | None,
+        input_shape: tuple[int, ...] | None,
+        config: Path | None = None,
+    ) -> keras.Model:
         backend.import_keras(preferred or self.backend)
         import keras_vq
 
         kind = keras_vq.models.ReconstructionModel
         if self.pretrained is not None:
-            model = keras_vq.from_pretrained(self.pretrained, input_shape=input_shape)
+            console.message(f"Reading {files.shown(self.pretrained)} ...")
+            model = keras_vq.from_pretrained(self.pretrained, config, input_shape)
         elif self.is_preset:
             model = kind.from_preset(self.model_file.parent)
         else:
             model = keras_vq.load_model(self.model_file, compile=False)
         interrupts.check()
-        if not isinstance(model, kind) or len(model.input_shape or ()) != 4:
-            raise ValueError(
-                f"{self.model_file} must contain a keras_vq model of images, such as a VQVAE. "
-                f"Received: {type(model).__name__}"
-            )
+        if not isinstance(model, kind):
+            raise self._unsuitable(model, "model")
         return model
+
+    def _unsuitable(self, model: Any, wanted: str) -> ValueError:
+        return ValueError(
+            f"{self.pretrained or self.model_file} must contain a keras_vq {wanted}, such as a "
+            f"VQVAE. Received: {type(model).__name__}"
+        )
 
 
 def presets() -> dict[str, Path]:
@@ -87,7 +121,7 @@ def presets() -> dict[str, Path]:
     roots = (parent / "saved_models", parent.parent / "saved_models")
     root = next((root for root in roots if root.is_dir()), None)
     folders = [] if root is None else sorted(root.iterdir())
-    return {folder.name: folder for folder in folders if (folder / _PRESET_RECORD).is_file()}
+    return {folder.name: folder for folder in folders if (folder / PRESET_RECORD).is_file()}
 
 
 def named(name: str) -> Source:
@@ -104,10 +138,10 @@ def named(name: str) -> Source:
         return Source(path.stem, path)
     if (path / runs.CONFIG).is_file():
         return of_run(path)
-    if name.startswith("hf://") or path.suffix == ".safetensors" or _is_foreign(path):
+    if name.startswith("hf://") or _is_foreign(path):
         stem = path.resolve().stem if path.exists() else path.name
         return Source(stem, Path(stem) / "model", pretrained=name)
-    if (path / _PRESET_RECORD).is_file() and (path / "model.keras").is_file():
+    if (path / PRESET_RECORD).is_file() and (path / "model.keras").is_file():
         return Source(path.resolve().name, path / "model.keras")
     known = presets()
     if name in known:
@@ -123,10 +157,26 @@ def named(name: str) -> Source:
     )
 
 
-def _is_foreign(folder: Path) -> bool:
-    """Returns true for a folder with `config.json` and safetensors files, or one that has it."""
-    parts = (folder, *(folder / name for name in ("vae", "vqvae", "movq")))
-    return any((part / "config.json").is_file() and [*part.glob("*.safetensors")] for part in parts)
+def _is_foreign(path: Path) -> bool:
+    """Returns true for weights of another library, or a folder with them or a configuration.
+
+    Pickle files are included, because the error of `from_pretrained` has the command that converts
+    them.
+    """
+    if not path.is_dir():
+        return path.is_file() and _is_weights(path)
+    parts = (path, *(path / name for name in ("vae", "vqvae", "movq")))
+    return not (path / "model.keras").exists() and any(
+        (part / "config.json").is_file() or any(map(_is_weights, _entries(part))) for part in parts
+    )
+
+
+def _is_weights(path: Path) -> bool:
+    return path.suffix in _WEIGHT_SUFFIXES
+
+
+def _entries(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir()) if folder.is_dir() else []
 
 
 def of_run(folder: Path) -> Source:
@@ -176,6 +226,28 @@ _KINDS = "run folder, .keras file, preset, folder of another library, or hf://OW
 def model_argument(function: Any) -> Any:
     """Adds the argument MODEL, passed as a `Source`."""
     return click.argument("model", metavar="MODEL", type=ModelType())(function)
+
+
+def input_shape_option(default: str) -> Callable[[Any], Any]:
+    """Adds the option --input-shape, for models of another library.
+
+    Args:
+        default: String. Description of the default.
+    """
+    return option(
+        "--input-shape",
+        type=Integers(),
+        help=f"Shape of one input of a model of another library, such as 256,256,3.  [default: "
+        f"{default}]",
+    )
+
+
+config_option = option(
+    "--config",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Configuration of a model of another library (JSON).  [default: config.json beside the "
+    "weights]",
+)
 
 
 def model_option(default: str, **settings: Any) -> Callable[[Any], Any]:

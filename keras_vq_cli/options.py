@@ -171,8 +171,59 @@ class Command(click.Command):
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Writes the examples."""
-        if self.examples:
-            formatter.write(f"\n{self.examples.strip()}\n")
+        _write_examples(self.examples, formatter)
+
+
+def _write_examples(examples: str, formatter: click.HelpFormatter) -> None:
+    if examples:
+        formatter.write(f"\n{examples.strip()}\n")
+
+
+@click.pass_context
+def _help(context: click.Context) -> None:
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+
+
+class Group(click.Group):
+    """Group of commands with the global options, which prints its help text without a command.
+
+    Args:
+        examples: String. Lines for the end of the help text, printed as they are.
+    """
+
+    command_class = Command
+
+    def __init__(self, *args: Any, examples: str = "", **kwargs: Any) -> None:
+        help_alone = {"invoke_without_command": True, "no_args_is_help": False, "callback": _help}
+        super().__init__(*args, **{**kwargs, **help_alone})
+        self.examples = examples
+        self.params += global_options()
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        """Returns the command of the arguments; an error for an unknown name has a suggestion."""
+        known = self.list_commands(ctx)
+        if args[0] not in known:
+            hint = did_you_mean(args[0], known)
+            ctx.fail(f"No such command {args[0]!r}.{hint}")
+        return super().resolve_command(ctx, args)
+
+    def summary(self, ctx: click.Context, name: str) -> str:
+        """Returns the description of a command in the help text."""
+        command = self.get_command(ctx, name)
+        return "" if command is None else command.get_short_help_str(limit=80)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Writes the commands and the global options."""
+        with formatter.section("Commands"):
+            formatter.write_dl(
+                [(name, self.summary(ctx, name)) for name in self.list_commands(ctx)]
+            )
+        format_groups(self, ctx, formatter)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Writes the examples."""
+        _write_examples(self.examples, formatter)
 
 
 def format_groups(
@@ -198,6 +249,16 @@ def command(examples: str = "", **settings: Any) -> Callable[[Callable[..., Any]
         **settings: Keyword arguments of `click.Command`.
     """
     return click.command(cls=Command, examples=examples, **settings)
+
+
+def group(examples: str = "", **settings: Any) -> Callable[[Callable[..., Any]], Group]:
+    """Returns a decorator that makes a group of commands; its function is not called.
+
+    Args:
+        examples: String. Lines for the end of the help text.
+        **settings: Keyword arguments of `click.Group`.
+    """
+    return click.group(cls=Group, examples=examples, **settings)
 
 
 def option(*names: str, group: str = "Options", **settings: Any) -> Callable[[Any], Any]:

@@ -7,6 +7,7 @@ from PIL import Image
 
 from keras_vq.plots import (
     plot_codebook_usage,
+    plot_histories,
     plot_history,
     plot_latent_space,
     plot_reconstructions,
@@ -185,6 +186,26 @@ def test_history_of_fit_is_taken_as_it_is():
     assert line.get_marker() == "o"  # a single point is invisible without a marker
 
 
+def test_histories_share_panels_and_have_a_color_each():
+    short = {"epoch": [2, 3], "loss": [2.0, 1.0], "val_loss": [2.5, 1.5], "seconds": [1.0, 1.0]}
+    long = {"loss": [100.0, 3.0, 2.0], "val_loss": [90.0, 4.0, 3.0], "kl_loss": [1.0, 2.0, 3.0]}
+    figure = plot_histories({"short": short, "long": long})
+    loss, kl = figure.axes
+    assert [axes.get_title() for axes in figure.axes] == ["loss", "kl loss"]
+    drawn = [(line.get_color(), line.get_linestyle(), *line.get_ydata()) for line in loss.lines]
+    assert drawn == [
+        ("C0", "-", 2.5, 1.5),
+        ("C0", "--", 2.0, 1.0),
+        ("C1", "-", 90.0, 4.0, 3.0),
+        ("C1", "--", 100.0, 3.0, 2.0),
+    ]
+    assert [line.get_color() for line in kl.lines] == ["C1"]
+    assert (loss.get_yscale(), kl.get_yscale()) == ("log", "linear")  # 100 against 1, 3 against 1
+    assert loss.get_xlim() == (0.9, 3.1)
+    (legend,) = figure.legends
+    assert labels(legend.get_texts()) == ["short", "long", "validation", "training"]
+
+
 def test_traversal_has_a_row_for_each_latent_under_its_values(rng):
     images = rng.random((2, 3, *COLOR))
     figure = plot_traversal(images, dimensions=[7, 4], values=[-2, 0.25, 2], title="a title")
@@ -220,6 +241,10 @@ def test_other_mistakes_are_refused(tmp_path):
         plot_samples(images, tmp_path / "a.xyz")
     with pytest.raises(ValueError, match="history"):
         plot_history({})
+    with pytest.raises(ValueError, match="only epochs and times"):
+        plot_history({"epoch": [1], "seconds": [2.0]})
+    with pytest.raises(ValueError, match="`histories` must be a dictionary"):
+        plot_histories({})
     with pytest.raises(ValueError, match=r"\(rows, steps, height, width, channels\)"):
         plot_traversal(images)
     with pytest.raises(ValueError, match=r"lengths 1 and 2.*Received: 1 and 3"):

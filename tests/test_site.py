@@ -66,6 +66,8 @@ def test_the_command_has_a_section_for_each_of_its_commands():
     commands = set(re.findall(r"^ {2}(\w+)", listed, re.MULTILINE))
     assert commands == set(build_site.COMMANDS)
     assert all(f"## keras-vq {command}\n" in text for command in commands)
+    inner = re.findall(r"^## keras-vq presets (.*)$", text, re.MULTILINE)
+    assert inner == ["info", "list"]
 
 
 def test_links_between_files_become_links_between_pages(tmp_path):

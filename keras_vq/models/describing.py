@@ -3,12 +3,16 @@
 import math
 from typing import Any
 
+from keras_vq._types import Shape
 
-def describe(model: Any) -> dict[str, Any]:
+
+def describe(model: Any, input_shape: Shape | None = None) -> dict[str, Any]:
     """Describes a model: class, sizes, codes and bits per input, preprocessing and origin.
 
     Args:
         model: A built model of this package.
+        input_shape: Tuple. Shape of one input, such as `(256, 256, 3)`, for the numbers per input
+            of a model that takes inputs of any size. Defaults to `None`, for that of the model.
 
     Returns:
         Dictionary of values that can be written as JSON: `class`, `input_shape` (axes of any size
@@ -18,7 +22,7 @@ def describe(model: Any) -> dict[str, Any]:
         `codebook_sizes`. Numbers per input are `None` if inputs may have any size.
 
     Raises:
-        ValueError: If the model is not built.
+        ValueError: If the model is not built, or does not take inputs of `input_shape`.
 
     Example:
         >>> import keras_vq
@@ -32,6 +36,11 @@ def describe(model: Any) -> dict[str, Any]:
         raise ValueError(
             "`model` must be built. Fit it, or call it on a batch. Received: an unbuilt model"
         )
+    if input_shape is not None and not _fits(input_shape, model.input_shape[1:]):
+        raise ValueError(
+            f"`input_shape` must be the shape of an input of the model, {model.input_shape[1:]}. "
+            f"Received: {input_shape!r}"
+        )
     about = {
         "class": type(model).__name__,
         "input_shape": None if model.input_shape is None else list(model.input_shape[1:]),
@@ -42,6 +51,9 @@ def describe(model: Any) -> dict[str, Any]:
     shapes = getattr(model, "code_shape", None)
     if shapes is None:
         return {**about, "latent_shape": list(model._latents_taken())}
+    if input_shape is not None and hasattr(model, "quantizer"):
+        latents = model.encoder.compute_output_shape((1, *input_shape))
+        shapes = model.quantizer._compute_codes_shape(latents)[1:]
     sizes = model.codebook_sizes
     is_hierarchical = hasattr(shapes, "_asdict")
     scales = list(zip(shapes, sizes, strict=True)) if is_hierarchical else [(shapes, sizes)]
@@ -57,3 +69,10 @@ def describe(model: Any) -> dict[str, Any]:
         "codes_per_input": sum(counts) if is_fixed else None,
         "bits_per_input": sum(map(math.prod, zip(counts, bits, strict=True))) if is_fixed else None,
     }
+
+
+def _fits(shape: Shape, expected: Shape) -> bool:
+    """Returns whether a shape has the expected sizes, of which `None` is any size."""
+    return len(shape) == len(expected) and all(
+        want in (None, have) for have, want in zip(shape, expected, strict=True)
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,10 +13,12 @@ from keras_vq._extras import require
 from keras_vq.plots._figure import new_figure, save
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
 _NOT_PLOTTED = ("epoch", "seconds")
+_LOGARITHMIC_ABOVE = 50
 
 
 def plot_history(history: Any, filepath: str | os.PathLike[str] | None = None) -> Figure:
@@ -41,32 +43,107 @@ def plot_history(history: Any, filepath: str | os.PathLike[str] | None = None) -
         >>> [axes.get_title() for axes in figure.axes]
         ['loss']
     """
+    curves = _curves_of(history)
+    figure, panels = _panels(curves)
+    # Legend in the first panel with both curves, or in the first panel.
+    with_legend = next((name for name in panels if _is_pair(curves, name)), next(iter(panels)))
+    for name, axes in panels.items():
+        for key, label in ((name, "training"), (f"val_{name}", "validation")):
+            _draw(axes, curves, key, label=label)
+        if name == with_legend:
+            axes.legend(fontsize=8, frameon=False)
+    return save(figure, filepath)
+
+
+def plot_histories(
+    histories: Mapping[str, Any], filepath: str | os.PathLike[str] | None = None
+) -> Figure:
+    """Plots losses and metrics of several runs by epoch, with one panel per metric.
+
+    Validation curves are solid, training curves dashed. A metric whose values differ by a factor of
+    more than 50 has a logarithmic axis.
+
+    Args:
+        histories: Dictionary from the name of each run to its history, as in `plot_history`.
+        filepath: String or path. File to write, with the suffix of an image format such as .png,
+            .pdf or .svg. Defaults to None.
+
+    Returns:
+        Matplotlib `Figure`, independent of pyplot.
+
+    Raises:
+        ValueError: If a history is empty, or `filepath` is invalid.
+
+    Example:
+        >>> from keras_vq.plots import plot_histories
+        >>> short, long = {"loss": [3.0, 2.0]}, {"loss": [3.1, 2.2, 1.9], "perplexity": [2, 3, 4]}
+        >>> [axes.get_title() for axes in plot_histories({"short": short, "long": long}).axes]
+        ['loss', 'perplexity']
+    """
+    from matplotlib.lines import Line2D
+
+    if not isinstance(histories, Mapping) or not histories:
+        raise ValueError(
+            "`histories` must be a dictionary from names of runs to outputs of `fit`. "
+            f"Received: {histories!r}"
+        )
+    runs = {name: _curves_of(history) for name, history in histories.items()}
+    figure, panels = _panels([key for curves in runs.values() for key in curves])
+    is_validated = any(key.startswith("val_") for curves in runs.values() for key in curves)
+    styles: dict[str, Any] = {"val_": "-", "": "--"} if is_validated else {"": "-"}
+    for place, curves in enumerate(runs.values()):
+        for name, axes in panels.items():
+            for prefix, style in styles.items():
+                _draw(axes, curves, prefix + name, color=f"C{place}", linestyle=style)
+    for axes in panels.values():
+        values = np.concatenate([np.asarray(line.get_ydata()) for line in axes.lines])
+        if values.min() > 0 and values.max() > _LOGARITHMIC_ABOVE * values.min():
+            axes.set_yscale("log")
+    marks = [Line2D([], [], color=f"C{place}", label=name) for place, name in enumerate(runs)]
+    if is_validated:
+        labels = {"val_": "validation", "": "training"}
+        marks += [
+            Line2D([], [], color="0.4", linestyle=styles[key], label=labels[key]) for key in styles
+        ]
+    figure.legend(
+        handles=marks,
+        loc="outside lower center",
+        ncols=min(len(marks), 2 * len(panels), 6),
+        fontsize=8,
+        frameon=False,
+    )
+    return save(figure, filepath)
+
+
+def _curves_of(history: Any) -> Mapping[str, Sequence[float]]:
+    """Returns the curves of a history by name.
+
+    Raises:
+        ValueError: If there are none.
+    """
     curves: Mapping[str, Sequence[float]] = getattr(history, "history", history)
     if not isinstance(curves, Mapping) or not any(len(values) for values in curves.values()):
         raise ValueError(
             "`history` must be the output of `fit`, or a mapping from names to one number per "
             f"epoch. Received: {history!r}"
         )
-    names = list(dict.fromkeys(name.removeprefix("val_") for name in curves))
-    names = [name for name in names if name not in _NOT_PLOTTED]
+    return curves
+
+
+def _panels(keys: Iterable[str]) -> tuple[Figure, dict[str, Axes]]:
+    """Creates a figure with a panel for each metric, which training and validation share."""
     from matplotlib.ticker import MaxNLocator
 
+    names = list(dict.fromkeys(key.removeprefix("val_") for key in keys))
+    names = [name for name in names if name not in _NOT_PLOTTED]
+    if not names:
+        raise ValueError("`history` must have a loss or a metric. Received: only epochs and times")
     columns = min(3, len(names))
     rows = -(-len(names) // columns)
     figure = new_figure(4 * columns, 2.8 * rows, layout="constrained")
-    # Legend in the first panel with both curves, or in the first panel.
-    with_legend = next((i for i, name in enumerate(names) if _is_pair(curves, name)), 0)
+    panels = {}
     for position, name in enumerate(names):
-        axes = figure.add_subplot(rows, columns, position + 1)
-        for key, label in ((name, "training"), (f"val_{name}", "validation")):
-            if key in curves:
-                values = list(curves[key])
-                epochs = list(curves.get("epoch", range(1, len(values) + 1)))
-                # A line of one epoch is invisible without a marker.
-                axes.plot(epochs, values, label=label, marker="o" if len(values) == 1 else None)
-                # Wider margins would include epoch 0.
-                margin = min(0.05 * (epochs[-1] - epochs[0]), 0.5) or 0.5
-                axes.set_xlim(epochs[0] - margin, epochs[-1] + margin)
+        axes = panels[name] = figure.add_subplot(rows, columns, position + 1)
         axes.set_title(name.replace("_", " "), fontsize=10)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.tick_params(labelsize=8)
@@ -74,9 +151,22 @@ def plot_history(history: Any, filepath: str | os.PathLike[str] | None = None) -
         axes.spines[["top", "right"]].set_visible(False)
         if position + columns >= len(names):
             axes.set_xlabel("epoch", fontsize=9)
-        if position == with_legend:
-            axes.legend(fontsize=8, frameon=False)
-    return save(figure, filepath)
+    return figure, panels
+
+
+def _draw(axes: Axes, curves: Mapping[str, Sequence[float]], key: str, **style: Any) -> None:
+    """Draws a curve, if the history has it, on an axis that fits all curves drawn so far."""
+    if key not in curves:
+        return
+    values = list(curves[key])
+    epochs = list(curves.get("epoch", range(1, len(values) + 1)))
+    # A line of one epoch is invisible without a marker.
+    axes.plot(epochs, values, marker="o" if len(values) == 1 else None, **style)
+    shown = [epoch for line in axes.lines for epoch in np.asarray(line.get_xdata())]
+    first, last = min(shown), max(shown)
+    # Wider margins would include epoch 0.
+    margin = min(0.05 * (last - first), 0.5) or 0.5
+    axes.set_xlim(first - margin, last + margin)
 
 
 def _is_pair(curves: Mapping[str, Sequence[float]], name: str) -> bool:

@@ -76,6 +76,38 @@ QUICK = {
     "generate vqvae_mnist --prior none.keras": ".keras file of a prior",
     "prior vqvae_mnist --out prior.h5": "--out must end in .keras",
     "prior vqvae_mnist --type pixel_cnn": "Did you mean 'pixel_cnn_prior'?",
+    "presets info": "Missing argument 'PRESET'. All options: keras-vq presets info --help",
+    "presets info vqvae_mnst": "Did you mean 'vqvae_mnist'?",
+    "presets info there.keras": "PRESET must be the name or folder of a preset.",
+    "presets lst": "Did you mean 'list'? All options: keras-vq presets --help",
+    "presets list --jsn": "Did you mean '--json'? All options: keras-vq presets list --help",
+    "presets list extra": "Got unexpected extra argument",
+    "runs list nowhere": "Directory 'nowhere' does not exist",
+    "runs list a.png": "Directory 'a.png' is a file",
+    "runs info": "Missing argument 'RUN'",
+    "runs info empty": "Received: empty, which has no config.yaml",
+    "runs compare empty": "Two different runs or more are required",
+    "runs compare empty ./empty": "Two different runs or more are required",
+    "runs compare empty full": "which has no config.yaml",
+    "runs compare empty full --out a.txt": "--out must end in .png",
+    "runs compare empty full --out no/a.png": "folder of --out must exist",
+    "runs compae": "Did you mean 'compare'?",
+    "convert": "Missing argument 'SOURCE'",
+    "convert vqvae_mnist": "Missing option '-o' / '--out'",
+    "convert nowhere.safetensors --out a": "(no such file or folder)",
+    "convert vqvae_mnst --out a": "Did you mean 'vqvae_mnist'?",
+    "convert vqvae_mnist --out a --format diffuser": "Did you mean 'diffusers'?",
+    "convert vqvae_mnist --out full": "already exists. Pass --overwrite",
+    "convert vqvae_mnist --out full --overwrite": "a folder with preset.json to replace",
+    "convert vqvae_mnist --out full --overwrite --format diffusers": "with config.json to replace",
+    "convert vqvae_mnist --out no/a.keras": "folder of --out must exist",
+    "convert vqvae_mnist --out folder.keras --overwrite": "must be a file. Received: the folder",
+    "convert vqvae_mnist --out a.txt": "must be a folder or a .keras file",
+    "convert vqvae_mnist --out a --config nowhere": "'nowhere' does not exist",
+    "convert vqvae_mnist --out a --input-shape 8,x": "'8,x' is not positive integers",
+    "inspect vqvae_mnist --config a.txt": "--config requires a model of another library",
+    "inspect vqvae_mnist --input-shape 8,8,1": "--input-shape requires a model of another",
+    "inspect full": "must be a run folder of keras-vq train, a .keras file",
     "serve a --prot 80": "Did you mean '--port'? All options: keras-vq serve --help",
 }
 SLOW = {
@@ -94,13 +126,14 @@ SLOW = {
 
 @pytest.fixture
 def folder(tmp_path):
-    for name in ("full", "empty"):
+    for name in ("full", "empty", "folder.keras"):
         (tmp_path / name).mkdir()
     for name in ("a.png", "full/a.png"):
         Image.fromarray(np.full((28, 28), 200, "uint8")).save(tmp_path / name)
     (tmp_path / "a.txt").write_text("no image")
     (tmp_path / "list.yaml").write_text("[1, 2]")
     (tmp_path / "there.kvq").write_bytes(b"KVQ")
+    (tmp_path / "there.keras").touch()
     (tmp_path / "cut.kvq").write_bytes(b"KVQ" + bytes(20))
     return tmp_path
 

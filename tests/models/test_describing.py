@@ -77,6 +77,18 @@ def test_descriptions(name):
     assert json.loads(json.dumps(about)) == about
 
 
+def test_numbers_for_a_size_of_a_model_of_any_size():
+    model = vqvae(stages(), size=None)
+    about = describe(model, (32, 16, 3))
+    assert about["input_shape"] == [None, None, 3]
+    assert (about["code_shape"], about["bits_per_input"]) == ([16, 8, 2], 16 * 8 * 6)
+    for shape in ((32, 16, 1), (32, 16)):
+        with pytest.raises(ValueError, match="the shape of an input of the model"):
+            describe(model, shape)
+    with pytest.raises(ValueError, match=r"the model, \(8, 8, 3\)"):
+        describe(vqvae(stages()), (16, 16, 3))
+
+
 def test_an_unbuilt_model():
     model = keras_vq.Autoencoder(keras.layers.Dense(2), keras.layers.Dense(4))
     with pytest.raises(ValueError, match="`model` must be built"):
