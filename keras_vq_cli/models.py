@@ -60,10 +60,7 @@ class Source(NamedTuple):
             ValueError: If the file is corrupt, does not match the record of the preset, or holds no
                 model of keras_vq that takes images.
         """
-        model = self._load(preferred, input_shape)
-        if len(model.input_shape or ()) != 4:
-            raise self._unsuitable(model, "model of images")
-        return model
+        return self._load(preferred, input_shape, of_images=True)
 
     def load_any(
         self, input_shape: tuple[int, ...] | None = None, config: Path | None = None
@@ -88,6 +85,7 @@ class Source(NamedTuple):
         preferred: str | None,
         input_shape: tuple[int, ...] | None,
         config: Path | None = None,
+        of_images: bool = False,
     ) -> keras.Model:
         backend.import_keras(preferred or self.backend)
         import keras_vq
@@ -101,15 +99,13 @@ class Source(NamedTuple):
         else:
             model = keras_vq.load_model(self.model_file, compile=False)
         interrupts.check()
-        if not isinstance(model, kind):
-            raise self._unsuitable(model, "model")
+        wanted = "model of images" if of_images else "model"
+        if not isinstance(model, kind) or (of_images and len(model.input_shape or ()) != 4):
+            raise ValueError(
+                f"{self.pretrained or self.model_file} must contain a keras_vq {wanted}, such as a "
+                f"VQVAE. Received: {type(model).__name__}"
+            )
         return model
-
-    def _unsuitable(self, model: Any, wanted: str) -> ValueError:
-        return ValueError(
-            f"{self.pretrained or self.model_file} must contain a keras_vq {wanted}, such as a "
-            f"VQVAE. Received: {type(model).__name__}"
-        )
 
 
 def presets() -> dict[str, Path]:
