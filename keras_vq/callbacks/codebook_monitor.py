@@ -181,6 +181,8 @@ def _advice(codebook: Codebook | None) -> list[str]:
     advice = []
     if codebook is not None and codebook.restart is None:
         advice.append("restart dead codes (codebook argument restart=DeadCodeRestart())")
+    elif codebook is not None:
+        advice.append("continue, since a code restarts only after some hundred steps without use")
     if codebook is not None and codebook.trainable_weights:
         advice.append("update the codebook by exponential moving averages (EMACodebook)")
     if codebook is not None:
