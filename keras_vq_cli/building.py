@@ -175,12 +175,13 @@ def _complete_value(value: Any, path: str) -> Any:
 
 
 def class_of(name: Any, path: str) -> Any:
-    """Returns the class or function of a snake_case name."""
+    """Returns the class, or the builder of networks, of a snake_case name."""
+    # Other functions read files and create objects of any class (`load_model`, `deserialize`).
     members = {
         _plain(key): (key, member)
         for namespace in _NAMESPACES
         for key, member in vars(namespace).items()
-        if callable(member) and not key.startswith("_")
+        if inspect.isclass(member) or (namespace is networks and inspect.isfunction(member))
     }
     found = members.get(_plain(str(name)))
     if found is None:

@@ -111,6 +111,9 @@ QUICK = {
     "serve a --prot 80": "Did you mean '--port'? All options: keras-vq serve --help",
 }
 SLOW = {
+    # Only classes and network builders, not functions that read files or create any object.
+    "train --set quantizer.codebook.type=load_model": "`quantizer.codebook.type` must be the name",
+    "train --set quantizer.commitment_loss.type=deserialize": "Received: 'deserialize'",
     "evaluate vqvae_mnist": "Pass images with --images IMG or --dataset NAME",
     "evaluate vqvae_mnist --images none.png": "must be an existing file",
     "generate vqvae_mnist": "has no prior",
