@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from keras_vq_cli import backend, console, files, interrupts, runs
-from keras_vq_cli.options import Integers, did_you_mean, option
+from keras_vq_cli.options import COUNT, POSITIVE, Integers, did_you_mean, option
 
 if TYPE_CHECKING:
     import keras
@@ -62,30 +62,29 @@ class Source(NamedTuple):
         """
         return self._load(preferred, input_shape, of_images=True)
 
-    def load_any(
-        self, input_shape: tuple[int, ...] | None = None, config: Path | None = None
-    ) -> keras.Model:
+    def load_any(self, **conversion: Any) -> keras.Model:
         """Loads a model of images or other inputs; see `load`.
 
         Args:
-            input_shape: Tuple. Shape of one input of a model of another library. Defaults to
-                `None`, for any size.
-            config: Path of the configuration of a model of another library. Defaults to `None`.
+            **conversion: Arguments of `keras_vq.from_pretrained` for a model of another library.
 
         Raises:
             ValueError: If the model can't be loaded, or an argument does not apply to it.
         """
-        given = "--config" if config else "--input-shape" if input_shape else None
+        given = [name for name, value in conversion.items() if value is not None]
         if given and self.pretrained is None:
-            raise ValueError(f"{given} requires a model of another library. Received: {self.name}")
-        return self._load(None, input_shape, config)
+            raise ValueError(
+                f"--{given[0].replace('_', '-')} requires a model of another library. "
+                f"Received: {self.name}"
+            )
+        return self._load(None, **conversion)
 
     def _load(
         self,
         preferred: str | None,
-        input_shape: tuple[int, ...] | None,
-        config: Path | None = None,
+        input_shape: tuple[int, ...] | None = None,
         of_images: bool = False,
+        **conversion: Any,
     ) -> keras.Model:
         backend.import_keras(preferred or self.backend)
         import keras_vq
@@ -93,7 +92,7 @@ class Source(NamedTuple):
         kind = keras_vq.models.ReconstructionModel
         if self.pretrained is not None:
             console.message(f"Reading {files.shown(self.pretrained)} ...")
-            model = keras_vq.from_pretrained(self.pretrained, config, input_shape)
+            model = keras_vq.from_pretrained(self.pretrained, input_shape=input_shape, **conversion)
         elif self.is_preset:
             model = kind.from_preset(self.model_file.parent)
         else:
@@ -224,26 +223,44 @@ def model_argument(function: Any) -> Any:
     return click.argument("model", metavar="MODEL", type=ModelType())(function)
 
 
-def input_shape_option(default: str) -> Callable[[Any], Any]:
-    """Adds the option --input-shape, for models of another library.
+def conversion_options(default_shape: str) -> Callable[[Any], Any]:
+    """Adds the options of models of other libraries, for `Source.load_any`.
 
     Args:
-        default: String. Description of the default.
+        default_shape: String. Description of the default of --input-shape.
     """
-    return option(
-        "--input-shape",
-        type=Integers(),
-        help=f"Shape of one input of a model of another library, such as 256,256,3.  [default: "
-        f"{default}]",
+    added = (
+        option(
+            "--input-shape",
+            type=Integers(),
+            help="Shape of one input of a model of another library, such as 256,256,3.  "
+            f"[default: {default_shape}]",
+        ),
+        option(
+            "--config",
+            type=click.Path(exists=True, dir_okay=False, path_type=Path),
+            help="Configuration of a model of another library (JSON).  [default: config.json "
+            "beside the weights]",
+        ),
+        option(
+            "--stages",
+            type=COUNT,
+            help="Number of residual stages of a codec of sound, of which the first are used.  "
+            "[default: all]",
+        ),
+        option(
+            "--bandwidth",
+            type=POSITIVE,
+            help="Kilobits per second of a codec of sound, instead of --stages.",
+        ),
     )
 
+    def add(function: Any) -> Any:
+        for each in reversed(added):
+            function = each(function)
+        return function
 
-config_option = option(
-    "--config",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Configuration of a model of another library (JSON).  [default: config.json beside the "
-    "weights]",
-)
+    return add
 
 
 def model_option(default: str, **settings: Any) -> Callable[[Any], Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -37,16 +37,14 @@ Examples:
     show_default=True,
     help="keras: model.keras and preset.json. diffusers: config.json and a safetensors file.",
 )
-@models.input_shape_option("any size")
-@models.config_option
+@models.conversion_options("any size")
 @options.overwrite
 def command(
     model: models.Source,
     out: Path,
     format: str,
-    input_shape: tuple[int, ...] | None,
-    config: Path | None,
     overwrite: bool,
+    **conversion: Any,
 ) -> None:
     """Converts a model of another library, or writes one for diffusers.
 
@@ -55,7 +53,7 @@ def command(
     """
     is_file = format == "keras" and out.suffix == ".keras"
     _check_target(out, format, is_file, overwrite)
-    loaded = model.load_any(input_shape, config)
+    loaded = model.load_any(**conversion)
 
     from keras_vq_cli import descriptions
 

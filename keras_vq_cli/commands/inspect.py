@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Any
 
 from keras_vq_cli import console, models, options
 
@@ -16,14 +16,13 @@ Examples:
 
 @options.command(_EXAMPLES)
 @models.model_argument
-@models.input_shape_option("any size; numbers per input are for 256 x 256 pixels or one second")
-@models.config_option
-def command(model: models.Source, input_shape: tuple[int, ...] | None, config: Path | None) -> None:
+@models.conversion_options("any size; numbers per input are for 256 x 256 pixels or one second")
+def command(model: models.Source, **conversion: Any) -> None:
     """Prints class, sizes, codes, preprocessing and origin of a model.
 
     The bits per input are those of equally likely codes.
     """
-    loaded = model.load_any(input_shape, config)
+    loaded = model.load_any(**conversion)
 
     from keras_vq_cli import descriptions
 

@@ -9,6 +9,8 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import keras_vq
+from tests.pretrained.cases import SOUND_CASES
+from tests.pretrained.sounds import live, speech
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 
@@ -87,6 +89,28 @@ def test_inspect_describes_a_model_of_sound(run, tmp_path):
     assert about["bits_per_second"] == 100 * 2 * 6
     result = run("export", "sound.keras", "--format", "onnx")
     assert (result.code, "must contain a keras_vq model of images" in result.err) == (2, True)
+
+
+@pytest.mark.backend_free
+def test_the_first_stages_of_a_codec_of_sound(run, tmp_path):
+    kind, config, samples = SOUND_CASES["dac_44khz"]
+    live(kind, speech(samples, 1), **config).save_pretrained(tmp_path / "dac")
+    whole = as_json(run("inspect", "dac", "--json"))
+    about = as_json(run("convert", "dac", "--stages", 1, "--out", "dac.keras", "--json"))
+    assert about["code_shape"] == [whole["code_shape"][0], 1]
+    assert about["bits_per_second"] == pytest.approx(
+        whole["bits_per_second"] / whole["code_shape"][1]
+    )
+    rate = whole["bits_per_second"] / 1000
+    assert as_json(run("inspect", "dac", "--bandwidth", rate, "--json")) == whole
+    for arguments, message in (
+        ("dac --stages 99", "stages"),
+        ("dac --stages 1 --bandwidth 2", "bandwidth"),
+        ("vqvae_mnist --stages 1", "--stages requires a model of another library"),
+    ):
+        result = run("inspect", *arguments.split())
+        assert (result.code, message in result.err) == (2, True), result.err
+        assert result.err.count("\n") <= 2
 
 
 @pytest.mark.parametrize(
