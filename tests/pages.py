@@ -8,9 +8,11 @@ import keras
 ROOT = Path(__file__).parents[1]
 GUIDES = sorted((ROOT / "docs" / "guides").glob("*.md"))
 
-# A fenced block, and the comment in the line before it that restricts it to one backend.
+# A fenced block, and the comment in the line before it that restricts it to one backend, or names
+# what it needs beyond this package: it is then not run.
 _BLOCK = re.compile(
-    r"(?:<!-- backend: (?P<backend>\w+) -->\n)?^```(?P<language>\w+)\n(?P<text>.*?)^```$",
+    r"(?:<!-- (?:backend: (?P<backend>\w+)|(?P<needs>needs .*)) -->\n)?"
+    r"^```(?P<language>\w+)\n(?P<text>.*?)^```$",
     re.DOTALL | re.MULTILINE,
 )
 _PRINTED = re.compile(r"^print\((.*)\)  # (.+)$", re.MULTILINE)
@@ -28,7 +30,8 @@ def run_page(path, names=None):
     for block in _BLOCK.finditer(page):
         if block["language"] == "text":
             assert "\n".join(printed) == block["text"].strip("\n")
-        if block["language"] != "python" or block["backend"] not in (None, keras.backend.backend()):
+        is_for_all = block["backend"] in (None, keras.backend.backend()) and not block["needs"]
+        if block["language"] != "python" or not is_for_all:
             continue
         code = re.sub(r"\bepochs=\d+", "epochs=1", block["text"])
         checked, printed = [], []

@@ -67,6 +67,15 @@ def test_page_on_compression(run, tmp_path):
     assert names["small"].startswith(b"KVQ")
 
 
+@pytest.mark.backend_free  # each other backend would start TensorFlow for two of the formats
+@pytest.mark.filterwarnings("ignore")  # of converters
+def test_page_on_export(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    images = few_of_the_right_size("mnist", "train").images[:8]
+    names = run_page(ROOT / "docs" / "export.md", {"images": images})
+    assert names["codes"].shape == (8, 7, 7)
+
+
 def test_page_on_performance(run):
     names = run("docs/performance.md")
     assert names["model"].jit_compile
