@@ -26,6 +26,7 @@ def features(folder: Path) -> dict[str, Callable[[], Any]]:
     encoder, decoder = keras_vq.networks.convolutional((8, 8, 1), latent_dim=4)
     model = keras_vq.VQVAE(encoder, keras_vq.VectorQuantizer(16), decoder)
     model.compile("adam")
+    model.adapt(images)
     model.fit(images, epochs=1, verbose=0)
     pairs = images[:5], model.decode(model.encode(images[:5]))
     keras_vq.plots.plot_reconstructions(*pairs, filepath=folder / "pictures.png")
@@ -53,7 +54,7 @@ def features(folder: Path) -> dict[str, Callable[[], Any]]:
         "openvino": lambda: model.export(folder / "openvino", format="openvino"),
         "saved-model": lambda: model.export(folder / "saved"),
         "serve": serve,
-        "sklearn": lambda: model.quantizer.adapt(images.reshape(-1, 4)),
+        "sklearn": lambda: keras_vq.priors.GaussianMixturePrior(2).fit(images.reshape(-1, 64)),
         "tensorboard": lambda: keras_vq.callbacks.ReconstructionGrid(images[:2], log_dir=folder),
     }
 

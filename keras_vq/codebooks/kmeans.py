@@ -10,7 +10,6 @@ from keras import ops
 
 from keras_vq import backend
 from keras_vq import ops as vq_ops
-from keras_vq._extras import require
 from keras_vq._inputs import as_array, inputs_of, is_data_set
 from keras_vq._types import Tensor
 
@@ -102,7 +101,7 @@ def kmeans_centers(
         seed: Integer or `None`. Seed of samples and splits. Defaults to `None`.
         iterations: Integer. Maximum number of iterations. Defaults to 10.
         start: String. `"kmeans++"` spreads the initial centers (Arthur and Vassilvitskii, 2007;
-            scikit-learn's implementation, on 16 vectors per cluster). `"kmeans_random"` samples
+            on 16 vectors per cluster). `"kmeans_random"` samples
             vectors. `"kmeans"` is the former for at most 1,024 clusters and else the latter, since
             the time of k-means++ grows with the square of the number of clusters. Defaults to
             `"kmeans"`.
@@ -237,12 +236,42 @@ def _initial_centers(
 ) -> np.ndarray:
     if start == "kmeans_random" or (start == "kmeans" and clusters > _MOST_PLUS_PLUS):
         return _sample(vectors, clusters, rng)
-    require(("sklearn",), "sklearn", "k-means++")
-    from sklearn.cluster import kmeans_plusplus
+    return plus_plus_centers(_sample(vectors, _PLUS_PLUS_SAMPLE * clusters, rng), clusters, rng)
 
-    sample = _sample(vectors, _PLUS_PLUS_SAMPLE * clusters, rng)
-    state = int(rng.integers(2**31))
-    return kmeans_plusplus(sample, clusters, random_state=state)[0].astype("float32")
+
+def plus_plus_centers(vectors: np.ndarray, clusters: int, rng: np.random.Generator) -> np.ndarray:
+    """Chooses vectors far from each other as initial centers (greedy k-means++).
+
+    Each center is drawn with a probability in proportion to the squared distance from the centers
+    before it; of 2 + log(clusters) such vectors, the one that lowers the sum of these distances
+    most is kept. Source: Arthur and Vassilvitskii, "k-means++: The Advantages of Careful Seeding",
+    2007.
+
+    Args:
+        vectors: Float32 array of shape `(n, dim)`, centered.
+        clusters: Integer, at most n. Number of centers.
+        rng: Random generator.
+
+    Returns:
+        Float32 array of shape `(clusters, dim)`.
+    """
+    squares = np.square(vectors).sum(axis=1)
+
+    def distances_from(chosen: np.ndarray) -> np.ndarray:
+        products = vectors[chosen] @ vectors.T
+        return np.maximum(squares[chosen, None] - 2.0 * products + squares, 0.0)
+
+    places = [rng.integers(len(vectors))]
+    nearest = distances_from(np.array(places))[0]
+    for _ in range(clusters - 1):
+        cumulative = np.cumsum(nearest, dtype="float64")
+        drawn = rng.random(2 + int(math.log(clusters))) * cumulative[-1]
+        candidates = np.minimum(np.searchsorted(cumulative, drawn), len(vectors) - 1)
+        closer = np.minimum(distances_from(candidates), nearest)
+        best = int(closer.sum(axis=1).argmin())
+        places.append(candidates[best])
+        nearest = closer[best]
+    return vectors[places]
 
 
 def _split_large_clusters(

@@ -46,6 +46,28 @@ def test_starts(start, golden):
     )
 
 
+@pytest.mark.backend_free
+def test_initial_centers_are_as_good_as_those_of_scikit_learn():
+    from sklearn.cluster import kmeans_plusplus
+
+    rng = np.random.default_rng(0)
+    means = 4 * rng.normal(size=(30, 6))
+    data = (means[rng.integers(30, size=960)] + rng.normal(size=(960, 6))).astype("float32")
+    data -= data.mean(axis=0)
+    ours, theirs = (
+        [error(data, choose(seed)) for seed in range(20)]
+        for choose in (
+            lambda seed: kmeans.plus_plus_centers(data, 60, np.random.default_rng(seed)),
+            lambda seed: kmeans_plusplus(data, 60, random_state=seed)[0],
+        )
+    )
+    assert np.mean(ours) == pytest.approx(np.mean(theirs), rel=0.02)
+    # Vectors that are all equal, and as many centers as vectors.
+    assert kmeans.plus_plus_centers(np.zeros((4, 2), "float32"), 4, rng).shape == (4, 2)
+    every = kmeans.plus_plus_centers(data[:10], 10, rng)
+    assert len(np.unique(every, axis=0)) == 10
+
+
 def test_three_clusters_are_found(rng):
     means = np.array([[0, 0], [10, 0], [0, 10]], "float32")
     clusters = [mean + rng.normal(size=(100, 2)).astype("float32") * 0.1 for mean in means]
