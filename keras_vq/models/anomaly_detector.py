@@ -91,7 +91,7 @@ class AnomalyDetector:
         if prior is not None and not callable(getattr(prior, "log_likelihood", None)):
             raise ValueError(
                 "`prior` must have a method `log_likelihood(codes)`, such as "
-                f"`keras_vq.priors.PixelCNNPrior`. Received: {prior!r}"
+                f"`keras_vq.priors.TransformerPrior`. Received: {prior!r}"
             )
 
     def fit(self, inputs: Any, quantile: float = 0.99) -> "AnomalyDetector":

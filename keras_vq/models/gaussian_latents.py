@@ -87,7 +87,7 @@ class GaussianLatentModel(LikelihoodEstimates):
         assert decoded is not None  # set when the decoder is built
         if decoded[-1] is not None and decoded[-1] % count:
             raise ValueError(
-                f"The decoder must return {count} channels for each channel of the data, as "
+                f"The decoder must return {count} numbers for each value of the data, as "
                 f"`likelihood`={type(self.likelihood).__name__} requires. Received: outputs of "
                 f"shape {decoded}"
             )
@@ -215,8 +215,10 @@ class GaussianLatentModel(LikelihoodEstimates):
                 fitted or was fitted to other latents.
         """
         shape = self._known_latent_shape()
-        latents = draw_latents(prior or _StandardNormal(shape), n, temperature, seed, shape)
-        return self.decode(latents if prior else self._scaled(latents), batch_size)
+        if prior is None:
+            latents = draw_latents(_StandardNormal(shape), n, temperature, seed, shape)
+            return self.decode(self._scaled(latents), batch_size)
+        return self.decode(draw_latents(prior, n, temperature, seed, shape), batch_size)
 
     def traverse(
         self,

@@ -192,7 +192,7 @@ def test_bits_of_a_density(table):
 
 def test_likelihood_that_does_not_fit():
     encoder, decoder = keras_vq.networks.dense((8, 8, 3), units=(16,), latent_dim=None)
-    with pytest.raises(ValueError, match="must return 2 channels for each channel"):
+    with pytest.raises(ValueError, match="must return 2 numbers for each value"):
         keras_vq.VAE(encoder, decoder, 2, likelihood=GaussianNegativeLogLikelihood())
     with pytest.raises(ValueError, match=r"`likelihood` must be a `keras_vq\.losses\.Negative"):
         keras_vq.VAE(encoder, decoder, 2, likelihood=keras.losses.MeanSquaredError())
