@@ -105,7 +105,7 @@ def tests(session: nox.Session, backend: str) -> None:
 @nox.session
 def kernels(session: nox.Session) -> None:
     """Tests the Triton search kernel, which can't share a process with TensorFlow."""
-    session.install("-e", ".", "pytest", "torch==2.13.0", "triton")
+    session.install("-e", ".[sklearn]", "pytest", "torch==2.13.0", "triton")
     session.run("pytest", "tests/fused_search", *session.posargs, env={"KERAS_BACKEND": "torch"})
 
 

@@ -2,6 +2,7 @@
 
 import functools
 import math
+import random
 from typing import Any, Literal
 
 import keras
@@ -109,7 +110,8 @@ def kmeans_centers(
     Returns:
         Float32 array of shape `(clusters, dim)`.
     """
-    rng = np.random.default_rng(seed)
+    # Without a seed, the centers are those of `keras.utils.set_random_seed`.
+    rng = np.random.default_rng(random.randrange(2**31) if seed is None else seed)
     # Distances of centered vectors have smaller rounding errors.
     center = vectors.mean(axis=0, dtype="float64").astype("float32")
     center = _of_first_process(center)

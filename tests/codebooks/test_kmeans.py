@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
@@ -66,6 +67,15 @@ def test_initial_centers_are_as_good_as_those_of_scikit_learn():
     assert kmeans.plus_plus_centers(np.zeros((4, 2), "float32"), 4, rng).shape == (4, 2)
     every = kmeans.plus_plus_centers(data[:10], 10, rng)
     assert len(np.unique(every, axis=0)) == 10
+
+
+def test_without_a_seed_centers_follow_that_of_keras(golden):
+    found = []
+    for seed in (1, 1, 2):
+        keras.utils.set_random_seed(seed)
+        found.append(kmeans.kmeans_centers(golden["data"], 8))
+    np.testing.assert_array_equal(found[0], found[1])
+    assert (found[0] != found[2]).any()
 
 
 def test_three_clusters_are_found(rng):
