@@ -135,7 +135,9 @@ class LikelihoodEstimates(ReconstructionModel):
                 noise = np.stack([stream.standard_normal(shape, "float32") for stream in streams])
                 given = {"inputs": padded, "posterior": posterior, "noise": noise}
                 parts.append(self._apply_to_batch(self._sample_batch, given, samples=per_call))
-            kl = 0.5 * (mean**2 + np.exp(log_variance) - 1.0 - log_variance)
+            kl = ops.convert_to_numpy(
+                kl_divergence(*map(ops.convert_to_tensor, (mean, log_variance)))
+            )
             joined = {name: np.concatenate([part[name] for part in parts], 1) for name in parts[0]}
             yield {
                 name: values[: len(group), :samples].astype("float64")
@@ -169,6 +171,11 @@ class LikelihoodEstimates(ReconstructionModel):
                 yield group
                 if bar is not None:
                     bar.add(len(group))
+
+
+def kl_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """Computes KL(N(μ, σ²) ‖ N(0, 1)) of each latent."""
+    return 0.5 * (ops.square(mean) + ops.exp(log_variance) - 1.0 - log_variance)
 
 
 def log_prior_ratio(z: Tensor, noise: Tensor, log_variance: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from keras_vq.layers.gaussian_sampling import GaussianSampling
 from keras_vq.losses.likelihoods import BernoulliNegativeLogLikelihood, NegativeLogLikelihood
 from keras_vq.models._data_checks import last_layer
 from keras_vq.models._draws import draw_latents
-from keras_vq.models._likelihood_estimates import LikelihoodEstimates
+from keras_vq.models._likelihood_estimates import LikelihoodEstimates, kl_divergence
 from keras_vq.models._ranges import Range
 
 
@@ -120,7 +120,11 @@ class GaussianLatentModel(LikelihoodEstimates):
 
     def _loss_terms(self, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Computes the unweighted KL divergence from the prior, in nats per input."""
-        return {"kl_loss": ops.sum(kl_per_latent(outputs["mean"], outputs["log_variance"]))}
+        return {
+            "kl_loss": ops.sum(
+                ops.mean(kl_divergence(outputs["mean"], outputs["log_variance"]), axis=0)
+            )
+        }
 
     def _encode_batch(self, inputs: Tensor) -> Tensor:
         """Encodes a batch of inputs to posterior means, shifted and scaled."""
@@ -308,9 +312,3 @@ class _StandardNormal:
         """Samples latents."""
         noise = np.random.default_rng(seed).standard_normal((n, *self.latent_shape), "float32")
         return np.float32(temperature) * noise
-
-
-def kl_per_latent(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """Computes KL(N(μ, σ²) ‖ N(0, 1)) of each latent, averaged over the batch."""
-    per_input = 0.5 * (ops.square(mean) + ops.exp(log_variance) - 1.0 - log_variance)
-    return ops.mean(per_input, axis=0)

@@ -105,6 +105,19 @@ class IWAE(GaussianLatentModel):
                 f"Received: loss={self.loss!r}"
             )
 
+    def compute_loss(
+        self,
+        x: Tensor = None,
+        y: Tensor = None,
+        y_pred: Any = None,
+        sample_weight: Tensor | None = None,
+        training: bool = True,
+    ) -> Tensor:
+        """Computes the loss of a batch; see `ReconstructionModel.compute_loss`."""
+        # The bound and the reported reconstruction term share the likelihood of the samples.
+        y_pred = {**y_pred, "nats": self._nats(x if y is None else y, y_pred)}
+        return super().compute_loss(x, y, y_pred, sample_weight, training)
+
     def _nats(self, target: Tensor, outputs: dict[str, Tensor]) -> Tensor:
         """Computes -log p(x|z) of each sample. Shape `(batch, num_samples)`."""
         parameters = outputs["decoder_outputs"]
@@ -118,7 +131,8 @@ class IWAE(GaussianLatentModel):
         self, target: Tensor, outputs: dict[str, Tensor], sample_weight: Tensor | None = None
     ) -> Tensor:
         """Computes the mean of -log p(x|z) over samples and inputs."""
-        return _mean(ops.mean(self._nats(target, outputs), axis=1), sample_weight)
+        del target
+        return _mean(ops.mean(outputs["nats"], axis=1), sample_weight)
 
     def _objective(
         self,
@@ -128,10 +142,9 @@ class IWAE(GaussianLatentModel):
         sample_weight: Tensor | None,
     ) -> Tensor:
         """Computes the negative importance weighted bound."""
-        del reconstruction_loss
+        del target, reconstruction_loss
         z, noise, log_variance = (outputs[name] for name in ("latents", "noise", "log_variance"))
-        ratio = log_prior_ratio(z, noise, log_variance[:, None])
-        log_weights = ratio - self._nats(target, outputs)
+        log_weights = log_prior_ratio(z, noise, log_variance[:, None]) - outputs["nats"]
         bound = ops.logsumexp(log_weights, axis=1) - math.log(self.num_samples)
         return _mean(-bound, sample_weight)
 

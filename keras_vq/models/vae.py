@@ -11,7 +11,8 @@ from keras_vq import _validation
 from keras_vq._hyperparameter import Hyperparameter
 from keras_vq._types import Shape, Tensor
 from keras_vq.models._batches import first_targets
-from keras_vq.models.gaussian_latents import GaussianLatentModel, kl_per_latent
+from keras_vq.models._likelihood_estimates import kl_divergence
+from keras_vq.models.gaussian_latents import GaussianLatentModel
 
 # Limit of `beta` without a warning, as a multiple of 1 / (number of values), at which a mean
 # squared error and the KL divergence are balanced as in the ELBO of values with variance 1/2.
@@ -176,7 +177,7 @@ class VAE(GaussianLatentModel):
 
     def _latent_loss(self, outputs: dict[str, Tensor]) -> Tensor:
         """Computes the weighted KL divergence, with at least `free_bits` nats per latent."""
-        per_latent = kl_per_latent(outputs["mean"], outputs["log_variance"])
+        per_latent = ops.mean(kl_divergence(outputs["mean"], outputs["log_variance"]), axis=0)
         return self.kl_weight() * ops.sum(ops.maximum(per_latent, self.free_bits))
 
     def kl_weight(self) -> Tensor:

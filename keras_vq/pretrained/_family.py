@@ -134,18 +134,25 @@ def check_fixed(config: Config, fixed: Mapping[str, Any], family: str) -> None:
             )
 
 
-def config_shape(input_shape: Shape | None, channels: int) -> Any:
-    """Returns the shape of images: the given one, or that of images of any size.
+def config_shape(
+    input_shape: Shape | None, channels: int, axes: tuple[str, ...] = ("height", "width")
+) -> Any:
+    """Returns the shape of inputs: the given one, or that of inputs of any size.
+
+    Args:
+        input_shape: Tuple or `None`. The given shape.
+        channels: Integer. Number of channels of the source.
+        axes: Tuple of strings. Names of the other axes. Defaults to those of images.
 
     Raises:
-        ConversionError: If the given shape has other channels than the source.
+        ConversionError: If the given shape has other axes or channels than the source.
     """
     if input_shape is None:
-        return (None, None, channels)
+        return (*(None for _ in axes), channels)
     shape = tuple(input_shape)
-    if len(shape) != 3 or shape[-1] != channels:
+    if len(shape) != len(axes) + 1 or shape[-1] != channels:
         raise ConversionError(
-            f"`input_shape` must be (height, width, {channels}), with the channels of the source. "
-            f"Received: {input_shape!r}"
+            f"`input_shape` must be ({', '.join(axes)}, {channels}), with the channels of the "
+            f"source. Received: {input_shape!r}"
         )
     return shape

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from keras_vq._types import Shape
 from keras_vq.models import VQVAE
 from keras_vq.networks import EncoderDecoder
 from keras_vq.pretrained._errors import ConversionError
@@ -39,23 +38,6 @@ def without_weight_norm(tensors: Tensors) -> dict[str, np.ndarray]:
         norm = np.sqrt(np.square(direction).sum(axes, keepdims=True))
         found[f"{match[1]}.weight"] = magnitude * direction / norm
     return found
-
-
-def sound_shape(input_shape: Shape | None, channels: int) -> Any:
-    """Returns the shape of sound: the given one, or that of any number of samples.
-
-    Raises:
-        ConversionError: If the given shape has other channels than the source.
-    """
-    if input_shape is None:
-        return (None, channels)
-    shape = tuple(input_shape)
-    if len(shape) != 2 or shape[-1] != channels:
-        raise ConversionError(
-            f"`input_shape` must be (samples, {channels}), with the channels of the source. "
-            f"Received: {input_shape!r}"
-        )
-    return shape
 
 
 def check_stages(tensors: Tensors, prefix: str, count: int, codebook_size: int) -> None:

@@ -10,12 +10,11 @@ from keras_vq._types import Shape
 from keras_vq.layers import Snake
 from keras_vq.models import VQVAE
 from keras_vq.networks import dac
-from keras_vq.pretrained._family import Config, Family, Tensors, filled, has_entry
+from keras_vq.pretrained._family import Config, Family, Tensors, config_shape, filled, has_entry
 from keras_vq.pretrained._sound import (
     OPTIONS,
     check_stages,
     sound_model,
-    sound_shape,
     stages_of,
     without_weight_norm,
 )
@@ -55,7 +54,7 @@ def _build(
     )
     check_stages(tensors, _STAGES, given["n_codebooks"], size)
     pair = dac(
-        sound_shape(input_shape, 1),
+        config_shape(input_shape, 1, ("samples",)),
         filters=given["encoder_hidden_size"],
         decoder_filters=given["decoder_hidden_size"],
         latent_dim=given["hidden_size"],

@@ -11,12 +11,19 @@ from keras_vq._types import Shape
 from keras_vq.codebooks import EMACodebook
 from keras_vq.models import VQVAE
 from keras_vq.networks import encodec
-from keras_vq.pretrained._family import Config, Family, Tensors, check_fixed, filled, has_entry
+from keras_vq.pretrained._family import (
+    Config,
+    Family,
+    Tensors,
+    check_fixed,
+    config_shape,
+    filled,
+    has_entry,
+)
 from keras_vq.pretrained._sound import (
     OPTIONS,
     check_stages,
     sound_model,
-    sound_shape,
     stages_of,
     without_weight_norm,
 )
@@ -68,7 +75,7 @@ def _build(
     own_dim = {"codebook_dim": (None, given["hidden_size"])}
     check_fixed(config, {**_FIXED, **own_dim}, _NAME)
     pair = encodec(
-        sound_shape(input_shape, given["audio_channels"]),
+        config_shape(input_shape, given["audio_channels"], ("samples",)),
         filters=given["num_filters"],
         latent_dim=given["hidden_size"],
         strides=given["upsampling_ratios"][::-1],
