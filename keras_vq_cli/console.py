@@ -68,6 +68,16 @@ def result(record: Any, *shown: Any) -> None:
             _show(what)
 
 
+def plan(record: dict[str, Any], **details: Any) -> None:
+    """Prints what a command would write: the result of a dry run.
+
+    Args:
+        record: Dictionary with values that JSON can represent.
+        **details: Values that are printed with --json only.
+    """
+    result({**record, **details}, facts(record), "Nothing is written, because of --dry-run.")
+
+
 def table(*columns: str, numbers: bool = False) -> Any:
     """Returns an empty rich table, whose text is never cut.
 

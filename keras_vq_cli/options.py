@@ -275,6 +275,11 @@ batch_size = option(
     "--batch-size", type=COUNT, default=128, show_default=True, help="Number of images per batch."
 )
 overwrite = option("--overwrite", is_flag=True, help="Replace existing files.")
+dry_run = option(
+    "--dry-run",
+    is_flag=True,
+    help="Check arguments and files, print what would be written, and write nothing.",
+)
 
 
 def images(required: bool = False) -> Callable[[Any], Any]:

@@ -28,12 +28,14 @@ _LONGEST_NAME = 1023  # in UTF-8 bytes, limited by the .kvq format
 @options.images(required=True)
 @options.out("File to write, ending in .kvq.", required=True)
 @options.overwrite
+@options.dry_run
 @models.model_option(f"{codecs.PRESET}, for color images")
 @codecs.prior_option("none, fixed-length codes")
 def command(
     images: tuple[str, ...],
     out: Path,
     overwrite: bool,
+    dry_run: bool,
     model: models.Source | None,
     prior: Path | None,
     **reading: Any,
@@ -50,6 +52,10 @@ def command(
     from keras_vq.codec import ImageCodec
 
     paths, originals = read(paths, (None, None, codec.channels), **reading)
+    if dry_run:
+        pixels = sum(image[..., 0].size for image in originals)
+        console.plan({"images": len(originals), "pixels": pixels, "file": str(out)})
+        return
     data = codec.compress(originals, [_name(path) for path in paths])
     with whole_file(out) as beside:
         beside.write_bytes(data)

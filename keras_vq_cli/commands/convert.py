@@ -39,11 +39,13 @@ Examples:
 )
 @models.conversion_options("any size")
 @options.overwrite
+@options.dry_run
 def command(
     model: models.Source,
     out: Path,
     format: str,
     overwrite: bool,
+    dry_run: bool,
     **conversion: Any,
 ) -> None:
     """Converts a model of another library, or writes one for diffusers.
@@ -57,6 +59,9 @@ def command(
 
     from keras_vq_cli import descriptions
 
+    if dry_run:
+        console.plan({"path": str(out), "format": format, **descriptions.describe(model, loaded)})
+        return
     console.message(f"Writing {files.shown(out)} ...")
     if is_file:
         with files.whole_file(out) as beside:

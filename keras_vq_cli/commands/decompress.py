@@ -33,6 +33,7 @@ _RESERVED = {"CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"} | {
 @click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
 @options.out("Output folder, created if missing.  [default: NAME-decompressed beside FILE]")
 @options.overwrite
+@options.dry_run
 @options.option(
     "--max-pixels",
     type=options.COUNT,
@@ -45,6 +46,7 @@ def command(
     file: Path,
     out: Path | None,
     overwrite: bool,
+    dry_run: bool,
     max_pixels: int | None,
     model: models.Source | None,
     prior: Path | None,
@@ -66,6 +68,9 @@ def command(
     paths = [folder / name for name in file_names(header.names, len(header.image_shapes))]
     for path in paths:
         options.check_free(path, overwrite)
+    if dry_run:
+        console.plan({"files": [str(path) for path in paths]})
+        return
     images = codec.decompress(data)
     folder.mkdir(parents=True, exist_ok=True)
     for path, image in zip(paths, images, strict=True):

@@ -67,6 +67,7 @@ Examples:
 )
 @options.images()
 @options.overwrite
+@options.dry_run
 def command(
     model: models.Source,
     format: str,
@@ -74,6 +75,7 @@ def command(
     out: Path | None,
     images: tuple[str, ...],
     overwrite: bool,
+    dry_run: bool,
     **reading: Any,
 ) -> None:
     """Exports a trained model for inference without Keras.
@@ -91,6 +93,10 @@ def command(
     if precision in _BY_ACTIVATIONS:
         data = of_model(model, loaded.input_shape[1:], images, test=False, **reading)
         calibration = data.take(_CALIBRATION_IMAGES).images
+    if dry_run:
+        plan = {"format": format, "precision": precision, "path": str(out)}
+        console.plan({**plan, "functions": [each.name for each in loaded.signatures()]})
+        return
     console.message(f"Exporting {shown(model.model_file)} as {format}, {precision} ...")
     written = loaded.export(
         out,

@@ -42,6 +42,7 @@ Examples:
     "[default: samples-of-NAME.png]"
 )
 @options.overwrite
+@options.dry_run
 def command(
     model: models.Source,
     count: int,
@@ -50,6 +51,7 @@ def command(
     batch_size: int,
     out: Path | None,
     overwrite: bool,
+    dry_run: bool,
     **sampling: Any,
 ) -> None:
     """Generates images by decoding samples of a prior.
@@ -63,7 +65,14 @@ def command(
     for path in paths:
         options.check_free(path, overwrite)
     loaded = model.load()
-    images = _generated(loaded, model, prior, count, batch_size, {"labels": label, **sampling})
+    sampler = _sampler(loaded, model, prior)
+    arguments = _arguments(loaded, sampler, {"labels": label, **sampling})
+    if dry_run:
+        kind = "standard normal" if sampler is None else type(sampler).__name__
+        plan = {"images": count, "image_shape": [*loaded.input_shape[1:]], "prior": kind}
+        console.plan({**plan, "path": str(out)})
+        return
+    images = loaded.generate(count, prior=sampler, batch_size=batch_size, **arguments)
     if is_picture:
         from keras_vq import plots
 
@@ -75,14 +84,8 @@ def command(
     console.result({"files": [str(path) for path in paths]}, f"Written: {shown(out)}")
 
 
-def _generated(
-    loaded: Any,
-    model: models.Source,
-    prior: Path | None,
-    count: int,
-    batch_size: int,
-    sampling: dict[str, Any],
-) -> Any:
+def _sampler(loaded: Any, model: models.Source, prior: Path | None) -> Any:
+    """Loads the prior; returns `None` for the standard normal distribution of a VAE."""
     import keras_vq
 
     beside = model.folder / "prior.keras"
@@ -92,12 +95,16 @@ def _generated(
             f"The model has no prior. Train one: keras-vq prior {model.name}. Received: {beside}, "
             "which does not exist"
         )
+    return None if file is None else keras_vq.load_model(file, compile=False)
+
+
+def _arguments(loaded: Any, sampler: Any, sampling: dict[str, Any]) -> dict[str, Any]:
+    """Returns the arguments of `generate`; fails on one that the prior does not have."""
     given = {name: value for name, value in sampling.items() if value is not None}
-    sampler = None if file is None else keras_vq.load_model(file, compile=False)
     known = inspect.signature(loaded.generate if sampler is None else sampler.generate).parameters
     kind = "the standard normal prior" if sampler is None else type(sampler).__name__
     for name in given:
         if name not in known:
             option = name.removesuffix("s").replace("_", "-")
             raise ValueError(f"--{option} is not supported by {kind}. Remove it.")
-    return loaded.generate(count, prior=sampler, batch_size=batch_size, **given)
+    return given

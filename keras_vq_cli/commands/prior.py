@@ -55,6 +55,7 @@ Examples:
 @options.images()
 @options.out("File to write, ending in .keras.  [default: prior.keras beside the model]")
 @options.overwrite
+@options.dry_run
 def command(
     model: models.Source,
     kind: str | None,
@@ -64,6 +65,7 @@ def command(
     images: tuple[str, ...],
     out: Path | None,
     overwrite: bool,
+    dry_run: bool,
     **training: Any,
 ) -> None:
     """Trains a prior on the codes or latents of images.
@@ -89,6 +91,13 @@ def command(
             raise ValueError(f"--labels requires a data set with labels. Received: {train.name}")
         classes["num_classes"] = int(train.labels.max()) + 1
     prior = _built(loaded, kind, {**arguments, "seed": seed}, classes)
+    if dry_run:
+        plan = {"prior": type(prior).__name__, "train_images": len(train)}
+        if hasattr(prior, "fit_codes"):
+            batches = math.ceil(len(train) / training["batch_size"])
+            plan |= {"epochs": training["epochs"], "steps": training["epochs"] * batches}
+        console.plan({**plan, "path": str(out)})
+        return
     console.message(f"Training {type(prior).__name__} on {len(train):,} images of {train.name}")
     figures = _fit(prior, loaded, train, test, labels, **training)
     out.parent.mkdir(exist_ok=True)  # named after the preset

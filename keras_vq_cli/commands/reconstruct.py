@@ -26,8 +26,13 @@ Examples:
     "Plot to write: .png, .pdf or .svg.  [default: reconstructions-of-IMG.png in the current "
     "folder, with a number appended if it exists]"
 )
+@options.dry_run
 def command(
-    model: models.Source, images: tuple[str, ...], out: Path | None, **reading: Any
+    model: models.Source,
+    images: tuple[str, ...],
+    out: Path | None,
+    dry_run: bool,
+    **reading: Any,
 ) -> None:
     """Reconstructs images with a trained model.
 
@@ -45,6 +50,10 @@ def command(
     from keras_vq_cli import figures
 
     files, inputs = read(files, loaded.input_shape[1:], **reading)
+    if dry_run:
+        shape = [*loaded.input_shape[1:]]
+        console.plan({"images": len(files), "image_shape": shape, "plot": str(out)})
+        return
     originals = np.stack(inputs)
     made = loaded.reconstruct(originals)
     errors = figures.mean_squared_errors(originals, made)

@@ -81,7 +81,9 @@ def info(run: Path) -> None:
     found = runs.read(run)
     summary = _summary(found)
     settings = _flat({key: value for key, value in found.config.items() if key != "backend"})
-    details = {key: found.record.get(key) for key in ("train_images", "test_images", "versions")}
+    details = {
+        key: found.record.get(key) for key in ("started", "train_images", "test_images", "versions")
+    }
     console.result(
         {
             **summary,

@@ -8,6 +8,7 @@ import math
 import platform
 import shlex
 from collections.abc import Iterator
+from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -77,12 +78,7 @@ samples.png for a VAE.
     group="Run",
     help="Resume the run in --out with its settings; a larger --epochs extends it.",
 )
-@options.option(
-    "--dry-run",
-    is_flag=True,
-    group="Run",
-    help="Print the size of the model and the number of steps, and write nothing.",
-)
+@options.dry_run
 def command(
     config: Path | None,
     settings: tuple[str, ...],
@@ -229,7 +225,7 @@ def _show_plan(run: Run, model: keras.Model, train: ImageDataset) -> None:
         "steps": training["epochs"] * steps,
         "folder": str(run.folder or f"runs/{run.kind}-{train.name}"),
     }
-    console.result({**plan, "config": run.config}, figures.table(plan, "Nothing is written"))
+    console.plan(plan, config=run.config)
 
 
 def _check_same_images(run: Run, train: ImageDataset) -> None:
@@ -276,6 +272,7 @@ def _write_config(run: Run, train: ImageDataset, test: ImageDataset) -> Path:
         run.locks.enter_context(files.locked(run.folder))
         _check_is_free(run.folder)  # again, because another run may have started there since
     files.remove_left_overs(run.folder)
+    now = datetime.now().astimezone().isoformat(timespec="seconds")
     packages = ("keras-vq", "keras", "numpy", run.config["backend"])
     record = {
         "dataset": train.name,
@@ -286,6 +283,7 @@ def _write_config(run: Run, train: ImageDataset, test: ImageDataset) -> Path:
             "python": platform.python_version(),
             **{name: _version(name) for name in packages},
         },
+        "started": run.record.get("started", now),
         "command": run.record.get("command", run.command),
         "resumed_by": [*run.record.get("resumed_by", []), *([run.command] if run.record else [])],
     }
