@@ -45,6 +45,7 @@ TABS: dict[str, tuple[str, ...]] = {
         "docs/guides/codebook_collapse.md",
         "docs/guides/choosing_a_quantizer.md",
         "docs/guides/latents_and_codes.md",
+        "docs/guides/encoding_data_sets.md",
         "docs/guides/sequences_tables_volumes.md",
         "docs/guides/masks_and_lengths.md",
         "docs/guides/several_devices.md",

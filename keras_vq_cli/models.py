@@ -267,8 +267,9 @@ def model_option(default: str, **settings: Any) -> Callable[[Any], Any]:
     """Adds the option --model, passed as a `Source`.
 
     Args:
-        default: String. Description of the model that is used without the option.
+        default: String. Description of the model that is used without the option, or "" if there
+            is none.
         **settings: Keyword arguments of `click.option`.
     """
-    text = f"Trained model: {_KINDS}.  [default: {default}]"
+    text = f"Trained model: {_KINDS}." + (f"  [default: {default}]" if default else "")
     return option("--model", metavar="MODEL", type=ModelType(), help=text, **settings)

@@ -25,6 +25,8 @@ class ImageDataset:
         class_names: Sequence of strings. Names of labels 0, 1, .... Defaults to None.
         name: String. Name of the data set. Defaults to `"images"`.
         split: String. Name of the split. Defaults to `"train"`.
+        skipped: Sequence of strings. Names of unreadable images that were left out, with the
+            reason. Defaults to `()`.
 
     Raises:
         ValueError: If the dtype or shape of an array is invalid.
@@ -50,6 +52,7 @@ class ImageDataset:
         class_names: Sequence[str] | None = None,
         name: str = "images",
         split: str = "train",
+        skipped: Sequence[str] = (),
     ) -> None:
         if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.ndim != 4:
             shape, dtype = getattr(pixels, "shape", None), getattr(pixels, "dtype", None)
@@ -72,6 +75,7 @@ class ImageDataset:
         self._class_names = None if class_names is None else tuple(class_names)
         self._name = name
         self._split = split
+        self._skipped = tuple(skipped)
 
     @property
     def pixels(self) -> np.ndarray:
@@ -97,6 +101,11 @@ class ImageDataset:
     def split(self) -> str:
         """Requested split, including any slice, e.g. `"train[:1000]"`."""
         return self._split
+
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        """Names of unreadable images that were left out, with the reason."""
+        return self._skipped
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -148,6 +157,7 @@ class ImageDataset:
             class_names=self._class_names,
             name=self._name,
             split=self._split,
+            skipped=self._skipped,
         )
 
     def batches(

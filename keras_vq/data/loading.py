@@ -138,6 +138,7 @@ def _dataset(entry: Entry, name: str, split: str) -> ImageDataset:
         class_names=entry.class_names,
         name=name,
         split=split,
+        skipped=entry.skipped,
     )
 
 

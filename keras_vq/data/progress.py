@@ -14,11 +14,11 @@ class ProgressBar:
 
     Args:
         description: String. Label of the bar.
-        total: Integer. Number of steps.
+        total: Integer. Number of steps, or None if it is unknown.
         show: Boolean. Whether to show the bar at all. Defaults to True.
     """
 
-    def __init__(self, description: str, total: int, show: bool = True) -> None:
+    def __init__(self, description: str, total: int | None, show: bool = True) -> None:
         self.description = description
         self.total = total
         self.show = show

@@ -20,6 +20,7 @@ PLANS = {
     "compress": (("a.png", "-o", "b.kvq", "--model", "RUN"), {"pixels": 64, "file": "b.kvq"}),
     "decompress": (("a.kvq", "--model", "RUN"), {"files": ["a-decompressed/a.png"]}),
     "export": (("RUN", "--format", "onnx"), {"functions": ["encode", "decode", "serving_default"]}),
+    "encode": (("digits", "--model", "RUN", "--out", "new"), {"rows": 1437, "folder": "new"}),
     "convert": (("RUN", "--out", "new"), {"path": "new", "class": "VQVAE"}),
 }
 
