@@ -107,6 +107,7 @@ class Registry:
 
 
 def snake_case(member: Any) -> str:
-    """Returns the snake_case name of a class or function, e.g. `ema_codebook`."""
-    words = re.sub(r"([A-Z]+)([A-Z][a-z])", r"\1_\2", member.__name__)
+    """Returns the snake_case name of a class, function or name, e.g. `ema_codebook`."""
+    name = member if isinstance(member, str) else member.__name__
+    words = re.sub(r"([A-Z]+)([A-Z][a-z])", r"\1_\2", name)
     return re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", words).lower()

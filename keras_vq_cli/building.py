@@ -13,6 +13,7 @@ import numpy as np
 
 import keras_vq
 from keras_vq import codebooks, losses, models, networks, priors, quantizers, regularizers
+from keras_vq._registry import snake_case
 from keras_vq.data import ImageDataset
 from keras_vq_cli import figures
 from keras_vq_cli.backend import importing
@@ -82,7 +83,7 @@ def completed(config: Config, image_shape: tuple[int, ...], images: int) -> Conf
     try:
         keras.losses.get(training["loss"])
     except ValueError:
-        hint = did_you_mean(training["loss"], map(_snake_case, vars(keras.losses)))
+        hint = did_you_mean(training["loss"], map(snake_case, vars(keras.losses)))
         raise ValueError(
             f"--loss must be a name of keras.losses.{hint} Received: {training['loss']!r}"
         ) from None
@@ -185,7 +186,7 @@ def class_of(name: Any, path: str) -> Any:
     }
     found = members.get(_plain(str(name)))
     if found is None:
-        known = [_snake_case(key) for key, _ in members.values()]
+        known = [snake_case(key) for key, _ in members.values()]
         hint = did_you_mean(str(name), known)
         raise ValueError(f"`{path}.type` must be the name of a class.{hint} Received: {name!r}")
     return found[1]
@@ -193,10 +194,6 @@ def class_of(name: Any, path: str) -> Any:
 
 def _plain(name: str) -> str:
     return name.lower().replace("_", "")
-
-
-def _snake_case(name: str) -> str:
-    return re.sub(r"(?<=[a-z0-9])([A-Z])", r"_\1", name).lower()
 
 
 def _arguments(member: Any) -> dict[str, Any]:

@@ -31,7 +31,7 @@ class NegativeLogLikelihood(Configurable, keras.losses.Loss):
         **kwargs: Arguments of `keras.losses.Loss`.
 
     Call arguments:
-        y_true: Data of shape `(batch, ..., channels)`.
+        y_true: Data of shape `(batch, ..., channels)`, clipped to `value_range`.
         y_pred: Decoder outputs of shape `(batch, ..., channels * parameters_per_value)`.
 
     Example:
@@ -71,7 +71,8 @@ class NegativeLogLikelihood(Configurable, keras.losses.Loss):
                 f"{expected} channels of `y_true`, {expected * count} in all. Received: shape "
                 f"{tuple(y_pred.shape)}. Build the decoder with that number of output channels."
             )
-        nats = self._nats(y_true, y_pred)
+        # Resampling and rounding move values a little outside the range.
+        nats = self._nats(ops.clip(y_true, *self.value_range), y_pred)
         return ops.sum(ops.reshape(nats, (ops.shape(nats)[0], -1)), axis=1)
 
     def expected_value(self, y_pred: Tensor) -> Tensor:

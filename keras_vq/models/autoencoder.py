@@ -103,9 +103,5 @@ class Autoencoder(ReconstructionModel):
             >>> model.generate(5, prior, seed=0).shape
             (5, 8, 8, 1)
         """
-        if not self.built:
-            raise ValueError(
-                "The latent shape is unknown because the model is not built. Fit the model, or "
-                "call it on a batch."
-            )
+        self._check_built()
         return self.decode(draw_latents(prior, n, temperature, seed, self.latent_shape), batch_size)

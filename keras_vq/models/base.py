@@ -257,7 +257,7 @@ class ReconstructionModel(DataChecks, Exportable, HasPresets):
         if self._has_own_targets():
             check_not_labels(target, tuple(reconstruction.shape))
         if self._is_likelihood():
-            # PyTorch rejects targets that resampling or rounding moved outside [0, 1].
+            # PyTorch's `BinaryCrossentropy` rejects targets that resampling moved outside [0, 1].
             target = ops.clip(ops.cast(target, reconstruction.dtype), *PROBABILITIES)
         # Cancels the division by replicas in Keras losses: `compute_loss` divides the total.
         replicas = backend.loss_divisor()

@@ -282,13 +282,13 @@ class GaussianLatentModel(LikelihoodEstimates):
         return decoded.reshape(len(chosen), len(stops), *decoded.shape[1:])
 
     def _known_latent_shape(self) -> tuple[int, ...]:
-        shape = tuple(size for size in self.latent_shape if size) if self.built else ()
-        if not self.built or len(shape) < len(self.latent_shape):
+        self._check_built()
+        if None in self.latent_shape:
             raise ValueError(
-                "The latent shape is unknown because the model is not built. Fit the model, or "
-                "call it on a batch."
+                "The latent shape must be fixed. Add an Input of fixed shape to the encoder. "
+                f"Received: latent_shape={self.latent_shape}"
             )
-        return shape
+        return tuple(size for size in self.latent_shape if size is not None)
 
 
 def _checked_likelihood(likelihood: Any) -> NegativeLogLikelihood:

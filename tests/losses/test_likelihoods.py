@@ -124,6 +124,15 @@ def test_equals_scipy(case):
 
 
 @each_case
+def test_values_outside_the_range_count_as_the_nearest_inside(case):
+    low, high = case.loss.value_range
+    inside = np.clip([-0.1, 1.1], low, high)
+    found = [nats(case.loss, np.array(x), case.parameters) for x in ([-0.1, 1.1], inside)]
+    assert np.isfinite(found).all()
+    np.testing.assert_allclose(*found, rtol=1e-6)
+
+
+@each_case
 def test_expected_value(case):
     found = case.loss.expected_value(ops.convert_to_tensor([case.parameters], dtype="float32"))
     assert ops.convert_to_numpy(found) == pytest.approx(case.expected_value, rel=1e-5)
