@@ -118,6 +118,34 @@ class CodeDataset(OrderedBatches):
 
         return pyarrow.dataset.dataset(list(map(str, self.files)), format="parquet")
 
+    def read(self, start: int, stop: int) -> tuple[list[str], np.ndarray]:
+        """Reads the ids and codes of rows by their position in the files.
+
+        Args:
+            start: Integer, at least 0. First row.
+            stop: Integer, at most `rows`. Row after the last one.
+
+        Returns:
+            Tuple of a list of strings, and an int32 array of shape `(n, *code_shape)`.
+
+        Raises:
+            ValueError: If the range is empty or out of bounds, or a shard is damaged.
+        """
+        if not 0 <= start < stop <= self.rows:
+            raise ValueError(
+                f"`start` and `stop` must satisfy 0 <= start < stop <= {self.rows}. "
+                f"Received: {start} and {stop}"
+            )
+        ends = np.cumsum(self._counts)
+        one, last = np.searchsorted(ends, [start, stop - 1], side="right")
+        chosen = range(one, last + 1)
+        read = [_shards.read_group(*self._groups[group], ["id", "codes"]) for group in chosen]
+        first = start - (int(ends[chosen[0] - 1]) if chosen[0] else 0)
+        part = slice(first, first + stop - start)
+        ids = np.concatenate([each["id"] for each in read])[part].tolist()
+        codes = np.concatenate([each["codes"] for each in read])[part]
+        return ids, codes.astype("int32").reshape(-1, *self.code_shape)
+
     def _listed(self, manifest: dict[str, Any]) -> tuple[list[tuple[Path, int]], list[int]]:
         """Returns the file and number of each row group, and its number of rows."""
         groups, counts = [], []

@@ -20,6 +20,7 @@ PLANS = {
     "compress": (("a.png", "-o", "b.kvq", "--model", "RUN"), {"pixels": 64, "file": "b.kvq"}),
     "decompress": (("a.kvq", "--model", "RUN"), {"files": ["a-decompressed/a.png"]}),
     "export": (("RUN", "--format", "onnx"), {"functions": ["encode", "decode", "serving_default"]}),
+    "decode": (("codes", "--model", "RUN", "--out", "new"), {"images": 1437, "folder": "new"}),
     "encode": (("digits", "--model", "RUN", "--out", "new"), {"rows": 1437, "folder": "new"}),
     "convert": (("RUN", "--out", "new"), {"path": "new", "class": "VQVAE"}),
 }
@@ -47,6 +48,8 @@ def test_a_dry_run_prints_a_plan_and_writes_nothing(run, trained, tmp_path, verb
     write_png(np.zeros((8, 8, 1), "float32"), tmp_path / "a.png")
     if verb == "decompress":
         assert run("compress", "a.png", "-o", "a.kvq", "--model", trained).code == 0
+    if verb == "decode":
+        assert run("encode", "digits", "--model", trained, "--out", "codes").code == 0
     before = contents(tmp_path, trained)
     result = run(verb, *arguments, "--dry-run", "--json")
     assert result.code == 0, result.err

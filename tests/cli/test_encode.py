@@ -1,9 +1,10 @@
-"""Tests of `keras-vq encode`."""
+"""Tests of `keras-vq encode` and `keras-vq decode`."""
 
 import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import keras_vq
 
@@ -21,6 +22,14 @@ def test_a_data_set_and_an_array_are_encoded(run, finished_run, tmp_path):
     np.testing.assert_array_equal(labels, digits.labels)
     assert record["rows"] == len(digits)
     assert record["files"] == ["codes/digits-test-00000.parquet"]
+    result = run("decode", "codes", *options[:2], "--rows", "8:11", "--out", "images", "--json")
+    assert result.code == 0, result.err
+    files = json.loads(result.out)["files"]
+    assert files == [f"images/digits-test-{row}.png" for row in range(8, 11)]
+    for path, image in zip(files, model.decode(found[8:11]), strict=True):
+        with Image.open(path) as picture:
+            difference = np.asarray(picture, "int32") - 255 * np.clip(image[..., 0], 0, 1)
+        assert np.abs(difference).max() <= 0.51
     np.save(tmp_path / "some.npy", digits.pixels[:20])
     assert run("encode", "some.npy", *options, "--rows-per-shard", 8).code == 0
     (some,) = keras_vq.encoding.CodeDataset("codes", ["some"])[0]
@@ -46,3 +55,16 @@ def test_wrong_calls_get_one_line(run, finished_run, tmp_path):
         assert result.code == 2, arguments
         assert message in result.err
     assert not (tmp_path / "codes").exists()
+    assert run("encode", "digits", *options, "--quiet").code == 0
+    decode = ("decode", "codes", "--out", "images", "--model")
+    for arguments, message in (
+        ((*decode, finished_run, "--rows", "7"), "not a range of rows"),
+        ((*decode, finished_run, "--rows", "2000:"), "at least one of the 1,437 rows"),
+        ((*decode, finished_run, "--source", "other"), "must be names out of"),
+        ((*decode, "vqvae_mnist"), "must be the model that encoded"),
+        (("decode", "images", "--out", "images", "--model", finished_run), "no manifest.json"),
+    ):
+        result = run(*arguments)
+        assert result.code == 2, arguments
+        assert message in result.err
+    assert not (tmp_path / "images").exists()

@@ -237,6 +237,23 @@ def test_wrong_calls_have_clear_errors(model, images, tmp_path):
         CodeDataset(tmp_path)
 
 
+@pytest.mark.backend_free
+@pytest.mark.parametrize("rows", [(0, 1), (0, ROWS), (5, 6), (6, 12), (29, 31), (64, ROWS)])
+def test_rows_are_read_by_position(model, images, tmp_path, small_groups, rows):
+    dataset = encode_dataset(images, model, tmp_path, rows_per_shard=30)
+    ids, codes = dataset.read(*rows)
+    assert ids == [f"noise-train:{row}" for row in range(*rows)]
+    np.testing.assert_array_equal(codes, model.encode(images.images[slice(*rows)]))
+
+
+@pytest.mark.backend_free
+def test_rows_out_of_bounds_are_an_error(model, images, tmp_path):
+    dataset = encode_dataset(images, model, tmp_path)
+    for rows in ((3, 3), (-1, 2), (0, ROWS + 1)):
+        with pytest.raises(ValueError, match="must satisfy"):
+            dataset.read(*rows)
+
+
 def trained(model, data, **options):
     keras.utils.set_random_seed(0)
     prior = keras_vq.priors.PixelCNNPrior.for_model(
