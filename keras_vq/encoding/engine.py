@@ -26,7 +26,6 @@ from keras_vq.models.describing import describe
 
 _BLOCK_BYTES = 2**26
 _BLOCK_BATCHES = 100  # longer predictions of Keras show a bar of their own
-_SAMPLED_ROWS = 64
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
 
@@ -35,6 +34,8 @@ class _Block(NamedTuple):
 
     inputs: np.ndarray
     labels: np.ndarray | None
+    shard: int
+    digest: bytes
 
 
 def encode_dataset(
@@ -55,14 +56,15 @@ def encode_dataset(
     the codes and the codebook sizes. The manifest also lists the unreadable images of an
     `ImageDataset`, which have no row.
 
-    A repeated call encodes what is missing, e.g. after an interruption, with the same files as
-    without it. A call with another source and name adds shards and changes none. Memory holds the
-    codes of one shard and about 200 MB of inputs, whatever the size of the source.
+    A repeated call reads the source again, compares its rows with the digest in each shard, and
+    encodes what is missing, e.g. after an interruption, with the same files as without it. A call
+    with another source and name adds shards and changes none. Memory holds the codes of one shard
+    and about 200 MB of inputs, whatever the size of the source. Run one call per folder at a time.
 
     Args:
         source: `ImageDataset` of `keras_vq.data.load`, array of shape `(n, ...)` such as a
-            memory-mapped `.npy` file, or data set of batches: inputs or (inputs, labels). Data sets
-            of batches must yield the same rows each time; a resumed call reads them from the start.
+            memory-mapped `.npy` file, or data set of batches: inputs or (inputs, labels). A
+            repeated call needs the same rows in the same order.
         model: A built model with one code grid, such as a `VQVAE`.
         directory: String or path. Output folder, created if missing.
         name: String of letters, digits, `_`, `-` and `.`. Name of the source, the beginning of its
@@ -92,29 +94,38 @@ def encode_dataset(
     name = _checked_name(name, source)
     batch_size = _validation.check_positive_integer("batch_size", batch_size)
     rows_per_shard = _validation.check_positive_integer("rows_per_shard", rows_per_shard)
-    facts, digest = _model_facts(model), _digest(source)
+    facts = _model_facts(model)
+    _check_source(source)
     rows = len(source) if _has_rows(source) else None
-    if rows == 0:
-        raise ValueError(f"`source` must have at least one row. Received: {source!r:.100}")
-    entry = {
-        "digest": digest,
+    folder = Path(directory)
+    manifest = _opened(folder, facts, name, rows_per_shard)
+    entry: dict[str, Any] = {
         "rows_per_shard": rows_per_shard,
         "skipped": list(getattr(source, "skipped", ())),
         "shards": [],
         "rows": 0,
         "is_complete": False,
     }
-    folder = Path(directory)
-    manifest = _opened(folder, facts, name, entry)
-    entry = manifest["sources"][name]
-    if not entry["is_complete"]:
-        with ProgressBar(f"Encoding {name}", rows, progress) as bar:
-            _encode_missing(source, model, folder, name, manifest, batch_size, bar)
+    manifest["sources"][name] = entry
+    with (
+        ProgressBar(f"Encoding {name}", rows, progress) as bar,
+        ThreadPoolExecutor(1) as reader,
+    ):
+        for blocks in _shards_of(_read_ahead(source, batch_size, rows_per_shard, reader)):
+            _encode_shard(blocks, model, folder, name, manifest, batch_size, bar)
+    if not entry["rows"]:
+        raise ValueError(f"`source` must have at least one row. Received: {source!r:.100}")
+    beyond = folder / _file_name(name, len(entry["shards"]))
+    if beyond.exists():
+        raise _changed(name, beyond)
+    entry["is_complete"] = True
+    if manifest != _shards.read_manifest(folder):
+        _shards.write_manifest(folder, manifest)
     return CodeDataset(folder, sources=[name], batch_size=batch_size)
 
 
-def _encode_missing(
-    source: Any,
+def _encode_shard(
+    blocks: Iterator[_Block],
     model: Any,
     folder: Path,
     name: str,
@@ -122,79 +133,57 @@ def _encode_missing(
     batch_size: int,
     bar: ProgressBar,
 ) -> None:
+    """Encodes the blocks of a shard and writes it, or checks the inputs of an existing shard."""
     entry = manifest["sources"][name]
-    rows_per_shard = entry["rows_per_shard"]
-    rows = len(source) if _has_rows(source) else None
-    _adopt_shards(folder, name, manifest)
-    bar.advance(entry["rows"])
-    # The last shard may be short only if nothing follows it.
-    blocks = _rows_from(source, entry["rows"], batch_size, rows_per_shard)
-    made: list[tuple[np.ndarray, np.ndarray | None]] = []
+    path = folder / _file_name(name, len(entry["shards"]))
+    exists = path.exists()
     dtype = _shards.codes_type(manifest["model"]["codebook_sizes"])
-
-    def finish() -> None:
-        codes = np.concatenate([codes for codes, _ in made])
-        labels = None if made[0][1] is None else np.concatenate([each[1] for each in made])
-        file = _file_name(name, len(entry["shards"]))
-        metadata = {"model": manifest["model"], "source": name, "first_row": entry["rows"]}
-        metadata |= {key: entry[key] for key in ("digest", "rows_per_shard")}
-        _shards.write_shard(folder / file, codes, labels, metadata)
-        entry["shards"].append({"file": file, "rows": len(codes)})
-        entry["rows"] += len(codes)
+    digest = hashlib.sha256()
+    codes, labels, rows = [], [], 0
+    for block in blocks:
+        digest.update(block.digest)
+        rows += len(block.inputs)
+        if not exists:
+            codes.append(model.encode(block.inputs, batch_size=batch_size).astype(dtype))
+            labels += [] if block.labels is None else [block.labels]
+        bar.advance(len(block.inputs))
+    metadata = {
+        "model": manifest["model"],
+        "source": name,
+        "first_row": entry["rows"],
+        "rows_per_shard": entry["rows_per_shard"],
+        "digest": digest.hexdigest()[:32],
+    }
+    if exists and _shards.read_metadata(path)[0] != metadata:
+        raise _changed(name, path)
+    if not exists:
+        both = np.concatenate(labels) if labels else None
+        _shards.write_shard(path, np.concatenate(codes), both, metadata)
+    entry["shards"].append({"file": path.name, "rows": rows})
+    entry["rows"] += rows
+    if not exists:
         _shards.write_manifest(folder, manifest)
-        made.clear()
-
-    with ThreadPoolExecutor(1) as reader:
-        waiting = reader.submit(next, blocks, None)
-        while (block := waiting.result()) is not None:
-            waiting = reader.submit(next, blocks, None)  # read while the model encodes
-            codes = model.encode(block.inputs, batch_size=batch_size)
-            made.append((codes.astype(dtype), block.labels))
-            bar.advance(len(codes))
-            if sum(len(codes) for codes, _ in made) == rows_per_shard:
-                finish()
-    if made:
-        finish()
-    if rows is None and not entry["rows"]:
-        raise ValueError("`source` must have at least one row. Received: an empty data set")
-    entry["is_complete"] = True
-    _shards.write_manifest(folder, manifest)
 
 
-def _adopt_shards(folder: Path, name: str, manifest: dict[str, Any]) -> None:
-    """Lists the complete shards that an interrupted call has written."""
-    entry = manifest["sources"][name]
-    entry["shards"], entry["rows"] = [], 0
+def _changed(name: str, path: Path) -> ValueError:
+    return ValueError(
+        f"The rows of the source {name!r}, their labels and the model must be those of the first "
+        "call, because written shards are not changed. Pass another `name`, or encode to another "
+        f"folder. Received: rows that differ from those of {str(path)!r}"
+    )
+
+
+def _opened(folder: Path, facts: dict[str, Any], name: str, rows_per_shard: int) -> Any:
+    """Returns the manifest of the folder, after removing files of interrupted calls.
+
+    Raises:
+        ValueError: If the folder contains codes of another model, or of this source in shards of
+            another size.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
     for path in folder.iterdir():
         if is_unfinished(path):
             path.unlink(missing_ok=True)
-    for number in itertools.count():
-        path = folder / _file_name(name, number)
-        if not path.exists():
-            return
-        metadata, found = _shards.read_metadata(path)
-        expected = {"model": manifest["model"], "source": name, "first_row": entry["rows"]}
-        expected |= {key: entry[key] for key in ("digest", "rows_per_shard")}
-        if metadata != expected:
-            raise ValueError(
-                f"The shard {path.name!r} must be of this model and source. Encode to another "
-                f"folder, or with another `name`. Received: {metadata}"
-            )
-        if found.num_rows != entry["rows_per_shard"] and entry["digest"] is None:
-            path.unlink()  # the end of a data set of batches, which is read again
-            return
-        entry["shards"].append({"file": path.name, "rows": found.num_rows})
-        entry["rows"] += found.num_rows
-
-
-def _opened(folder: Path, facts: dict[str, Any], name: str, entry: dict[str, Any]) -> Any:
-    """Returns the manifest of the folder with an entry for the source.
-
-    Raises:
-        ValueError: If the folder contains codes of another model, or of another source of this
-            name.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
     manifest = _shards.read_manifest(folder) or {
         "format": _shards.FORMAT,
         "model": facts,
@@ -207,15 +196,12 @@ def _opened(folder: Path, facts: dict[str, Any], name: str, entry: dict[str, Any
             f"codes of a {manifest['model'].get('class')} with the fingerprint "
             f"{manifest['model'].get('fingerprint')}: {str(folder)!r}"
         )
-    known = manifest["sources"].setdefault(name, entry)
-    for key in ("digest", "rows_per_shard"):
-        if known[key] != entry[key]:
-            what = "The source" if key == "digest" else f"`{key}`"
-            raise ValueError(
-                f"{what} of {name!r} must be that of the first call, because written shards are "
-                "not changed. Pass another `name` for another source. "
-                f"Received: {key}={entry[key]!r}, before: {known[key]!r}"
-            )
+    known = manifest["sources"].get(name, {}).get("rows_per_shard", rows_per_shard)
+    if known != rows_per_shard:
+        raise ValueError(
+            f"`rows_per_shard` of {name!r} must be that of the first call, {known}. Pass another "
+            f"`name` for other shards. Received: {rows_per_shard}"
+        )
     return manifest
 
 
@@ -255,79 +241,85 @@ def _has_rows(source: Any) -> bool:
     return isinstance(source, ImageDataset) or not is_data_set(source)
 
 
-def _digest(source: Any) -> str | None:
-    """Returns a digest of the shape and of 64 rows of a source, `None` for a data set of batches.
-
-    Raises:
-        ValueError: If the source is neither an array nor a data set.
-    """
-    if not _has_rows(source):
-        return None
-    values = source.pixels if isinstance(source, ImageDataset) else source
-    if not hasattr(values, "shape") or not hasattr(values, "dtype") or not len(values.shape):
+def _check_source(source: Any) -> None:
+    """Raises ValueError if a source is neither an array nor a data set."""
+    has_shape = isinstance(source, ImageDataset) or len(getattr(source, "shape", ()))
+    if _has_rows(source) and not has_shape:
         raise ValueError(f"`source` must be {SOURCES}. Received: {type(source).__name__}")
-    digest = hashlib.sha256(f"{values.dtype}{tuple(values.shape)}".encode())
-    count = len(values)
-    for row in np.linspace(0, count - 1, min(count, _SAMPLED_ROWS)).astype(int):
-        digest.update(to_numpy(values[int(row)]).tobytes())
-    return digest.hexdigest()[:16]
 
 
-def _rows_from(source: Any, start: int, batch_size: int, rows_per_shard: int) -> Iterator[_Block]:
-    """Yields the rows of a source from a row on, in blocks that end with each shard."""
-    if not _has_rows(source):
-        yield from _rebatched(source, start, batch_size, rows_per_shard)
-        return
-    values = source.pixels if isinstance(source, ImageDataset) else source
+def _read_ahead(
+    source: Any, batch_size: int, rows_per_shard: int, reader: ThreadPoolExecutor
+) -> Iterator[_Block]:
+    """Yields the blocks of a source; a thread reads the next block while the model encodes."""
+    read = _rows_of if _has_rows(source) else _rebatched
+    blocks = read(source, batch_size, rows_per_shard)
+    waiting = reader.submit(next, blocks, None)
+    while (block := waiting.result()) is not None:
+        waiting = reader.submit(next, blocks, None)
+        yield block
+
+
+def _shards_of(blocks: Iterator[_Block]) -> Iterator[Iterator[_Block]]:
+    """Groups the blocks of each shard."""
+    for _, group in itertools.groupby(blocks, key=lambda block: block.shard):
+        yield group
+
+
+def _block(inputs: np.ndarray, labels: np.ndarray | None, shard: int) -> _Block:
+    digest = hashlib.sha256(f"{inputs.dtype}{inputs.shape}".encode())
+    digest.update(np.ascontiguousarray(inputs).data)
+    digest.update(b"" if labels is None else np.ascontiguousarray(labels).data)
+    return _Block(inputs, labels, shard, digest.digest())
+
+
+def _rows_of(source: Any, batch_size: int, rows_per_shard: int) -> Iterator[_Block]:
+    """Yields the rows of an array or `ImageDataset`, in blocks that end with each shard."""
+    is_images = isinstance(source, ImageDataset)
+    values = source.pixels if is_images else source
+    most = _block_rows(values.shape[1:], batch_size)
+    start = 0
     while start < len(source):
-        room = rows_per_shard - start % rows_per_shard
-        stop = min(start + min(room, _block_rows(values.shape[1:], batch_size)), len(source))
-        if isinstance(source, ImageDataset):
+        shard, row = divmod(start, rows_per_shard)
+        stop = min(start + min(rows_per_shard - row, most), len(source))
+        if is_images:
+            inputs = np.divide(values[start:stop], 255, dtype="float32")
             labels = None if source.labels is None else source.labels[start:stop]
-            yield _Block(np.divide(values[start:stop], 255, dtype="float32"), labels)
         else:
-            yield _Block(to_numpy(values[start:stop]), None)
+            inputs, labels = to_numpy(values[start:stop]), None
+        yield _block(inputs, labels, shard)
         start = stop
 
 
-def _rebatched(source: Any, start: int, batch_size: int, rows_per_shard: int) -> Iterator[_Block]:
-    """Yields the rows of a data set of batches from a row on, in blocks that end with each shard.
-
-    The blocks of a shard do not depend on `start`, which is the first row of a shard.
-    """
-    room = rows_per_shard
+def _rebatched(source: Any, batch_size: int, rows_per_shard: int) -> Iterator[_Block]:
+    """Yields the rows of a data set of batches, in blocks that end with each shard."""
     inputs: list[np.ndarray] = []
     labels: list[np.ndarray] = []
-    skipped = held = 0
+    done = held = 0
 
-    def block() -> _Block:
+    def collected() -> _Block:
         if labels and len(labels) != len(inputs):
             raise ValueError(
                 "All batches of `source` must have labels, or none. Received: both kinds"
             )
-        made = _Block(np.concatenate(inputs), np.concatenate(labels) if labels else None)
-        inputs.clear()
-        labels.clear()
-        return made
+        both = np.concatenate(labels) if labels else None
+        return _block(np.concatenate(inputs), both, done // rows_per_shard)
 
     for batch in batches_of(source):
         x, y, _ = keras.utils.unpack_x_y_sample_weight(batch)
-        x, y = to_numpy(x), None if y is None else to_numpy(y)
-        out = min(len(x), start - skipped)
-        skipped += out
-        x, y = x[out:], None if y is None else y[out:]
+        x, y = to_numpy(x), None if y is None else to_numpy(y, "labels")
         while len(x):
-            count = min(len(x), room, _block_rows(x.shape[1:], batch_size) - held)
+            most = _block_rows(x.shape[1:], batch_size)
+            wanted = min(rows_per_shard - done % rows_per_shard, most)
+            count = min(len(x), wanted - held)
             inputs.append(x[:count])
-            if y is not None:
-                labels.append(y[:count])
-                y = y[count:]
-            x, room, held = x[count:], room - count, held + count
-            if not room or held == _block_rows(inputs[0].shape[1:], batch_size):
-                yield block()
-                room, held = room or rows_per_shard, 0
-    if inputs:
-        yield block()
+            labels += [] if y is None else [y[:count]]
+            x, y, held = x[count:], None if y is None else y[count:], held + count
+            if held == wanted:
+                yield collected()
+                inputs, labels, done, held = [], [], done + held, 0
+    if held:
+        yield collected()
 
 
 def _block_rows(shape: tuple[int, ...], batch_size: int) -> int:

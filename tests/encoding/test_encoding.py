@@ -148,6 +148,52 @@ def test_an_interrupted_call_is_continued(model, images, tmp_path, monkeypatch, 
 
 
 @pytest.mark.backend_free
+@pytest.mark.parametrize("kind", ["rows", "batches"])
+def test_a_changed_source_is_refused(model, images, tmp_path, kind):
+    def encode(pixels, labels=images.labels):
+        source = ImageDataset(pixels, labels=labels)
+        source = source if kind == "rows" else source.batches(9, with_labels=True)
+        return encode_dataset(source, model, tmp_path, name="a", rows_per_shard=20)
+
+    encode(images.pixels)
+    before = files_of(tmp_path)
+    one_value, one_label = images.pixels.copy(), images.labels.copy()
+    one_value[33, 0, 0, 0] ^= 1
+    one_label[69] += 1
+    longer = np.concatenate([images.pixels, images.pixels])
+    for changed in (
+        (one_value,),
+        (images.pixels, one_label),
+        (images.pixels[:-1], images.labels[:-1]),
+        (images.pixels[:40], images.labels[:40]),
+        (longer, np.tile(images.labels, 2)),
+    ):
+        with pytest.raises(ValueError, match="must be those of the first call"):
+            encode(*changed)
+        assert files_of(tmp_path) == before
+    assert encode(images.pixels).rows == ROWS
+    assert files_of(tmp_path) == before
+
+
+@pytest.mark.backend_free
+def test_only_lost_shards_are_encoded_again(model, images, tmp_path, monkeypatch):
+    def encode():
+        return encode_dataset(images, model, tmp_path, rows_per_shard=20)
+
+    encode()
+    before = files_of(tmp_path)
+    times = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.parquet")}
+    lost = tmp_path / "noise-train-00001.parquet"
+    lost.unlink()
+    encode()
+    assert files_of(tmp_path) == before
+    changed = {path for path, time in times.items() if path.stat().st_mtime_ns != time}
+    assert changed == {lost}
+    interrupted_after(0, model, monkeypatch)  # nothing is left to encode
+    encode()
+
+
+@pytest.mark.backend_free
 def test_a_full_disk_leaves_no_part_of_a_shard(model, images, tmp_path, monkeypatch):
     write = pq.write_table
 
@@ -205,7 +251,7 @@ def test_wrong_calls_have_clear_errors(model, images, tmp_path):
     other.set_weights([weight + 1 for weight in model.get_weights()])
     other(images.images[:1])
     fails("must be of one model", by=other)
-    fails("must be that of the first call", images.take(5))
+    fails("must be those of the first call", images.take(5))
     fails("`rows_per_shard` of 'noise-train' must be", rows_per_shard=7)
     fails("`name` must be a string", images.images)
     fails("`name` must be a string", name="../up")
