@@ -335,6 +335,12 @@ def check_out(out: Path, suffixes: tuple[str, ...], overwrite: bool = True) -> N
     check_free(out, overwrite)
 
 
+def check_folder(out: Path) -> None:
+    """Raises ValueError if the folder of --out is a file."""
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"--out must be a folder. Received: the file {shown(out)}")
+
+
 def check_free(path: Path, overwrite: bool) -> None:
     """Raises ValueError if a path exists and is not to be replaced."""
     if path.exists() and not overwrite:

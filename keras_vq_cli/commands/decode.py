@@ -60,8 +60,7 @@ def command(
     CODES is a folder of keras-vq encode, and MODEL the model that encoded it. Files have the names
     of the rows, SOURCE-ROW.png.
     """
-    if out.exists() and not out.is_dir():
-        raise ValueError(f"--out must be a folder. Received: the file {shown(out)}")
+    options.check_folder(out)
     loaded = model.load()
 
     from keras_vq._fingerprint import fingerprint

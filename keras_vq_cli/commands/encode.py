@@ -55,8 +55,7 @@ def command(
     uint8, or floats in the range of the model. A repeated command encodes what is missing; another
     SOURCE adds files and changes none.
     """
-    if out.exists() and not out.is_dir():
-        raise ValueError(f"--out must be a folder. Received: the file {shown(out)}")
+    options.check_folder(out)
     is_array = source.endswith(_ARRAY)
     if is_array and not Path(source).is_file():
         raise ValueError(f"SOURCE must be an existing file. Received: {shown(source)}")

@@ -130,8 +130,7 @@ class Run:
 
 def _new_run(folder: Path | None, file: Path | None, values: dict[str, Any], command: str) -> Run:
     if folder is not None and folder.exists():
-        if not folder.is_dir():
-            raise ValueError(f"--out must be a folder. Received: the file {folder}")
+        options.check_folder(folder)
         _check_is_free(folder)
     config = {} if file is None else files.read_yaml(file)
     configuration.check(config)
