@@ -87,6 +87,7 @@ def test_import_loads_nothing_that_keras_does_not():
     """Checks that no other backend and no library of single functions is imported."""
     others = {"tensorflow", "jax", "torch"} - {keras.backend.backend()}
     watched = sorted(("sklearn", "matplotlib", "tensorflow_datasets", "rich", "PIL", *others))
+    watched.append("pyarrow.parquet")
     tell = f"import sys; print([name for name in {watched} if name in sys.modules])"
     alone, ours = run(f"import keras; {tell}"), run(f"import keras, keras_vq; {tell}")
     assert ours.returncode == 0, ours.stderr

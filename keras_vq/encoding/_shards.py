@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from keras_vq._files import whole_file
+
+# Functions import pyarrow, which `import keras_vq` does not need.
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -35,6 +38,9 @@ def write_shard(
         labels: Integer array of shape `(n,)`, or None.
         metadata: Dictionary of JSON values for the schema, with `source` and `first_row`.
     """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     width = codes[0].size
     ids = [f"{metadata['source']}:{metadata['first_row'] + row}" for row in range(len(codes))]
     flat = pa.array(codes.reshape(-1))
@@ -56,6 +62,9 @@ def read_metadata(path: Path) -> tuple[dict[str, Any], pq.FileMetaData]:
     Raises:
         ValueError: If the file is damaged, or is not a shard of `encode_dataset`.
     """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     try:
         found = pq.read_metadata(path)
         return json.loads(found.metadata[_METADATA]), found
@@ -72,6 +81,9 @@ def read_group(path: Path, group: int, columns: list[str]) -> dict[str, np.ndarr
     Raises:
         ValueError: If the file is missing or damaged.
     """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     try:
         with pq.ParquetFile(path) as file:
             table = file.read_row_group(group, columns=columns)
