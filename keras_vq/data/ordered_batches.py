@@ -12,15 +12,7 @@ import numpy as np
 
 
 class OrderedBatches(keras.utils.PyDataset):
-    """`PyDataset` with a reproducible order in each epoch.
-
-    The order of an epoch depends on `seed` and the number of the epoch only. To resume a `fit`
-    that stopped after e epochs with the same batches, pass `first_epoch=e`:
-
-    - The argument `shuffle` of `fit` has no effect. With its default, Keras requests batches in a
-      random order; the first batch that Keras requests in an epoch is the first batch of the order,
-      whatever its index.
-    - An interrupted epoch is not counted. The next `fit` starts it again.
+    """`PyDataset` with a reproducible order in each epoch; see `ImageBatches`.
 
     A subclass implements `_batch` and, for another order than a permutation of rows, `_draw_order`.
 
@@ -120,14 +112,14 @@ class OrderedBatches(keras.utils.PyDataset):
                 self._epoch += 1
                 self._order = self._draw_order()
 
-    def _draw_order(self) -> np.ndarray | None:
+    def _draw_order(self) -> Any:
         """Draws the order of this epoch. Returns `None` without shuffling."""
-        return self._draw(self._rows) if self._shuffle else None
+        return self._permutation(self._rows, self._epoch) if self._shuffle else None
 
-    def _draw(self, n: int, *key: int) -> np.ndarray:
-        """Returns the permutation of n numbers that belongs to the seed, the epoch and a key."""
-        return np.random.default_rng((self._seed, self._epoch, *key)).permutation(n)
+    def _permutation(self, n: int, epoch: int, *key: int) -> np.ndarray:
+        """Returns the permutation of n numbers that belongs to the seed, an epoch and a key."""
+        return np.random.default_rng((self._seed, epoch, *key)).permutation(n)
 
-    def _batch(self, order: np.ndarray | None, index: int) -> tuple[Any, ...]:
+    def _batch(self, order: Any, index: int) -> tuple[Any, ...]:
         """Returns the batch at a position of an order of `_draw_order`."""
         raise NotImplementedError

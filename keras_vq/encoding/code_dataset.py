@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import bisect
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,6 +15,15 @@ from keras_vq.data.ordered_batches import OrderedBatches
 from keras_vq.encoding import _shards
 
 LABELS = (None, "condition", "target")
+
+
+class _Order(NamedTuple):
+    """Order of the rows in an epoch."""
+
+    epoch: int
+    groups: np.ndarray
+    # First row of each window of groups that are mixed, and the number of rows.
+    edges: list[int]
 
 
 class CodeDataset(OrderedBatches):
@@ -137,14 +146,18 @@ class CodeDataset(OrderedBatches):
                 f"Received: {start} and {stop}"
             )
         ends = np.cumsum(self._counts)
-        one, last = np.searchsorted(ends, [start, stop - 1], side="right")
-        chosen = range(one, last + 1)
-        read = [_shards.read_group(*self._groups[group], ["id", "codes"]) for group in chosen]
-        first = start - (int(ends[chosen[0] - 1]) if chosen[0] else 0)
-        part = slice(first, first + stop - start)
-        ids = np.concatenate([each["id"] for each in read])[part].tolist()
-        codes = np.concatenate([each["codes"] for each in read])[part]
-        return ids, codes.astype("int32").reshape(-1, *self.code_shape)
+        first, last = np.searchsorted(ends, [start, stop - 1], side="right")
+        rows = self._read_groups(range(first, last + 1), ["id", "codes"])
+        skipped = start - int(ends[first] - self._counts[first])
+        part = slice(skipped, skipped + stop - start)
+        return rows["id"][part].tolist(), self._as_codes(rows["codes"][part])
+
+    def _read_groups(self, groups: Iterable[int], columns: list[str]) -> dict[str, np.ndarray]:
+        chosen = [self._groups[group] for group in groups]
+        return _joined([_shards.read_group(path, number, columns) for path, number in chosen])
+
+    def _as_codes(self, stored: np.ndarray) -> np.ndarray:
+        return stored.astype("int32").reshape(-1, *self.code_shape)
 
     def _listed(self, manifest: dict[str, Any]) -> tuple[list[tuple[Path, int]], list[int]]:
         """Returns the file and number of each row group, and its number of rows."""
@@ -163,51 +176,50 @@ class CodeDataset(OrderedBatches):
                     counts.append(found.row_group(group).num_rows)
         return groups, counts
 
-    def _draw_order(self) -> np.ndarray:
-        """Draws the order of the row groups in this epoch, followed by the number of the epoch."""
-        groups = len(self._groups)
-        order = self._draw(groups) if self._shuffle else np.arange(groups)
-        return np.append(order, self._epoch)
+    def _draw_order(self) -> _Order:
+        """Draws the order of the row groups in this epoch."""
+        count = len(self._groups)
+        groups = self._permutation(count, self._epoch) if self._shuffle else np.arange(count)
+        starts = np.cumsum(self._counts[groups]) - self._counts[groups]
+        return _Order(self._epoch, groups, [*starts[:: self._window_groups].tolist(), self._rows])
 
-    def _batch(self, order: np.ndarray | None, index: int) -> tuple[Any, ...]:
-        assert order is not None
-        epoch, order = int(order[-1]), order[:-1]
-        starts = np.concatenate([[0], np.cumsum(self._counts[order])])[:: self._window_groups]
+    def _batch(self, order: _Order, index: int) -> tuple[Any, ...]:
         first = index * self._batch_size
         last = min(first + self._batch_size, self._rows)
         parts = []
-        window = bisect.bisect_right(starts, first) - 1
+        window = bisect.bisect_right(order.edges, first) - 1
         while first < last:
-            stop = starts[window + 1] if window + 1 < len(starts) else self._rows
-            rows = self._window(order, epoch, window)
-            part = slice(first - starts[window], min(last, stop) - starts[window])
+            start, stop = order.edges[window], min(last, order.edges[window + 1])
+            rows = self._window(order, window)
+            part = slice(first - start, stop - start)
             parts.append({name: values[part] for name, values in rows.items()})
-            first, window = min(last, stop), window + 1
-        joined = {name: np.concatenate([each[name] for each in parts]) for name in parts[0]}
-        codes = joined["codes"].astype("int32").reshape(-1, *self.code_shape)
+            first, window = stop, window + 1
+        joined = _joined(parts)
+        codes = self._as_codes(joined["codes"])
         if self._labels is None:
             return (codes,)
         if self._labels == "target":
             return codes, joined["label"]
         return ({"codes": codes, "labels": joined["label"]},)
 
-    def _window(self, order: np.ndarray, epoch: int, window: int) -> dict[str, np.ndarray]:
+    def _window(self, order: _Order, window: int) -> dict[str, np.ndarray]:
         """Reads the row groups that are mixed, in their order of this epoch."""
-        key = (epoch, window)
+        key = (order.epoch, window)
         found = self._windows.get(key)
         if found is None:
             begin = window * self._window_groups
             columns = ["codes", "label"] if self._labels else ["codes"]
-            chosen = [self._groups[group] for group in order[begin : begin + self._window_groups]]
-            read = [_shards.read_group(path, number, columns) for path, number in chosen]
-            found = {name: np.concatenate([each[name] for each in read]) for name in columns}
+            found = self._read_groups(order.groups[begin : begin + self._window_groups], columns)
             if self._shuffle:
-                rows = len(found["codes"])
-                mixed = np.random.default_rng((self._seed, epoch, window)).permutation(rows)
+                mixed = self._permutation(len(found["codes"]), *key)
                 found = {name: values[mixed] for name, values in found.items()}
             # Two, because a batch can begin in one window and end in the next.
             self._windows = dict(list(self._windows.items())[-1:]) | {key: found}
         return found
+
+
+def _joined(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    return {name: np.concatenate([each[name] for each in parts]) for name in parts[0]}
 
 
 def _checked_sources(sources: Sequence[str] | None, manifest: dict[str, Any]) -> tuple[str, ...]:
